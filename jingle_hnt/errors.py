@@ -1,0 +1,130 @@
+"""Every exception of jingle-hnt.
+
+Each error knows whose fault it is and, where a party of a call has to be told, the stanza
+condition that tells it (RFC 6120 section 8.3, XEP-0166 section 12). The rule, borrowed from the
+sans-IO protocol libraries: a *protocol* error is the sender's, a *capacity* error is nobody's, and
+everything else is ours.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Condition(StrEnum):
+    """Stanza error conditions that a middlebox has reason to send (RFC 6120 section 8.3.3)."""
+
+    BAD_REQUEST = "bad-request"
+    CONFLICT = "conflict"
+    FEATURE_NOT_IMPLEMENTED = "feature-not-implemented"
+    FORBIDDEN = "forbidden"
+    ITEM_NOT_FOUND = "item-not-found"
+    POLICY_VIOLATION = "policy-violation"
+    RESOURCE_CONSTRAINT = "resource-constraint"
+    UNEXPECTED_REQUEST = "unexpected-request"
+
+
+class JingleCondition(StrEnum):
+    """Jingle-specific conditions (XEP-0166 table 2, namespace ``urn:xmpp:jingle:errors:1``)."""
+
+    OUT_OF_ORDER = "out-of-order"
+    TIE_BREAK = "tie-break"
+    UNKNOWN_SESSION = "unknown-session"
+    UNSUPPORTED_INFO = "unsupported-info"
+
+
+@dataclass(frozen=True, slots=True)
+class StanzaError:
+    """What a party is told when its request is refused.
+
+    `type` is the error type of RFC 6120 section 8.3.2 (``cancel``, ``modify``, ``wait``, ``auth``),
+    `text` says in English what is wrong and what to send instead.
+    """
+
+    condition: Condition
+    type: str
+    text: str
+    jingle: JingleCondition | None = None
+
+
+class JingleHNTError(Exception):
+    """Base of all errors raised on purpose by jingle-hnt."""
+
+
+class JingleError(JingleHNTError):
+    """A party's request is wrong or cannot be met; `answer` is what the party is told."""
+
+    def __init__(self, answer: StanzaError) -> None:
+        super().__init__(answer.text)
+        self.answer = answer
+
+
+class MalformedJingle(JingleError):
+    """The stanza breaks its schema: ``bad-request`` (XEP-0166 section 12)."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(StanzaError(Condition.BAD_REQUEST, "modify", text))
+
+
+class OversizedJingle(JingleError):
+    """The stanza is larger than any call needs: ``policy-violation`` (RFC 6120 8.3.3.12)."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(StanzaError(Condition.POLICY_VIOLATION, "modify", text))
+
+
+class ProtocolViolation(JingleHNTError):
+    """A message of the filter or control protocol cannot be understood; the peer is at fault."""
+
+
+class ConfigurationError(JingleHNTError):
+    """The configuration cannot be used; the message names the key and what to write instead."""
+
+
+class SecretRefused(JingleHNTError):
+    """The XMPP server does not accept the component's secret (XEP-0114 section 3)."""
+
+
+class PlaneError(JingleHNTError):
+    """The forwarding plane could not do what it was asked. `code` is stable across versions."""
+
+    code = "plane"
+
+
+class PortTaken(PlaneError):
+    """Another process holds a port that was to be bound; ask with another lease."""
+
+    code = "port-taken"
+
+
+class AddressUnavailable(PlaneError):
+    """The relay address is not on any interface of this host."""
+
+    code = "address-unavailable"
+
+
+class DescriptorsExhausted(PlaneError):
+    """The process may open no more sockets (RLIMIT_NOFILE)."""
+
+    code = "descriptors-exhausted"
+
+
+class UnknownBinding(PlaneError):
+    """No binding of that name is in the plane; it was released or the plane is new."""
+
+    code = "unknown-binding"
+
+
+class DuplicateBinding(PlaneError):
+    """A binding of that name exists already."""
+
+    code = "duplicate-binding"
+
+
+class PlaneGone(PlaneError):
+    """The control connection to the forwarding plane is down; media that flows goes on."""
+
+    code = "plane-gone"
+
+
+class NoPorts(JingleHNTError):
+    """Every media port is leased or quarantined."""

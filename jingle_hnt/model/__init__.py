@@ -1,0 +1,1 @@
+"""Pure values in the field's words: transport address, candidate, content, Jingle, reason."""

@@ -1,0 +1,96 @@
+"""Contents of a Jingle session and their transports (XEP-0166 section 7.3, XEP-0177)."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from jingle_hnt.model.address import TransportAddress
+
+RTP = 1
+RTCP = 2
+COMPONENTS = (RTP, RTCP)
+"""The components of an RTP content; both are always offered (XEP-0167 section 4)."""
+
+
+class Creator(StrEnum):
+    """Which party put a content into the session; it never changes (XEP-0166 section 7.3)."""
+
+    INITIATOR = "initiator"
+    RESPONDER = "responder"
+
+
+class Senders(StrEnum):
+    """Which parties send media in a content (XEP-0166 section 7.3)."""
+
+    BOTH = "both"
+    INITIATOR = "initiator"
+    RESPONDER = "responder"
+    NONE = "none"
+
+
+class CandidateType(StrEnum):
+    """How a candidate's address came to be (XEP-0177 section 5.2)."""
+
+    HOST = "host"
+    PRFLX = "prflx"
+    RELAY = "relay"
+    SRFLX = "srflx"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A transport address where a party says that it takes media of one component.
+
+    `component` and `generation` are 0 to 255, `id` may be empty where a client sent none.
+    """
+
+    component: int
+    generation: int
+    address: TransportAddress
+    id: str = ""
+    type: CandidateType | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ContentKey:
+    """What names a content in its session (XEP-0166 section 7.3)."""
+
+    creator: Creator
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.creator}:{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class RawUdp:
+    """A raw-udp:1 transport (XEP-0177); a client may send it without any candidate."""
+
+    candidates: tuple[Candidate, ...] = ()
+
+    @property
+    def generation(self) -> int | None:
+        """The greatest generation among the candidates; None without candidates."""
+        return max((c.generation for c in self.candidates), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class OtherTransport:
+    """A transport that is passed on untouched; only its namespace is known."""
+
+    namespace: str
+
+
+Transport = RawUdp | OtherTransport
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """One <content/> of one stanza; what the stanza does not say is None.
+
+    `media` is the media attribute of an RTP description (XEP-0167), such as ``audio``.
+    """
+
+    key: ContentKey
+    senders: Senders | None = None
+    transport: Transport | None = None
+    media: str | None = None

@@ -1,0 +1,103 @@
+"""The seam of the forwarding plane: what may be asked of an engine.
+
+Two engines stand behind this seam, the native one and the pure Python reference, and one test class
+holds both to it. The control protocol (`protocol.py`) carries the same orders between processes.
+The words of the seam are those of `relay/binding.py`, so that the pure rooms can speak them too.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from jingle_hnt.relay.binding import (
+    NOMINAL_PACKETS_PER_S,
+    Arm,
+    BindingName,
+    BindingSnapshot,
+    BindingSpec,
+    Counters,
+    Drained,
+    Event,
+    Flow,
+    Gate,
+    Heard,
+    Latched,
+    PinholeSnapshot,
+    Rivalry,
+    Side,
+    Silent,
+)
+
+__all__ = [
+    "LINGER_CAP_S",
+    "NOMINAL_PACKETS_PER_S",
+    "SILENT_S",
+    "Arm",
+    "BindingName",
+    "BindingSnapshot",
+    "BindingSpec",
+    "Counters",
+    "Drained",
+    "Engine",
+    "Event",
+    "Flow",
+    "Gate",
+    "Heard",
+    "Latched",
+    "PinholeSnapshot",
+    "Rivalry",
+    "Side",
+    "Silent",
+]
+
+
+class Engine(Protocol):
+    """A forwarding plane. Calls never block on the network; media moves on threads of its own.
+
+    After using an engine you must call `close`; every socket is closed then.
+    """
+
+    name: str
+    """``native`` or ``reference``."""
+
+    def bind(self, specs: Sequence[BindingSpec]) -> None:
+        """Open the sockets of all bindings, or of none.
+
+        New bindings are shut and closed. Raises PortTaken, AddressUnavailable,
+        DescriptorsExhausted or DuplicateBinding; nothing is left open then.
+        """
+
+    def arm(self, order: Arm) -> bool:
+        """Arm a latch; False where its generation is not greater than the last one.
+
+        Raises UnknownBinding.
+        """
+
+    def gate(self, order: Gate) -> None:
+        """Set what may flow. Raises UnknownBinding."""
+
+    def release(self, name: BindingName, linger_s: float) -> None:
+        """Stop forwarding at once; free the ports when they were idle for `linger_s` seconds.
+
+        Ports that a stale sender keeps busy are freed after `LINGER_CAP_S` all the same. With
+        `linger_s` 0 they are free on return. A Drained event follows either way. Raises
+        UnknownBinding.
+        """
+
+    def snapshot(self, names: Sequence[BindingName] | None = None) -> list[BindingSnapshot]:
+        """The bindings of these names as they stand (unknown ones left out), or all of them."""
+
+    def events(self) -> list[Event]:
+        """Take what happened since the last call, oldest first."""
+
+    def fileno(self) -> int:
+        """A descriptor that is readable while events wait."""
+
+    def close(self) -> None:
+        """Close every socket and stop every thread. Safe to call twice."""
+
+
+LINGER_CAP_S = 600.0
+"""Longest time that a released port is kept from the next call (threats: stale senders)."""
+
+SILENT_S = 5.0
+"""A latched side unheard for this long is reported as silent."""

@@ -1,0 +1,150 @@
+"""The words in which signalling and forwarding plane talk: bindings, orders, snapshots, events.
+
+A *binding* is two *pinholes* of one content's component; a pinhole is one UDP socket facing one
+party. The plane knows the parties as sides 0 and 1 and nothing more.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Literal
+
+from jingle_hnt.model.address import TransportAddress
+from jingle_hnt.relay.evidence import Evidence, Rung
+from jingle_hnt.relay.latch import State
+
+Side = Literal[0, 1]
+BindingName = str
+"""Chosen by the signalling process, unique, 1 to 64 characters; the plane reads nothing in it."""
+
+
+class Flow(IntEnum):
+    """What of one side's media goes on to the other. The numbers are the C engine's."""
+
+    CLOSED = 0  # nothing
+    NOMINAL = 1  # a trickle of STUN, DTLS and ZRTP (media-path-middleboxes REC 2)
+    HELD = 2  # RTCP only: the session is on hold (XEP-0167 section 5.4)
+    OPEN = 3  # everything
+
+
+NOMINAL_PACKETS_PER_S = 20
+"""What NOMINAL lets through per second and side: enough for a handshake, useless for media."""
+
+
+@dataclass(frozen=True, slots=True)
+class BindingSpec:
+    """A binding to make: two pinholes, one UDP socket each, on these bound transport addresses."""
+
+    name: BindingName
+    pinholes: tuple[TransportAddress, TransportAddress]
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """Arm the latch of one side for a generation; `resume` restores what it had learned before."""
+
+    name: BindingName
+    side: Side
+    generation: int
+    evidence: Evidence
+    resume: TransportAddress | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What may flow: `flows[i]` is for the media that side i sends."""
+
+    name: BindingName
+    flows: tuple[Flow, Flow]
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """One pinhole's counts since it was bound. Drops are packets, by reason."""
+
+    received_packets: int = 0  # heard from the learned source
+    received_bytes: int = 0
+    sent_packets: int = 0  # sent on to this side's party
+    sent_bytes: int = 0
+    dropped_shut: int = 0  # the latch was not armed
+    dropped_stranger: int = 0  # not from where the evidence says, seen by the process
+    dropped_unfit: int = 0  # empty, junk or STUN where a latch was to be taught
+    dropped_probation: int = 0
+    dropped_rival: int = 0
+    dropped_gate: int = 0  # the gate did not let it through
+    dropped_unlatched: int = 0  # the other side has no learned address yet
+    dropped_empty: int = 0  # an empty datagram of the learned source: a keepalive, ends here
+    dropped_send: int = 0  # the kernel refused to send it
+    dropped_kernel: int = 0  # stopped by the socket's filter or a full receive queue
+
+
+@dataclass(frozen=True, slots=True)
+class PinholeSnapshot:
+    """One pinhole as it stands. Times are seconds ago; None means not yet."""
+
+    bound: TransportAddress
+    state: State
+    generation: int
+    rung: Rung | None
+    learned: TransportAddress | None
+    latched_s: float | None
+    heard_s: float | None
+    flow: Flow
+    counters: Counters
+
+
+@dataclass(frozen=True, slots=True)
+class BindingSnapshot:
+    """One binding as it stands; `draining` after its release until its ports are free."""
+
+    name: BindingName
+    pinholes: tuple[PinholeSnapshot, PinholeSnapshot]
+    draining: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Latched:
+    """A side's source was learned, `after_s` seconds after its latch was armed."""
+
+    name: BindingName
+    side: Side
+    generation: int
+    source: TransportAddress
+    relatched: bool
+    after_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rivalry:
+    """Another source competes for a side's latch; told at most once a second and pinhole."""
+
+    name: BindingName
+    side: Side
+    source: TransportAddress
+
+
+@dataclass(frozen=True, slots=True)
+class Silent:
+    """A latched side has not been heard for `silent_s` seconds while its gate was not closed."""
+
+    name: BindingName
+    side: Side
+    silent_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A side that was silent is heard again."""
+
+    name: BindingName
+    side: Side
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """A released binding's ports are free again, with its last counters."""
+
+    name: BindingName
+    pinholes: tuple[PinholeSnapshot, PinholeSnapshot]
+
+
+Event = Latched | Rivalry | Silent | Heard | Drained

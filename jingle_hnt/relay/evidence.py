@@ -1,0 +1,55 @@
+"""Who may teach a latch: the ladder of authenticity, and the evidence in force for one leg.
+
+A latch is only as trustworthy as what is known of the party before its first packet. The rungs
+order that knowledge; the rung in force is named per leg, logged and measured.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from jingle_hnt.model.address import IPAddress, IPNetwork, TransportAddress
+
+
+class Rung(StrEnum):
+    """The ladder, strongest first."""
+
+    R1 = "R1"  # STUN message integrity with the signalled ice-pwd (RFC 8445)
+    R2 = "R2"  # an SRTP tag made with the signalled SDES keys (RFC 4568)
+    R3 = "R3"  # the address the party's XMPP connection comes from (RFC 7362 section 4, restricted)
+    R4 = "R4"  # the public address the party signalled as its candidate
+    R5 = "R5"  # nothing is known: probation only, and none wins while two compete
+
+
+PROBATION_PACKETS = 5
+"""Packets in sequence that an unproven source sends before it is believed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a source must show to teach a latch.
+
+    `sources` are the networks it must come from, `refused` the networks it must not come from
+    (checked first), `probation` the packets in sequence it must send (1 to 255).
+    """
+
+    rung: Rung
+    sources: tuple[IPNetwork, ...]
+    refused: tuple[IPNetwork, ...] = ()
+    probation: int = 1
+
+    def admits(self, ip: IPAddress) -> bool:
+        """Whether a packet from this address may count at all."""
+        return not _within(ip, self.refused) and _within(ip, self.sources)
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """The outcome of a latch: where a party really sends from, and the rung it was learned on."""
+
+    source: TransportAddress
+    rung: Rung
+    at: float
+
+
+def _within(ip: IPAddress, networks: tuple[IPNetwork, ...]) -> bool:
+    return any(ip.version == network.version and ip in network for network in networks)

@@ -1,0 +1,121 @@
+"""What goes into the session core and what comes out of it.
+
+Inputs are verbs of `Registry`; effects are imperative values that the driver carries out in order,
+before it gives the next input. Nothing here waits: what takes time answers later, as an input.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from jingle_hnt.errors import StanzaError
+from jingle_hnt.model.address import IPAddress
+from jingle_hnt.model.content import Candidate, ContentKey
+from jingle_hnt.model.jid import JID
+from jingle_hnt.model.jingle import Action, Jingle, Reason
+from jingle_hnt.relay.binding import Arm, BindingName, BindingSpec, Gate
+
+Token = int
+"""Names one held stanza; each is answered exactly once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An intercepted Jingle request, held by the server until it is answered.
+
+    `sender_ip` and `recipient_ip` are the addresses that the parties' XMPP connections come from,
+    where the server knows them.
+    """
+
+    token: Token
+    sender: JID
+    recipient: JID
+    jingle: Jingle
+    sender_ip: IPAddress | None = None
+    recipient_ip: IPAddress | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A request that went through us was answered by an error, or could not be delivered.
+
+    `sender` sent the request, `recipient` is who refused it.
+    """
+
+    sender: JID
+    recipient: JID
+    sid: str
+    action: Action
+    unknown_session: bool = False
+
+
+Substitution = Mapping[ContentKey, tuple[Candidate, ...]]
+"""For each content whose transport is changed: the candidates that replace all of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """Let the held stanza go on as it came."""
+
+    token: Token
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """Let the held stanza go on with these candidates in place of its own."""
+
+    token: Token
+    substitution: Substitution
+
+
+@dataclass(frozen=True, slots=True)
+class Bounce:
+    """Answer the held stanza's sender with an error; the recipient never sees the stanza."""
+
+    token: Token
+    error: StanzaError
+
+
+Answer = Pass | Replace | Bounce
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """Make these bindings, all or none; answered by `Registry.bound` or `Registry.unbound`."""
+
+    session: str
+    specs: tuple[BindingSpec, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Stop these bindings and free their ports once they are idle."""
+
+    names: tuple[BindingName, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Inject:
+    """Send a Jingle request to `recipient` in the name of `sender`, through the server module."""
+
+    sender: JID
+    recipient: JID
+    jingle: Jingle
+
+
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """The session of this name changed in a way that must survive a restart."""
+
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A session is over; its bindings are being released. `why` is one word for the report."""
+
+    session: str
+    why: str
+    reason: Reason | None = None
+
+
+Effect = Pass | Replace | Bounce | Bind | Arm | Gate | Release | Inject | Remember | Ended
