@@ -147,4 +147,5 @@ class Drained:
     pinholes: tuple[PinholeSnapshot, PinholeSnapshot]
 
 
-Event = Latched | Rivalry | Silent | Heard | Drained
+PinholeEvent = Latched | Rivalry | Silent | Heard
+Event = PinholeEvent | Drained

@@ -6,6 +6,7 @@ before it gives the next input. Nothing here waits: what takes time answers late
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from jingle_hnt.errors import StanzaError
 from jingle_hnt.model.address import IPAddress
@@ -48,6 +49,21 @@ class Refusal:
     unknown_session: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A party's XMPP connection now comes from another address (XEP-0198 resumption)."""
+
+    jid: JID
+    ip: IPAddress
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A party's XMPP session is over; media that flows is no reason to end its calls."""
+
+    jid: JID
+
+
 Substitution = Mapping[ContentKey, tuple[Candidate, ...]]
 """For each content whose transport is changed: the candidates that replace all of its own."""
 
@@ -80,9 +96,13 @@ Answer = Pass | Replace | Bounce
 
 @dataclass(frozen=True, slots=True)
 class Bind:
-    """Make these bindings, all or none; answered by `Registry.bound` or `Registry.unbound`."""
+    """Make these bindings, all or none; answered by `Registry.bound` or `Registry.unbound`.
+
+    `number` tells the binds of one session apart.
+    """
 
     session: str
+    number: int
     specs: tuple[BindingSpec, ...]
 
 
@@ -109,12 +129,27 @@ class Remember:
     session: str
 
 
+class Why(StrEnum):
+    """Why a session ended, for reports and counters."""
+
+    TERMINATED = "terminated"  # a party hung up, declined or cancelled
+    REFUSED = "refused"  # a party answered the offer or the accept with an error
+    UNKNOWN_SESSION = "unknown-session"  # a party says that it does not know the session
+    SETUP_TIMEOUT = "setup-timeout"
+    NO_MEDIA = "no-media"
+    SILENCE = "silence"
+    HOLD_TIMEOUT = "hold-timeout"
+    CALL_TIMEOUT = "call-timeout"
+    NO_CAPACITY = "no-capacity"
+    ADMINISTRATOR = "administrator"
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A session is over; its bindings are being released. `why` is one word for the report."""
+    """A session is over; its bindings are being released."""
 
     session: str
-    why: str
+    why: Why
     reason: Reason | None = None
 
 

@@ -1,0 +1,152 @@
+"""Who may be a peer of the relay, and what is believed of where a party sends from.
+
+A relay that sends wherever it is told is a weapon: candidates that name loopback, the relay itself
+or an operator's internal network turn it against them. Addresses are compared as values, never as
+text, after `model.address.literal` has refused every form that two readers could read differently.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
+
+from jingle_hnt.model.address import IPAddress, IPNetwork, TransportAddress, host_network
+from jingle_hnt.model.content import Candidate
+from jingle_hnt.relay.evidence import PROBATION_PACKETS, Evidence, Rung
+
+
+def _networks(*texts: str) -> tuple[IPNetwork, ...]:
+    return tuple(ip_network(text) for text in texts)
+
+
+NEVER = _networks(
+    "0.0.0.0/8",  # this network (RFC 791)
+    "127.0.0.0/8",  # loopback
+    "169.254.0.0/16",  # link-local, and the metadata services that live there
+    "224.0.0.0/4",  # multicast
+    "240.0.0.0/4",  # reserved, and limited broadcast
+    "::/96",  # unspecified, loopback and v4-compatible (deprecated, RFC 4291)
+    "::ffff:0:0/96",  # v4-mapped: the IPv4 address is judged instead
+    "64:ff9b::/96",  # NAT64: an IPv4 address in disguise (RFC 6052)
+    "64:ff9b:1::/48",
+    "2001::/32",  # Teredo: likewise (RFC 4380)
+    "2002::/16",  # 6to4: likewise (RFC 3056)
+    "fe80::/10",  # link-local
+    "fec0::/10",  # site-local (deprecated)
+    "ff00::/8",  # multicast
+)
+"""Networks that are never a peer; no allow-list overrides them."""
+
+NOT_GLOBAL = _networks(
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "172.16.0.0/12",
+    "192.0.0.0/24",
+    "192.0.2.0/24",
+    "192.88.99.0/24",
+    "192.168.0.0/16",
+    "198.18.0.0/15",
+    "198.51.100.0/24",
+    "203.0.113.0/24",
+    "100::/64",
+    "2001::/23",
+    "2001:db8::/32",
+    "3fff::/20",
+    "5f00::/16",
+    "fc00::/7",
+)
+"""Networks that are not globally reachable (IANA special-purpose registries); an operator may list
+parts of them as peers, such as the LAN of an office deployment."""
+
+SIGNALLED_SOURCES = 4
+"""Addresses of one party that are believed on the strength of its candidates alone."""
+
+ANYWHERE: dict[int, IPNetwork] = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
+
+
+@dataclass(frozen=True, slots=True)
+class PeerPolicy:
+    """What the operator says of peers.
+
+    `own` are the relay's addresses, bound and advertised; `allowed` the networks of NOT_GLOBAL that
+    may be peers after all; `proxies` the networks whose XMPP connections say nothing of where a
+    user is (reverse proxies); `widen_v4` and `widen_v6` the prefix length around a signalling
+    address that counts as the party's (RFC 7362 section 4 restricted latching, 32 and 128 for the
+    address itself).
+    """
+
+    own: tuple[IPAddress, ...] = ()
+    allowed: tuple[IPNetwork, ...] = ()
+    proxies: tuple[IPNetwork, ...] = ()
+    widen_v4: int = 32
+    widen_v6: int = 128
+    _refused: dict[int, tuple[IPNetwork, ...]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        refused = {version: self._refused_networks(version) for version in (4, 6)}
+        object.__setattr__(self, "_refused", refused)
+
+    def refuses(self, ip: IPAddress) -> bool:
+        """Whether media must never be sent to, or learned from, this address."""
+        return any(ip in network for network in self._refused[ip.version])
+
+    def evidence(
+        self, version: int, signalling: IPAddress | None, candidates: Iterable[Candidate]
+    ) -> Evidence:
+        """What a source must show to teach a latch of this IP version (4 or 6).
+
+        The best rung for which there is evidence wins: the address of the XMPP connection (R3),
+        then public candidates (R4), then probation (R5).
+        """
+        if signalling is not None and signalling.version == version and self._tells(signalling):
+            return Evidence(Rung.R3, (self._around(signalling),))
+        public = [
+            host_network(c.address.ip)
+            for c in candidates
+            if c.address.ip.version == version and not self.refuses(c.address.ip)
+        ]
+        if public:
+            return Evidence(Rung.R4, tuple(dict.fromkeys(public))[:SIGNALLED_SOURCES])
+        return Evidence(
+            Rung.R5, (ANYWHERE[version],), self._refused[version], probation=PROBATION_PACKETS
+        )
+
+    def near(self, learned: TransportAddress, rung: Rung) -> Evidence:
+        """Evidence for a component whose sibling has been learned: the same address, no other."""
+        return Evidence(rung, (host_network(learned.ip),))
+
+    def _tells(self, signalling: IPAddress) -> bool:
+        proxied = any(
+            signalling.version == network.version and signalling in network
+            for network in self.proxies
+        )
+        return not proxied and not self.refuses(signalling)
+
+    def _around(self, ip: IPAddress) -> IPNetwork:
+        prefix = self.widen_v4 if ip.version == 4 else self.widen_v6
+        return ip_network((ip, prefix), strict=False)
+
+    def _refused_networks(self, version: int) -> tuple[IPNetwork, ...]:
+        negotiable = [n for n in NOT_GLOBAL if n.version == version]
+        for allowed in self.allowed:
+            if allowed.version == version:
+                negotiable = [part for n in negotiable for part in _without(n, allowed)]
+        own = [host_network(ip) for ip in self.own if ip.version == version]
+        never = [n for n in NEVER if n.version == version]
+        return tuple(_collapse([*never, *own, *negotiable]))
+
+
+def _without(network: IPNetwork, hole: IPNetwork) -> list[IPNetwork]:
+    """The parts of a network that lie outside another one of the same version."""
+    if not network.overlaps(hole):
+        return [network]
+    if isinstance(network, IPv4Network) and isinstance(hole, IPv4Network):
+        return [] if network.subnet_of(hole) else list(network.address_exclude(hole))
+    assert isinstance(network, IPv6Network)
+    assert isinstance(hole, IPv6Network)
+    return [] if network.subnet_of(hole) else list(network.address_exclude(hole))
+
+
+def _collapse(networks: list[IPNetwork]) -> list[IPNetwork]:
+    v4 = [n for n in networks if isinstance(n, IPv4Network)]
+    v6 = [n for n in networks if isinstance(n, IPv6Network)]
+    return [*collapse_addresses(v4), *collapse_addresses(v6)]

@@ -1,0 +1,116 @@
+"""What a content holds of the relay: two leases, two bindings, and what was learned on each."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from jingle_hnt.model.address import TransportAddress
+from jingle_hnt.model.content import COMPONENTS, Candidate, CandidateType
+from jingle_hnt.relay.binding import Arm, BindingName, BindingSpec, Flow, Gate, Side
+from jingle_hnt.relay.evidence import Evidence
+from jingle_hnt.relay.ports import Lease
+from jingle_hnt.session.table import Leg
+
+
+@dataclass(slots=True)
+class Pinhole:
+    """One pinhole as the session knows it: how it is armed, and what the plane told of it."""
+
+    generation: int = -1
+    evidence: Evidence | None = None
+    learned: TransportAddress | None = None
+    latched_after_s: float | None = None
+    lively: bool = False
+
+    def arm(self, name: BindingName, leg: Leg, evidence: Evidence) -> Arm:
+        """Arm anew; what was learned before is obsolete."""
+        self.generation += 1
+        self.evidence = evidence
+        self.learned = None
+        self.latched_after_s = None
+        self.lively = False
+        return Arm(name, _side(leg), self.generation, evidence)
+
+
+@dataclass(slots=True)
+class Allocation:
+    """The relay's part in one transport of one content: RTP and RTCP, facing both parties.
+
+    `name` is unique among all allocations, `leases[leg]` the ports that face that leg.
+    """
+
+    name: str
+    leases: tuple[Lease, Lease]
+    bound: bool = False
+    flows: tuple[Flow, Flow] = (Flow.CLOSED, Flow.CLOSED)
+    pinholes: dict[tuple[int, Leg], Pinhole] = field(
+        default_factory=lambda: {(c, leg): Pinhole() for c in COMPONENTS for leg in Leg}
+    )
+
+    def binding(self, component: int) -> BindingName:
+        return f"{self.name}.{component}"
+
+    @property
+    def bindings(self) -> tuple[BindingName, ...]:
+        return tuple(self.binding(component) for component in COMPONENTS)
+
+    def specs(self) -> Iterator[BindingSpec]:
+        """The bindings to make: one per component."""
+        for component in COMPONENTS:
+            pinholes = (self.leases[0].bound(component), self.leases[1].bound(component))
+            yield BindingSpec(self.binding(component), pinholes)
+
+    def is_armed(self, leg: Leg) -> bool:
+        return all(self.pinholes[c, leg].evidence is not None for c in COMPONENTS)
+
+    def arm(
+        self, leg: Leg, evidence: Evidence, components: Iterable[int] = COMPONENTS
+    ) -> Iterator[Arm]:
+        """Arm this leg's latches anew; the other leg keeps what it has learned."""
+        for component in components:
+            pinhole = self.pinholes[component, leg]
+            yield pinhole.arm(self.binding(component), leg, evidence)
+
+    def arm_again(self) -> Iterator[Arm]:
+        """The orders that bring a new plane to where the last one was, learned sources included."""
+        for (component, leg), pinhole in self.pinholes.items():
+            if pinhole.evidence is not None:
+                name, side = self.binding(component), _side(leg)
+                generation, evidence = pinhole.generation, pinhole.evidence
+                yield Arm(name, side, generation, evidence, resume=pinhole.learned)
+
+    def gate(self, flows: tuple[Flow, Flow]) -> Iterator[Gate]:
+        """Set what may flow, on both components; nothing where it flows so already."""
+        if flows != self.flows:
+            self.flows = flows
+            yield from self.gate_again()
+
+    def gate_again(self) -> Iterator[Gate]:
+        for component in COMPONENTS:
+            yield Gate(self.binding(component), self.flows)
+
+    def candidates(
+        self, towards: Leg, generation: int, components: Iterable[int] = COMPONENTS
+    ) -> tuple[Candidate, ...]:
+        """Our candidates for the stanza that goes to this leg (XEP-0177 section 5.2).
+
+        Both components always: a client that finds one candidate only invents the other's port.
+        """
+        lease = self.leases[towards]
+        return tuple(
+            Candidate(
+                component=component,
+                generation=generation,
+                address=lease.advertised(component),
+                id=f"{self.name}.{component}.{generation}",
+                type=CandidateType.RELAY,
+            )
+            for component in components
+        )
+
+    def version(self, leg: Leg) -> int:
+        """The IP version, 4 or 6, that faces this leg."""
+        return self.leases[leg].interface.version
+
+
+def _side(leg: Leg) -> Side:
+    return 0 if leg is Leg.INITIATOR else 1

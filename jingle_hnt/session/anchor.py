@@ -1,0 +1,194 @@
+"""Anchors the media of one session on the relay: leases, bindings, latches and gates.
+
+The session decides *when*; this decides *where* and on what evidence. Orders for bindings that the
+plane has not yet made are kept back and given when it has.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from jingle_hnt.errors import NoPorts
+from jingle_hnt.model.address import IPAddress
+from jingle_hnt.model.content import COMPONENTS, RTCP, RTP, Candidate
+from jingle_hnt.model.jid import JID
+from jingle_hnt.relay.binding import Arm, Flow, Gate, Latched
+from jingle_hnt.relay.evidence import Evidence, Rung
+from jingle_hnt.relay.policy import PeerPolicy
+from jingle_hnt.relay.ports import PortPool
+from jingle_hnt.session.allocation import Allocation
+from jingle_hnt.session.effects import Bind, Effect, Release
+from jingle_hnt.session.table import Leg
+
+
+@dataclass(slots=True)
+class Party:
+    """One party: its full JID and what the server knows of its XMPP connection."""
+
+    jid: JID
+    ip: IPAddress | None = None
+    gone: bool = False
+
+
+class Anchor:
+    """The relay's part in one session. `out` takes the effects, in order."""
+
+    def __init__(
+        self,
+        name: str,
+        parties: tuple[Party, Party],
+        pool: PortPool,
+        peers: PeerPolicy,
+        out: list[Effect],
+    ) -> None:
+        self.name = name
+        self.parties = parties
+        self._pool = pool
+        self._peers = peers
+        self.out = out
+        self.made = 0
+        self._binding: dict[int, Sequence[Allocation]] = {}
+
+    def allocate(self, leg: Leg, version: int | None, now: float) -> Allocation:
+        """Lease ports for a content of this leg's, which itself uses this IP version (4 or 6).
+
+        Each leg gets an address of the family that it can use: that of its candidates, else that of
+        its XMPP connection, else the other leg's (RFC 7362 section 4). Raises NoPorts.
+        """
+        near = version or self._version(leg)
+        far = self._version(leg.other) or near
+        first = self._pool.lease(self._pool.interface(near), now)
+        try:
+            second = self._pool.lease(self._pool.interface(far), now)
+        except NoPorts:
+            self._pool.abandon(first)
+            raise
+        self.made += 1
+        leases = (first, second) if leg is Leg.INITIATOR else (second, first)
+        return Allocation(f"{self.name}.{self.made}", leases)
+
+    def bind(self, allocations: Sequence[Allocation]) -> int:
+        """Ask the plane for these bindings, all or none; returns the number of the request."""
+        number = self.made
+        self._binding[number] = allocations
+        self.out.append(Bind(self.name, number, tuple(s for a in allocations for s in a.specs())))
+        return number
+
+    def bound(self, number: int) -> None:
+        """The plane has made the bindings: give it the orders kept back."""
+        for allocation in self._binding.pop(number, ()):
+            allocation.bound = True
+            self.out.extend(allocation.arm_again())
+            self.out.extend(allocation.gate_again())
+
+    def retry(self, number: int, now: float) -> int | None:
+        """A foreign process holds a port: ask again with other pairs.
+
+        Returns the number of the new request, or None where no ports are left.
+        """
+        allocations = self._binding.pop(number, ())
+        for allocation in allocations:
+            for lease in allocation.leases:
+                self._pool.shun(lease, now)
+        try:
+            for allocation in allocations:
+                self._lease_again(allocation, now)
+        except NoPorts:
+            self.abandon_all(allocations)
+            return None
+        self.made += 1
+        return self.bind(allocations)
+
+    def abandon(self, number: int) -> None:
+        """The plane could not make the bindings: the leases are free again."""
+        self.abandon_all(self._binding.pop(number, ()))
+
+    def abandon_all(self, allocations: Iterable[Allocation]) -> None:
+        """Give back leases that were never bound."""
+        for allocation in allocations:
+            for lease in allocation.leases:
+                self._pool.abandon(lease)
+
+    def retire(self, allocations: Iterable[Allocation]) -> None:
+        """Release bindings; those still being made are released when they are."""
+        ready = [a for a in allocations if a.bound]
+        for allocation in ready:
+            allocation.bound = False
+            for lease in allocation.leases:
+                self._pool.retire(lease)
+        if ready:
+            self.out.append(Release(tuple(n for a in ready for n in a.bindings)))
+
+    def arm(
+        self,
+        allocation: Allocation,
+        leg: Leg,
+        candidates: Iterable[Candidate],
+        components: Iterable[int] = COMPONENTS,
+    ) -> None:
+        """Arm this leg's latches with the best evidence there is."""
+        evidence = self._evidence(allocation, leg, candidates)
+        self._order(allocation, allocation.arm(leg, evidence, components))
+
+    def arm_early(self, allocation: Allocation, leg: Leg) -> None:
+        """Arm the leg of a party that has signalled nothing yet, where its XMPP address is known.
+
+        Callees send before their accept reaches the caller; their source may be learned meanwhile,
+        the gate is closed anyway. Without evidence the latch stays shut until the accept.
+        """
+        evidence = self._evidence(allocation, leg, ())
+        if evidence.rung is Rung.R3:
+            self._order(allocation, allocation.arm(leg, evidence))
+
+    def rearm_silent(self, allocation: Allocation, leg: Leg) -> None:
+        """Arm anew what has fallen silent, on the evidence that it had (return from hold)."""
+        for component in COMPONENTS:
+            pinhole = allocation.pinholes[component, leg]
+            if pinhole.learned is not None and not pinhole.lively and pinhole.evidence:
+                self._order(allocation, allocation.arm(leg, pinhole.evidence, (component,)))
+
+    def gate(self, allocation: Allocation, flows: tuple[Flow, Flow]) -> None:
+        """Set what may flow."""
+        self._order(allocation, allocation.gate(flows))
+
+    def latched(self, allocation: Allocation, component: int, event: Latched) -> None:
+        """The plane has learned a source. What RTP has shown narrows its sibling's evidence."""
+        leg = Leg(event.side)
+        pinhole = allocation.pinholes[component, leg]
+        if event.generation != pinhole.generation or pinhole.evidence is None:
+            return
+        pinhole.learned, pinhole.lively = event.source, True
+        pinhole.latched_after_s = event.after_s
+        sibling = allocation.pinholes[RTCP, leg]
+        if component == RTP and sibling.learned is None and pinhole.evidence.rung is Rung.R5:
+            near = self._peers.near(event.source, Rung.R5)
+            self._order(allocation, allocation.arm(leg, near, (RTCP,)))
+
+    def rebind(self, allocations: Sequence[Allocation]) -> None:
+        """A new plane knows nothing: make the same bindings again, learned sources included."""
+        for allocation in allocations:
+            allocation.bound = False
+        self.made += 1
+        self.bind(allocations)
+
+    def _version(self, leg: Leg) -> int | None:
+        ip = self.parties[leg].ip
+        return None if ip is None else ip.version
+
+    def _order(self, allocation: Allocation, orders: Iterable[Arm | Gate]) -> None:
+        made = list(orders)
+        if allocation.bound:
+            self.out.extend(made)
+
+    def _evidence(
+        self, allocation: Allocation, leg: Leg, candidates: Iterable[Candidate]
+    ) -> Evidence:
+        return self._peers.evidence(allocation.version(leg), self.parties[leg].ip, candidates)
+
+    def _lease_again(self, allocation: Allocation, now: float) -> None:
+        first, second = allocation.leases
+        fresh = self._pool.lease(first.interface, now)
+        try:
+            allocation.leases = (fresh, self._pool.lease(second.interface, now))
+        except NoPorts:
+            self._pool.abandon(fresh)
+            raise

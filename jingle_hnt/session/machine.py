@@ -1,0 +1,313 @@
+"""One Jingle session between two parties, with the relay in its middle.
+
+Every request of a party comes through `receive`, every word of the plane through `bound`,
+`unbound` and `told`, and time through `expire`. What is to be done is appended to the list of
+effects that the registry drains. `table.py` says what is legal, `negotiation.py` what it does.
+
+Stanzas leave in the order in which they came: an answer that is ready waits behind one that still
+waits for the plane.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+
+from jingle_hnt.errors import Condition, JingleCondition, JingleError, NoPorts, StanzaError
+from jingle_hnt.model.address import IPAddress
+from jingle_hnt.model.jingle import Action, Jingle, Reason, ReasonCondition
+from jingle_hnt.relay.binding import Heard, Latched, PinholeEvent, Silent
+from jingle_hnt.session.allocation import Allocation
+from jingle_hnt.session.anchor import Anchor, Party
+from jingle_hnt.session.effects import (
+    Answer,
+    Bounce,
+    Ended,
+    Inject,
+    Pass,
+    Refusal,
+    Remember,
+    Replace,
+    Request,
+    Token,
+    Why,
+)
+from jingle_hnt.session.life import Life
+from jingle_hnt.session.negotiation import Negotiation, Reply
+from jingle_hnt.session.policy import Fallback, GatePolicy, SessionPolicy
+from jingle_hnt.session.table import Leg, State, Transition, transition
+
+OUT_OF_ORDER = StanzaError(
+    Condition.UNEXPECTED_REQUEST,
+    "wait",
+    "this party may not send this action in this state of the session",
+    JingleCondition.OUT_OF_ORDER,
+)
+UNKNOWN_SESSION = StanzaError(
+    Condition.ITEM_NOT_FOUND, "cancel", "no such session", JingleCondition.UNKNOWN_SESSION
+)
+NO_CAPACITY = StanzaError(
+    Condition.RESOURCE_CONSTRAINT, "wait", "the relay has no room for this now; try again later"
+)
+
+BIND_ATTEMPTS = 8
+"""How often other ports are tried while foreign processes hold the leased ones."""
+
+TOLD = {
+    Why.SETUP_TIMEOUT: (ReasonCondition.TIMEOUT, "the call was not answered"),
+    Why.NO_MEDIA: (ReasonCondition.TIMEOUT, "no media of either party reached the relay"),
+    Why.SILENCE: (ReasonCondition.TIMEOUT, "the media of both parties fell silent"),
+    Why.HOLD_TIMEOUT: (ReasonCondition.EXPIRED, "the call was on hold for too long"),
+    Why.CALL_TIMEOUT: (ReasonCondition.EXPIRED, "the call reached its longest duration"),
+    Why.ADMINISTRATOR: (ReasonCondition.GONE, "an administrator ended the call"),
+    Why.NO_CAPACITY: (ReasonCondition.FAILED_TRANSPORT, "the relay lost this call"),
+}
+"""What both parties are told when the end is ours (XEP-0166 section 7.4, XEP-0177 section 5.5)."""
+
+
+@dataclass(slots=True)
+class _Held:
+    """A stanza that the server holds until it is answered.
+
+    `waits_for` is the number of the bind that must succeed first, None where it may leave.
+    """
+
+    token: Token
+    action: Action
+    leg: Leg
+    reply: Reply
+    waits_for: int | None = None
+    attempts: int = 1
+    error: StanzaError | None = None
+
+    @property
+    def answer(self) -> Answer:
+        if self.error is not None:
+            return Bounce(self.token, self.error)
+        if not self.reply.promises:
+            return Pass(self.token)
+        promises = self.reply.promises.items()
+        return Replace(self.token, {key: promise.candidates() for key, promise in promises})
+
+
+class Session:
+    """See the module's text. `name` is unique over restarts and begins the bindings' names."""
+
+    def __init__(
+        self, name: str, sid: str, anchor: Anchor, policy: SessionPolicy, now: float
+    ) -> None:
+        self.name = name
+        self.sid = sid
+        self.state = State.PENDING
+        self.anchor = anchor
+        self.negotiation = Negotiation(anchor, policy)
+        self.life = Life(started_at=now)
+        self.timer_at: float | None = None
+        self.is_unrelayed = False
+        self._policy = policy
+        self._out = anchor.out
+        self._held: deque[_Held] = deque()
+
+    @property
+    def parties(self) -> tuple[Party, Party]:
+        return self.anchor.parties
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to answer or to wait for."""
+        return self.state is State.ENDED and not self._held
+
+    @property
+    def deadline(self) -> tuple[float, Why]:
+        """When the session ends by itself, and why."""
+        gone = any(party.gone for party in self.parties)
+        return self.life.deadline(self._policy.times, self.negotiation.is_held, gone)
+
+    def allows(self, action: Action | None, leg: Leg) -> bool:
+        """Whether this party may send this action now; any party may where none is named."""
+        return action is None or transition(self.state, action, leg) is not None
+
+    @staticmethod
+    def after_end(action: Action) -> StanzaError | None:
+        """What a request for an ended session is answered; None where it may pass."""
+        if action is Action.SESSION_INITIATE:
+            return OUT_OF_ORDER
+        return None if action is Action.SESSION_TERMINATE else UNKNOWN_SESSION
+
+    # What the parties do
+
+    def initiate(self, request: Request, now: float) -> None:
+        """The offer that makes the session."""
+        held = self._hold(Leg.INITIATOR, request)
+        try:
+            held.reply = self.negotiation.propose(Leg.INITIATOR, request.jingle, now)
+        except JingleError as error:
+            held.error = error.answer
+            self._end(Why.REFUSED)
+        except NoPorts:
+            self._cannot_relay(held)
+        self._go_on(held)
+
+    def receive(self, leg: Leg, request: Request, now: float) -> None:
+        """A request of one party, answered now or when the plane has what the answer promises."""
+        held = self._hold(leg, request)
+        legal = transition(self.state, held.action, leg)
+        if legal is None:
+            over = self.state is State.ENDED
+            held.error = self.after_end(held.action) if over else OUT_OF_ORDER
+        else:
+            self._perform(legal, held, request.jingle, now)
+        self._go_on(held)
+
+    def refused(self, leg: Leg, refusal: Refusal) -> None:
+        """The other party answered this leg's request with an error: what it did is undone."""
+        match refusal.action:
+            case _ if self.state is State.ENDED:
+                pass
+            case Action.SESSION_INITIATE | Action.SESSION_ACCEPT:
+                self._end(Why.REFUSED)
+            case _ if refusal.unknown_session:
+                self._end(Why.UNKNOWN_SESSION)
+            case Action.CONTENT_ADD if self.state is State.ACTIVE:
+                self.negotiation.forget(self.negotiation.unagreed(leg))
+            case Action.TRANSPORT_REPLACE:
+                self.negotiation.forget_replacement(leg, list(self.negotiation.media))
+
+    def moved(self, leg: Leg, ip: IPAddress) -> None:
+        """The party's XMPP connection comes from another address: its media may, too."""
+        party = self.parties[leg]
+        party.gone = False
+        if ip != party.ip and self.state is not State.ENDED:
+            party.ip = ip
+            self.negotiation.rearm(leg)
+            self._out.append(Remember(self.name))
+
+    def terminate(self, why: Why) -> None:
+        """End the session for both parties, in each other's name (XEP-0166 section 6.7)."""
+        if self.state is State.ENDED:
+            return
+        condition, text = TOLD[why]
+        reason = Reason(condition, text)
+        jingle = Jingle(Action.SESSION_TERMINATE, self.sid, reason=reason)
+        for leg in Leg:
+            sender, recipient = self.parties[leg.other].jid, self.parties[leg].jid
+            self._out.append(Inject(sender, recipient, jingle))
+        self._end(why, reason)
+
+    def expire(self, now: float) -> None:
+        """End the session if its deadline has passed."""
+        at, why = self.deadline
+        if now >= at:
+            self.terminate(why)
+
+    # What the plane tells
+
+    def bound(self, number: int) -> None:
+        """The plane has made the bindings of a `Bind`."""
+        self.anchor.bound(number)
+        for held in self._held:
+            if held.waits_for == number:
+                held.waits_for = None
+        self._flush()
+        if self.state is State.ENDED:
+            self.anchor.retire(self.negotiation.allocations)
+        else:
+            self._out.append(Remember(self.name))
+
+    def unbound(self, number: int, port_taken: bool, now: float) -> None:
+        """The plane could not make the bindings of a `Bind`: other ports, or none."""
+        held = next((h for h in self._held if h.waits_for == number), None)
+        if held is not None and port_taken and held.attempts < BIND_ATTEMPTS:
+            held.attempts += 1
+            held.waits_for = self.anchor.retry(number, now)
+            if held.waits_for is not None:
+                return
+        self.anchor.abandon(number)
+        if held is None:
+            self.terminate(Why.NO_CAPACITY)
+        else:
+            held.waits_for = None
+            self._undo(held)
+        self._flush()
+
+    def told(self, allocation: Allocation, component: int, event: PinholeEvent, now: float) -> None:
+        """Something happened at one of the session's pinholes."""
+        pinhole = allocation.pinholes[component, Leg(event.side)]
+        match event:
+            case Latched():
+                self.anchor.latched(allocation, component, event)
+                self._out.append(Remember(self.name))
+            case Silent():
+                pinhole.lively = False
+            case Heard():
+                pinhole.lively = pinhole.learned is not None
+        self._note_life(now)
+
+    # The parts of it
+
+    def _hold(self, leg: Leg, request: Request) -> _Held:
+        held = _Held(request.token, request.jingle.action, leg, Reply())
+        self._held.append(held)
+        return held
+
+    def _perform(self, legal: Transition, held: _Held, jingle: Jingle, now: float) -> None:
+        try:
+            held.reply = self.negotiation.perform(legal.verb, held.leg, jingle, now)
+        except JingleError as error:
+            held.error = error.answer
+        except NoPorts:
+            held.error = NO_CAPACITY
+        else:
+            self._enter(legal.to, jingle, now)
+
+    def _enter(self, state: State, jingle: Jingle, now: float) -> None:
+        if state is self.state:
+            return
+        if state is State.ENDED:
+            self._end(Why.TERMINATED, jingle.reason)
+            return
+        self.state = state
+        self.life.accepted_at = now
+        self._note_life(now)
+        self._out.append(Remember(self.name))
+
+    def _go_on(self, held: _Held) -> None:
+        if held.reply.allocations:
+            held.waits_for = self.anchor.bind(held.reply.allocations)
+        self._flush()
+
+    def _flush(self) -> None:
+        while self._held and self._held[0].waits_for is None:
+            self._out.append(self._held.popleft().answer)
+
+    def _undo(self, held: _Held) -> None:
+        """A proposal cannot be kept: its sender is told, and the session is as it was before."""
+        contents = list(held.reply.promises)
+        held.reply = Reply()
+        match held.action:
+            case Action.SESSION_INITIATE:
+                self._cannot_relay(held)
+                return
+            case Action.TRANSPORT_REPLACE:
+                self.negotiation.forget_replacement(held.leg, contents)
+            case _:
+                self.negotiation.forget(contents)
+        held.error = NO_CAPACITY
+
+    def _cannot_relay(self, held: _Held) -> None:
+        refuse = self._policy.exhausted is Fallback.REFUSE
+        if refuse or self._policy.gate is GatePolicy.TWO_STAGE:
+            held.error = NO_CAPACITY
+        else:
+            self.is_unrelayed = True
+        self._end(Why.NO_CAPACITY)
+
+    def _end(self, why: Why, reason: Reason | None = None) -> None:
+        if self.state is State.ENDED:
+            return
+        self.state = State.ENDED
+        self.anchor.retire(self.negotiation.allocations)
+        self._out.append(Ended(self.name, why, reason))
+
+    def _note_life(self, now: float) -> None:
+        pinholes = [p for a in self.negotiation.allocations for p in a.pinholes.values()]
+        if pinholes:
+            self.life.note(any(p.lively for p in pinholes), now)

@@ -1,0 +1,64 @@
+"""What an operator decides about calls, as small values for the session core."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from jingle_hnt.relay.policy import PeerPolicy
+
+
+class GatePolicy(StrEnum):
+    """When media may flow (media-path-middleboxes section 4)."""
+
+    OPEN = "open"  # from the offer on
+    ONE_STAGE = "one-stage"  # from the accept on; an offer without ports may pass unrelayed
+    TWO_STAGE = "two-stage"  # reserved at the offer or refused, open from the accept on
+
+
+class EarlyMedia(StrEnum):
+    """Whose media may flow before the accept, where the gate is not open anyway."""
+
+    DROP = "drop"
+    RESPONDER = "responder"
+    BOTH = "both"
+
+
+class Fallback(StrEnum):
+    """What becomes of a call that cannot be relayed."""
+
+    REFUSE = "refuse"  # the caller is told resource-constraint
+    PASS = "pass"  # it goes on unrelayed, and may connect where no NAT is in the way
+
+
+class AlreadyRelayed(StrEnum):
+    """What becomes of an offer whose candidates are all a relay's (XEP-0278: not relayed twice)."""
+
+    PASS = "pass"
+    RELAY = "relay"
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Limits of a call's life, in seconds."""
+
+    setup_s: float = 120.0  # from the offer to the accept
+    first_media_s: float = 30.0  # from the accept to the first packet of either party
+    silence_s: float = 60.0  # both parties silent, RTCP included, not on hold
+    hold_s: float = 3600.0  # the same while on hold
+    call_s: float = 86400.0  # from the offer on, whatever flows
+    linger_s: float = 30.0  # a released port stays idle for this long before it is free
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPolicy:
+    """All that the session core needs of the configuration.
+
+    `domains` are the local ones: a call is relayed only where one party is of such a domain.
+    """
+
+    domains: frozenset[str]
+    peers: PeerPolicy = field(default_factory=PeerPolicy)
+    gate: GatePolicy = GatePolicy.ONE_STAGE
+    early_media: EarlyMedia = EarlyMedia.DROP
+    exhausted: Fallback = Fallback.REFUSE
+    already_relayed: AlreadyRelayed = AlreadyRelayed.PASS
+    times: Times = field(default_factory=Times)

@@ -1,0 +1,232 @@
+"""Sessions as plain data, so that they survive a restart of the process.
+
+A record is made of dicts, lists, strings, numbers and None. It is written at the offer, the accept,
+each latch and the end, never per packet. Times are kept as ages, since a monotonic clock starts
+anew with the machine. What cannot be read back is a ValueError, and concerns that record only.
+"""
+
+from collections.abc import Mapping
+from ipaddress import ip_network
+from typing import Any
+
+from jingle_hnt.model.address import TransportAddress, literal
+from jingle_hnt.model.content import Candidate, CandidateType, ContentKey, Creator, Senders
+from jingle_hnt.model.jid import JID
+from jingle_hnt.relay.binding import Flow
+from jingle_hnt.relay.evidence import Evidence, Rung
+from jingle_hnt.relay.ports import Lease
+from jingle_hnt.session.allocation import Allocation, Pinhole
+from jingle_hnt.session.anchor import Party
+from jingle_hnt.session.machine import Session
+from jingle_hnt.session.medium import Medium
+from jingle_hnt.session.registry import Registry
+from jingle_hnt.session.table import Leg, State
+
+VERSION = 1
+"""Raised whenever a record of the version before could be misread."""
+
+Record = dict[str, Any]
+
+
+def dump(session: Session, now: float) -> Record:
+    """The record of a session; only bound allocations are part of it."""
+    life = session.life
+    return {
+        "version": VERSION,
+        "name": session.name,
+        "sid": session.sid,
+        "state": session.state.value,
+        "made": session.anchor.made,
+        "age_s": now - life.started_at,
+        "accepted_s": None if life.accepted_at is None else now - life.accepted_at,
+        "heard": life.heard,
+        "parties": [_dump_party(party) for party in session.parties],
+        "holders": sorted(session.negotiation.holders),
+        "media": [_dump_medium(medium) for medium in session.negotiation.media.values()],
+    }
+
+
+def load(record: Mapping[str, Any], registry: Registry, now: float) -> Session:
+    """The session of a record, its leases claimed from the registry's pool.
+
+    Raises ValueError for a record that is damaged, of another version, or whose ports the pool
+    does not have; nothing is claimed then.
+    """
+    try:
+        return _load(record, registry, now)
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise ValueError(f"damaged session record: {error!r}") from error
+
+
+def _load(record: Mapping[str, Any], registry: Registry, now: float) -> Session:
+    if record["version"] != VERSION:
+        raise ValueError(f"session record of version {record['version']}, not {VERSION}")
+    initiator, responder = (_load_party(party) for party in record["parties"])
+    anchor = registry.anchor(str(record["name"]), (initiator, responder))
+    anchor.made = int(record["made"])
+    started_at = now - float(record["age_s"])
+    session = Session(anchor.name, str(record["sid"]), anchor, registry.policy, started_at)
+    session.state = State(record["state"])
+    session.life.heard = bool(record["heard"])
+    if record["accepted_s"] is not None:
+        session.life.accepted_at = now - float(record["accepted_s"])
+    session.negotiation.holders = {Leg(leg) for leg in record["holders"]}
+    claimed: list[Lease] = []
+    try:
+        for entry in record["media"]:
+            medium = _load_medium(entry, registry, claimed)
+            session.negotiation.media[medium.key] = medium
+    except Exception:
+        for lease in claimed:
+            registry.pool.abandon(lease)
+        raise
+    return session
+
+
+def _dump_party(party: Party) -> Record:
+    return {"jid": str(party.jid), "ip": None if party.ip is None else str(party.ip)}
+
+
+def _load_party(entry: Mapping[str, Any]) -> Party:
+    return Party(JID.of(entry["jid"]), None if entry["ip"] is None else literal(entry["ip"]))
+
+
+def _dump_medium(medium: Medium) -> Record:
+    return {
+        "creator": medium.key.creator.value,
+        "name": medium.key.name,
+        "proposer": int(medium.proposer),
+        "senders": medium.senders.value,
+        "agreed": medium.agreed,
+        "allocation": _dump_allocation(medium.allocation),
+        "replacements": {
+            str(int(leg)): _dump_allocation(a) for leg, a in medium.replacements.items()
+        },
+        "signalled": {
+            str(int(leg)): [_dump_candidate(c) for c in candidates]
+            for leg, candidates in medium.signalled.items()
+        },
+    }
+
+
+def _load_medium(entry: Mapping[str, Any], registry: Registry, claimed: list[Lease]) -> Medium:
+    return Medium(
+        key=ContentKey(Creator(entry["creator"]), str(entry["name"])),
+        proposer=Leg(entry["proposer"]),
+        senders=Senders(entry["senders"]),
+        agreed=bool(entry["agreed"]),
+        allocation=_load_allocation(entry["allocation"], registry, claimed),
+        replacements={
+            Leg(int(leg)): _load_allocation(a, registry, claimed)
+            for leg, a in entry["replacements"].items()
+        },
+        signalled={
+            Leg(int(leg)): tuple(_load_candidate(c) for c in candidates)
+            for leg, candidates in entry["signalled"].items()
+        },
+    )
+
+
+def _dump_allocation(allocation: Allocation | None) -> Record | None:
+    if allocation is None or not allocation.bound:
+        return None
+    return {
+        "name": allocation.name,
+        "bound": [_dump_address(lease.bound(1)) for lease in allocation.leases],
+        "flows": [int(flow) for flow in allocation.flows],
+        "pinholes": [
+            {"component": component, "leg": int(leg), **_dump_pinhole(pinhole)}
+            for (component, leg), pinhole in allocation.pinholes.items()
+        ],
+    }
+
+
+def _load_allocation(
+    entry: Mapping[str, Any] | None, registry: Registry, claimed: list[Lease]
+) -> Allocation | None:
+    if entry is None:
+        return None
+    first, second = (_claim(_load_address(a), registry, claimed) for a in entry["bound"])
+    flows = (Flow(entry["flows"][0]), Flow(entry["flows"][1]))
+    allocation = Allocation(str(entry["name"]), (first, second), bound=True, flows=flows)
+    for pinhole in entry["pinholes"]:
+        key = (int(pinhole["component"]), Leg(pinhole["leg"]))
+        if key not in allocation.pinholes:
+            raise ValueError(f"damaged session record: no pinhole {key}")
+        allocation.pinholes[key] = _load_pinhole(pinhole)
+    return allocation
+
+
+def _claim(address: TransportAddress, registry: Registry, claimed: list[Lease]) -> Lease:
+    lease = registry.pool.claim(address)
+    if lease is None or lease in claimed:
+        raise ValueError(f"port {address} of a recorded session is not to be had any more")
+    claimed.append(lease)
+    return lease
+
+
+def _dump_pinhole(pinhole: Pinhole) -> Record:
+    evidence, learned = pinhole.evidence, pinhole.learned
+    return {
+        "generation": pinhole.generation,
+        "evidence": None if evidence is None else _dump_evidence(evidence),
+        "learned": None if learned is None else _dump_address(learned),
+        "latched_after_s": pinhole.latched_after_s,
+    }
+
+
+def _load_pinhole(entry: Mapping[str, Any]) -> Pinhole:
+    learned = entry["learned"]
+    return Pinhole(
+        generation=int(entry["generation"]),
+        evidence=None if entry["evidence"] is None else _load_evidence(entry["evidence"]),
+        learned=None if learned is None else _load_address(learned),
+        latched_after_s=entry["latched_after_s"],
+        lively=learned is not None,
+    )
+
+
+def _dump_evidence(evidence: Evidence) -> Record:
+    return {
+        "rung": evidence.rung.value,
+        "sources": [str(network) for network in evidence.sources],
+        "refused": [str(network) for network in evidence.refused],
+        "probation": evidence.probation,
+    }
+
+
+def _load_evidence(entry: Mapping[str, Any]) -> Evidence:
+    return Evidence(
+        Rung(entry["rung"]),
+        tuple(ip_network(text) for text in entry["sources"]),
+        tuple(ip_network(text) for text in entry["refused"]),
+        int(entry["probation"]),
+    )
+
+
+def _dump_candidate(candidate: Candidate) -> Record:
+    return {
+        "component": candidate.component,
+        "generation": candidate.generation,
+        "address": _dump_address(candidate.address),
+        "id": candidate.id,
+        "type": None if candidate.type is None else candidate.type.value,
+    }
+
+
+def _load_candidate(entry: Mapping[str, Any]) -> Candidate:
+    return Candidate(
+        int(entry["component"]),
+        int(entry["generation"]),
+        _load_address(entry["address"]),
+        str(entry["id"]),
+        None if entry["type"] is None else CandidateType(entry["type"]),
+    )
+
+
+def _dump_address(address: TransportAddress) -> list[str | int]:
+    return [str(address.ip), address.port]
+
+
+def _load_address(entry: list[Any]) -> TransportAddress:
+    return TransportAddress.of(str(entry[0]), int(entry[1]))

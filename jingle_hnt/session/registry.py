@@ -1,0 +1,333 @@
+"""All sessions of the middlebox, and the only door to them.
+
+A session is named by initiator, responder and sid together: the sid alone is chosen by whoever
+calls, so two pairs may well choose the same, and a third party that learns one must not be able to
+touch the session (XEP-0166 sections 7.1 and 11). A request whose sender and recipient are no such
+pair concerns no session here and passes as it came; its receiver answers it as it would answer any
+unknown session.
+
+The driver gives inputs with the present time, then drains `effects` and carries them out, in order
+and before the next input. It asks `poll_timeout` how long it may wait.
+"""
+
+import heapq
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from jingle_hnt.errors import Condition, StanzaError
+from jingle_hnt.model.content import RawUdp
+from jingle_hnt.model.jid import JID
+from jingle_hnt.model.jingle import Action, Jingle
+from jingle_hnt.relay.binding import BindingName, Drained, Event
+from jingle_hnt.relay.ports import PortPool
+from jingle_hnt.session.anchor import Anchor, Party
+from jingle_hnt.session.effects import (
+    Bounce,
+    Effect,
+    Gone,
+    Moved,
+    Pass,
+    Refusal,
+    Release,
+    Request,
+    Why,
+)
+from jingle_hnt.session.machine import Session
+from jingle_hnt.session.policy import SessionPolicy
+from jingle_hnt.session.table import Leg, State
+
+NOT_LOCAL = StanzaError(
+    Condition.FORBIDDEN, "auth", "neither party is a user of a server that this relay serves"
+)
+REDIRECTED = StanzaError(
+    Condition.BAD_REQUEST,
+    "modify",
+    "initiator and responder must be of the same account as the sender and the recipient",
+)
+
+TOMBSTONE_S = 60.0
+"""How long an ended session is remembered, so that a replayed request finds it ended."""
+
+TOMBSTONES = 10_000
+"""Ended sessions remembered at most; the oldest make room."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What names a session."""
+
+    initiator: JID
+    responder: JID
+    sid: str
+
+
+class Registry:
+    """See the module's text.
+
+    `names` returns a fresh name for a session at each call: 1 to 40 characters out of
+    ``[A-Za-z0-9]``, beginning with a letter, unique over restarts.
+    """
+
+    def __init__(self, policy: SessionPolicy, pool: PortPool, names: Callable[[], str]) -> None:
+        self.policy = policy
+        self.pool = pool
+        self.draining = False
+        self._names = names
+        self._sessions: dict[Key, Session] = {}
+        self._keys: dict[str, Key] = {}
+        self._of_party: dict[JID, set[str]] = {}
+        self._tombstones: OrderedDict[Key, float] = OrderedDict()
+        self._timers: list[tuple[float, str]] = []
+        self._effects: list[Effect] = []
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(list(self._sessions.values()))
+
+    def find(self, name: str) -> Session | None:
+        """The session of this name."""
+        key = self._keys.get(name)
+        return None if key is None else self._sessions[key]
+
+    def effects(self) -> list[Effect]:
+        """Take what is to be done, in order."""
+        taken = self._effects.copy()
+        self._effects.clear()
+        return taken
+
+    # Inputs: the parties
+
+    def receive(self, request: Request, now: float) -> None:
+        """An intercepted request of one party to another."""
+        if _is_redirected(request):
+            self._effects.append(Bounce(request.token, REDIRECTED))
+        elif request.jingle.action is Action.SESSION_INITIATE:
+            self._initiate(request, now)
+        else:
+            self._pass_on(request, now)
+
+    def refused(self, refusal: Refusal, now: float) -> None:
+        """A request that went through us was answered by an error."""
+        found = self._find(refusal.sender, refusal.recipient, refusal.sid)
+        if found is not None:
+            leg, session = found
+            session.refused(leg, refusal)
+            self._settle(session, now)
+
+    def moved(self, moved: Moved, now: float) -> None:
+        """A party's XMPP connection comes from another address."""
+        for session in self._sessions_of(moved.jid):
+            session.moved(_leg_of(session, moved.jid), moved.ip)
+            self._settle(session, now)
+
+    def gone(self, gone: Gone, now: float) -> None:
+        """A party has left the server; a call whose media flows goes on (XEP-0166 section 6.8)."""
+        for session in self._sessions_of(gone.jid):
+            session.parties[_leg_of(session, gone.jid)].gone = True
+            self._settle(session, now)
+
+    # Inputs: the plane
+
+    def bound(self, name: str, number: int, now: float) -> None:
+        """The plane has made the bindings of a `Bind` effect."""
+        session = self.find(name)
+        if session is not None:
+            session.bound(number)
+            self._settle(session, now)
+
+    def unbound(self, name: str, number: int, port_taken: bool, now: float) -> None:
+        """The plane could not make the bindings of a `Bind` effect."""
+        session = self.find(name)
+        if session is not None:
+            session.unbound(number, port_taken, now)
+            self._settle(session, now)
+
+    def told(self, event: Event, now: float) -> None:
+        """The plane tells of a binding."""
+        if isinstance(event, Drained):
+            for pinhole in event.pinholes:
+                self.pool.freed(pinhole.bound)
+            return
+        session = self.find(event.name.partition(".")[0])
+        if session is None:
+            return
+        for allocation in session.negotiation.allocations:
+            for component, name in enumerate(allocation.bindings, start=1):
+                if name == event.name:
+                    session.told(allocation, component, event, now)
+        self._settle(session, now)
+
+    def reconcile(self, alive: set[BindingName], draining: set[BindingName], now: float) -> None:
+        """The plane was met again and holds these bindings; `draining` ones are released already.
+
+        Calls whose bindings are gone are bound anew on the same ports, with what had been learned;
+        bindings of no call are released.
+        """
+        known: set[BindingName] = set()
+        for session in self:
+            allocations = [a for a in session.negotiation.allocations if a.bound]
+            known.update(name for a in allocations for name in a.bindings)
+            lost = [a for a in allocations if not alive.issuperset(a.bindings)]
+            if lost:
+                session.anchor.rebind(lost)
+            self._settle(session, now)
+        orphans = tuple(sorted(alive - known - draining))
+        if orphans:
+            self._effects.append(Release(orphans))
+
+    # Inputs: time and the operator
+
+    def poll_timeout(self) -> float | None:
+        """When `expire` wants to be called next; None where nothing is to be waited for."""
+        return self._timers[0][0] if self._timers else None
+
+    def expire(self, now: float) -> None:
+        """End what has reached its deadline."""
+        while self._timers and self._timers[0][0] <= now:
+            at, name = heapq.heappop(self._timers)
+            session = self.find(name)
+            if session is not None and session.timer_at == at:
+                session.timer_at = None
+                session.expire(now)
+                self._settle(session, now)
+        self._bury(now)
+
+    def terminate(self, name: str, now: float) -> bool:
+        """End a call on an administrator's word; False where there is none of this name."""
+        session = self.find(name)
+        if session is None:
+            return False
+        session.terminate(Why.ADMINISTRATOR)
+        self._settle(session, now)
+        return True
+
+    def restore(self, session: Session, now: float) -> None:
+        """Take up a session that an earlier life of this process has recorded."""
+        initiator, responder = session.parties
+        self._enter(Key(initiator.jid, responder.jid, session.sid), session)
+        self._settle(session, now)
+
+    def anchor(self, name: str, parties: tuple[Party, Party]) -> Anchor:
+        """The anchor that a session of this registry needs."""
+        return Anchor(name, parties, self.pool, self.policy.peers, self._effects)
+
+    # The parts of it
+
+    def _initiate(self, request: Request, now: float) -> None:
+        key = Key(request.sender, request.recipient, request.jingle.sid)
+        session = self._sessions.get(key)
+        if session is not None:
+            session.receive(Leg.INITIATOR, request, now)
+        elif key in self._tombstones:
+            self._revenant(request, now)
+        elif not self._is_ours(request.jingle) or self.draining:
+            self._effects.append(Pass(request.token))
+        elif not {request.sender.domain, request.recipient.domain} & self.policy.domains:
+            self._effects.append(Bounce(request.token, NOT_LOCAL))
+        else:
+            self._begin(key, request, now)
+
+    def _begin(self, key: Key, request: Request, now: float) -> None:
+        name = self._names()
+        parties = (
+            Party(request.sender, request.sender_ip),
+            Party(request.recipient, request.recipient_ip),
+        )
+        session = Session(name, key.sid, self.anchor(name, parties), self.policy, now)
+        self._enter(key, session)
+        session.initiate(request, now)
+        self._settle(session, now)
+
+    def _pass_on(self, request: Request, now: float) -> None:
+        jingle = request.jingle
+        found = self._find(request.sender, request.recipient, jingle.sid, jingle.action)
+        if found is not None:
+            leg, session = found
+            session.receive(leg, request, now)
+            self._settle(session, now)
+        else:
+            self._revenant(request, now)
+
+    def _revenant(self, request: Request, now: float) -> None:
+        """A request for a session that has ended a moment ago, or that never was ours."""
+        pair, sid = (request.sender, request.recipient), request.jingle.sid
+        ended = any(Key(a, b, sid) in self._tombstones for a, b in (pair, pair[::-1]))
+        error = Session.after_end(request.jingle.action) if ended else None
+        self._effects.append(Pass(request.token) if error is None else Bounce(request.token, error))
+
+    def _find(
+        self, sender: JID, recipient: JID, sid: str, action: Action | None = None
+    ) -> tuple[Leg, Session] | None:
+        """The session of a request, and the sender's leg in it.
+
+        Both parties may have called each other with the same sid; the session in which the action
+        is legal is meant then, the sender's own where it is legal in both.
+        """
+        mine = self._sessions.get(Key(sender, recipient, sid))
+        theirs = self._sessions.get(Key(recipient, sender, sid))
+        if mine is None and theirs is None:
+            return None
+        if theirs is None or (mine is not None and mine.allows(action, Leg.INITIATOR)):
+            assert mine is not None
+            return Leg.INITIATOR, mine
+        return Leg.RESPONDER, theirs
+
+    def _is_ours(self, jingle: Jingle) -> bool:
+        """Whether the offer is one of media: such sessions are followed, others pass."""
+        return any(c.media is not None or isinstance(c.transport, RawUdp) for c in jingle.contents)
+
+    def _sessions_of(self, jid: JID) -> list[Session]:
+        found = (self.find(name) for name in sorted(self._of_party.get(jid, ())))
+        return [session for session in found if session is not None]
+
+    def _enter(self, key: Key, session: Session) -> None:
+        self._sessions[key] = session
+        self._keys[session.name] = key
+        for party in session.parties:
+            self._of_party.setdefault(party.jid, set()).add(session.name)
+
+    def _settle(self, session: Session, now: float) -> None:
+        """After each input: forget a session that is over, else set its timer."""
+        if session.is_over:
+            self._leave(session, now)
+        elif session.state is not State.ENDED:
+            at, _ = session.deadline
+            if session.timer_at is None or at < session.timer_at:
+                session.timer_at = at
+                heapq.heappush(self._timers, (at, session.name))
+
+    def _leave(self, session: Session, now: float) -> None:
+        key = self._keys.pop(session.name)
+        del self._sessions[key]
+        for party in session.parties:
+            names = self._of_party.get(party.jid, set())
+            names.discard(session.name)
+            if not names:
+                self._of_party.pop(party.jid, None)
+        if not session.is_unrelayed:
+            self._tombstones[key] = now + TOMBSTONE_S
+            self._bury(now)
+
+    def _bury(self, now: float) -> None:
+        while self._tombstones:
+            key, until = next(iter(self._tombstones.items()))
+            if until > now and len(self._tombstones) <= TOMBSTONES:
+                break
+            del self._tombstones[key]
+
+
+def _leg_of(session: Session, jid: JID) -> Leg:
+    return Leg.INITIATOR if session.parties[Leg.INITIATOR].jid == jid else Leg.RESPONDER
+
+
+def _is_redirected(request: Request) -> bool:
+    """Whether `initiator` or `responder` name an account that is no party (XEP-0166 section 7.1).
+
+    Another resource of a party's own account is legal, and says nothing about who may steer us.
+    """
+    parties = {request.sender.bare, request.recipient.bare}
+    named = (request.jingle.initiator, request.jingle.responder)
+    return any(jid is not None and jid.bare not in parties for jid in named)
