@@ -10,6 +10,7 @@ from typing import Protocol
 
 from jingle_hnt.relay.binding import (
     NOMINAL_PACKETS_PER_S,
+    SILENT_S,
     Arm,
     BindingName,
     BindingSnapshot,
@@ -98,6 +99,3 @@ class Engine(Protocol):
 
 LINGER_CAP_S = 600.0
 """Longest time that a released port is kept from the next call (threats: stale senders)."""
-
-SILENT_S = 5.0
-"""A latched side unheard for this long is reported as silent."""

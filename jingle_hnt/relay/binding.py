@@ -122,6 +122,10 @@ class Rivalry:
     source: TransportAddress
 
 
+SILENT_S = 5.0
+"""A latched side unheard for this long is reported as silent."""
+
+
 @dataclass(frozen=True, slots=True)
 class Silent:
     """A latched side has not been heard for `silent_s` seconds while its gate was not closed."""

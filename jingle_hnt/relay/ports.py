@@ -127,6 +127,15 @@ class PortPool:
         return lease
 
     @property
+    def draining(self) -> list[TransportAddress]:
+        """The bound addresses whose sockets the plane has not yet closed after their release."""
+        return [
+            TransportAddress(lease.interface.bound, port)
+            for lease in self._retired
+            for port in sorted(self._held[lease])
+        ]
+
+    @property
     def counts(self) -> PortCounts:
         pair = len(COMPONENTS)
         return PortCounts(

@@ -16,11 +16,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from jingle_hnt.errors import Condition, StanzaError
-from jingle_hnt.model.content import RawUdp
+from jingle_hnt.model.content import COMPONENTS, RawUdp
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Jingle
-from jingle_hnt.relay.binding import BindingName, Drained, Event
+from jingle_hnt.relay.binding import BindingName, Drained, Event, Side
 from jingle_hnt.relay.ports import PortPool
+from jingle_hnt.session.allocation import Allocation, Pinhole
 from jingle_hnt.session.anchor import Anchor, Party
 from jingle_hnt.session.effects import (
     Bounce,
@@ -29,7 +30,6 @@ from jingle_hnt.session.effects import (
     Moved,
     Pass,
     Refusal,
-    Release,
     Request,
     Why,
 )
@@ -92,6 +92,10 @@ class Registry:
         key = self._keys.get(name)
         return None if key is None else self._sessions[key]
 
+    def order(self, effect: Effect) -> None:
+        """Add something to be done."""
+        self._effects.append(effect)
+
     def effects(self) -> list[Effect]:
         """Take what is to be done, in order."""
         taken = self._effects.copy()
@@ -151,32 +155,19 @@ class Registry:
             for pinhole in event.pinholes:
                 self.pool.freed(pinhole.bound)
             return
-        session = self.find(event.name.partition(".")[0])
-        if session is None:
-            return
-        for allocation in session.negotiation.allocations:
-            for component, name in enumerate(allocation.bindings, start=1):
-                if name == event.name:
-                    session.told(allocation, component, event, now)
-        self._settle(session, now)
-
-    def reconcile(self, alive: set[BindingName], draining: set[BindingName], now: float) -> None:
-        """The plane was met again and holds these bindings; `draining` ones are released already.
-
-        Calls whose bindings are gone are bound anew on the same ports, with what had been learned;
-        bindings of no call are released.
-        """
-        known: set[BindingName] = set()
-        for session in self:
-            allocations = [a for a in session.negotiation.allocations if a.bound]
-            known.update(name for a in allocations for name in a.bindings)
-            lost = [a for a in allocations if not alive.issuperset(a.bindings)]
-            if lost:
-                session.anchor.rebind(lost)
+        found = self._pinhole(event.name)
+        if found is not None:
+            session, allocation, component = found
+            session.told(allocation, component, event, now)
             self._settle(session, now)
-        orphans = tuple(sorted(alive - known - draining))
-        if orphans:
-            self._effects.append(Release(orphans))
+
+    def pinhole(self, name: BindingName, side: Side) -> Pinhole | None:
+        """What a session knows of one side of a binding; None for a binding of no session."""
+        found = self._pinhole(name)
+        if found is None:
+            return None
+        _, allocation, component = found
+        return allocation.pinholes[component, Leg(side)]
 
     # Inputs: time and the operator
 
@@ -274,6 +265,16 @@ class Registry:
             assert mine is not None
             return Leg.INITIATOR, mine
         return Leg.RESPONDER, theirs
+
+    def _pinhole(self, name: BindingName) -> tuple[Session, Allocation, int] | None:
+        session = self.find(name.partition(".")[0])
+        if session is None:
+            return None
+        for allocation in session.negotiation.allocations:
+            for component in COMPONENTS:
+                if allocation.binding(component) == name:
+                    return session, allocation, component
+        return None
 
     def _is_ours(self, jingle: Jingle) -> bool:
         """Whether the offer is one of media: such sessions are followed, others pass."""
