@@ -1,0 +1,214 @@
+"""The public JSON: calls and status as frozen models.
+
+Field names are part of the interface. Addresses are ``ip:port`` text; counts are since the binding
+was made; times are seconds.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from pydantic import BaseModel, ConfigDict
+
+from jingle_hnt.model.address import TransportAddress
+from jingle_hnt.model.content import COMPONENTS
+from jingle_hnt.relay.binding import BindingName, BindingSnapshot, Counters, PinholeSnapshot
+from jingle_hnt.relay.ports import PortCounts
+from jingle_hnt.session.allocation import Allocation
+from jingle_hnt.session.machine import Session
+from jingle_hnt.session.medium import Medium
+from jingle_hnt.session.table import Leg
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LegSnapshot(_Frozen):
+    """One leg of one component.
+
+    `signalled` is what the party says of itself, `advertised` what it is told to send to, `learned`
+    where its packets really come from, `rung` what the latch rests on (R1 to R5).
+    """
+
+    leg: str
+    signalled: tuple[str, ...]
+    advertised: str
+    learned: str | None
+    rung: str | None
+    latch: str
+    latched_after_s: float | None
+    flow: str
+    heard_s: float | None
+    received_packets: int
+    received_bytes: int
+    sent_packets: int
+    sent_bytes: int
+    dropped: dict[str, int]
+
+
+class ComponentSnapshot(_Frozen):
+    """One component (1 RTP, 2 RTCP) of a relayed content."""
+
+    component: int
+    legs: tuple[LegSnapshot, ...]
+
+
+class ContentSnapshot(_Frozen):
+    """One content; `components` is empty where it is not relayed."""
+
+    creator: str
+    name: str
+    senders: str
+    agreed: bool
+    relayed: bool
+    components: tuple[ComponentSnapshot, ...]
+
+
+class CallSnapshot(_Frozen):
+    """One call."""
+
+    call: str
+    sid: str
+    initiator: str
+    responder: str
+    state: str
+    age_s: float
+    held: bool
+    contents: tuple[ContentSnapshot, ...]
+
+
+class CallsSnapshot(_Frozen):
+    """All calls, oldest first."""
+
+    calls: tuple[CallSnapshot, ...]
+
+
+class PortsSnapshot(_Frozen):
+    """Media ports by state, counted singly over all interfaces."""
+
+    free: int
+    leased: int
+    quarantined: int
+    shunned: int
+
+
+class PlaneSnapshot(_Frozen):
+    """The forwarding plane; `engine` is None while it is not connected."""
+
+    up: bool
+    engine: str | None
+    bindings: int
+    draining: int
+
+
+class StatusSnapshot(_Frozen):
+    """`ready` is whether a call that comes now would be relayed."""
+
+    version: str
+    ready: bool
+    uptime_s: float
+    link_up: bool
+    journal_healthy: bool
+    calls: int
+    tasks: int
+    plane: PlaneSnapshot
+    ports: PortsSnapshot
+
+
+def calls(
+    sessions: Iterable[Session], bindings: Mapping[BindingName, BindingSnapshot], now: float
+) -> CallsSnapshot:
+    """Sessions and what the plane says of their bindings, put together."""
+    ordered = sorted(sessions, key=lambda session: session.life.started_at)
+    return CallsSnapshot(calls=tuple(_call(session, bindings, now) for session in ordered))
+
+
+def ports(counts: PortCounts) -> PortsSnapshot:
+    """The pool's counts in public form."""
+    return PortsSnapshot(
+        free=counts.free,
+        leased=counts.leased,
+        quarantined=counts.quarantined,
+        shunned=counts.shunned,
+    )
+
+
+def _call(
+    session: Session, bindings: Mapping[BindingName, BindingSnapshot], now: float
+) -> CallSnapshot:
+    initiator, responder = session.parties
+    media = session.negotiation.media.values()
+    return CallSnapshot(
+        call=session.name,
+        sid=session.sid,
+        initiator=str(initiator.jid),
+        responder=str(responder.jid),
+        state=session.state.value,
+        age_s=round(now - session.life.started_at, 3),
+        held=bool(session.negotiation.holders),
+        contents=tuple(_content(medium, bindings) for medium in media),
+    )
+
+
+def _content(medium: Medium, bindings: Mapping[BindingName, BindingSnapshot]) -> ContentSnapshot:
+    allocation = medium.allocation
+    relayed = allocation is not None
+    return ContentSnapshot(
+        creator=medium.key.creator.value,
+        name=medium.key.name,
+        senders=medium.senders.value,
+        agreed=medium.agreed,
+        relayed=relayed,
+        components=()
+        if allocation is None
+        else tuple(_component(medium, allocation, c, bindings) for c in COMPONENTS),
+    )
+
+
+def _component(
+    medium: Medium,
+    allocation: Allocation,
+    component: int,
+    bindings: Mapping[BindingName, BindingSnapshot],
+) -> ComponentSnapshot:
+    seen = bindings.get(allocation.binding(component))
+    legs = tuple(
+        _leg(medium, allocation, component, leg, None if seen is None else seen.pinholes[leg])
+        for leg in Leg
+    )
+    return ComponentSnapshot(component=component, legs=legs)
+
+
+def _leg(
+    medium: Medium, allocation: Allocation, component: int, leg: Leg, seen: PinholeSnapshot | None
+) -> LegSnapshot:
+    pinhole = allocation.pinholes[component, leg]
+    counters = Counters() if seen is None else seen.counters
+    learned = pinhole.learned if seen is None else seen.learned
+    candidates = medium.signalled.get(leg, ())
+    return LegSnapshot(
+        leg=leg.name.lower(),
+        signalled=tuple(str(c.address) for c in candidates if c.component == component),
+        advertised=str(allocation.leases[leg].advertised(component)),
+        learned=_text(learned),
+        rung=None if pinhole.evidence is None else pinhole.evidence.rung.value,
+        latch="unknown" if seen is None else seen.state.name.lower(),
+        latched_after_s=pinhole.latched_after_s,
+        flow=allocation.flows[leg].name.lower(),
+        heard_s=None if seen is None else seen.heard_s,
+        received_packets=counters.received_packets,
+        received_bytes=counters.received_bytes,
+        sent_packets=counters.sent_packets,
+        sent_bytes=counters.sent_bytes,
+        dropped=_dropped(counters),
+    )
+
+
+def _dropped(counters: Counters) -> dict[str, int]:
+    """Drops by reason, those that happened only."""
+    reasons = (name for name in Counters.__slots__ if name.startswith("dropped_"))
+    counts = {name.removeprefix("dropped_"): getattr(counters, name) for name in reasons}
+    return {reason: count for reason, count in counts.items() if count}
+
+
+def _text(address: TransportAddress | None) -> str | None:
+    return None if address is None else str(address)
