@@ -239,7 +239,7 @@ class Session:
                 pinhole.lively = False
             case Heard():
                 pinhole.lively = pinhole.learned is not None
-        self._note_life(now)
+        self.note_life(now)
 
     # The parts of it
 
@@ -266,7 +266,7 @@ class Session:
             return
         self.state = state
         self.life.accepted_at = now
-        self._note_life(now)
+        self.note_life(now)
         self._out.append(Remember(self.name))
 
     def _go_on(self, held: _Held) -> None:
@@ -307,7 +307,8 @@ class Session:
         self.anchor.retire(self.negotiation.allocations)
         self._out.append(Ended(self.name, why, reason))
 
-    def _note_life(self, now: float) -> None:
+    def note_life(self, now: float) -> None:
+        """Take note of whether any of the session's media flows."""
         pinholes = [p for a in self.negotiation.allocations for p in a.pinholes.values()]
         if pinholes:
             self.life.note(any(p.lively for p in pinholes), now)

@@ -80,6 +80,7 @@ def _load(record: Mapping[str, Any], registry: Registry, now: float) -> Session:
         for lease in claimed:
             registry.pool.abandon(lease)
         raise
+    session.note_life(now)
     return session
 
 
