@@ -177,7 +177,7 @@ def session_states() -> str:
     for (state, action), transition in TABLE.items():
         who = "" if len(transition.by) == 2 else f" ({next(iter(transition.by)).name.lower()})"
         moves.setdefault((state, transition.to), []).append(f"{action}{who}")
-    parts = ['<rect class="bg" width="960" height="480"/>']
+    parts = ['<rect class="bg" width="960" height="360"/>']
     parts.append(f'<path class="x" d="M20 {y}H80m-6 -4l6 4l-6 4"/>')
     parts.append(_text(45, y - 10, "offer", "s"))
     for state, centre in x.items():
@@ -195,11 +195,13 @@ def session_states() -> str:
             arrow = f"M{start} {y - 24}V30H{end}V{y - 24}m-4 -6l4 6l4 -6"
             parts.append(f'<path class="x" d="{arrow}"/>')
             parts += [_text((start + end) // 2, 24, n, "s") for n in names]
-    parts.append(
-        _text(480, 300, "What is not drawn is answered out-of-order; an error that comes back", "s")
+    notes = (
+        "What is not drawn is answered out-of-order;",
+        "an error that comes back for the offer",
+        "or the accept ends the session.",
     )
-    parts.append(_text(480, 316, "for the offer or the accept ends the session.", "s"))
-    return _svg(960, 340, parts)
+    parts += [_text(x[State.ENDED], 220 + 16 * i, note, "s") for i, note in enumerate(notes)]
+    return _svg(960, 360, parts)
 
 
 def _text(x: int, y: int, text: str, style: str = "") -> str:
