@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from jingle_hnt.model.address import TransportAddress
-from jingle_hnt.model.content import COMPONENTS, Candidate, CandidateType
+from jingle_hnt.model.content import COMPONENTS, RTP, Candidate, CandidateType
 from jingle_hnt.relay.binding import Arm, BindingName, BindingSpec, Flow, Gate, Side
 from jingle_hnt.relay.evidence import Evidence
 from jingle_hnt.relay.ports import Lease
@@ -60,7 +60,8 @@ class Allocation:
             yield BindingSpec(self.binding(component), pinholes)
 
     def is_armed(self, leg: Leg) -> bool:
-        return all(self.pinholes[c, leg].evidence is not None for c in COMPONENTS)
+        """Whether this leg's media may be learned; its RTCP may have to wait for its RTP."""
+        return self.pinholes[RTP, leg].evidence is not None
 
     def arm(
         self, leg: Leg, evidence: Evidence, components: Iterable[int] = COMPONENTS

@@ -125,8 +125,14 @@ class Anchor:
         candidates: Iterable[Candidate],
         components: Iterable[int] = COMPONENTS,
     ) -> None:
-        """Arm this leg's latches with the best evidence there is."""
+        """Arm this leg's latches with the best evidence there is.
+
+        Where nothing is known of the party (R5), RTCP waits until RTP has shown an address: five
+        RTCP packets of a stranger must not earn the other party's reports.
+        """
         evidence = self._evidence(allocation, leg, candidates)
+        if evidence.rung is Rung.R5:
+            components = [c for c in components if c == RTP]
         self._order(allocation, allocation.arm(leg, evidence, components))
 
     def arm_early(self, allocation: Allocation, leg: Leg) -> None:
