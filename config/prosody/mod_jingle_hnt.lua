@@ -75,7 +75,6 @@ local settled, watched, parties = shared.settled, shared.watched, shared.parties
 
 local held = {};   -- id of our question -> entry
 local queues = {}; -- sender and recipient -> entries in order of arrival
-local serial = 0;
 local silent = false;
 
 ---- Talking to the component
@@ -300,12 +299,10 @@ local function expire(entry)
 end
 
 local function decide_all()
-	local entries = {};
-	for _, entry in pairs(held) do
-		entries[#entries + 1] = entry;
-	end
-	table.sort(entries, function (a, b) return a.serial < b.serial; end);
-	for _, entry in ipairs(entries) do
+	local entries = held;
+	held = {};
+	-- In no order: their turns are kept by the queues.
+	for _, entry in pairs(entries) do
 		decide(entry, fail);
 	end
 end
@@ -327,9 +324,8 @@ local function question(entry)
 end
 
 local function new_entry(origin, stanza, jingle)
-	serial = serial + 1;
 	return {
-		id = new_id(), serial = serial, origin = origin, stanza = stanza,
+		id = new_id(), origin = origin, stanza = stanza,
 		sid = jingle.attr.sid, action = jingle.attr.action,
 		key = stanza.attr.from.."\0"..stanza.attr.to,
 	};

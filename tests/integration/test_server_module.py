@@ -181,7 +181,7 @@ async def test_only_jingle_requests_between_full_jids_are_asked_about(stage: Sta
     assert (await bob.next()).get("id") == "v"
     bob.send(f"<iq type='error' to='{alice.jid}' id='w'>{jingle_text(sid)}</iq>")
     await bob.caught_up()
-    alice.request(HNT + "/x", "session-initiate", sid)
+    alice.request(f"user@{HNT}/x", "session-initiate", sid)
     to_component = await hnt.next(lambda e: bare_name(e) == "iq")
     assert to_component.get("from") == alice.jid
     assert hnt.inbox == []
@@ -234,6 +234,24 @@ async def test_a_stanza_too_large_for_the_component_is_refused(stage: Stage) -> 
     alice.request(bob.jid, "session-initiate", sid := unique("sid"))
     hnt.answer(await hnt.question(sid), "pass")
     await bob.next_request(sid)
+
+
+async def test_a_request_from_another_component_is_shown_unless_it_is_no_proper_iq(
+    stage: Stage,
+) -> None:
+    alice = await stage.client(f"alice@{OPEN}")
+    gateway = await stage.component("other.example.org")
+    hnt = await stage.component()
+    sender, sid = "phone@other.example.org/x", unique("sid")
+    two = jingle_text(sid) + jingle_text(sid)
+    assert condition_of(await gateway.request(alice.jid, "set", two, sender)) == "bad-request"
+    gateway.send(f"<iq type='set' from='{sender}' to='{alice.jid}' id='i'>{jingle_text(sid)}</iq>")
+    question = await hnt.question(sid)
+    assert question.intercept.get("via") == "component"
+    assert "from-ip" not in question.intercept.attrib
+    hnt.answer(question, "pass")
+    await alice.next_request(sid)
+    assert await alice.caught_up() == []
 
 
 # What can be answered
@@ -331,9 +349,10 @@ async def test_answers_in_any_order_do_not_change_the_order_between_two_parties(
     for number in range(5):
         alice.request(bob.jid, "transport-info", f"{name}#{number}")
     carol.request(bob.jid, "transport-info", other := unique("sid"))
-    questions = [await hnt.question() for _ in range(6)]
+    questions = [await hnt.question(f"{name}#{number}") for number in range(5)]
     for question in reversed(questions[1:]):
         hnt.answer(question, "pass")
+    hnt.answer(await hnt.question(other), "pass")
     await bob.next_request(other)
     assert await bob.caught_up() == []
     hnt.answer(questions[0], "pass")
@@ -493,8 +512,9 @@ async def test_a_component_that_comes_back_replaces_its_dead_connection(stage: S
 # Notices
 
 
-async def test_a_refused_request_is_reported(stage: Stage) -> None:
-    alice, bob = await stage.pair()
+@pytest.mark.parametrize("caller", [OPEN, PLAIN])
+async def test_a_refused_request_is_reported(stage: Stage, caller: str) -> None:
+    alice, bob = await stage.client(f"alice@{caller}"), await stage.client(f"bob@{OPEN}")
     hnt = await stage.component()
     stanza_id = alice.request(bob.jid, "session-initiate", sid := unique("sid"))
     hnt.answer(await hnt.question(sid), "pass")
@@ -566,7 +586,7 @@ async def test_a_resumed_connection_of_a_party_is_announced(stage: Stage) -> Non
     idle = await stage.client(f"carol@{OPEN}")
     hnt = await stage.component()
     for client in (alice, idle):
-        await client.enable_resumption()
+        await client.enable_acknowledgements(resume=True)
     alice.request(bob.jid, "session-initiate", sid := unique("sid"))
     hnt.answer(await hnt.question(sid), "pass")
     await bob.next_request(sid)
@@ -879,3 +899,19 @@ async def test_an_unreachable_server_is_reported(federation: tuple[Stage, Stage]
     hnt.answer(await hnt.question(sid), "pass")
     assert (await hnt.event("error")).get("sid") == sid
     assert (await alice.reply_to(stanza_id)).get("from") == to
+
+
+async def test_a_request_lost_with_its_recipients_connection_is_reported(
+    federation: tuple[Stage, Stage],
+) -> None:
+    one, two = federation
+    alice = await one.client("alice@one.example.org")
+    bob = await two.client("bob@two.example.net")
+    hnt = await two.component("hnt.two.example.net")
+    await bob.enable_acknowledgements(resume=False)
+    stanza_id = alice.request(bob.jid, "session-initiate", sid := unique("sid"))
+    hnt.answer(await hnt.question(sid), "pass")
+    await bob.next_request(sid)
+    await bob.abort()
+    assert (await hnt.event("error")).get("sid") == sid
+    assert condition_of(await alice.reply_to(stanza_id)) == "recipient-unavailable"

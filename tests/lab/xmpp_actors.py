@@ -259,9 +259,9 @@ class Client(_Actor):
         client.resumption = lost.resumption
         return client
 
-    async def enable_resumption(self) -> None:
-        """Ask for XEP-0198 with resumption."""
-        self.send(f"<enable xmlns='{_SM}' resume='true'/>")
+    async def enable_acknowledgements(self, resume: bool) -> None:
+        """Ask for XEP-0198, with resumption or without; nothing will ever be acknowledged."""
+        self.send(f"<enable xmlns='{_SM}' resume='{str(resume).lower()}'/>")
         answer = await self.next(lambda e: e.tag == f"{{{_SM}}}enabled")
         self.resumption = answer.get("id")
 
