@@ -1,0 +1,186 @@
+"""The control protocol between signalling and forwarding plane: JSON lines over AF_UNIX.
+
+The plane speaks first, with a `Hello`. Each request is one line with an id and is answered by one
+line with that id; events come in between. `bind` is atomic, the lists of the other orders are
+carried out one by one. What cannot be understood is answered with an error, and the connection
+lives on as long as lines can be told apart.
+
+The orders, snapshots and events are the values of `relay/binding.py` themselves; pydantic reads
+and writes them, so that nothing enters either process that these types do not allow.
+"""
+
+from collections.abc import Iterable
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from jingle_hnt.errors import ProtocolViolation
+from jingle_hnt.relay.binding import (
+    Arm,
+    BindingSnapshot,
+    BindingSpec,
+    Drained,
+    Event,
+    Gate,
+    Heard,
+    Latched,
+    Rivalry,
+    Silent,
+)
+
+PROTOCOL = 1
+"""Raised whenever an older peer could misunderstand a newer one."""
+
+MAX_LINE = 1 << 20
+"""Longest line in bytes; who sends more is disconnected."""
+
+MAX_NAMES = 20_000
+"""Most bindings that one request may name."""
+
+T = TypeVar("T")
+RequestId = Annotated[int, Field(ge=0, lt=1 << 53)]
+Name = Annotated[str, Field(min_length=1, max_length=64)]
+Names = Annotated[tuple[Name, ...], Field(max_length=MAX_NAMES)]
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Hello(_Message):
+    """The plane's first line. `instance` is another one in each life of the plane."""
+
+    kind: Literal["hello"] = "hello"
+    protocol: int
+    version: str
+    engine: str
+    instance: str
+    pid: int
+
+
+class BindRequest(_Message):
+    op: Literal["bind"] = "bind"
+    id: RequestId
+    specs: tuple[BindingSpec, ...]
+
+
+class ArmRequest(_Message):
+    op: Literal["arm"] = "arm"
+    id: RequestId
+    orders: tuple[Arm, ...]
+
+
+class GateRequest(_Message):
+    op: Literal["gate"] = "gate"
+    id: RequestId
+    orders: tuple[Gate, ...]
+
+
+class ReleaseRequest(_Message):
+    op: Literal["release"] = "release"
+    id: RequestId
+    names: Names
+    linger_s: Annotated[float, Field(ge=0, le=3600)]
+
+
+class SnapshotRequest(_Message):
+    """The bindings of these names, or all of them where `names` is None."""
+
+    op: Literal["snapshot"] = "snapshot"
+    id: RequestId
+    names: Names | None = None
+
+
+class PingRequest(_Message):
+    op: Literal["ping"] = "ping"
+    id: RequestId
+
+
+Request = BindRequest | ArmRequest | GateRequest | ReleaseRequest | SnapshotRequest | PingRequest
+
+
+class Done(_Message):
+    """The request was carried out. `bindings` answers a snapshot."""
+
+    kind: Literal["done"] = "done"
+    id: RequestId
+    bindings: tuple[BindingSnapshot, ...] = ()
+
+
+class Failed(_Message):
+    """The request was not carried out, or not wholly; `code` is that of an error in `errors.py`.
+
+    `id` is None where the request could not even be read.
+    """
+
+    kind: Literal["failed"] = "failed"
+    id: RequestId | None
+    code: str
+    text: str
+
+
+TaggedEvent = (
+    tuple[Literal["latched"], Latched]
+    | tuple[Literal["rivalry"], Rivalry]
+    | tuple[Literal["silent"], Silent]
+    | tuple[Literal["heard"], Heard]
+    | tuple[Literal["drained"], Drained]
+)
+
+
+class Happened(_Message):
+    """Events since the last such line, oldest first, each behind its name."""
+
+    kind: Literal["events"] = "events"
+    tagged: tuple[TaggedEvent, ...]
+
+    @classmethod
+    def of(cls, events: Iterable[Event]) -> "Happened":
+        return cls(tagged=tuple(_tag(event) for event in events))
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        return tuple(event for _, event in self.tagged)
+
+
+Reply = Hello | Done | Failed | Happened
+
+_REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="op")])
+_REPLY: TypeAdapter[Reply] = TypeAdapter(Annotated[Reply, Field(discriminator="kind")])
+
+
+def encode(message: Request | Reply) -> bytes:
+    """The line of a message, with its newline."""
+    return message.model_dump_json().encode() + b"\n"
+
+
+def read_request(line: bytes) -> Request:
+    """The request of a line. Raises ProtocolViolation, and nothing else, for any other bytes."""
+    return _read(_REQUEST, line)
+
+
+def read_reply(line: bytes) -> Reply:
+    """The plane's message of a line. Raises ProtocolViolation, and nothing else."""
+    return _read(_REPLY, line)
+
+
+def _tag(event: Event) -> TaggedEvent:
+    match event:
+        case Latched():
+            return ("latched", event)
+        case Rivalry():
+            return ("rivalry", event)
+        case Silent():
+            return ("silent", event)
+        case Heard():
+            return ("heard", event)
+        case Drained():
+            return ("drained", event)
+
+
+def _read(adapter: TypeAdapter[T], line: bytes) -> T:
+    try:
+        return adapter.validate_json(line)
+    except (ValidationError, ValueError, RecursionError) as error:
+        text = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise ProtocolViolation(f"not a message of this protocol: {text}") from None

@@ -1,0 +1,390 @@
+"""The reference engine: the whole plane in pure Python.
+
+It is the oracle that the native engine is tested against, and the fallback where no compiler was
+at hand. It uses the rules of `relay/` directly. One thread moves the media; a lock lets the control
+side look and change in between.
+"""
+
+import contextlib
+import errno
+import os
+import selectors
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from jingle_hnt.errors import (
+    AddressUnavailable,
+    DescriptorsExhausted,
+    DuplicateBinding,
+    PlaneError,
+    PortTaken,
+    UnknownBinding,
+)
+from jingle_hnt.model.address import TransportAddress
+from jingle_hnt.plane.api import LINGER_CAP_S
+from jingle_hnt.relay.binding import (
+    NOMINAL_PACKETS_PER_S,
+    SILENT_S,
+    Arm,
+    BindingName,
+    BindingSnapshot,
+    BindingSpec,
+    Counters,
+    Drained,
+    Event,
+    Flow,
+    Gate,
+    Heard,
+    Latched,
+    PinholeSnapshot,
+    Rivalry,
+    Side,
+    Silent,
+)
+from jingle_hnt.relay.latch import Latch, State, Verdict
+from jingle_hnt.relay.packet import SETUP_KINDS, Header, Kind, classify
+
+TICK_S = 0.1
+"""How often silence and draining are looked at."""
+
+RIVALRY_EVENT_S = 1.0
+"""A rivalry is told at most this often per pinhole."""
+
+BATCH = 64
+"""Packets taken from one socket before the others have their turn."""
+
+_DROPS = {
+    Verdict.SHUT: "dropped_shut",
+    Verdict.STRANGER: "dropped_stranger",
+    Verdict.UNFIT: "dropped_unfit",
+    Verdict.PROBATION: "dropped_probation",
+    Verdict.RIVAL: "dropped_rival",
+}
+_BIND_ERRORS: dict[int, type[PlaneError]] = {
+    errno.EADDRINUSE: PortTaken,
+    errno.EADDRNOTAVAIL: AddressUnavailable,
+    errno.EMFILE: DescriptorsExhausted,
+    errno.ENFILE: DescriptorsExhausted,
+    errno.ENOBUFS: DescriptorsExhausted,
+}
+
+
+@dataclass(slots=True, eq=False)
+class _Pinhole:
+    """One socket facing one side, its latch and its counts."""
+
+    side: Side
+    bound: TransportAddress
+    socket: socket.socket
+    binding: "_Binding"
+    latch: Latch = field(default_factory=Latch)
+    flow: Flow = Flow.CLOSED
+    counts: dict[str, int] = field(default_factory=dict)
+    armed_at: float = 0.0
+    busy_at: float = 0.0
+    silent: bool = False
+    rivalry_told_at: float = float("-inf")
+    nominal: tuple[int, int] = (0, 0)  # the second, and the packets let through in it
+
+    def count(self, name: str, by: int = 1) -> None:
+        self.counts[name] = self.counts.get(name, 0) + by
+
+    def snapshot(self, now: float) -> PinholeSnapshot:
+        latch, latched = self.latch, self.latch.state is State.LATCHED
+        return PinholeSnapshot(
+            bound=self.bound,
+            state=latch.state,
+            generation=latch.generation,
+            rung=None if latch.evidence is None else latch.evidence.rung,
+            learned=latch.source,
+            latched_s=now - latch.latched_at if latched else None,
+            heard_s=now - latch.heard_at if latched else None,
+            flow=self.flow,
+            counters=Counters(**self.counts),
+        )
+
+
+@dataclass(slots=True, eq=False)
+class _Binding:
+    name: BindingName
+    pinholes: tuple[_Pinhole, ...] = ()
+    linger_s: float | None = None  # set when it is released
+    released_at: float = 0.0
+
+    def snapshot(self, now: float) -> BindingSnapshot:
+        first, second = self.pinholes
+        pinholes = (first.snapshot(now), second.snapshot(now))
+        return BindingSnapshot(self.name, pinholes, draining=self.linger_s is not None)
+
+
+class ReferenceEngine:
+    """See `api.Engine`."""
+
+    name = "reference"
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._bindings: dict[BindingName, _Binding] = {}
+        self._events: deque[Event] = deque()
+        self._selector = selectors.DefaultSelector()
+        self._told, self._tell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._woken, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._selector.register(self._woken, selectors.EVENT_READ)
+        self._closed = False
+        self._ticked_at = clock()
+        self._thread = threading.Thread(target=self._run, name="reference-plane", daemon=True)
+        self._thread.start()
+
+    # Orders
+
+    def bind(self, specs: Sequence[BindingSpec]) -> None:
+        with self._lock:
+            names = [spec.name for spec in specs]
+            if len(set(names)) < len(names) or not self._bindings.keys().isdisjoint(names):
+                raise DuplicateBinding(f"a binding of these names exists already: {names}")
+            with contextlib.ExitStack() as undo:
+                made = [self._open(spec, undo) for spec in specs]
+                undo.pop_all()
+            for binding in made:
+                self._bindings[binding.name] = binding
+                for pinhole in binding.pinholes:
+                    self._selector.register(pinhole.socket, selectors.EVENT_READ, pinhole)
+
+    def arm(self, order: Arm) -> bool:
+        with self._lock:
+            pinhole = self._live(order.name).pinholes[order.side]
+            if not pinhole.latch.arm(order.generation, order.evidence):
+                return False
+            pinhole.armed_at = self._clock()
+            pinhole.silent = False
+            if order.resume is not None:
+                pinhole.latch.resume(order.resume, pinhole.armed_at)
+            return True
+
+    def gate(self, order: Gate) -> None:
+        with self._lock:
+            for pinhole, flow in zip(self._live(order.name).pinholes, order.flows, strict=True):
+                pinhole.flow = flow
+
+    def release(self, name: BindingName, linger_s: float) -> None:
+        with self._lock:
+            binding = self._live(name)
+            binding.linger_s = linger_s
+            binding.released_at = self._clock()
+            for pinhole in binding.pinholes:
+                pinhole.flow = Flow.CLOSED
+                pinhole.busy_at = binding.released_at
+            if linger_s <= 0:
+                self._drain(binding, binding.released_at)
+
+    def snapshot(self, names: Sequence[BindingName] | None = None) -> list[BindingSnapshot]:
+        with self._lock:
+            now = self._clock()
+            wanted = self._bindings if names is None else names
+            found = (self._bindings.get(name) for name in wanted)
+            return [binding.snapshot(now) for binding in found if binding is not None]
+
+    def events(self) -> list[Event]:
+        with self._lock:
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._told, 4096)
+            taken = list(self._events)
+            self._events.clear()
+            return taken
+
+    def fileno(self) -> int:
+        return self._told
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        os.write(self._wake, b"x")
+        self._thread.join()
+        for binding in self._bindings.values():
+            for pinhole in binding.pinholes:
+                pinhole.socket.close()
+        self._bindings.clear()
+        self._selector.close()
+        for descriptor in (self._told, self._tell, self._woken, self._wake):
+            os.close(descriptor)
+
+    # Bindings
+
+    def _live(self, name: BindingName) -> _Binding:
+        binding = self._bindings.get(name)
+        if binding is None or binding.linger_s is not None:
+            raise UnknownBinding(f"no binding {name!r}; it was released or never made")
+        return binding
+
+    def _open(self, spec: BindingSpec, undo: contextlib.ExitStack) -> _Binding:
+        binding = _Binding(spec.name)
+        sides: Iterable[Side] = (0, 1)
+        pinholes = []
+        for side in sides:
+            bound = spec.pinholes[side]
+            opened = _open_socket(bound)
+            undo.callback(opened.close)
+            pinholes.append(_Pinhole(side, bound, opened, binding))
+        binding.pinholes = tuple(pinholes)
+        return binding
+
+    def _drain(self, binding: _Binding, now: float) -> None:
+        first, second = binding.pinholes
+        self._happened(Drained(binding.name, (first.snapshot(now), second.snapshot(now))))
+        del self._bindings[binding.name]
+        for pinhole in binding.pinholes:
+            self._selector.unregister(pinhole.socket)
+            pinhole.socket.close()
+
+    # Media
+
+    def _run(self) -> None:
+        while not self._closed:
+            ready = self._selector.select(TICK_S)
+            with self._lock:
+                now = self._clock()
+                for key, _ in ready:
+                    if isinstance(key.data, _Pinhole):
+                        self._receive(key.data, now)
+                if now - self._ticked_at >= TICK_S:
+                    self._ticked_at = now
+                    self._tick(now)
+
+    def _receive(self, pinhole: _Pinhole, now: float) -> None:
+        for _ in range(BATCH):
+            try:
+                datagram, address = pinhole.socket.recvfrom(65535)
+            except OSError:  # nothing left, the socket was just closed, or an ICMP error of old
+                return
+            source = TransportAddress.of(address[0].partition("%")[0], address[1])
+            self._judge(pinhole, source, datagram, now)
+
+    def _judge(
+        self, pinhole: _Pinhole, source: TransportAddress, datagram: bytes, now: float
+    ) -> None:
+        if pinhole.binding.linger_s is not None:
+            pinhole.busy_at = now
+            return
+        header = classify(datagram)
+        verdict = pinhole.latch.observe(source, header, now)
+        if drop := _DROPS.get(verdict):
+            pinhole.count(drop)
+            if verdict is Verdict.RIVAL:
+                self._rivalry(pinhole, source, now)
+            return
+        if verdict in (Verdict.LATCHED, Verdict.RELATCHED):
+            self._latched(pinhole, source, verdict is Verdict.RELATCHED, now)
+        self._heard(pinhole)
+        pinhole.count("received_packets")
+        pinhole.count("received_bytes", len(datagram))
+        self._forward(pinhole, header, datagram, now)
+
+    def _forward(self, pinhole: _Pinhole, header: Header, datagram: bytes, now: float) -> None:
+        other = pinhole.binding.pinholes[1 - pinhole.side]
+        if header.kind is Kind.EMPTY:
+            pinhole.count("dropped_empty")
+        elif not _may_flow(pinhole, header, now):
+            pinhole.count("dropped_gate")
+        elif other.latch.source is None:
+            pinhole.count("dropped_unlatched")
+        else:
+            self._send(other, datagram)
+
+    def _send(self, pinhole: _Pinhole, datagram: bytes) -> None:
+        destination = pinhole.latch.source
+        assert destination is not None
+        try:
+            pinhole.socket.sendto(datagram, (str(destination.ip), destination.port))
+        except OSError:
+            pinhole.count("dropped_send")
+        else:
+            pinhole.count("sent_packets")
+            pinhole.count("sent_bytes", len(datagram))
+
+    # Events
+
+    def _happened(self, event: Event) -> None:
+        self._events.append(event)
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._tell, b"x")
+
+    def _latched(
+        self, pinhole: _Pinhole, source: TransportAddress, again: bool, now: float
+    ) -> None:
+        name, generation = pinhole.binding.name, pinhole.latch.generation
+        after_s = now - pinhole.armed_at
+        self._happened(Latched(name, pinhole.side, generation, source, again, after_s))
+
+    def _rivalry(self, pinhole: _Pinhole, source: TransportAddress, now: float) -> None:
+        if now - pinhole.rivalry_told_at >= RIVALRY_EVENT_S:
+            pinhole.rivalry_told_at = now
+            self._happened(Rivalry(pinhole.binding.name, pinhole.side, source))
+
+    def _heard(self, pinhole: _Pinhole) -> None:
+        if pinhole.silent:
+            pinhole.silent = False
+            self._happened(Heard(pinhole.binding.name, pinhole.side))
+
+    def _tick(self, now: float) -> None:
+        for binding in list(self._bindings.values()):
+            if binding.linger_s is not None:
+                self._tick_draining(binding, binding.linger_s, now)
+                continue
+            for pinhole in binding.pinholes:
+                self._tick_silence(pinhole, now)
+
+    def _tick_draining(self, binding: _Binding, linger_s: float, now: float) -> None:
+        idle_s = now - max(pinhole.busy_at for pinhole in binding.pinholes)
+        if idle_s >= linger_s or now - binding.released_at >= LINGER_CAP_S:
+            self._drain(binding, now)
+
+    def _tick_silence(self, pinhole: _Pinhole, now: float) -> None:
+        latch = pinhole.latch
+        silent_s = now - latch.heard_at
+        lively = latch.state is not State.LATCHED or silent_s < SILENT_S
+        if lively or pinhole.silent or pinhole.flow is Flow.CLOSED:
+            return
+        pinhole.silent = True
+        self._happened(Silent(pinhole.binding.name, pinhole.side, silent_s))
+
+
+def _may_flow(pinhole: _Pinhole, header: Header, now: float) -> bool:
+    """Whether this side's flow lets the packet through (media-path-middleboxes section 4)."""
+    match pinhole.flow:
+        case Flow.OPEN:
+            return True
+        case Flow.HELD:
+            return header.kind is Kind.RTCP
+        case Flow.NOMINAL:
+            second = int(now)
+            since, passed = pinhole.nominal
+            passed = passed if since == second else 0
+            if header.kind not in SETUP_KINDS or passed >= NOMINAL_PACKETS_PER_S:
+                return False
+            pinhole.nominal = (second, passed + 1)
+            return True
+        case _:
+            return False
+
+
+def _open_socket(bound: TransportAddress) -> socket.socket:
+    family = socket.AF_INET if bound.ip.version == 4 else socket.AF_INET6
+    try:
+        opened = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    except OSError as error:
+        raise _BIND_ERRORS.get(error.errno or 0, PlaneError)(f"no socket: {error}") from error
+    try:
+        if family == socket.AF_INET6:
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        opened.bind((str(bound.ip), bound.port))
+    except OSError as error:
+        opened.close()
+        kind = _BIND_ERRORS.get(error.errno or 0, PlaneError)
+        raise kind(f"{bound} cannot be bound: {error.strerror}") from error
+    return opened
