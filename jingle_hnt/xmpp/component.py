@@ -1,0 +1,306 @@
+"""The external component: who may say what to us, and what goes to whom.
+
+It knows no session. Requests and events of server modules go to the `Inputs`; answers and requests
+of ours come back through methods. What nobody may ask is refused here, what is malformed is
+bounced here, and every stanza that leaves is from the component's own domain.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from xml.etree.ElementTree import Element
+
+import structlog
+
+from jingle_hnt import __version__
+from jingle_hnt.errors import JingleError, ProtocolViolation
+from jingle_hnt.model.address import IPAddress
+from jingle_hnt.model.jid import JID
+from jingle_hnt.session.effects import (
+    Answer,
+    Bounce,
+    Gone,
+    Inject,
+    Moved,
+    Refusal,
+    Request,
+    Token,
+)
+from jingle_hnt.xmpp import disco, filter, names
+from jingle_hnt.xmpp.asked import Asked
+from jingle_hnt.xmpp.codec import parse
+from jingle_hnt.xmpp.guard import Stanza
+from jingle_hnt.xmpp.held import Held, HeldStanzas
+from jingle_hnt.xmpp.inputs import Inputs
+from jingle_hnt.xmpp.link import Link, LinkSettings
+from jingle_hnt.xmpp.names import local_name, namespace
+from jingle_hnt.xmpp.requests import build, stanza_error
+
+log = structlog.get_logger(__name__)
+
+_IQ = f"{{{names.COMPONENT}}}iq"
+_STANZAS = (names.COMPONENT, names.CLIENT)
+"""COMPAT: ejabberd may leave a stanza in its client's namespace."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentSettings:
+    """Where to connect as whom, and whose modules to believe.
+
+    `domains` are the virtual hosts with a server module, `ping_s` the time between pings to the
+    server, `ask_s` how long a question of ours waits, `contacts` the form fields of XEP-0157.
+    """
+
+    jid: str
+    secret: str = field(repr=False)
+    domains: tuple[str, ...]
+    host: str = "127.0.0.1"
+    port: int = 5347
+    ping_s: float = 10.0
+    ask_s: float = 5.0
+    contacts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+class Component:
+    """The XMPP side as the app sees it. All methods are for the event loop that `run` runs in."""
+
+    def __init__(
+        self,
+        settings: ComponentSettings,
+        inputs: Inputs,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._inputs = inputs
+        self._clock = clock
+        self._held = HeldStanzas()
+        self._asked = Asked()
+        self._about = disco.About(__version__, clock(), settings.contacts)
+        self._link = Link(
+            LinkSettings(
+                settings.jid, settings.secret, settings.host, settings.port, settings.ping_s
+            ),
+            on_stanza=self._take,
+            on_up=inputs.link_up,
+            on_down=self._down,
+        )
+
+    @property
+    def up(self) -> bool:
+        """Whether the server has accepted us and the stream stands."""
+        return self._link.up
+
+    async def run(self) -> None:
+        """Keep the link up until cancelled or stopped. Raises SecretRefused, and nothing else."""
+        await self._link.run()
+
+    async def stop(self) -> None:
+        """Close the stream in an orderly way; `run` returns."""
+        await self._link.stop()
+
+    # What the app wants
+
+    def answer(self, answer: Answer) -> None:
+        """Answer a held request. Too late, or after the stream was lost, it has no effect.
+
+        Raises ValueError for a substitution that does not fit the request.
+        """
+        held = self._held.take(answer.token, self._clock())
+        if held is None:
+            log.info("answer came too late", token=answer.token)
+            return
+        payload = filter.answer_element(answer, held.jingle)
+        # A lost session-terminate would leave a call standing.
+        keep = held.jingle.get("action") == "session-terminate"
+        self._send_iq("result", held.host, held.id, payload, keep=keep)
+
+    def inject(self, inject: Inject) -> bool:
+        """Send a request of ours; False where the link is down or no party is of our domains."""
+        host = filter.host_for(inject.sender, inject.recipient, self._settings.domains)
+        if host is None:
+            return False
+        jingle = build(inject.jingle)
+        payload = filter.inject_element(inject.sender, inject.recipient, _fresh_id(), jingle)
+        return self._send_iq("set", host, _fresh_id(), payload, keep=True)
+
+    async def address(self, jid: JID) -> IPAddress | None:
+        """Where the XMPP connection of a full JID comes from; None where its server cannot say."""
+        if jid.domain not in self._settings.domains:
+            return None
+        answer = await self._ask(jid.domain, Element(filter.ADDRESS, {"jid": str(jid)}))
+        return None if answer is None else filter.address_in(answer)
+
+    async def probe(self) -> list[str]:
+        """The domains whose server module answers us."""
+        return [domain for domain, fault in (await self.diagnose()).items() if not fault]
+
+    async def diagnose(self) -> dict[str, str]:
+        """For each domain what is wrong with its server module and what to write; empty if well."""
+        domains = self._settings.domains
+        faults = await asyncio.gather(*(self._fault_of(domain) for domain in domains))
+        return dict(zip(domains, faults, strict=True))
+
+    async def _fault_of(self, domain: str) -> str:
+        answer = await self._ask(domain, Element(filter.MODULE))
+        return filter.module_fault(answer, domain, self._settings.jid)
+
+    # Stanzas that arrive
+
+    def _down(self, reason: str) -> None:
+        self._held.clear()
+        self._asked.clear()
+        self._inputs.link_down(reason)
+
+    def _take(self, stanza: Stanza) -> None:
+        """One stanza; whatever goes wrong with it must not harm the stream of all others."""
+        try:
+            self._dispatch(stanza)
+        except Exception:
+            log.exception("stanza could not be dealt with", kind=local_name(stanza.element))
+
+    def _dispatch(self, stanza: Stanza) -> None:
+        element = stanza.element
+        sender = element.get("from", "")
+        # The server vouches for `from`; without one there is nobody to answer or to believe.
+        if not sender or namespace(element) not in _STANZAS:
+            return
+        match local_name(element), element.get("type"):
+            case "iq", "result" | "error":
+                self._asked.settle(sender, element)
+            case "iq", "get" | "set":
+                self._requested(sender, stanza)
+            case "message", _ if self._is_module(sender, element):
+                self._noticed(sender, element)
+
+    def _is_module(self, sender: str, element: Element) -> bool:
+        """Whether this is a server module that talks to us, and no user or other host."""
+        return sender in self._settings.domains and element.get("to") == self._settings.jid
+
+    def _requested(self, sender: str, stanza: Stanza) -> None:
+        iq = stanza.element
+        payload = next(iter(iq), None)
+        if iq.get("type") == "set" and payload is not None and payload.tag == filter.INTERCEPT:
+            if self._is_module(sender, iq):
+                self._asked_about(sender, iq.get("id", ""), payload, stanza.pruned)
+            else:
+                why = f"{sender} is not among the domains of {self._settings.jid}"
+                self._refuse(iq, stanza_error("forbidden", "auth", why))
+            return
+        if iq.get("type") == "get" and payload is not None and iq.get("to") == self._settings.jid:
+            answer = disco.answer(payload, self._about, self._clock())
+        else:
+            answer = disco.unavailable()
+        if answer is not None and local_name(answer) == "error":
+            self._refuse(iq, answer)
+        else:
+            self._reply(iq, "result", answer)
+
+    def _asked_about(self, host: str, id_: str, intercept: Element, pruned: bool) -> None:
+        """Hold a question, read it, and pass it on or bounce it."""
+        now = self._clock()
+        try:
+            question = filter.question(intercept, host, pruned)
+        except ProtocolViolation as error:
+            log.warning("question cannot be understood", host=host, why=str(error))
+            self._send_iq("error", host, id_, stanza_error("bad-request", "modify", str(error)))
+            return
+        held = Held(id_, host, question.jingle, now + question.timeout_s)
+        token = self._held.hold(held, now)
+        if token is None:
+            log.warning("too many requests wait for an answer", host=host)
+            why = "too many requests wait for an answer"
+            self._send_iq("error", host, id_, stanza_error("resource-constraint", "wait", why))
+            return
+        self._read(question, token, pruned)
+
+    def _read(self, question: filter.Question, token: Token, pruned: bool) -> None:
+        try:
+            if pruned:
+                raise filter.too_large()
+            jingle = parse(question.jingle)
+        except JingleError as error:
+            self.answer(Bounce(token, error.answer))
+            self._inputs.rejected(question.sender, error)
+            return
+        self._inputs.receive(
+            Request(
+                token=token,
+                sender=question.sender,
+                recipient=question.recipient,
+                jingle=jingle,
+                sender_ip=question.sender_ip,
+                recipient_ip=question.recipient_ip,
+            )
+        )
+
+    def _noticed(self, host: str, message: Element) -> None:
+        intercept = message.find(filter.INTERCEPT)
+        if intercept is None:
+            return
+        try:
+            notice = filter.notice(intercept, host)
+        except ProtocolViolation as error:
+            log.warning("event cannot be understood", host=host, why=str(error))
+            return
+        match notice:
+            case Refusal():
+                self._inputs.refused(notice)
+            case Moved():
+                self._inputs.moved(notice)
+            case Gone():
+                self._inputs.gone(notice)
+            case filter.Expired(outcome=outcome):
+                log.warning("a request was decided without us", host=host, outcome=outcome)
+
+    # Stanzas that leave
+
+    def _refuse(self, iq: Element, error: Element) -> None:
+        self._reply(iq, "error", error)
+
+    def _reply(self, iq: Element, type_: str, payload: Element | None) -> None:
+        """Answer from the address that was asked, which is our domain or one inside it."""
+        asked = iq.get("to", "")
+        own = asked if _is_inside(asked, self._settings.jid) else self._settings.jid
+        self._send_iq(type_, iq.get("from", ""), iq.get("id", ""), payload, sender=own)
+
+    def _send_iq(
+        self,
+        type_: str,
+        to: str,
+        id_: str,
+        payload: Element | None,
+        *,
+        sender: str = "",
+        keep: bool = False,
+    ) -> bool:
+        own = sender or self._settings.jid
+        iq = Element(_IQ, {"type": type_, "from": own, "to": to, "id": id_})
+        if payload is not None:
+            iq.append(payload)
+        return self._link.send(iq, keep)
+
+    async def _ask(self, host: str, payload: Element) -> Element | None:
+        """Ask a server module; its answer (an error is one), or None where there is none."""
+        id_ = _fresh_id()
+        with self._asked.expect(host, id_) as answer:
+            if not self._send_iq("get", host, id_, payload):
+                return None
+            try:
+                async with asyncio.timeout(self._settings.ask_s):
+                    return await answer
+            except TimeoutError:
+                return None
+
+
+def _fresh_id() -> str:
+    """An id that nobody can guess."""
+    return secrets.token_hex(12)
+
+
+def _is_inside(jid: str, domain: str) -> bool:
+    try:
+        return JID.of(jid).domain == domain
+    except ValueError:
+        return False

@@ -1,0 +1,230 @@
+"""The filter protocol: what server modules ask and tell, and how we answer.
+
+Described for operators in config/prosody/README.md. A module speaks for its own virtual host only
+(XEP-0114 leaves it to us whom to believe): whatever is about two other domains' users is refused.
+"""
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+from xml.etree.ElementTree import Element, SubElement
+
+from jingle_hnt.errors import OversizedJingle, ProtocolViolation
+from jingle_hnt.model.address import IPAddress, literal
+from jingle_hnt.model.jid import JID
+from jingle_hnt.model.jingle import Action
+from jingle_hnt.session.effects import Answer, Bounce, Gone, Moved, Pass, Refusal, Replace
+from jingle_hnt.xmpp import names
+from jingle_hnt.xmpp.codec import JINGLE
+from jingle_hnt.xmpp.names import local_name
+from jingle_hnt.xmpp.requests import error_element
+from jingle_hnt.xmpp.substitution import substitute
+
+INTERCEPT = f"{{{names.INTERCEPT}}}intercept"
+ADDRESS = f"{{{names.INTERCEPT}}}address"
+MODULE = f"{{{names.INTERCEPT}}}module"
+INJECT = f"{{{names.INTERCEPT}}}inject"
+_FORWARDED = f"{{{names.FORWARD}}}forwarded"
+_UNKNOWN_SESSION = f"{{{names.JINGLE_ERRORS}}}unknown-session"
+
+USUAL_TIMEOUT_S = 3.0
+LONGEST_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A held Jingle request, not yet read: who sent it to whom, and how long the module waits."""
+
+    sender: JID
+    recipient: JID
+    jingle: Element
+    timeout_s: float
+    sender_ip: IPAddress | None
+    recipient_ip: IPAddress | None
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """The module decided by itself: the stanza went on unmodified, or was refused."""
+
+    host: str
+    outcome: str
+
+
+Notice = Refusal | Moved | Gone | Expired
+
+
+def question(intercept: Element, host: str, pruned: bool = False) -> Question:
+    """What a module asks (an <intercept/> of an IQ-set).
+
+    `pruned` says that the stanza was too large to be read whole. Raises ProtocolViolation where
+    this is no question about a stanza of a party of `host`.
+    """
+    stanza = _forwarded(intercept)
+    sender, recipient = _full_jid(stanza, "from"), _full_jid(stanza, "to")
+    _require_local(host, sender, recipient)
+    jingle = stanza.find(JINGLE)
+    if jingle is None:
+        if pruned:
+            jingle = Element(JINGLE)
+        else:
+            raise ProtocolViolation("the forwarded stanza has no <jingle/>")
+    return Question(
+        sender=sender,
+        recipient=recipient,
+        jingle=jingle,
+        timeout_s=_timeout_s(intercept.get("timeout")),
+        sender_ip=_ip(intercept.get("from-ip")),
+        recipient_ip=_ip(intercept.get("to-ip")),
+    )
+
+
+def too_large() -> OversizedJingle:
+    """The error for a request whose stanza was pruned while it was read."""
+    return OversizedJingle("the request is larger than any call needs")
+
+
+def notice(intercept: Element, host: str) -> Notice | None:
+    """What a module tells us (an <intercept/> of a message); None for events we do not know.
+
+    Raises ProtocolViolation where it cannot be understood or is not about a party of `host`.
+    """
+    match intercept.get("event"):
+        case "error":
+            return _refusal(intercept, host)
+        case "address":
+            jid = _full_jid(intercept, "jid")
+            _require_local(host, jid)
+            ip = _ip(intercept.get("ip"))
+            if ip is None:
+                raise ProtocolViolation("event 'address' without a usable ip")
+            return Moved(jid, ip)
+        case "gone":
+            jid = _full_jid(intercept, "jid")
+            _require_local(host, jid)
+            return Gone(jid)
+        case "expired":
+            return Expired(host, intercept.get("outcome", ""))
+    return None
+
+
+def _refusal(intercept: Element, host: str) -> Refusal:
+    stanza = _forwarded(intercept)
+    recipient, sender = _full_jid(stanza, "from"), _full_jid(stanza, "to")
+    _require_local(host, sender, recipient)
+    sid, action = intercept.get("sid", ""), intercept.get("action", "")
+    if not sid or action not in list(Action):
+        raise ProtocolViolation("event 'error' without a sid and a Jingle action")
+    error = next((child for child in stanza if local_name(child) == "error"), None)
+    unknown = error is not None and error.find(_UNKNOWN_SESSION) is not None
+    return Refusal(sender, recipient, sid, Action(action), unknown)
+
+
+# Answers
+
+
+def answer_element(answer: Answer, jingle: Element) -> Element:
+    """The <intercept/> that answers the question about `jingle`."""
+    match answer:
+        case Pass():
+            return Element(INTERCEPT, {"action": "pass"})
+        case Replace(substitution=substitution):
+            element = Element(INTERCEPT, {"action": "replace"})
+            _forward(element, substitute(jingle, substitution))
+            return element
+        case Bounce(error=error):
+            element = Element(INTERCEPT, {"action": "bounce"})
+            element.append(error_element(error))
+            return element
+
+
+def inject_element(sender: JID, recipient: JID, id_: str, jingle: Element) -> Element:
+    """The <inject/> that makes a module send `jingle` to `recipient` in the name of `sender`."""
+    element = Element(INJECT)
+    attributes = {"type": "set", "from": str(sender), "to": str(recipient), "id": id_}
+    _forward(element, jingle, attributes)
+    return element
+
+
+def _forward(parent: Element, jingle: Element, attributes: dict[str, str] | None = None) -> None:
+    wrapper = SubElement(parent, _FORWARDED)
+    SubElement(wrapper, f"{{{names.CLIENT}}}iq", attributes or {}).append(jingle)
+
+
+# Parts
+
+
+def host_for(sender: JID, recipient: JID, domains: Collection[str]) -> str | None:
+    """The virtual host whose module can speak for this pair: the recipient's if there is a choice.
+
+    The recipient's own host alone knows at once that somebody is offline.
+    """
+    return next((jid.domain for jid in (recipient, sender) if jid.domain in domains), None)
+
+
+def address_in(element: Element) -> IPAddress | None:
+    """The ip of an answer to an <address/> query."""
+    found = element.find(ADDRESS)
+    return None if found is None else _ip(found.get("ip"))
+
+
+def module_fault(answer: Element | None, domain: str, component: str) -> str:
+    """What the answer to a <module/> query says is wrong, and what to write; empty if all is well.
+
+    `answer` is the IQ, or None where none came.
+    """
+    if answer is None:
+        return f"{domain} does not answer: is it a virtual host of the server we are connected to?"
+    if answer.get("type") == "result" and answer.find(MODULE) is not None:
+        return ""
+    conditions = {local_name(each) for each in answer.iter()}
+    if "forbidden" in conditions:
+        return (
+            f"the server module of {domain} is set up for another component: "
+            f'write jingle_hnt_component = "{component}"'
+        )
+    return (
+        f'the server module is not loaded on {domain}: write modules_enabled = {{ "jingle_hnt" }}'
+    )
+
+
+def _forwarded(intercept: Element) -> Element:
+    wrapper = intercept.find(_FORWARDED)
+    children = [] if wrapper is None else list(wrapper)
+    stanza = next((child for child in children if local_name(child) == "iq"), None)
+    if stanza is None:
+        raise ProtocolViolation("<intercept/> without a forwarded IQ")
+    return stanza
+
+
+def _full_jid(element: Element, attribute: str) -> JID:
+    text = element.get(attribute, "")
+    try:
+        jid = JID.of(text)
+    except ValueError:
+        jid = None
+    if jid is None or not jid.is_full:
+        raise ProtocolViolation(f"'{attribute}' is {text!a}, which is no full JID")
+    return jid
+
+
+def _require_local(host: str, *parties: JID) -> None:
+    if all(jid.domain != host for jid in parties):
+        raise ProtocolViolation(f"no party is of {host}, whose module sent this")
+
+
+def _timeout_s(text: str | None) -> float:
+    try:
+        timeout_s = float(text or USUAL_TIMEOUT_S)
+    except ValueError:
+        return USUAL_TIMEOUT_S
+    if not math.isfinite(timeout_s) or timeout_s <= 0:
+        return USUAL_TIMEOUT_S
+    return min(timeout_s, LONGEST_TIMEOUT_S)
+
+
+def _ip(text: str | None) -> IPAddress | None:
+    try:
+        return literal(text) if text else None
+    except ValueError:
+        return None

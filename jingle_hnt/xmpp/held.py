@@ -1,0 +1,57 @@
+"""The stanzas that a server module holds until we answer: each is answered once, and in time."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from itertools import count
+from xml.etree.ElementTree import Element
+
+from jingle_hnt.session.effects import Token
+
+MOST_HELD = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A question of a server module: its IQ's id and sender, and the <jingle/> in question."""
+
+    id: str
+    host: str
+    jingle: Element
+    expires_at: float
+
+
+class HeldStanzas:
+    """Bounded: what the module no longer waits for goes first, then nothing more is taken."""
+
+    def __init__(self, capacity: int = MOST_HELD) -> None:
+        self._capacity = capacity
+        self._held: OrderedDict[Token, Held] = OrderedDict()
+        self._tokens = count(1)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def hold(self, held: Held, now: float) -> Token | None:
+        """A token to answer with, never used before; None where too many wait already."""
+        self._drop_expired(now)
+        if len(self._held) >= self._capacity:
+            return None
+        token = next(self._tokens)
+        self._held[token] = held
+        return token
+
+    def take(self, token: Token, now: float) -> Held | None:
+        """The stanza of this token, once, and only while the module still waits for the answer."""
+        held = self._held.pop(token, None)
+        return held if held is not None and now < held.expires_at else None
+
+    def clear(self) -> None:
+        """Forget all: the stream is gone, and the module has decided by itself."""
+        self._held.clear()
+
+    def _drop_expired(self, now: float) -> None:
+        while self._held:
+            token, held = next(iter(self._held.items()))
+            if now < held.expires_at:
+                return
+            del self._held[token]

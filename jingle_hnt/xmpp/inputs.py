@@ -1,0 +1,32 @@
+"""What the XMPP side tells the app."""
+
+from typing import Protocol
+
+from jingle_hnt.errors import JingleError
+from jingle_hnt.model.jid import JID
+from jingle_hnt.session.effects import Gone, Moved, Refusal, Request
+
+
+class Inputs(Protocol):
+    """What the component calls, in the event loop; none of it may block."""
+
+    def receive(self, request: Request) -> None:
+        """A request that a server module holds; `Component.answer` is to follow, now or later."""
+
+    def refused(self, refusal: Refusal) -> None:
+        """A request that went through us was answered by an error."""
+
+    def moved(self, moved: Moved) -> None:
+        """A party's XMPP connection comes from another address."""
+
+    def gone(self, gone: Gone) -> None:
+        """A party's XMPP session is over."""
+
+    def rejected(self, sender: JID, error: JingleError) -> None:
+        """A request was bounced by the component itself, for what it is."""
+
+    def link_up(self) -> None:
+        """The server has accepted us."""
+
+    def link_down(self, reason: str) -> None:
+        """The stream is gone, or there is a new reason why it does not come back."""

@@ -1,0 +1,35 @@
+"""Namespaces, and the element names made of them in ElementTree's notation."""
+
+from xml.etree.ElementTree import Element
+
+STREAM = "http://etherx.jabber.org/streams"
+STREAM_ERRORS = "urn:ietf:params:xml:ns:xmpp-streams"
+COMPONENT = "jabber:component:accept"
+CLIENT = "jabber:client"
+STANZA_ERRORS = "urn:ietf:params:xml:ns:xmpp-stanzas"
+FORWARD = "urn:xmpp:forward:0"
+INTERCEPT = "urn:hnt:intercept:0"
+"""The protocol between server module and component; config/prosody/README.md describes it."""
+
+JINGLE = "urn:xmpp:jingle:1"
+JINGLE_ERRORS = "urn:xmpp:jingle:errors:1"
+RAW_UDP = "urn:xmpp:jingle:transports:raw-udp:1"
+RTP = "urn:xmpp:jingle:apps:rtp:1"
+RTP_INFO = "urn:xmpp:jingle:apps:rtp:info:1"
+
+DATA_FORMS = "jabber:x:data"
+DISCO_INFO = "http://jabber.org/protocol/disco#info"
+DISCO_ITEMS = "http://jabber.org/protocol/disco#items"
+LAST_ACTIVITY = "jabber:iq:last"
+PING = "urn:xmpp:ping"
+VERSION = "jabber:iq:version"
+
+
+def local_name(element: Element) -> str:
+    """The element's name without its namespace."""
+    return element.tag.rpartition("}")[2]
+
+
+def namespace(element: Element) -> str:
+    """The element's namespace; empty where it has none."""
+    return element.tag[1:].partition("}")[0] if element.tag.startswith("{") else ""

@@ -1,0 +1,50 @@
+"""Inputs that remember what they were told, for tests."""
+
+import asyncio
+from collections.abc import Callable
+
+from jingle_hnt.errors import JingleError
+from jingle_hnt.model.jid import JID
+from jingle_hnt.session.effects import Gone, Moved, Refusal, Request
+
+
+class Recorder:
+    """Everything a component told, in order; `on_request` may answer at once."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self.refusals: list[Refusal] = []
+        self.moves: list[Moved] = []
+        self.departures: list[Gone] = []
+        self.rejections: list[tuple[JID, JingleError]] = []
+        self.link: list[str] = []
+        self.on_request: Callable[[Request], None] = lambda _: None
+
+    def receive(self, request: Request) -> None:
+        self.requests.append(request)
+        self.on_request(request)
+
+    def refused(self, refusal: Refusal) -> None:
+        self.refusals.append(refusal)
+
+    def moved(self, moved: Moved) -> None:
+        self.moves.append(moved)
+
+    def gone(self, gone: Gone) -> None:
+        self.departures.append(gone)
+
+    def rejected(self, sender: JID, error: JingleError) -> None:
+        self.rejections.append((sender, error))
+
+    def link_up(self) -> None:
+        self.link.append("up")
+
+    def link_down(self, reason: str) -> None:
+        self.link.append(reason)
+
+
+async def until(condition: Callable[[], object], patience_s: float = 8.0) -> None:
+    """Wait for a condition that the event loop brings about; raises TimeoutError."""
+    async with asyncio.timeout(patience_s):
+        while not condition():
+            await asyncio.sleep(0.005)
