@@ -1,0 +1,207 @@
+"""The native engine behind `api.Engine`: names and values on this side, handles and bytes on that.
+
+Importing this module fails with ImportError where the extension was not built; `open_engine` falls
+back to the reference then.
+"""
+
+import errno
+from collections.abc import Sequence
+from ipaddress import ip_address
+
+from jingle_hnt.errors import (
+    AddressUnavailable,
+    DescriptorsExhausted,
+    DuplicateBinding,
+    PlaneError,
+    PortTaken,
+    UnknownBinding,
+)
+from jingle_hnt.model.address import IPNetwork, TransportAddress
+from jingle_hnt.plane import _engine
+from jingle_hnt.relay.binding import (
+    Arm,
+    BindingName,
+    BindingSnapshot,
+    BindingSpec,
+    Counters,
+    Drained,
+    Event,
+    Flow,
+    Gate,
+    Heard,
+    Latched,
+    PinholeSnapshot,
+    Rivalry,
+    Side,
+    Silent,
+)
+from jingle_hnt.relay.evidence import Rung
+from jingle_hnt.relay.latch import State
+
+_BIND_ERRORS: dict[int, type[PlaneError]] = {
+    errno.EADDRINUSE: PortTaken,
+    errno.EADDRNOTAVAIL: AddressUnavailable,
+    errno.EMFILE: DescriptorsExhausted,
+    errno.ENFILE: DescriptorsExhausted,
+    errno.ENOBUFS: DescriptorsExhausted,
+    errno.ENOMEM: DescriptorsExhausted,
+}
+_LATCHED, _RIVALRY, _SILENT, _HEARD, _DRAINED = range(5)
+
+View = tuple[bytes, int, int, bytes | None, float, float, int, tuple[int, ...]]
+"""bound, state, generation, learned, latched_s, heard_s, flow, counters."""
+
+Views = tuple[View, View]
+
+RawEvent = tuple[int, int, int, int, bytes | None, bool, float, Views | None]
+"""kind, handle, side, generation, source, relatched, seconds, views of a drained binding."""
+
+_Rungs = list[Rung | None]
+
+
+class NativeEngine:
+    """See `api.Engine`. `workers` is the number of threads that move media (1 to 64)."""
+
+    name = "native"
+
+    def __init__(self, workers: int = 1) -> None:
+        self._engine = _engine.Engine(workers=workers)
+        self._handles: dict[BindingName, int] = {}
+        self._names: dict[int, BindingName] = {}
+        # The rung is of no use to the C side, which knows the evidence only.
+        self._rungs: dict[int, _Rungs] = {}
+
+    def bind(self, specs: Sequence[BindingSpec]) -> None:
+        names = [spec.name for spec in specs]
+        if len(set(names)) < len(names) or not self._handles.keys().isdisjoint(names):
+            raise DuplicateBinding(f"a binding of these names exists already: {names}")
+        addresses = [address for spec in specs for address in spec.pinholes]
+        try:
+            handles = self._engine.bind([pack(address) for address in addresses])
+        except OSError as error:
+            failed = addresses[int(error.filename or 0)]
+            kind = _BIND_ERRORS.get(error.errno or 0, PlaneError)
+            raise kind(f"{failed} cannot be bound: {error.strerror}") from None
+        for name, handle in zip(names, handles, strict=True):
+            self._handles[name] = handle
+            self._names[handle] = name
+            self._rungs[handle] = [None, None]
+
+    def arm(self, order: Arm) -> bool:
+        handle = self._handle(order.name)
+        evidence = order.evidence
+        armed = self._engine.arm(
+            handle,
+            order.side,
+            order.generation,
+            pack_networks(evidence.sources),
+            pack_networks(evidence.refused),
+            evidence.probation,
+            None if order.resume is None else pack(order.resume),
+        )
+        if armed:
+            self._rungs[handle][order.side] = evidence.rung
+        return armed
+
+    def gate(self, order: Gate) -> None:
+        self._engine.gate(self._handle(order.name), *order.flows)
+
+    def release(self, name: BindingName, linger_s: float) -> None:
+        handle = self._handle(name)
+        try:
+            self._engine.release(handle, linger_s)
+        except OSError:
+            raise UnknownBinding(f"no binding {name!r}; it was released already") from None
+
+    def snapshot(self, names: Sequence[BindingName] | None = None) -> list[BindingSnapshot]:
+        found = []
+        for name in list(self._handles) if names is None else names:
+            snapshot = self._snapshot(name)
+            if snapshot is not None:
+                found.append(snapshot)
+        return found
+
+    def events(self) -> list[Event]:
+        return [event for raw in self._engine.events() if (event := self._event(raw)) is not None]
+
+    def fileno(self) -> int:
+        return self._engine.fileno()
+
+    def close(self) -> None:
+        self._engine.close()
+
+    def _handle(self, name: BindingName) -> int:
+        handle = self._handles.get(name)
+        view = None if handle is None else self._engine.view(handle)
+        if handle is None or view is None or view[2]:
+            raise UnknownBinding(f"no binding {name!r}; it was released or never made")
+        return handle
+
+    def _snapshot(self, name: BindingName) -> BindingSnapshot | None:
+        handle = self._handles.get(name)
+        seen = None if handle is None else self._engine.view(handle)
+        if handle is None or seen is None:
+            return None
+        first, second, draining = seen
+        return BindingSnapshot(name, self._pinholes(handle, (first, second)), draining)
+
+    def _pinholes(self, handle: int, views: Views) -> tuple[PinholeSnapshot, PinholeSnapshot]:
+        rungs = self._rungs[handle]
+        return (_pinhole(views[0], rungs[0]), _pinhole(views[1], rungs[1]))
+
+    def _event(self, raw: RawEvent) -> Event | None:
+        kind, handle, number, generation, packed, relatched, seconds, views = raw
+        name, side = self._names[handle], _side(number)
+        match kind:
+            case 0 if packed is not None:
+                return Latched(name, side, generation, unpack(packed), relatched, seconds)
+            case 1 if packed is not None:
+                return Rivalry(name, side, unpack(packed))
+            case 2:
+                return Silent(name, side, seconds)
+            case 3:
+                return Heard(name, side)
+            case _:
+                return self._drained(handle, name, views)
+
+    def _drained(self, handle: int, name: BindingName, views: Views | None) -> Drained | None:
+        drained = None if views is None else Drained(name, self._pinholes(handle, views))
+        del self._handles[name], self._names[handle], self._rungs[handle]
+        return drained
+
+
+def pack(address: TransportAddress) -> bytes:
+    """The address in the form that the C side reads."""
+    return address.ip.packed + address.port.to_bytes(2)
+
+
+def unpack(packed: bytes) -> TransportAddress:
+    """The address that the C side has written."""
+    return TransportAddress(ip_address(packed[:-2]), int.from_bytes(packed[-2:]))
+
+
+def pack_networks(networks: Sequence[IPNetwork]) -> bytes:
+    """Networks in the form that the C side reads."""
+    return b"".join(
+        bytes((n.version, n.prefixlen)) + n.network_address.packed.ljust(16, b"\0")
+        for n in networks
+    )
+
+
+def _pinhole(view: View, rung: Rung | None) -> PinholeSnapshot:
+    bound, state, generation, learned, latched_s, heard_s, flow, counters = view
+    return PinholeSnapshot(
+        bound=unpack(bound),
+        state=State(state),
+        generation=generation,
+        rung=rung,
+        learned=None if learned is None else unpack(learned),
+        latched_s=None if learned is None else latched_s,
+        heard_s=None if learned is None else heard_s,
+        flow=Flow(flow),
+        counters=Counters(*counters),
+    )
+
+
+def _side(number: int) -> Side:
+    return 0 if number == 0 else 1

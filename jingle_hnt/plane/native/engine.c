@@ -1,0 +1,792 @@
+#include "engine.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "pinhole.h"
+
+#define TICK_S 0.1
+#define SILENT_S 5.0
+#define LINGER_CAP_S 600.0
+#define RIVALRY_EVENT_S 1.0
+
+enum {
+    BATCH = 32,
+    DATAGRAM = 65536,
+    /* Buffers that began at the same offset of a page would share their first cache lines' sets. */
+    STRIDE = DATAGRAM + 4096 + 192,
+    ROUNDS = 4,   /* batches taken from one socket before the others have their turn */
+    READY = 256,
+    NOMINAL_PER_S = 20,
+    RIVALS_PER_S = 200, /* past this the door is shut to rivals until the next second */
+    BUCKETS = 4096,
+    MAX_EVENTS = 65536, /* of the kinds that may be lost */
+};
+
+struct binding;
+
+struct pinhole {
+    struct binding *binding;
+    int door, line;
+    uint8_t side, flow;
+    bool silent, door_shut;
+    struct hnt_address bound;
+    struct hnt_latch latch;
+    double armed_at, busy_at, rivalry_told_at, rivals_since;
+    int64_t nominal_second;
+    unsigned nominal_passed, rivals;
+    uint64_t counters[HNT_COUNTERS];
+};
+
+struct binding {
+    uint64_t handle;
+    struct worker *worker;
+    struct binding *same_bucket, *next, **link; /* of the table; of the worker's list */
+    struct pinhole pinholes[2];
+    double linger_s, released_at;
+    bool released, dead;
+};
+
+struct worker {
+    struct hnt_engine *engine;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    int epoll, wake;
+    unsigned count;
+    double ticked_at;
+    struct binding *bindings, *graveyard;
+    uint8_t *memory;
+    struct mmsghdr in[BATCH], out[BATCH];
+    struct iovec in_vector[BATCH], out_vector[BATCH];
+    struct sockaddr_storage names[BATCH];
+};
+
+struct hnt_engine {
+    pthread_mutex_t lock, events_lock;
+    struct binding *table[BUCKETS];
+    uint64_t last_handle;
+    unsigned workers, started;
+    volatile bool stopping;
+    int told;
+    struct hnt_event *events;
+    unsigned event_count, event_room;
+    struct worker worker[];
+};
+
+static double monotonic(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+/* Events */
+
+static void happened(struct hnt_engine *engine, struct hnt_event event)
+{
+    uint64_t one = 1;
+    bool must_arrive = event.kind == HNT_EVENT_LATCHED || event.kind == HNT_EVENT_DRAINED;
+    pthread_mutex_lock(&engine->events_lock);
+    if (engine->event_count == engine->event_room && (must_arrive || engine->event_room < MAX_EVENTS)) {
+        unsigned room = engine->event_room * 2;
+        struct hnt_event *events = realloc(engine->events, room * sizeof *events);
+        if (events != NULL) {
+            engine->events = events;
+            engine->event_room = room;
+        }
+    }
+    if (engine->event_count < engine->event_room)
+        engine->events[engine->event_count++] = event;
+    else
+        free(event.views);
+    pthread_mutex_unlock(&engine->events_lock);
+    if (write(engine->told, &one, sizeof one) < 0) { /* the counter is full: readable anyway */
+    }
+}
+
+static struct hnt_event event_of(const struct pinhole *pinhole, enum hnt_event_kind kind)
+{
+    struct hnt_event event = {.handle = pinhole->binding->handle, .kind = (uint8_t)kind};
+    event.side = pinhole->side;
+    return event;
+}
+
+/* Pinholes */
+
+static void watch(struct worker *worker, struct pinhole *pinhole, int socket, bool line)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+    event.data.u64 = (uint64_t)(uintptr_t)pinhole | (line ? 1 : 0); /* pinholes are aligned */
+    epoll_ctl(worker->epoll, EPOLL_CTL_ADD, socket, &event);
+}
+
+static void hang_up(struct pinhole *pinhole)
+{
+    if (pinhole->line < 0)
+        return;
+    pinhole->counters[HNT_DROPPED_KERNEL] += hnt_socket_drops(pinhole->line);
+    close(pinhole->line);
+    pinhole->line = -1;
+}
+
+/* The door follows the latch: shut, open to the evidence, or open to the learned host's other ports. */
+static void set_door(struct pinhole *pinhole)
+{
+    const struct hnt_latch *latch = &pinhole->latch;
+    pinhole->door_shut = false;
+    if (pinhole->binding->released || latch->evidence == NULL)
+        hnt_door_close_filter(pinhole->door);
+    else if (latch->state == HNT_LATCHED)
+        hnt_door_filter_host(pinhole->door, &latch->source);
+    else
+        hnt_door_filter_evidence(pinhole->door, latch->evidence);
+}
+
+/* A line that cannot be made (no descriptors left) costs speed, not the call: the door serves alone. */
+static void connect_line(struct worker *worker, struct pinhole *pinhole)
+{
+    hang_up(pinhole);
+    pinhole->line = hnt_line_open(pinhole->door, &pinhole->bound, &pinhole->latch.source);
+    if (pinhole->line >= 0)
+        watch(worker, pinhole, pinhole->line, true);
+    set_door(pinhole);
+}
+
+static void view(const struct pinhole *pinhole, double now, struct hnt_view *out)
+{
+    const struct hnt_latch *latch = &pinhole->latch;
+    memset(out, 0, sizeof *out);
+    out->bound = pinhole->bound;
+    out->state = latch->state;
+    out->flow = pinhole->flow;
+    out->generation = latch->generation;
+    if (latch->state == HNT_LATCHED) {
+        out->learned = latch->source;
+        out->latched_s = now - latch->latched_at;
+        out->heard_s = now - latch->heard_at;
+    }
+    memcpy(out->counters, pinhole->counters, sizeof out->counters);
+    if (pinhole->door >= 0)
+        out->counters[HNT_DROPPED_KERNEL] += hnt_socket_drops(pinhole->door);
+    if (pinhole->line >= 0)
+        out->counters[HNT_DROPPED_KERNEL] += hnt_socket_drops(pinhole->line);
+}
+
+/* Sending */
+
+static void send_batch(struct worker *worker, struct pinhole *to, unsigned count)
+{
+    struct sockaddr_storage name;
+    socklen_t length = 0;
+    int socket = to->line;
+    if (socket < 0) {
+        socket = to->door;
+        length = hnt_to_sockaddr(&to->latch.source, &name);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        worker->out[i].msg_hdr.msg_name = length ? &name : NULL;
+        worker->out[i].msg_hdr.msg_namelen = length;
+    }
+    unsigned done = 0;
+    bool refused = false;
+    while (done < count) {
+        int sent = sendmmsg(socket, worker->out + done, count - done, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (sent > 0) {
+            for (int i = 0; i < sent; i++)
+                to->counters[HNT_SENT_BYTES] += worker->out[done + (unsigned)i].msg_len;
+            to->counters[HNT_SENT_PACKETS] += (unsigned)sent;
+            done += (unsigned)sent;
+        } else if (errno == ECONNREFUSED && !refused) {
+            refused = true; /* an ICMP error of an earlier packet; this one has not been tried yet */
+        } else {
+            to->counters[HNT_DROPPED_SEND]++;
+            done++;
+        }
+    }
+}
+
+/* Receiving */
+
+static bool may_flow(struct pinhole *from, struct hnt_header header, double now)
+{
+    switch (from->flow) {
+    case HNT_OPEN:
+        return true;
+    case HNT_HELD:
+        return header.kind == HNT_RTCP;
+    case HNT_NOMINAL: {
+        int64_t second = (int64_t)now;
+        if (header.kind != HNT_STUN && header.kind != HNT_ZRTP && header.kind != HNT_DTLS)
+            return false;
+        if (from->nominal_second != second) {
+            from->nominal_second = second;
+            from->nominal_passed = 0;
+        }
+        return from->nominal_passed < NOMINAL_PER_S && ++from->nominal_passed > 0;
+    }
+    default:
+        return false;
+    }
+}
+
+static void tell_latched(struct pinhole *pinhole, bool again, double now)
+{
+    struct hnt_event event = event_of(pinhole, HNT_EVENT_LATCHED);
+    event.source = pinhole->latch.source;
+    event.generation = pinhole->latch.generation;
+    event.relatched = again;
+    event.seconds = now - pinhole->armed_at;
+    happened(pinhole->binding->worker->engine, event);
+}
+
+static void count_rival(struct pinhole *pinhole, const struct hnt_address *source, double now)
+{
+    if (now - pinhole->rivalry_told_at >= RIVALRY_EVENT_S) {
+        struct hnt_event event = event_of(pinhole, HNT_EVENT_RIVALRY);
+        event.source = *source;
+        pinhole->rivalry_told_at = now;
+        happened(pinhole->binding->worker->engine, event);
+    }
+    if (now - pinhole->rivals_since >= 1.0) {
+        pinhole->rivals_since = now;
+        pinhole->rivals = 0;
+    }
+    if (++pinhole->rivals > RIVALS_PER_S && pinhole->latch.state == HNT_LATCHED && !pinhole->door_shut) {
+        pinhole->door_shut = true;
+        hnt_door_close_filter(pinhole->door);
+    }
+}
+
+/* Whether the latch lets a packet in; `source` is NULL on the line, where the kernel has checked it. */
+static bool is_let_in(struct pinhole *pinhole, const struct hnt_address *source, struct hnt_header header,
+                      double now)
+{
+    static const uint8_t DROP[] = {
+        [HNT_ON_PROBATION] = HNT_DROPPED_PROBATION, [HNT_NOT_ARMED] = HNT_DROPPED_SHUT,
+        [HNT_STRANGER] = HNT_DROPPED_STRANGER,      [HNT_UNFIT] = HNT_DROPPED_UNFIT,
+        [HNT_RIVAL] = HNT_DROPPED_RIVAL,
+    };
+    if (source == NULL) {
+        hnt_latch_heard(&pinhole->latch, header, now);
+        return true;
+    }
+    enum hnt_verdict verdict = hnt_latch_observe(&pinhole->latch, source, header, now);
+    if (verdict == HNT_PASS)
+        return true;
+    if (verdict == HNT_LATCHED_NOW || verdict == HNT_RELATCHED) {
+        connect_line(pinhole->binding->worker, pinhole);
+        tell_latched(pinhole, verdict == HNT_RELATCHED, now);
+        return true;
+    }
+    pinhole->counters[DROP[verdict]]++;
+    if (verdict == HNT_RIVAL)
+        count_rival(pinhole, source, now);
+    return false;
+}
+
+/* Whether a packet goes on; everything about it is counted here but its sending. */
+static bool judge(struct pinhole *from, const struct hnt_address *source, const uint8_t *data,
+                  size_t length, double now)
+{
+    if (from->binding->released) {
+        from->busy_at = now;
+        return false;
+    }
+    struct hnt_header header = hnt_classify(data, length);
+    if (!is_let_in(from, source, header, now))
+        return false;
+    if (from->silent) {
+        from->silent = false;
+        happened(from->binding->worker->engine, event_of(from, HNT_EVENT_HEARD));
+    }
+    from->counters[HNT_RECEIVED_PACKETS]++;
+    from->counters[HNT_RECEIVED_BYTES] += length;
+    if (header.kind == HNT_EMPTY)
+        from->counters[HNT_DROPPED_EMPTY]++;
+    else if (!may_flow(from, header, now))
+        from->counters[HNT_DROPPED_GATE]++;
+    else if (from->binding->pinholes[1 - from->side].latch.state != HNT_LATCHED)
+        from->counters[HNT_DROPPED_UNLATCHED]++;
+    else
+        return true;
+    return false;
+}
+
+/* One batch of a socket; returns how many packets it had. */
+static unsigned receive_batch(struct worker *worker, struct pinhole *pinhole, int socket, bool line, double now)
+{
+    unsigned going_on = 0;
+    for (unsigned i = 0; i < BATCH; i++) {
+        worker->in[i].msg_hdr.msg_name = line ? NULL : &worker->names[i];
+        worker->in[i].msg_hdr.msg_namelen = line ? 0 : sizeof worker->names[i];
+    }
+    int received = recvmmsg(socket, worker->in, BATCH, MSG_DONTWAIT, NULL);
+    for (int i = 0; i < received; i++) {
+        struct hnt_address source;
+        const uint8_t *data = worker->in_vector[i].iov_base;
+        if (!line)
+            hnt_from_sockaddr(&worker->names[i], &source);
+        if (judge(pinhole, line ? NULL : &source, data, worker->in[i].msg_len, now)) {
+            worker->out_vector[going_on].iov_base = worker->in_vector[i].iov_base;
+            worker->out_vector[going_on++].iov_len = worker->in[i].msg_len;
+        }
+    }
+    if (going_on > 0)
+        send_batch(worker, &pinhole->binding->pinholes[1 - pinhole->side], going_on);
+    return received < 0 ? 0 : (unsigned)received;
+}
+
+static void receive(struct worker *worker, struct pinhole *pinhole, bool line, double now)
+{
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        int socket = line ? pinhole->line : pinhole->door;
+        bool had_line = pinhole->line >= 0;
+        if (pinhole->binding->dead || socket < 0)
+            return;
+        unsigned received = receive_batch(worker, pinhole, socket, line, now);
+        /* What came before the line was made waits at the door and goes first. */
+        bool just_latched = !line && !had_line && pinhole->line >= 0;
+        if (received < BATCH && !just_latched)
+            return;
+    }
+}
+
+/* Time */
+
+static void drain(struct binding *binding, double now)
+{
+    struct hnt_event event = {.handle = binding->handle, .kind = HNT_EVENT_DRAINED};
+    event.views = calloc(2, sizeof *event.views);
+    for (unsigned side = 0; side < 2; side++) {
+        struct pinhole *pinhole = &binding->pinholes[side];
+        if (event.views != NULL)
+            view(pinhole, now, &event.views[side]);
+        hang_up(pinhole);
+        close(pinhole->door);
+        pinhole->door = -1;
+    }
+    binding->dead = true;
+    *binding->link = binding->next;
+    if (binding->next != NULL)
+        binding->next->link = binding->link;
+    binding->worker->count--;
+    happened(binding->worker->engine, event);
+}
+
+static void tick_pinhole(struct pinhole *pinhole, double now)
+{
+    const struct hnt_latch *latch = &pinhole->latch;
+    if (latch->state != HNT_LATCHED)
+        return;
+    double silent_s = now - latch->heard_at;
+    if (pinhole->door_shut && (silent_s >= HNT_SILENCE_S || now - pinhole->rivals_since >= 1.0))
+        set_door(pinhole);
+    if (silent_s >= SILENT_S && !pinhole->silent && pinhole->flow != HNT_CLOSED) {
+        struct hnt_event event = event_of(pinhole, HNT_EVENT_SILENT);
+        event.seconds = silent_s;
+        pinhole->silent = true;
+        happened(pinhole->binding->worker->engine, event);
+    }
+}
+
+static void tick_binding(struct binding *binding, double now)
+{
+    struct pinhole *pinholes = binding->pinholes;
+    if (!binding->released) {
+        tick_pinhole(&pinholes[0], now);
+        tick_pinhole(&pinholes[1], now);
+        return;
+    }
+    double busy_at = pinholes[0].busy_at > pinholes[1].busy_at ? pinholes[0].busy_at : pinholes[1].busy_at;
+    if (now - busy_at >= binding->linger_s || now - binding->released_at >= LINGER_CAP_S)
+        drain(binding, now);
+}
+
+static void tick(struct worker *worker, double now)
+{
+    struct binding *next;
+    worker->ticked_at = now;
+    for (struct binding *binding = worker->bindings; binding != NULL; binding = next) {
+        next = binding->next;
+        tick_binding(binding, now);
+    }
+}
+
+/* Workers */
+
+static void free_binding(struct binding *binding)
+{
+    for (unsigned side = 0; side < 2; side++) {
+        hang_up(&binding->pinholes[side]);
+        if (binding->pinholes[side].door >= 0)
+            close(binding->pinholes[side].door);
+        hnt_latch_clear(&binding->pinholes[side].latch);
+    }
+    free(binding);
+}
+
+/* Bindings are freed between two batches only: an event of the batch may still name one. */
+static void bury(struct worker *worker)
+{
+    while (worker->graveyard != NULL) {
+        struct binding *binding = worker->graveyard;
+        worker->graveyard = binding->next;
+        free_binding(binding);
+    }
+}
+
+static void *run(void *argument)
+{
+    struct worker *worker = argument;
+    struct epoll_event ready[READY];
+    while (!worker->engine->stopping) {
+        pthread_mutex_lock(&worker->lock);
+        bury(worker);
+        pthread_mutex_unlock(&worker->lock);
+        int count = epoll_wait(worker->epoll, ready, READY, (int)(TICK_S * 1000));
+        double now = monotonic();
+        pthread_mutex_lock(&worker->lock);
+        for (int i = 0; i < count; i++) {
+            uint64_t data = ready[i].data.u64;
+            if (data != 0) /* 0 is the wake-up */
+                receive(worker, (struct pinhole *)(uintptr_t)(data & ~(uint64_t)1), data & 1, now);
+        }
+        if (now - worker->ticked_at >= TICK_S)
+            tick(worker, now);
+        pthread_mutex_unlock(&worker->lock);
+    }
+    return NULL;
+}
+
+static int start(struct hnt_engine *engine, struct worker *worker)
+{
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET};
+    worker->engine = engine;
+    worker->epoll = epoll_create1(EPOLL_CLOEXEC);
+    worker->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    worker->memory = malloc((size_t)BATCH * STRIDE);
+    pthread_mutex_init(&worker->lock, NULL);
+    if (worker->epoll < 0 || worker->wake < 0 || worker->memory == NULL)
+        return -1;
+    for (unsigned i = 0; i < BATCH; i++) {
+        worker->in_vector[i].iov_base = worker->memory + (size_t)i * STRIDE;
+        worker->in_vector[i].iov_len = DATAGRAM;
+        worker->in[i].msg_hdr.msg_iov = &worker->in_vector[i];
+        worker->in[i].msg_hdr.msg_iovlen = 1;
+        worker->out[i].msg_hdr.msg_iov = &worker->out_vector[i];
+        worker->out[i].msg_hdr.msg_iovlen = 1;
+    }
+    epoll_ctl(worker->epoll, EPOLL_CTL_ADD, worker->wake, &event);
+    return pthread_create(&worker->thread, NULL, run, worker) == 0 ? 0 : -1;
+}
+
+static void join(struct worker *worker)
+{
+    uint64_t one = 1;
+    if (write(worker->wake, &one, sizeof one) < 0) { /* it wakes by itself within a tick */
+    }
+    pthread_join(worker->thread, NULL);
+}
+
+static void dispose(struct worker *worker)
+{
+    bury(worker);
+    while (worker->bindings != NULL) {
+        struct binding *binding = worker->bindings;
+        worker->bindings = binding->next;
+        free_binding(binding);
+    }
+    if (worker->epoll >= 0)
+        close(worker->epoll);
+    if (worker->wake >= 0)
+        close(worker->wake);
+    free(worker->memory);
+    pthread_mutex_destroy(&worker->lock);
+}
+
+/* The engine */
+
+struct hnt_engine *hnt_engine_new(unsigned workers)
+{
+    struct hnt_engine *engine = calloc(1, sizeof *engine + workers * sizeof engine->worker[0]);
+    if (engine == NULL)
+        return NULL;
+    engine->workers = workers;
+    engine->event_room = 256;
+    engine->events = malloc(engine->event_room * sizeof *engine->events);
+    engine->told = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    pthread_mutex_init(&engine->lock, NULL);
+    pthread_mutex_init(&engine->events_lock, NULL);
+    bool failed = engine->events == NULL || engine->told < 0;
+    while (!failed && engine->started < workers) {
+        failed = start(engine, &engine->worker[engine->started]) < 0;
+        if (failed)
+            dispose(&engine->worker[engine->started]);
+        else
+            engine->started++;
+    }
+    if (failed) {
+        hnt_engine_free(engine);
+        return NULL;
+    }
+    return engine;
+}
+
+/* Bindings that have drained but whose event nobody took are in the table only. */
+static void free_unclaimed(struct hnt_engine *engine)
+{
+    for (unsigned i = 0; i < BUCKETS; i++) {
+        struct binding *next;
+        for (struct binding *binding = engine->table[i]; binding != NULL; binding = next) {
+            next = binding->same_bucket;
+            if (binding->dead)
+                free_binding(binding);
+        }
+    }
+}
+
+void hnt_engine_free(struct hnt_engine *engine)
+{
+    engine->stopping = true;
+    for (unsigned i = 0; i < engine->started; i++)
+        join(&engine->worker[i]);
+    free_unclaimed(engine);
+    for (unsigned i = 0; i < engine->started; i++)
+        dispose(&engine->worker[i]);
+    for (unsigned i = 0; i < engine->event_count; i++)
+        free(engine->events[i].views);
+    free(engine->events);
+    if (engine->told >= 0)
+        close(engine->told);
+    pthread_mutex_destroy(&engine->lock);
+    pthread_mutex_destroy(&engine->events_lock);
+    free(engine);
+}
+
+int hnt_engine_fileno(const struct hnt_engine *engine)
+{
+    return engine->told;
+}
+
+static struct binding **slot(struct hnt_engine *engine, uint64_t handle)
+{
+    struct binding **at = &engine->table[handle % BUCKETS];
+    while (*at != NULL && (*at)->handle != handle)
+        at = &(*at)->same_bucket;
+    return at;
+}
+
+/* The binding with its worker locked, or NULL. `engine->lock` is held while it is looked for. */
+static struct binding *lock_binding(struct hnt_engine *engine, uint64_t handle, bool released_too)
+{
+    pthread_mutex_lock(&engine->lock);
+    struct binding *binding = *slot(engine, handle);
+    if (binding != NULL)
+        pthread_mutex_lock(&binding->worker->lock);
+    pthread_mutex_unlock(&engine->lock);
+    if (binding != NULL && (binding->dead || (binding->released && !released_too))) {
+        pthread_mutex_unlock(&binding->worker->lock);
+        return NULL;
+    }
+    return binding;
+}
+
+static struct binding *open_binding(const struct hnt_address *bound, unsigned *failed)
+{
+    struct binding *binding = calloc(1, sizeof *binding);
+    if (binding == NULL)
+        return NULL;
+    for (unsigned side = 0; side < 2; side++) {
+        struct pinhole *pinhole = &binding->pinholes[side];
+        pinhole->binding = binding;
+        pinhole->side = (uint8_t)side;
+        pinhole->bound = bound[side];
+        pinhole->door = pinhole->line = -1;
+        pinhole->rivalry_told_at = -RIVALRY_EVENT_S;
+        hnt_latch_init(&pinhole->latch);
+    }
+    for (unsigned side = 0; side < 2; side++) {
+        binding->pinholes[side].door = hnt_door_open(&bound[side]);
+        if (binding->pinholes[side].door < 0) {
+            int kept = errno;
+            *failed = side;
+            free_binding(binding);
+            errno = kept;
+            return NULL;
+        }
+    }
+    return binding;
+}
+
+static struct worker *idlest(struct hnt_engine *engine)
+{
+    struct worker *found = &engine->worker[0];
+    for (unsigned i = 1; i < engine->workers; i++)
+        if (engine->worker[i].count < found->count)
+            found = &engine->worker[i];
+    return found;
+}
+
+static void take_in(struct hnt_engine *engine, struct binding *binding)
+{
+    struct worker *worker = idlest(engine);
+    binding->handle = ++engine->last_handle;
+    binding->worker = worker;
+    binding->same_bucket = engine->table[binding->handle % BUCKETS];
+    engine->table[binding->handle % BUCKETS] = binding;
+    pthread_mutex_lock(&worker->lock);
+    binding->next = worker->bindings;
+    binding->link = &worker->bindings;
+    if (binding->next != NULL)
+        binding->next->link = &binding->next;
+    worker->bindings = binding;
+    worker->count++;
+    watch(worker, &binding->pinholes[0], binding->pinholes[0].door, false);
+    watch(worker, &binding->pinholes[1], binding->pinholes[1].door, false);
+    pthread_mutex_unlock(&worker->lock);
+}
+
+int hnt_engine_bind(struct hnt_engine *engine, const struct hnt_address *bound, unsigned count,
+                    uint64_t *handles, unsigned *failed)
+{
+    struct binding *made = NULL; /* linked by `next`, last one first */
+    for (unsigned i = 0; i < count; i++) {
+        unsigned side = 0;
+        struct binding *binding = open_binding(bound + 2 * i, &side);
+        if (binding == NULL) {
+            int error = errno;
+            *failed = 2 * i + side;
+            while (made != NULL) {
+                struct binding *next = made->next;
+                free_binding(made);
+                made = next;
+            }
+            return error;
+        }
+        binding->next = made;
+        made = binding;
+    }
+    pthread_mutex_lock(&engine->lock);
+    for (unsigned i = count; i-- > 0;) {
+        struct binding *next = made->next;
+        take_in(engine, made);
+        handles[i] = made->handle;
+        made = next;
+    }
+    pthread_mutex_unlock(&engine->lock);
+    return 0;
+}
+
+int hnt_engine_arm(struct hnt_engine *engine, uint64_t handle, unsigned side, int32_t generation,
+                   struct hnt_evidence *evidence, const struct hnt_address *resume)
+{
+    struct binding *binding = lock_binding(engine, handle, false);
+    if (binding == NULL) {
+        free(evidence);
+        return ENOENT;
+    }
+    struct pinhole *pinhole = &binding->pinholes[side];
+    bool armed = hnt_latch_arm(&pinhole->latch, generation, evidence);
+    if (armed) {
+        pinhole->armed_at = monotonic();
+        pinhole->silent = false;
+        hang_up(pinhole);
+        if (resume != NULL) {
+            hnt_latch_resume(&pinhole->latch, resume, pinhole->armed_at);
+            connect_line(binding->worker, pinhole);
+        } else {
+            set_door(pinhole);
+        }
+    } else {
+        free(evidence);
+    }
+    pthread_mutex_unlock(&binding->worker->lock);
+    return armed ? 0 : EALREADY;
+}
+
+int hnt_engine_gate(struct hnt_engine *engine, uint64_t handle, const uint8_t flows[2])
+{
+    struct binding *binding = lock_binding(engine, handle, false);
+    if (binding == NULL)
+        return ENOENT;
+    binding->pinholes[0].flow = flows[0];
+    binding->pinholes[1].flow = flows[1];
+    pthread_mutex_unlock(&binding->worker->lock);
+    return 0;
+}
+
+/* While it drains, the line stays and notices a stale sender; the door is shut to everybody. */
+int hnt_engine_release(struct hnt_engine *engine, uint64_t handle, double linger_s)
+{
+    struct binding *binding = lock_binding(engine, handle, false);
+    if (binding == NULL)
+        return ENOENT;
+    struct worker *worker = binding->worker;
+    double now = monotonic();
+    binding->released = true;
+    binding->released_at = now;
+    binding->linger_s = linger_s;
+    for (unsigned side = 0; side < 2; side++) {
+        binding->pinholes[side].flow = HNT_CLOSED;
+        binding->pinholes[side].busy_at = now;
+        set_door(&binding->pinholes[side]);
+    }
+    if (linger_s <= 0)
+        drain(binding, now);
+    pthread_mutex_unlock(&worker->lock);
+    return 0;
+}
+
+int hnt_engine_view(struct hnt_engine *engine, uint64_t handle, struct hnt_view views[2], bool *draining)
+{
+    struct binding *binding = lock_binding(engine, handle, true);
+    if (binding == NULL)
+        return ENOENT;
+    double now = monotonic();
+    *draining = binding->released;
+    view(&binding->pinholes[0], now, &views[0]);
+    view(&binding->pinholes[1], now, &views[1]);
+    pthread_mutex_unlock(&binding->worker->lock);
+    return 0;
+}
+
+static void forget(struct hnt_engine *engine, uint64_t handle)
+{
+    pthread_mutex_lock(&engine->lock);
+    struct binding **at = slot(engine, handle), *binding = *at;
+    if (binding != NULL) {
+        *at = binding->same_bucket;
+        pthread_mutex_lock(&binding->worker->lock);
+        binding->next = binding->worker->graveyard;
+        binding->worker->graveyard = binding;
+        pthread_mutex_unlock(&binding->worker->lock);
+    }
+    pthread_mutex_unlock(&engine->lock);
+}
+
+unsigned hnt_engine_events(struct hnt_engine *engine, struct hnt_event *events, unsigned room)
+{
+    uint64_t count, one = 1;
+    if (read(engine->told, &count, sizeof count) < 0) { /* nothing was told since */
+    }
+    pthread_mutex_lock(&engine->events_lock);
+    unsigned taken = engine->event_count < room ? engine->event_count : room;
+    memcpy(events, engine->events, taken * sizeof *events);
+    engine->event_count -= taken;
+    memmove(engine->events, engine->events + taken, engine->event_count * sizeof *events);
+    bool more = engine->event_count > 0;
+    pthread_mutex_unlock(&engine->events_lock);
+    if (more && write(engine->told, &one, sizeof one) < 0) { /* it stays readable */
+    }
+    for (unsigned i = 0; i < taken; i++)
+        if (events[i].kind == HNT_EVENT_DRAINED)
+            forget(engine, events[i].handle);
+    return taken;
+}

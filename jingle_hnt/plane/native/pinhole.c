@@ -1,0 +1,241 @@
+#include "pinhole.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/sock_diag.h>
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <string.h>
+#include <unistd.h>
+
+#ifndef SO_MEMINFO
+#define SO_MEMINFO 55
+#endif
+
+enum {
+    ACCEPT = -1,
+    DROP = 0,
+    IPV4_SOURCE = 12, /* offsets in the network header (RFC 791, RFC 8200) */
+    IPV6_SOURCE = 8,
+    UDP_SOURCE_PORT = 0,   /* a UDP socket's filter sees the datagram from its UDP header on */
+    MAX_INSTRUCTIONS = 1024,
+};
+
+/* Filters */
+
+struct program {
+    struct sock_filter code[MAX_INSTRUCTIONS];
+    unsigned short length;
+    bool too_long;
+};
+
+static void emit(struct program *program, uint16_t code, uint8_t jt, uint8_t jf, uint32_t k)
+{
+    if (program->length == MAX_INSTRUCTIONS) {
+        program->too_long = true;
+        return;
+    }
+    struct sock_filter instruction = {code, jt, jf, k};
+    program->code[program->length++] = instruction;
+}
+
+static uint32_t word(const uint8_t *ip, unsigned index)
+{
+    uint32_t value;
+    memcpy(&value, ip + 4 * index, sizeof value);
+    return ntohl(value);
+}
+
+static uint32_t mask_of(unsigned prefix, unsigned index)
+{
+    if (prefix >= 32 * (index + 1))
+        return 0xffffffff;
+    if (prefix <= 32 * index)
+        return 0;
+    return 0xffffffff << (32 * (index + 1) - prefix);
+}
+
+/* Return `verdict` for sources in this network, go on with the next instruction for others. */
+static void match_network(struct program *program, const struct hnt_network *network, int verdict)
+{
+    unsigned words = network->version == 4 ? 1 : 4;
+    uint32_t offset = network->version == 4 ? IPV4_SOURCE : IPV6_SOURCE;
+    unsigned used = 0;
+    while (used < words && mask_of(network->prefix, used) != 0)
+        used++;
+    for (unsigned i = 0; i < used; i++) {
+        uint32_t mask = mask_of(network->prefix, i);
+        uint8_t past = (uint8_t)(3 * (used - i - 1) + 1); /* over the other words and the return */
+        emit(program, BPF_LD | BPF_W | BPF_ABS, 0, 0, (uint32_t)SKF_NET_OFF + offset + 4 * i);
+        emit(program, BPF_ALU | BPF_AND | BPF_K, 0, 0, mask);
+        emit(program, BPF_JMP | BPF_JEQ | BPF_K, 0, past, word(network->ip, i) & mask);
+    }
+    emit(program, BPF_RET | BPF_K, 0, 0, (uint32_t)verdict);
+}
+
+static int attach(int socket, struct program *program, uint32_t otherwise)
+{
+    emit(program, BPF_RET | BPF_K, 0, 0, otherwise);
+    struct sock_fprog filter = {program->length, program->code};
+    if (program->too_long) {
+        struct sock_filter all = {BPF_RET | BPF_K, 0, 0, (uint32_t)ACCEPT};
+        filter = (struct sock_fprog){1, &all};
+        return setsockopt(socket, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter);
+    }
+    return setsockopt(socket, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter);
+}
+
+static struct hnt_network host_of(const struct hnt_address *address)
+{
+    struct hnt_network host = {.version = address->version};
+    memcpy(host.ip, address->ip, sizeof host.ip);
+    host.prefix = address->version == 4 ? 32 : 128;
+    return host;
+}
+
+int hnt_door_close_filter(int door)
+{
+    struct program program = {.length = 0};
+    return attach(door, &program, DROP);
+}
+
+int hnt_door_filter_evidence(int door, const struct hnt_evidence *evidence)
+{
+    struct program program = {.length = 0};
+    const struct hnt_network *networks = evidence->networks;
+    for (unsigned i = 0; i < evidence->refused; i++)
+        match_network(&program, networks + evidence->sources + i, DROP);
+    for (unsigned i = 0; i < evidence->sources; i++)
+        match_network(&program, networks + i, ACCEPT);
+    return attach(door, &program, DROP);
+}
+
+int hnt_door_filter_host(int door, const struct hnt_address *host)
+{
+    struct program program = {.length = 0};
+    struct hnt_network network = host_of(host);
+    match_network(&program, &network, ACCEPT);
+    return attach(door, &program, DROP);
+}
+
+/* Only this address and port, for the moment between a line's bind and its connect. */
+static int filter_exactly(int line, const struct hnt_address *peer)
+{
+    struct program program = {.length = 0};
+    struct hnt_network network = host_of(peer);
+    emit(&program, BPF_LD | BPF_H | BPF_ABS, 0, 0, UDP_SOURCE_PORT);
+    emit(&program, BPF_JMP | BPF_JEQ | BPF_K, 1, 0, peer->port);
+    emit(&program, BPF_RET | BPF_K, 0, 0, DROP);
+    match_network(&program, &network, ACCEPT);
+    return attach(line, &program, DROP);
+}
+
+/* Sockets */
+
+socklen_t hnt_to_sockaddr(const struct hnt_address *address, struct sockaddr_storage *out)
+{
+    memset(out, 0, sizeof *out);
+    if (address->version == 4) {
+        struct sockaddr_in *in = (struct sockaddr_in *)out;
+        in->sin_family = AF_INET;
+        in->sin_port = htons(address->port);
+        memcpy(&in->sin_addr, address->ip, 4);
+        return sizeof *in;
+    }
+    struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)out;
+    in6->sin6_family = AF_INET6;
+    in6->sin6_port = htons(address->port);
+    memcpy(&in6->sin6_addr, address->ip, 16);
+    return sizeof *in6;
+}
+
+void hnt_from_sockaddr(const struct sockaddr_storage *in, struct hnt_address *out)
+{
+    memset(out, 0, sizeof *out);
+    if (in->ss_family == AF_INET) {
+        const struct sockaddr_in *in4 = (const struct sockaddr_in *)in;
+        out->version = 4;
+        out->port = ntohs(in4->sin_port);
+        memcpy(out->ip, &in4->sin_addr, 4);
+    } else {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)in;
+        out->version = 6;
+        out->port = ntohs(in6->sin6_port);
+        memcpy(out->ip, &in6->sin6_addr, 16);
+    }
+}
+
+static int new_socket(uint8_t version)
+{
+    int on = 1, family = version == 4 ? AF_INET : AF_INET6;
+    int made = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (made >= 0 && family == AF_INET6 &&
+        setsockopt(made, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) < 0) {
+        close(made);
+        return -1;
+    }
+    return made;
+}
+
+static int bind_to(int socket, const struct hnt_address *bound)
+{
+    struct sockaddr_storage name;
+    socklen_t length = hnt_to_sockaddr(bound, &name);
+    return bind(socket, (struct sockaddr *)&name, length);
+}
+
+static void close_keeping_errno(int socket)
+{
+    int kept = errno;
+    close(socket);
+    errno = kept;
+}
+
+int hnt_door_open(const struct hnt_address *bound)
+{
+    int door = new_socket(bound->version);
+    if (door < 0)
+        return -1;
+    /* The filter stands before the port is open, so that nothing slips in between. */
+    if (hnt_door_close_filter(door) < 0 || bind_to(door, bound) < 0) {
+        close_keeping_errno(door);
+        return -1;
+    }
+    return door;
+}
+
+static void share_address(int socket, int on)
+{
+    setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+}
+
+int hnt_line_open(int door, const struct hnt_address *bound, const struct hnt_address *peer)
+{
+    struct sockaddr_storage name;
+    socklen_t length = hnt_to_sockaddr(peer, &name);
+    int line = new_socket(bound->version);
+    if (line < 0)
+        return -1;
+    /* Shared for a moment only: nobody else is to join us on this port. */
+    share_address(door, 1);
+    share_address(line, 1);
+    int failed = filter_exactly(line, peer) < 0 || bind_to(line, bound) < 0 ||
+                 connect(line, (struct sockaddr *)&name, length) < 0;
+    share_address(line, 0);
+    share_address(door, 0);
+    if (failed) {
+        close_keeping_errno(line);
+        return -1;
+    }
+    return line;
+}
+
+uint32_t hnt_socket_drops(int socket)
+{
+    uint32_t memory[SK_MEMINFO_VARS] = {0};
+    socklen_t length = sizeof memory;
+    if (getsockopt(socket, SOL_SOCKET, SO_MEMINFO, memory, &length) < 0)
+        return 0;
+    return memory[SK_MEMINFO_DROPS];
+}

@@ -1,0 +1,34 @@
+/* The sockets of one pinhole, and the filters that make the kernel drop what no latch would take.
+ *
+ * A pinhole has two sockets on the same address. The door is bound for as long as the pinhole lives; its
+ * filter lets in what may teach the latch, and nothing at all while the latch is shut. The line exists
+ * while the latch has a learned source and is connected to it: the kernel gives that source's packets to
+ * the line and everybody else's to the door. With one connected socket only, the kernel would answer
+ * everybody else with ICMP port unreachable and so tell a scanner that the port is in use. */
+#ifndef HNT_PINHOLE_H
+#define HNT_PINHOLE_H
+
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "latch.h"
+
+/* A new door, bound and shut. Returns -1 with errno set. */
+int hnt_door_open(const struct hnt_address *bound);
+
+/* Let in nothing, or what the evidence admits, or one address with any port. Return -1 with errno set;
+ * evidence too long for the kernel's filter lets everything in, and the latch judges alone. */
+int hnt_door_close_filter(int door);
+int hnt_door_filter_evidence(int door, const struct hnt_evidence *evidence);
+int hnt_door_filter_host(int door, const struct hnt_address *host);
+
+/* A new line beside the door, connected to the peer. Returns -1 with errno set. */
+int hnt_line_open(int door, const struct hnt_address *bound, const struct hnt_address *peer);
+
+/* Packets that the kernel has dropped at this socket: by its filter, or for want of room. */
+uint32_t hnt_socket_drops(int socket);
+
+socklen_t hnt_to_sockaddr(const struct hnt_address *address, struct sockaddr_storage *out);
+void hnt_from_sockaddr(const struct sockaddr_storage *in, struct hnt_address *out);
+
+#endif
