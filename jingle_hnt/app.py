@@ -19,11 +19,13 @@ import structlog
 from jingle_hnt import __version__
 from jingle_hnt.admin import snapshots
 from jingle_hnt.admin.server import AdminServer
-from jingle_hnt.errors import JingleError, PlaneError, PlaneGone, PortTaken
+from jingle_hnt.config import Settings
+from jingle_hnt.errors import JingleError, PlaneError, PlaneGone, PortTaken, SecretRefused
 from jingle_hnt.model.jid import JID
 from jingle_hnt.plane.client import PlaneClient
 from jingle_hnt.relay.binding import Arm, BindingSnapshot, Event, Gate, Latched, Rivalry
-from jingle_hnt.relay.ports import PortPool
+from jingle_hnt.relay.policy import PeerPolicy
+from jingle_hnt.relay.ports import Interface, PortPool
 from jingle_hnt.session.effects import (
     Bind,
     Bounce,
@@ -39,7 +41,14 @@ from jingle_hnt.session.effects import (
     Replace,
     Request,
 )
-from jingle_hnt.session.policy import SessionPolicy
+from jingle_hnt.session.policy import (
+    AlreadyRelayed,
+    EarlyMedia,
+    Fallback,
+    GatePolicy,
+    SessionPolicy,
+    Times,
+)
 from jingle_hnt.session.reconcile import reconcile
 from jingle_hnt.session.record import dump, load
 from jingle_hnt.session.registry import Registry
@@ -94,6 +103,8 @@ class Signalling:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._keep_plane())
                 group.create_task(self._component.run())
+        except* SecretRefused as refused:
+            raise refused.exceptions[0] from None
         finally:
             await self._stop(admin)
 
@@ -343,6 +354,40 @@ class Signalling:
             return await self._plane.snapshot()
         except PlaneError:
             return []
+
+
+def wire(settings: Settings) -> Wiring:
+    """Small values out of the settings. Raises ConfigurationError where the secret is missing."""
+    relay, state = settings.relay, settings.state
+    interfaces = [Interface(i.address, i.advertise or i.address) for i in relay.interfaces]
+    host, port = settings.xmpp.endpoint
+    component = ComponentSettings(
+        jid=settings.xmpp.component,
+        secret=settings.secret,
+        domains=settings.xmpp.domains,
+        host=str(host),
+        port=port,
+        ping_s=settings.xmpp.ping_s,
+    )
+    own = {ip for interface in interfaces for ip in (interface.bound, interface.advertised)}
+    peers = PeerPolicy(
+        own=tuple(sorted(own, key=str)),
+        allowed=relay.allow_networks,
+        proxies=relay.proxies,
+        widen_v4=relay.widen_v4,
+        widen_v6=relay.widen_v6,
+    )
+    policy = SessionPolicy(
+        domains=frozenset(settings.xmpp.domains),
+        peers=peers,
+        gate=GatePolicy(settings.gate.policy),
+        early_media=EarlyMedia(settings.gate.early_media),
+        exhausted=Fallback(relay.exhausted),
+        already_relayed=AlreadyRelayed(relay.already_relayed),
+        times=Times(**settings.times.model_dump(), linger_s=relay.quarantine_s),
+    )
+    pool = PortPool(interfaces, *relay.port_range, secrets.randbelow)
+    return Wiring(component, policy, pool, state.plane_socket, state.admin_socket, state.journal)
 
 
 def fresh_name() -> str:

@@ -287,4 +287,5 @@ def _word(kind: type[_Word], text: str, what: str) -> _Word:
 
 def quoted(text: str) -> str:
     """What somebody sent, fit for an error text and for a log: short, on one line, ASCII."""
-    return ascii(text if len(text) <= 40 else text[:37] + "...")
+    shown = ascii(text[:60])
+    return shown if len(text) <= 60 and len(shown) <= 80 else f"{shown[:60]}..."

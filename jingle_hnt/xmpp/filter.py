@@ -15,7 +15,7 @@ from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action
 from jingle_hnt.session.effects import Answer, Bounce, Gone, Moved, Pass, Refusal, Replace
 from jingle_hnt.xmpp import names
-from jingle_hnt.xmpp.codec import JINGLE
+from jingle_hnt.xmpp.codec import JINGLE, quoted
 from jingle_hnt.xmpp.names import local_name
 from jingle_hnt.xmpp.requests import error_element
 from jingle_hnt.xmpp.substitution import substitute
@@ -204,7 +204,7 @@ def _full_jid(element: Element, attribute: str) -> JID:
     except ValueError:
         jid = None
     if jid is None or not jid.is_full:
-        raise ProtocolViolation(f"'{attribute}' is {text!a}, which is no full JID")
+        raise ProtocolViolation(f"'{attribute}' is {quoted(text)}, which is no full JID")
     return jid
 
 

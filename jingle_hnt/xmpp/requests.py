@@ -23,7 +23,7 @@ def build(jingle: Jingle) -> Element:
     for attribute, jid in (("initiator", jingle.initiator), ("responder", jingle.responder)):
         if jid is not None:
             element.set(attribute, str(jid))
-    element.extend(_content(content) for content in jingle.contents)
+    element.extend([_content(content) for content in jingle.contents])
     if jingle.reason is not None:
         element.append(_reason(jingle.reason))
     if jingle.info is not None:
@@ -53,7 +53,7 @@ def _content(content: Content) -> Element:
         element.set("senders", content.senders)
     if isinstance(content.transport, RawUdp):
         transport = SubElement(element, TRANSPORT)
-        transport.extend(written(content.transport.candidates))
+        transport.extend(list(written(content.transport.candidates)))
     elif content.transport is not None:
         raise ValueError(f"content {content.key}: {content.transport.namespace} is not ours")
     return element

@@ -1,0 +1,65 @@
+"""run, plane, signalling: the processes of jingle-hnt."""
+
+import argparse
+import asyncio
+import contextlib
+import signal
+from collections.abc import Coroutine
+
+from jingle_hnt import log
+from jingle_hnt.app import Signalling, wire
+from jingle_hnt.commands import AddConfig, Commands
+from jingle_hnt.config import Settings, load
+from jingle_hnt.plane.engines import open_engine
+from jingle_hnt.plane.server import PlaneServer
+from jingle_hnt.supervisor import Supervisor, children
+
+
+def add_to(commands: Commands, add_config: AddConfig) -> None:
+    """Add the commands that run something."""
+    for name, function, text in (
+        ("run", run, "run both processes and keep them alive"),
+        ("plane", plane, "run the forwarding plane alone"),
+        ("signalling", signalling, "run the signalling process alone"),
+    ):
+        command = commands.add_parser(name, help=text)
+        add_config(command)
+        command.set_defaults(command=function)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run both processes; the configuration is read first, so that a bad one is told once."""
+    settings = _start(options)
+    wire(settings)
+    return asyncio.run(Supervisor(children(str(options.config))).run())
+
+
+def plane(options: argparse.Namespace) -> int:
+    """Run the forwarding plane until SIGTERM; every media socket is closed then."""
+    settings = _start(options)
+    engine = open_engine(settings.relay.engine, settings.relay.workers)
+    asyncio.run(_until_told(PlaneServer(settings.state.plane_socket, engine).run()))
+    return 0
+
+
+def signalling(options: argparse.Namespace) -> int:
+    """Run the signalling process until SIGTERM; media goes on."""
+    wiring = wire(_start(options))
+    asyncio.run(_until_told(Signalling(wiring).run()))
+    return 0
+
+
+def _start(options: argparse.Namespace) -> Settings:
+    settings = load(options.config)
+    log.configure(settings.log.level, settings.log.format, settings.log.redact)
+    return settings
+
+
+async def _until_told(work: Coroutine[object, object, None]) -> None:
+    """Run until SIGTERM or SIGINT; an error of the work is raised as it is."""
+    task = asyncio.create_task(work)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,309 @@
+"""Settings: one TOML file, the environment over it, secrets from files of their own.
+
+Precedence, highest first: a secret file (``$CREDENTIALS_DIRECTORY/secret`` or
+``xmpp.secret_file``), the environment (``JINGLE_HNT_XMPP__SECRET`` sets ``xmpp.secret``), the file,
+the default. Unknown keys are errors. The pure rooms never see these models; `app.wire` makes small
+values of them.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from jingle_hnt.errors import ConfigurationError
+
+DEFAULT_PATH = Path("/etc/jingle-hnt/jingle-hnt.toml")
+ENVIRONMENT = "JINGLE_HNT_"
+MAX_SECRET_BYTES = 4096
+
+IPAddress = IPv4Address | IPv6Address
+IPNetwork = IPv4Network | IPv6Network
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Interface(_Section):
+    """One address of the relay; `advertise` is what parties are told where it differs."""
+
+    address: IPAddress
+    advertise: IPAddress | None = None
+
+    @model_validator(mode="after")
+    def _one_family(self) -> Self:
+        if self.advertise is not None and self.advertise.version != self.address.version:
+            raise ValueError("advertise must be of the same IP version as address")
+        return self
+
+
+class Xmpp(_Section):
+    """The external component (XEP-0114)."""
+
+    component: Annotated[str, Field(min_length=1)]
+    domains: Annotated[tuple[str, ...], Field(min_length=1)]
+    server: str = "127.0.0.1:5347"
+    secret: SecretStr | None = None
+    secret_file: Path | None = None
+    allow_plaintext_to: tuple[IPNetwork, ...] = ()
+    ping_s: Seconds = 10.0
+
+    @property
+    def endpoint(self) -> tuple[IPAddress, int]:
+        """The address and port of the server's component listener."""
+        host, _, port = self.server.rpartition(":")
+        return ip_address(host.strip("[]")), int(port)
+
+    @field_validator("server")
+    @classmethod
+    def _is_endpoint(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        try:
+            ip_address(host.strip("[]"))
+            known = 1 <= int(port) <= 65535
+        except ValueError:
+            known = False
+        if not known:
+            raise ValueError('write an IP address and a port, such as "127.0.0.1:5347"')
+        return value
+
+    @model_validator(mode="after")
+    def _is_private(self) -> Self:
+        address, _ = self.endpoint
+        listed = any(
+            address.version == network.version and address in network
+            for network in self.allow_plaintext_to
+        )
+        if not address.is_loopback and not listed:
+            raise ValueError(
+                f"XEP-0114 streams are not encrypted, and {address} is not this machine; use the"
+                " loopback address, or list a network you trust in xmpp.allow_plaintext_to"
+            )
+        return self
+
+
+class Relay(_Section):
+    """Media addresses, ports, and who may be a peer."""
+
+    interfaces: Annotated[tuple[Interface, ...], Field(min_length=1)]
+    ports: str = "30000-32767"
+    quarantine_s: Annotated[float, Field(ge=0, le=600)] = 30.0
+    allow_networks: tuple[IPNetwork, ...] = ()
+    proxies: tuple[IPNetwork, ...] = ()
+    widen_v4: Annotated[int, Field(ge=16, le=32)] = 32
+    widen_v6: Annotated[int, Field(ge=48, le=128)] = 128
+    exhausted: Literal["refuse", "pass"] = "refuse"
+    already_relayed: Literal["pass", "relay"] = "pass"
+    engine: Literal["auto", "native", "reference"] = "auto"
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
+
+    @property
+    def port_range(self) -> tuple[int, int]:
+        """First and last port, both inclusive."""
+        first, _, last = self.ports.partition("-")
+        return int(first), int(last)
+
+    @field_validator("ports")
+    @classmethod
+    def _is_range(cls, value: str) -> str:
+        first, _, last = value.partition("-")
+        if not (first.isdecimal() and last.isdecimal()) or not (
+            int(first) >= 1024 and int(first) % 2 == 0 and int(first) + 3 <= int(last) <= 65535
+        ):
+            raise ValueError(
+                'write an even first and a last port with at least 4 ports, such as "30000-32767"'
+            )
+        return value
+
+
+class Gate(_Section):
+    """When media may flow."""
+
+    policy: Literal["open", "one-stage", "two-stage"] = "one-stage"
+    early_media: Literal["drop", "responder", "both"] = "drop"
+
+
+class Times(_Section):
+    """Limits of a call's life, in seconds."""
+
+    setup_s: Seconds = 120.0
+    first_media_s: Seconds = 30.0
+    silence_s: Seconds = 60.0
+    hold_s: Seconds = 3600.0
+    call_s: Seconds = 86400.0
+
+
+def _existing_parent(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError("write an absolute path")
+    return path
+
+
+class State(_Section):
+    """Where the journal and the sockets are."""
+
+    directory: Annotated[Path, AfterValidator(_existing_parent)] = Path("/var/lib/jingle-hnt")
+    runtime_directory: Annotated[Path, AfterValidator(_existing_parent)] = Path("/run/jingle-hnt")
+
+    @property
+    def journal(self) -> Path:
+        return self.directory / "journal.sqlite"
+
+    @property
+    def plane_socket(self) -> Path:
+        return self.runtime_directory / "plane.sock"
+
+    @property
+    def admin_socket(self) -> Path:
+        return self.runtime_directory / "admin.sock"
+
+
+class Log(_Section):
+    """What is logged, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
+    redact: bool = True
+
+
+class Settings(BaseSettings):
+    """The whole configuration; made by `load`."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        env_prefix=ENVIRONMENT,
+        env_nested_delimiter="__",
+    )
+
+    xmpp: Xmpp
+    relay: Relay
+    gate: Gate = Field(default_factory=Gate)
+    times: Times = Field(default_factory=Times)
+    state: State = Field(default_factory=State)
+    log: Log = Field(default_factory=Log)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment goes over the file, which comes as keyword arguments."""
+        return (EnvSettingsSource(settings_cls), init_settings)
+
+    @property
+    def secret(self) -> str:
+        """The component's secret. Raises ConfigurationError where there is none."""
+        for path in self._secret_files():
+            return _read_secret(path)
+        if self.xmpp.secret is not None:
+            return self.xmpp.secret.get_secret_value()
+        raise ConfigurationError(
+            "xmpp.secret_file: no secret is configured; write the path of a file that holds the"
+            " component_secret of the XMPP server"
+        )
+
+    def _secret_files(self) -> Iterator[Path]:
+        credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+        if credentials and (Path(credentials) / "secret").exists():
+            yield Path(credentials) / "secret"
+        if self.xmpp.secret_file is not None:
+            yield self.xmpp.secret_file
+
+
+def load(path: Path) -> Settings:
+    """The settings of a file. Raises ConfigurationError that names every problem, a line each."""
+    try:
+        content = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path}: {error.strerror}; `jingle-hnt init` writes a configuration"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: not TOML: {error}") from None
+    try:
+        return Settings(**content)
+    except ValidationError as error:
+        raise ConfigurationError("\n".join(_problems(path, error))) from None
+
+
+def _problems(path: Path, error: ValidationError) -> Iterator[str]:
+    for problem in error.errors(include_input=False, include_url=False, include_context=False):
+        place = [str(part) for part in problem["loc"]]
+        key = ".".join(place)
+        match problem["type"]:
+            case "extra_forbidden":
+                yield f"{path}: {key}: unknown key{_suggestion(place)}"
+            case "missing":
+                yield f"{path}: {key}: missing; {_NEEDED.get(key, 'it has no default')}"
+            case _:
+                yield f"{path}: {key}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+_NEEDED = {
+    "xmpp": "write a table [xmpp] with component, domains and secret_file",
+    "xmpp.component": 'write the component\'s domain, such as "hnt.example.org"',
+    "xmpp.domains": 'write the domains whose users are served, such as ["example.org"]',
+    "relay": "write a table [relay] with interfaces",
+    "relay.interfaces": 'write the relay\'s addresses, such as [{ address = "203.0.113.9" }]',
+}
+
+
+def _suggestion(place: list[str]) -> str:
+    *sections, wrong = place
+    model: type[BaseModel] | None = Settings
+    for section in sections:
+        if model is not None and not section.isdecimal():
+            model = _section_of(model, section)
+    known = list(model.model_fields) if model is not None else []
+    close = difflib.get_close_matches(wrong, known, n=1)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known here: {', '.join(known)}" if known else ""
+
+
+def _section_of(model: type[BaseModel], name: str) -> type[BaseModel] | None:
+    if name == "interfaces":
+        return Interface
+    field = model.model_fields.get(name)
+    annotation: object = None if field is None else field.annotation
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return None
+
+
+def _read_secret(path: Path) -> str:
+    try:
+        secret = path.read_text()[:MAX_SECRET_BYTES].strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"secret file {path} cannot be read: {error}") from None
+    if not secret:
+        raise ConfigurationError(f"secret file {path} is empty; write the component_secret into it")
+    return secret

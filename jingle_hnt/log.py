@@ -1,0 +1,82 @@
+"""Logs: one line per event on standard error, as text or JSON, without what must not be in them.
+
+Addresses are redacted unless the operator wants them: the last octet of an IPv4 address and all but
+the first 48 bits of an IPv6 address become ``x``. Control characters never reach a line, so a
+party's text cannot forge one. slixmpp is capped at INFO: its DEBUG prints whole stanzas, keys and
+all.
+"""
+
+import ipaddress
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Literal
+
+import structlog
+
+_V4 = re.compile(r"\b(\d{1,3}\.\d{1,3}\.\d{1,3})\.\d{1,3}\b")
+_V6 = re.compile(r"(?<![\w:.])[0-9a-fA-F]{0,4}(?::[0-9a-fA-F]{0,4}){2,7}(?![\w:])")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_SECRET_KEYS = frozenset({"secret", "password", "pwd", "key", "token"})
+
+Level = Literal["debug", "info", "warning", "error"]
+Event = MutableMapping[str, object]
+
+
+def configure(
+    level: Level = "info", form: Literal["text", "json"] = "text", redact: bool = True
+) -> None:
+    """Set logging up for the whole process; call once, before anything is logged."""
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
+        if form == "json"
+        else structlog.dev.ConsoleRenderer(colors=False)
+    )
+    processors: list[structlog.typing.Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso"),
+        structlog.processors.format_exc_info,
+        _tidy,
+        *([_redact] if redact else []),
+        renderer,
+    ]
+    number = getattr(logging, level.upper())
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    logging.basicConfig(level=max(number, logging.WARNING), stream=sys.stderr, force=True)
+    logging.getLogger("slixmpp").setLevel(max(number, logging.INFO))
+
+
+def redact_text(text: str) -> str:
+    """A text with its IP addresses made unspecific."""
+    return _V6.sub(_redact_v6, _V4.sub(r"\1.x", text))
+
+
+def _redact_v6(match: re.Match[str]) -> str:
+    try:
+        address = ipaddress.IPv6Address(match.group())
+    except ValueError:
+        return match.group()
+    words = address.exploded.split(":")[:3]
+    return ":".join(format(int(word, 16), "x") for word in words) + "::x"
+
+
+def _tidy(_: object, __: str, event: Event) -> Event:
+    for key, value in event.items():
+        if key in _SECRET_KEYS:
+            event[key] = "***"
+        elif isinstance(value, str) and key != "exception":
+            event[key] = _CONTROL.sub("?", value)
+    return event
+
+
+def _redact(_: object, __: str, event: Event) -> Event:
+    for key, value in event.items():
+        if isinstance(value, str) and key != "timestamp":
+            event[key] = redact_text(value)
+    return event

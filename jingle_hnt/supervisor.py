@@ -1,0 +1,120 @@
+"""Keeps the two processes of jingle-hnt alive: one command to start, one process to signal.
+
+A child that dies is started again. The signalling process may come and go without the plane
+noticing; that is the point of there being two. A child that says that it cannot start as configured
+(exit status 78) ends the whole.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+EX_CONFIG = 78
+"""Exit status of sysexits.h for a configuration that cannot be used."""
+
+FIRST_PAUSE_S = 0.2
+LONGEST_PAUSE_S = 5.0
+STEADY_S = 10.0
+"""A child that lived this long starts again with the first pause."""
+
+GRACE_S = 5.0
+"""How long a child may take to end before it is killed."""
+
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """One process to keep: its name in the log, and its command line."""
+
+    name: str
+    command: Sequence[str]
+
+
+class Supervisor:
+    """Runs children, in this order, until it is told to stop; stops them in the reverse order."""
+
+    def __init__(self, children: Sequence[Child]) -> None:
+        self._children = children
+        self._running: dict[str, asyncio.subprocess.Process] = {}
+        self._stopping = asyncio.Event()
+        self._status = 0
+
+    async def run(self) -> int:
+        """Run until SIGTERM or SIGINT, or until a child cannot start; returns the exit status."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        keepers = [asyncio.create_task(self._keep(child)) for child in self._children]
+        notify("READY=1")
+        await self._stopping.wait()
+        notify("STOPPING=1")
+        for child, keeper in reversed(list(zip(self._children, keepers, strict=True))):
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
+            await self._end(child)
+        return self._status
+
+    async def _keep(self, child: Child) -> None:
+        pause_s = FIRST_PAUSE_S
+        while True:
+            started_at = time.monotonic()
+            process = await asyncio.create_subprocess_exec(*child.command, preexec_fn=_die_with_us)
+            self._running[child.name] = process
+            status = await process.wait()
+            if status == EX_CONFIG:
+                self._status = EX_CONFIG
+                self._stopping.set()
+                return
+            if time.monotonic() - started_at >= STEADY_S:
+                pause_s = FIRST_PAUSE_S
+            log.error("process ended; it is started again", process=child.name, status=status)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    async def _end(self, child: Child) -> None:
+        process = self._running.get(child.name)
+        if process is None or process.returncode is not None:
+            return
+        process.terminate()
+        try:
+            async with asyncio.timeout(GRACE_S):
+                await process.wait()
+        except TimeoutError:
+            log.error("process does not end; it is killed", process=child.name)
+            process.kill()
+            await process.wait()
+
+
+def children(configuration: str) -> list[Child]:
+    """The two processes, for this configuration file. The plane comes first and goes last."""
+    base = [sys.executable, "-m", "jingle_hnt"]
+    return [
+        Child(name, [*base, name, "--config", configuration]) for name in ("plane", "signalling")
+    ]
+
+
+def notify(state: str) -> None:
+    """Tell systemd (sd_notify(3)); nothing where it did not start us."""
+    path = os.environ.get("NOTIFY_SOCKET")
+    if not path:
+        return
+    address = "\0" + path[1:] if path.startswith("@") else path
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel, contextlib.suppress(OSError):
+        channel.sendto(state.encode(), address)
+
+
+def _die_with_us() -> None:
+    """In the child, before it is replaced: a supervisor that is killed leaves no orphans."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
