@@ -171,7 +171,7 @@ async def test_a_malformed_offer_is_bounced_to_a_real_client(
         )
         iq.append(jingle)
         with pytest.raises(IqError) as caught:
-            await iq.send(timeout=5)
+            await iq.send(timeout=5)  # type: ignore[no-untyped-call]
     error = caught.value.iq["error"]
     assert (error["condition"], error["type"]) == ("bad-request", "modify")
     assert error["text"] == (
@@ -334,26 +334,28 @@ async def test_pings_go_through_the_server_and_back(server: Prosody, recorder: R
 
 async def test_after_a_restart_of_the_server_we_are_back_within_5_s(recorder: Recorder) -> None:
     hosts = [VirtualHost(DOMAIN, {"alice": "secret", "bob": "secret"}, component=COMPONENT)]
-    async with Prosody(hosts, {COMPONENT: "secret"}) as server:
-        async with running(settings_for(server), recorder) as component:
-            recorder.on_request = lambda r: component.answer(Pass(r.token))
-            await asyncio.to_thread(server.kill)
-            await until(lambda: not component.up)
-            assert not component.inject(
-                Inject(JID.of(ALICE), JID.of(BOB), Jingle(Action.SESSION_TERMINATE, "lost"))
-            )
-            await until(lambda: any("cannot connect" in told for told in recorder.link))
-            await asyncio.to_thread(server.start)
-            back_at = time.monotonic()
-            await until(lambda: component.up)
-            assert time.monotonic() - back_at < 5
-            async with (
-                await Client.login(server, ALICE) as alice,
-                await Client.login(server, BOB) as bob,
-            ):
-                alice.request(BOB, "session-initiate", "again")
-                came = await bob.next_request()
-                assert came[0].get("sid") == "again"
+    async with (
+        Prosody(hosts, {COMPONENT: "secret"}) as server,
+        running(settings_for(server), recorder) as component,
+    ):
+        recorder.on_request = lambda r: component.answer(Pass(r.token))
+        await asyncio.to_thread(server.kill)
+        await until(lambda: not component.up)
+        assert not component.inject(
+            Inject(JID.of(ALICE), JID.of(BOB), Jingle(Action.SESSION_TERMINATE, "lost"))
+        )
+        await until(lambda: any("cannot connect" in told for told in recorder.link))
+        await asyncio.to_thread(server.start)
+        back_at = time.monotonic()
+        await until(lambda: component.up)
+        assert time.monotonic() - back_at < 5
+        async with (
+            await Client.login(server, ALICE) as alice,
+            await Client.login(server, BOB) as bob,
+        ):
+            alice.request(BOB, "session-initiate", "again")
+            came = await bob.next_request()
+            assert came[0].get("sid") == "again"
 
 
 async def test_nothing_is_left_after_a_stop(server: Prosody, recorder: Recorder) -> None:
@@ -361,8 +363,8 @@ async def test_nothing_is_left_after_a_stop(server: Prosody, recorder: Recorder)
     async with running(settings_for(server), recorder) as component:
         assert component.up
     assert asyncio.all_tasks() == before
-    assert not component.up
     await component.stop()
+    assert recorder.link == ["up"]
 
 
 @asynccontextmanager

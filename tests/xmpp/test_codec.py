@@ -1,0 +1,416 @@
+"""Reading <jingle/>: what clients write, what they leave out, and what is refused."""
+
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from jingle_hnt.errors import Condition, MalformedJingle, OversizedJingle
+from jingle_hnt.model.address import TransportAddress
+from jingle_hnt.model.content import (
+    Candidate,
+    CandidateType,
+    ContentKey,
+    Creator,
+    OtherTransport,
+    RawUdp,
+    Senders,
+)
+from jingle_hnt.model.jid import JID
+from jingle_hnt.model.jingle import Action, Info, Reason
+from jingle_hnt.xmpp.codec import parse
+from tests.xmpp.corpus import stanza
+
+ICE = OtherTransport("urn:xmpp:jingle:transports:ice-udp:1")
+
+
+def candidate(
+    component: int,
+    port: int,
+    id_: str,
+    *,
+    ip: str = "192.0.2.5",
+    generation: int = 0,
+    type_: CandidateType | None = None,
+) -> Candidate:
+    return Candidate(component, generation, TransportAddress.of(ip, port), id_, type_)
+
+
+def jingle(
+    inside: str = "", action: str = "session-initiate", attributes: str = "sid='s'"
+) -> ET.Element:
+    return ET.fromstring(
+        f"<jingle xmlns='urn:xmpp:jingle:1' action='{action}' {attributes}>{inside}</jingle>"
+    )
+
+
+def raw(candidates: str, attributes: str = "creator='initiator' name='a'") -> str:
+    return (
+        f"<content {attributes}><transport xmlns='urn:xmpp:jingle:transports:raw-udp:1'>"
+        f"{candidates}</transport></content>"
+    )
+
+
+def refusal(element: ET.Element) -> str:
+    with pytest.raises(MalformedJingle) as caught:
+        parse(element)
+    assert caught.value.answer.condition is Condition.BAD_REQUEST
+    assert caught.value.answer.type == "modify"
+    return caught.value.answer.text
+
+
+# What clients write
+
+
+@pytest.mark.parametrize(
+    ("name", "candidates"),
+    [
+        (
+            "libpurple-initiate",
+            (
+                candidate(1, 7078, "purple446fafbc", ip="192.0.2.2"),
+                candidate(2, 7079, "purple446fafbd", ip="192.0.2.2"),
+            ),
+        ),
+        (
+            "libpurple-accept",
+            (
+                candidate(1, 7078, "purplea4de528c", ip="198.51.100.2"),
+                candidate(2, 7079, "purplea4de528d", ip="198.51.100.2"),
+            ),
+        ),
+        ("gabble-initiate", (candidate(1, 54000, "L1"), candidate(2, 54001, "L2"))),
+        (
+            "jitsi-initiate",
+            (
+                candidate(1, 5000, "host1", type_=CandidateType.HOST),
+                candidate(2, 5001, "host2", type_=CandidateType.HOST),
+            ),
+        ),
+        ("yate-initiate", (candidate(1, 24000, "k3v"),)),
+        ("yate-moved", (candidate(1, 24002, "k3w", generation=1),)),
+        ("switji-initiate", (candidate(1, 16384, "", type_=CandidateType.HOST),)),
+        ("sylk-initiate", (candidate(1, 50000, "100"), candidate(2, 50001, "101"))),
+        ("dino-rawudp-accept", ()),
+    ],
+)
+def test_raw_udp_of_each_client_is_read(name: str, candidates: tuple[Candidate, ...]) -> None:
+    [content] = parse(stanza(name)).contents
+    assert content.transport == RawUdp(candidates)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "libpurple-ice-initiate",
+        "libpurple-ice-accept",
+        "dino-ice-initiate",
+        "dino-ice-accept",
+        "psi-ice-initiate",
+        "conversations-ice-initiate",
+        "conversations-ice-info",
+        "conversations-omemo-initiate",
+        "movim-ice-initiate",
+        "gajim-ice-info",
+    ],
+)
+def test_ice_is_named_and_not_looked_into(name: str) -> None:
+    assert [content.transport for content in parse(stanza(name)).contents] == [ICE]
+
+
+def test_a_whole_offer_is_read() -> None:
+    offer = parse(stanza("libpurple-initiate"))
+    assert offer.action is Action.SESSION_INITIATE
+    assert offer.sid == "purple446fafbb"
+    assert offer.initiator == JID.of("alice@x.test/desk")
+    assert offer.responder == JID.of("bob@x.test/laptop")
+    [content] = offer.contents
+    assert content.key == ContentKey(Creator.INITIATOR, "audio-session")
+    assert content.senders is Senders.BOTH
+    assert content.media == "audio"
+    assert (offer.reason, offer.info) == (None, None)
+
+
+def test_transports_of_two_kinds_in_one_offer() -> None:
+    first, second = parse(stanza("two-transports-kinds")).contents
+    assert first.transport == RawUdp((candidate(1, 5000, "a1"),))
+    assert second.transport == ICE
+    assert (first.media, second.media) == ("audio", "video")
+
+
+def test_ice_0_is_another_transport() -> None:
+    [content] = parse(stanza("psi-ice0-initiate")).contents
+    assert content.transport == OtherTransport("urn:xmpp:jingle:transports:ice:0")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("libpurple-terminate", Reason("success")), ("libpurple-decline", Reason("decline"))],
+)
+def test_ends_are_read(name: str, reason: Reason) -> None:
+    end = parse(stanza(name))
+    assert (end.action, end.reason, end.contents) == (Action.SESSION_TERMINATE, reason, ())
+
+
+def test_a_nameless_content_of_movim_is_refused() -> None:
+    assert "'sid'" in refusal(stanza("movim-ice-info-nameless"))
+
+
+# What they leave out
+
+
+def test_what_is_missing_has_a_meaning() -> None:
+    [content] = parse(
+        jingle(
+            raw("<candidate ip='192.0.2.5' port='1'/><candidate ip='2001:db8::1' port='65535'/>")
+        )
+    ).contents
+    assert content.senders is None
+    assert content.media is None
+    assert content.transport == RawUdp(
+        (candidate(1, 1, ""), candidate(1, 65535, "", ip="2001:db8::1"))
+    )
+
+
+def test_unknown_attributes_types_and_children_do_not_matter() -> None:
+    [content] = parse(
+        jingle(
+            raw(
+                "<candidate ip='192.0.2.5' port='7' type='strange' network='0' x='y' id='i'>"
+                "<more/></candidate><other xmlns='urn:x'/>"
+            )
+        )
+    ).contents
+    assert content.transport == RawUdp((candidate(1, 7, "i"),))
+
+
+@pytest.mark.parametrize("action", ["session-initiate", "session-accept"])
+def test_a_missing_creator_is_the_initiator_in_offer_and_answer(action: str) -> None:
+    [content] = parse(jingle(raw("", "name='a'"), action)).contents
+    assert content.key == ContentKey(Creator.INITIATOR, "a")
+
+
+def test_a_missing_creator_is_refused_elsewhere() -> None:
+    assert "'creator'" in refusal(jingle(raw("", "name='a'"), "content-add"))
+
+
+def test_a_content_may_come_without_transport() -> None:
+    [content] = parse(jingle("<content creator='responder' name='v' senders='none'/>")).contents
+    assert content.transport is None
+    assert content.senders is Senders.NONE
+    assert content.key.creator is Creator.RESPONDER
+
+
+def test_an_empty_stanza_is_enough() -> None:
+    ping = parse(jingle(action="session-info"))
+    assert (ping.contents, ping.info, ping.reason, ping.initiator) == ((), None, None, None)
+
+
+@pytest.mark.parametrize("info", list(Info))
+def test_infos_are_read(info: Info) -> None:
+    payload = f"<x xmlns='urn:x'/><{info} xmlns='urn:xmpp:jingle:apps:rtp:info:1'/>"
+    assert parse(jingle(payload, "session-info")).info is info
+    assert parse(jingle(payload, "description-info")).info is None
+
+
+def test_infos_of_others_are_not_ours_to_judge() -> None:
+    assert parse(stanza("yate-trying")).info is None
+
+
+def test_a_reason_may_have_any_condition_and_a_text() -> None:
+    reason = "<reason><text>good bye</text><made-up/><x xmlns='urn:x'/></reason>"
+    assert parse(jingle(reason, "session-terminate")).reason == Reason("made-up", "good bye")
+    assert parse(jingle("<reason/>", "session-terminate")).reason is None
+    only_text = "<reason><text>hm</text></reason>"
+    assert parse(jingle(only_text, "session-terminate")).reason == Reason("", "hm")
+
+
+# What is refused, and in which words
+
+
+@pytest.mark.parametrize(
+    ("attributes", "text"),
+    [
+        ("ip='192.0.2.5'", "port of candidate 1 in content 'a' is missing: write 1 to 65535"),
+        (
+            "id='x' ip='192.0.2.5' port='0'",
+            "port of candidate 'x' in content 'a' is '0': write a number from 1 to 65535",
+        ),
+        ("port='5'", "ip of candidate 1 in content 'a' is missing: write an IPv4 or IPv6 address"),
+        (
+            "ip='host.example' port='5'",
+            "ip of candidate 1 in content 'a' is 'host.example': write an IPv4 or IPv6 address in "
+            "its usual form, without a zone and no host name",
+        ),
+        (
+            "ip='192.0.2.5' port='5' component='0'",
+            "component of candidate 1 in content 'a' is '0': write a number from 1 to 255",
+        ),
+        (
+            "ip='192.0.2.5' port='5' generation='256'",
+            "generation of candidate 1 in content 'a' is '256': write a number from 0 to 255",
+        ),
+    ],
+)
+def test_the_text_names_attribute_candidate_and_remedy(attributes: str, text: str) -> None:
+    assert refusal(jingle(raw(f"<candidate {attributes}/>"))) == text
+
+
+@pytest.mark.parametrize(
+    "port",
+    [
+        "",
+        "0",
+        "65536",
+        "99999",
+        "-1",
+        "+5",
+        "1e9",
+        " 5",
+        "5 ",
+        "٣",
+        "5.0",
+        "0x10",
+        "007",
+        "1_0",
+        "9" * 5000,
+    ],
+)
+def test_ports_that_are_none(port: str) -> None:
+    element = jingle(raw("<candidate ip='192.0.2.5'/>"))
+    element[0][0][0].set("port", port)
+    text = refusal(element)
+    assert text.startswith("port of candidate 1")
+    assert text.isascii()
+    assert len(text) < 200
+
+
+@pytest.mark.parametrize(
+    "ip",
+    [
+        "",
+        "host.example",
+        "fe80::1%eth0",
+        "0177.0.0.1",
+        "0x7f.1",
+        "2130706433",
+        "192.0.2",
+        "1.2.3.4.5",
+        "192.0.2.5 ",
+        "[2001:db8::1]",
+        "192.0.2.5:80",
+        "192.0.2.256",
+        "::ffff:1.2.3",
+        "127.1",
+        "abc.local",
+    ],
+)
+def test_addresses_that_are_none(ip: str) -> None:
+    element = jingle(raw("<candidate port='5'/>"))
+    element[0][0][0].set("ip", ip)
+    assert refusal(element).startswith("ip of candidate 1")
+
+
+@pytest.mark.parametrize("component", ["0", "256", "-1", "x", ""])
+def test_components_that_are_none(component: str) -> None:
+    element = jingle(raw("<candidate ip='192.0.2.5' port='5'/>"))
+    element[0][0][0].set("component", component)
+    assert refusal(element).startswith("component of candidate 1")
+
+
+def test_a_v4_mapped_address_is_what_it_stands_for() -> None:
+    [content] = parse(jingle(raw("<candidate ip='::ffff:192.0.2.5' port='5'/>"))).contents
+    assert content.transport == RawUdp((candidate(1, 5, ""),))
+
+
+@pytest.mark.parametrize(
+    ("element", "text"),
+    [
+        (ET.fromstring("<jingle xmlns='urn:x'/>"), "the payload is to be"),
+        (ET.fromstring("<jingle xmlns='urn:xmpp:jingle:1' sid='s'/>"), "lacks 'action'"),
+        (
+            jingle(action="session-invite"),
+            "action is 'session-invite': write one of content-accept",
+        ),
+        (jingle(attributes=""), "lacks 'sid'"),
+        (jingle(attributes="sid=''"), "lacks 'sid'"),
+        (jingle(attributes="sid='s' initiator='@'"), "initiator is '@': write an XMPP address"),
+        (jingle(attributes="sid='s' responder=''"), "responder is '': write an XMPP address"),
+        (jingle("<content creator='initiator'/>"), "lacks 'name'"),
+        (jingle("<content creator='me' name='a'/>"), "creator of content 'a' is 'me'"),
+        (
+            jingle("<content creator='initiator' name='a' senders='all'/>"),
+            "senders of content 'a' is 'all': write one of both, initiator, responder, none",
+        ),
+        (
+            jingle("<content creator='initiator' name='a'/>" * 2),
+            "two contents are named 'a' by the initiator",
+        ),
+        (
+            jingle(
+                "<content creator='initiator' name='a'><transport xmlns='urn:1'/>"
+                "<transport xmlns='urn:xmpp:jingle:transports:raw-udp:1'/></content>"
+            ),
+            "content 'a' has 2 transports: write one",
+        ),
+    ],
+)
+def test_broken_schemas(element: ET.Element, text: str) -> None:
+    assert text in refusal(element)
+
+
+def test_the_same_name_by_two_creators_is_two_contents() -> None:
+    both = "".join(f"<content creator='{c}' name='a'/>" for c in Creator)
+    assert len(parse(jingle(both, "content-modify")).contents) == 2
+
+
+def test_nothing_that_was_sent_can_forge_a_log_line() -> None:
+    element = jingle()
+    element.set("action", "x\r\nERROR forged \x1b[31m" + "long" * 100)
+    text = refusal(element)
+    assert "\n" not in text
+    assert "\x1b" not in text
+    assert len(text) < 500
+
+
+# Limits
+
+
+def contents(number: int) -> str:
+    return "".join(f"<content creator='initiator' name='c{n}'/>" for n in range(number))
+
+
+def candidates(number: int) -> str:
+    return raw("<candidate ip='192.0.2.5' port='5'/>" * number)
+
+
+def nested(levels: int) -> str:
+    return "<x>" * levels + "</x>" * levels
+
+
+@pytest.mark.parametrize(
+    ("fits", "too_much"),
+    [
+        (contents(16), contents(17)),
+        (candidates(64), candidates(65)),
+        (nested(31), nested(32)),
+        ("<x/>" * 4095, "<x/>" * 4096),
+        (f"<x>{'x' * 65000}</x>", f"<x>{'x' * 65600}</x>"),
+        (f"<x a='{'x' * 65000}'/>", f"<x a='{'x' * 65600}'/>"),
+    ],
+    ids=["contents", "candidates", "depth", "elements", "text", "attribute"],
+)
+def test_limits(fits: str, too_much: str) -> None:
+    parse(jingle(fits))
+    with pytest.raises(OversizedJingle) as caught:
+        parse(jingle(too_much))
+    assert caught.value.answer.condition is Condition.POLICY_VIOLATION
+    assert "at most" in caught.value.answer.text
+
+
+def test_depth_is_measured_without_recursion() -> None:
+    element = jingle()
+    inner = element
+    for _ in range(20_000):
+        inner = ET.SubElement(inner, "x")
+    with pytest.raises(OversizedJingle):
+        parse(element)
