@@ -1,0 +1,280 @@
+"""The whole stage: a lab with a real Prosody, jingle-hnt beside it, and phones behind NATs."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.lab.prosody import Prosody, VirtualHost
+from tests.lab.world import RELAY, SERVER, Lab, NatKind
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_S = 15.0
+DOMAIN, COMPONENT, SECRET = "example.org", "hnt.example.org", "hush"
+COMPONENTS = ("rtp", "rtcp")
+
+Event = dict[str, Any]
+
+CONFIGURATION = """\
+[xmpp]
+component = "{component}"
+domains = ["{domain}"]
+server = "{server}:5347"
+secret_file = "{directory}/secret"
+allow_plaintext_to = ["203.0.113.0/24"]  # the lab's own wire
+
+[relay]
+interfaces = [{{ address = "{relay}" }}]
+ports = "{ports}"
+quarantine_s = {quarantine_s}
+allow_networks = ["198.51.100.0/24", "203.0.113.0/24"]  # the lab's public internet
+engine = "{engine}"
+{relay_extra}
+
+[state]
+directory = "{directory}"
+runtime_directory = "{directory}"
+
+[log]
+redact = false
+{extra}
+"""
+
+
+class Caller:
+    """Drives one phone program (`caller.py`) and keeps everything that it says."""
+
+    def __init__(self, jid: str, process: asyncio.subprocess.Process, public: str) -> None:
+        self.jid = jid
+        self.public = public
+        self.events: list[Event] = []
+        self._process = process
+        self._news = asyncio.Event()
+        self._reading = asyncio.create_task(self._read())
+
+    def tell(self, do: str, **members: object) -> None:
+        """Send a command."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"do": do, **members}).encode() + b"\n")
+
+    async def expect(
+        self, event: str, having: Callable[[Event], bool] = lambda _: True, after: int = 0
+    ) -> Event:
+        """The first event of this name (after so many of all); waits for it if need be."""
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                for said in self.events[after:]:
+                    if said["event"] == event and having(said):
+                        return said
+                self._news.clear()
+                await self._news.wait()
+
+    async def stats(self) -> dict[str, Event]:
+        """What its components sent and heard."""
+        after = len(self.events)
+        self.tell("stats")
+        said = await self.expect("stats", after=after)
+        return dict(zip(COMPONENTS, said["components"], strict=False))
+
+    @property
+    def stanzas(self) -> list[str]:
+        """Every stanza it received, as XML text."""
+        return [said["xml"] for said in self.events if said["event"] == "stanza"]
+
+    async def quit(self) -> None:
+        """Let it go offline and end."""
+        if self._process.returncode is None:
+            with contextlib.suppress(ConnectionError):
+                self.tell("quit")
+            try:
+                async with asyncio.timeout(5):
+                    await self._process.wait()
+            except TimeoutError:
+                self._process.kill()
+                await self._process.wait()
+        await self._reading
+
+    async def _read(self) -> None:
+        assert self._process.stdout is not None
+        while line := await self._process.stdout.readline():
+            self.events.append(json.loads(line))
+            self._news.set()
+
+
+class Relay:
+    """jingle-hnt in the relay's namespace, its two processes apart so that each can be ended."""
+
+    def __init__(self, lab: Lab, directory: Path) -> None:
+        self._lab = lab
+        self.directory = directory
+        self.processes: dict[str, asyncio.subprocess.Process] = {}
+
+    async def start(self, *names: str) -> None:
+        """Start these processes (both by default) and wait until calls would be relayed."""
+        for name in names or ("plane", "signalling"):
+            command = [sys.executable, "-m", "jingle_hnt", name]
+            command += ["--config", str(self.directory / "jingle-hnt.toml")]
+            with (self.directory / f"{name}.log").open("ab") as output:
+                self.processes[name] = await asyncio.create_subprocess_exec(
+                    *self._lab.command("relay", command), stderr=output, cwd=ROOT
+                )
+        await self.until(lambda status: bool(status["ready"]))
+
+    async def end(self, name: str, how: signal.Signals = signal.SIGKILL) -> None:
+        """End one process."""
+        process = self.processes.pop(name)
+        process.send_signal(how)
+        await process.wait()
+
+    async def stop(self) -> None:
+        """End what runs, signalling first."""
+        for name in sorted(self.processes, reverse=True):
+            await self.end(name, signal.SIGTERM)
+
+    def log_text(self) -> str:
+        """What both processes have logged."""
+        return "".join(path.read_text() for path in sorted(self.directory.glob("*.log")))
+
+    async def status(self) -> Event:
+        """The answer to `jingle-hnt status`; raises OSError while nobody answers."""
+        return await self._ask("status")
+
+    async def calls(self) -> list[Event]:
+        """The calls that `jingle-hnt calls` lists."""
+        answer = await self._ask("calls")
+        found: list[Event] = answer["calls"]
+        return found
+
+    async def until(self, holds: Callable[[Event], bool], patience_s: float = PATIENCE_S) -> Event:
+        """Wait until the status is as wanted; returns it."""
+        deadline = time.monotonic() + patience_s
+        status: Event = {}
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                status = await self.status()
+                if holds(status):
+                    return status
+            await asyncio.sleep(0.05)
+        raise TimeoutError(f"status stays {status}\n{self.log_text()[-3000:]}")
+
+    async def _ask(self, command: str) -> Event:
+        reader, writer = await asyncio.open_unix_connection(self.directory / "admin.sock")
+        try:
+            writer.write(json.dumps({"command": command}).encode() + b"\n")
+            answer: Event = json.loads(await reader.readline() or b"{}")
+        except ValueError as error:
+            raise OSError("no answer") from error
+        finally:
+            writer.close()
+        if not answer:
+            raise OSError("no answer")
+        return answer
+
+
+class Stage:
+    """See the module's text; made by `stage`."""
+
+    def __init__(self, lab: Lab, server: Prosody, relay: Relay) -> None:
+        self.lab = lab
+        self.server = server
+        self.relay = relay
+        self.callers: list[Caller] = []
+
+    async def phone(self, user: str, kind: NatKind, **options: object) -> Caller:
+        """A user at home behind a NAT of this kind, online."""
+        node = user if not any(c.jid.startswith(f"{user}@") for c in self.callers) else ""
+        address, public = self.lab.site(node or f"{user}{len(self.callers)}", kind)
+        return await self.phone_at(node or f"{user}{len(self.callers)}", user, address, public)
+
+    async def phone_at(
+        self, node: str, user: str, address: str, public: str, port: int = 7078
+    ) -> Caller:
+        """A user online on a node that is there already."""
+        jid = f"{user}@{DOMAIN}/phone"
+        command = [sys.executable, "-m", "tests.lab.caller", "--jid", jid]
+        command += ["--server", f"{SERVER}:5222", "--address", address, "--port", str(port)]
+        process = await asyncio.create_subprocess_exec(
+            *self.lab.command(node, command),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            cwd=ROOT,
+            limit=1 << 22,
+        )
+        caller = Caller(jid, process, public)
+        self.callers.append(caller)
+        await caller.expect("online")
+        return caller
+
+
+@contextlib.asynccontextmanager
+async def stage(
+    users: tuple[str, ...] = ("alice", "bob"),
+    *,
+    fail: str = "open",
+    engine: str = "auto",
+    ports: str = "30000-30999",
+    quarantine_s: float = 1.0,
+    relay_extra: str = "",
+    extra: str = "",
+    relayed: bool = True,
+) -> AsyncIterator[Stage]:
+    """A stage with server and relay up; everything is ended and removed afterwards.
+
+    With `relayed` False the server has no module and jingle-hnt does not run.
+    """
+    with Lab() as lab, tempfile.TemporaryDirectory(prefix="hnt-stage-") as name:
+        directory = Path(name)
+        lab.public("server", SERVER)
+        lab.public("relay", RELAY)
+        (directory / "secret").write_text(SECRET)
+        values: Mapping[str, object] = {
+            "component": COMPONENT,
+            "domain": DOMAIN,
+            "server": SERVER,
+            "relay": RELAY,
+            "directory": directory,
+            "engine": engine,
+            "ports": ports,
+            "quarantine_s": quarantine_s,
+            "relay_extra": relay_extra,
+            "extra": extra,
+        }
+        (directory / "jingle-hnt.toml").write_text(CONFIGURATION.format(**values))
+        host = VirtualHost(
+            DOMAIN,
+            {user: "secret" for user in users},
+            component=COMPONENT if relayed else None,
+            fail=fail,
+        )
+        server = Prosody(
+            [host], {COMPONENT: SECRET}, listen=[SERVER], namespace=lab.namespace("server")
+        )
+        await asyncio.to_thread(server.start)
+        made = Stage(lab, server, Relay(lab, directory))
+        try:
+            if relayed:
+                await made.relay.start()
+            yield made
+        finally:
+            for caller in made.callers:
+                await caller.quit()
+            await made.relay.stop()
+            await asyncio.to_thread(server.close)
+
+
+def delivered(sender: Event, receiver: Event) -> float:
+    """The part of a component's packets, after the first 100 ms, that the other side heard."""
+    wanted = set(range(sender["settled"], sender["sent"]))
+    return len(wanted & set(receiver["numbers"])) / len(wanted) if wanted else 0.0
+
+
+def descriptors(pid: int) -> int:
+    """Open descriptors of a process."""
+    return len(os.listdir(f"/proc/{pid}/fd"))

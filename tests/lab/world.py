@@ -1,0 +1,183 @@
+"""A small internet in network namespaces: a routed core, public hosts, and sites behind NATs.
+
+    stranger ─┐              ┌─ server   203.0.113.2
+              ├─── core ─────┼─ relay    203.0.113.9
+    site 1 ───┤              └─ ...
+       nat 198.51.100.1      every link is point to point; the core blackholes 192.0.2.0/24,
+       host 192.0.2.10       the range that the sites use inside, each for itself
+
+Everything is named after the lab and removed by `close`. Only documentation ranges are used
+(RFC 5737), and nothing leaves the namespaces.
+"""
+
+import itertools
+import os
+import secrets
+import subprocess
+from collections.abc import Sequence
+from enum import StrEnum
+from types import TracebackType
+from typing import Self
+
+SERVER = "203.0.113.2"
+RELAY = "203.0.113.9"
+STRANGER = "198.51.100.66"
+GATEWAY = "198.51.100.254"
+INSIDE = "192.0.2.0/24"
+INSIDE_GATEWAY = "192.0.2.1"
+
+
+class NatKind(StrEnum):
+    """How a site reaches the core; the terms are those of RFC 4787 and RFC 5780."""
+
+    NONE = "none"
+    PORT_RESTRICTED = "port-restricted"  # endpoint-independent mapping, port-dependent filtering
+    SYMMETRIC = "symmetric"  # another random port for every destination
+
+
+_MASQUERADE = {
+    NatKind.PORT_RESTRICTED: "masquerade",
+    NatKind.SYMMETRIC: "masquerade fully-random",
+}
+
+# Unsolicited packets are dropped without an answer: an answer, or an entry in conntrack, would take
+# the port that the site's own packets need.
+_RULES = """
+table ip nat {{
+    chain post {{
+        type nat hook postrouting priority srcnat
+        oifname "wan" {masquerade}
+    }}
+}}
+table ip filter {{
+    chain input {{
+        type filter hook input priority filter
+        iifname "wan" ct state != {{ established, related }} drop
+    }}
+    chain forward {{
+        type filter hook forward priority filter
+        iifname "wan" ct state new drop
+    }}
+}}
+"""
+
+
+class Lab:
+    """Builds on demand; `with Lab() as lab` removes everything at the end, also after errors.
+
+    Needs root, iproute2 and nftables; raises PermissionError or FileNotFoundError without.
+    """
+
+    def __init__(self) -> None:
+        if os.geteuid() != 0:
+            raise PermissionError("the lab makes network namespaces; run it as root")
+        self._prefix = f"hnt{secrets.token_hex(2)}"
+        self._namespaces: list[str] = []
+        self._numbers = itertools.count(1)
+        self._namespace("core")
+        self._run("core", "sysctl", "-qw", "net.ipv4.ip_forward=1")
+        self._ip("core", f"addr add {GATEWAY}/32 dev lo", f"route add blackhole {INSIDE}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove every namespace of this lab. Processes in them are their starters' to end."""
+        while self._namespaces:
+            subprocess.run(["ip", "netns", "del", self._namespaces.pop()], check=False)
+
+    def namespace(self, node: str) -> str:
+        """The namespace of a node, as `ip netns` knows it."""
+        return f"{self._prefix}-{node}"
+
+    def command(self, node: str, arguments: Sequence[str]) -> list[str]:
+        """The command line that runs something on a node."""
+        return ["ip", "netns", "exec", self.namespace(node), *arguments]
+
+    def public(self, node: str, address: str) -> str:
+        """Add a host with a public address; returns the address."""
+        self._namespace(node)
+        self._uplink(node, "eth0", address)
+        return address
+
+    def site(self, node: str, kind: NatKind) -> tuple[str, str]:
+        """Add a host behind a NAT of this kind; returns its own address and its public one."""
+        number = next(self._numbers)
+        public = f"198.51.100.{number}"
+        if kind is NatKind.NONE:
+            return self.public(node, public), public
+        inside = f"192.0.2.{9 + number}"
+        nat = f"{node}-nat"
+        self._namespace(node)
+        self._namespace(nat)
+        self._uplink(nat, "wan", public)
+        _ip(
+            f"link add lan netns {self.namespace(nat)} type veth"
+            f" peer name eth0 netns {self.namespace(node)}"
+        )
+        self._ip(nat, f"addr add {INSIDE_GATEWAY}/24 dev lan", "link set lan up")
+        self._ip(
+            node,
+            f"addr add {inside}/24 dev eth0",
+            "link set eth0 up",
+            f"route add default via {INSIDE_GATEWAY}",
+        )
+        self._run(nat, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+        rules = _RULES.format(masquerade=_MASQUERADE[kind])
+        subprocess.run(self.command(nat, ["nft", "-f", "-"]), input=rules, text=True, check=True)
+        return inside, public
+
+    def remap(self, node: str) -> None:
+        """Let the site's NAT forget its mappings; the next packets leave from other ports."""
+        nat = f"{node}-nat"
+        rules = (
+            "flush chain ip nat post\n"
+            'add rule ip nat post oifname "wan" meta l4proto udp'
+            " masquerade to :50000-60000 fully-random\n"
+            'add rule ip nat post oifname "wan" masquerade\n'
+        )
+        subprocess.run(self.command(nat, ["nft", "-f", "-"]), input=rules, text=True, check=True)
+        subprocess.run(
+            self.command(nat, ["conntrack", "-D", "-p", "udp"]), capture_output=True, check=False
+        )
+
+    def _namespace(self, node: str) -> str:
+        name = self.namespace(node)
+        _ip(f"netns add {name}")
+        self._namespaces.append(name)
+        self._ip(node, "link set lo up")
+        return name
+
+    def _uplink(self, node: str, device: str, address: str) -> None:
+        far = f"v{len(self._namespaces)}"
+        _ip(
+            f"link add {device} netns {self.namespace(node)} type veth"
+            f" peer name {far} netns {self.namespace('core')}"
+        )
+        self._ip("core", f"link set {far} up", f"route add {address}/32 dev {far}")
+        self._ip(
+            node,
+            f"addr add {address}/32 dev {device}",
+            f"link set {device} up",
+            f"route add default via {GATEWAY} dev {device} onlink",
+        )
+
+    def _ip(self, node: str, *commands: str) -> None:
+        batch = "\n".join(commands)
+        arguments = ["ip", "-n", self.namespace(node), "-batch", "-"]
+        subprocess.run(arguments, input=batch, text=True, check=True)
+
+    def _run(self, node: str, *arguments: str) -> None:
+        subprocess.run(self.command(node, arguments), check=True)
+
+
+def _ip(command: str) -> None:
+    subprocess.run(["ip", *command.split()], check=True)
