@@ -1,9 +1,9 @@
 """A phone for the lab: an XMPP client that speaks raw-udp (XEP-0177), as a program of its own.
 
-It shares no code with the product. It runs inside a client's namespace, takes JSON lines on standard
-input and writes JSON lines on standard output, among them every stanza that it receives. It is as
-plain as the clients that need a relay: it offers the addresses that it has, and it sends to the
-candidates that it is told.
+It shares no code with the product. It runs inside a client's namespace, takes JSON lines on
+standard input and writes JSON lines on standard output, among them every stanza that it receives.
+It is as plain as the clients that need a relay: it offers the addresses that it has, and it sends
+to the candidates that it is told.
 """
 
 import argparse
@@ -65,7 +65,7 @@ class Phone:
             with contextlib.suppress(asyncio.CancelledError):
                 await listening
             for component in self.components:
-                component.close()
+                await component.close()
             await self.client.close()
 
     # Stanzas
@@ -119,15 +119,17 @@ class Phone:
 
     # Media
 
-    async def _open(self) -> None:
+    async def _open(self, moving: bool = False) -> None:
+        """Sockets for a call; a call that moves goes on with its streams and counts."""
         stream = self.options.jid.encode().ljust(16, b"\0")[:16]
         ssrc = sum(stream) * 2654435761 % 2**32
-        kept = self.components
+        before = self.components
         self.components = [Component(stream, ssrc, control) for control in (False, True)]
+        for component in before:
+            await component.close()
         for number, component in enumerate(self.components):
-            if kept:  # the stream goes on from another port
-                component.heard, component.sent_at = kept[number].heard, kept[number].sent_at
-                kept[number].close()
+            if moving:
+                component.heard, component.sent_at = before[number].heard, before[number].sent_at
             component.heard.expected = self.peer.encode().ljust(16, b"\0")[:16]
             await component.open(self.options.address, self.port + number)
 
@@ -177,7 +179,7 @@ class Phone:
         """Take other ports and tell the peer, as a client does whose socket broke."""
         destinations = [c.heard.sources.most_common(1) for c in self.components]
         self.port, self.generation = port, self.generation + 1
-        await self._open()
+        await self._open(moving=True)
         self._request("transport-info", self._content(description=""))
         for component, destination in zip(self.components, destinations, strict=True):
             if destination:

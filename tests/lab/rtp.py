@@ -63,6 +63,7 @@ class Component(asyncio.DatagramProtocol):
         self._control = control
         self._transport: asyncio.DatagramTransport | None = None
         self._sending: asyncio.Task[None] | None = None
+        self._closed = asyncio.Event()
 
     async def open(self, address: str, port: int) -> None:
         """Bind; `close` must be called in the end."""
@@ -91,11 +92,15 @@ class Component(asyncio.DatagramProtocol):
             self._sending.cancel()
             self._sending = None
 
-    def close(self) -> None:
-        """Send and hear no more."""
+    async def close(self) -> None:
+        """Send and hear no more; returns when the port is free."""
         self.stop()
         if self._transport is not None:
             self._transport.close()
+            await self._closed.wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._closed.set()
 
     @property
     def settled(self) -> int:
