@@ -17,6 +17,8 @@ from xml.etree import ElementTree as ET
 from tests.lab.rtp import Component
 from tests.lab.xmpp_actors import JINGLE, Client, Disconnected, as_text, unique
 
+JINGLE_ERRORS = "urn:xmpp:jingle:errors:1"
+LONGEST_COMMAND = 1 << 22
 RAW_UDP = "urn:xmpp:jingle:transports:raw-udp:1"
 DESCRIPTION = (
     '<description xmlns="urn:xmpp:jingle:apps:rtp:1" media="audio">'
@@ -80,6 +82,11 @@ class Phone:
         say("stanza", xml=as_text(stanza))
         jingle = stanza.find(f"{{{JINGLE}}}jingle")
         if stanza.get("type") != "set" or jingle is None:
+            return
+        ringing = jingle.get("action") == "session-initiate"
+        known = stanza.get("from") == self.peer and jingle.get("sid") == self.sid
+        if not ringing and not known:
+            client.reject(stanza, extra=f'<unknown-session xmlns="{JINGLE_ERRORS}"/>')
             return
         client.acknowledge(stanza)
         match jingle.get("action"):
@@ -145,7 +152,7 @@ class Phone:
     # Commands
 
     async def _obey(self) -> None:
-        reader = asyncio.StreamReader()
+        reader = asyncio.StreamReader(limit=LONGEST_COMMAND)
         loop = asyncio.get_running_loop()
         await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
         while line := await reader.readline():
