@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -193,8 +194,13 @@ async def test_answers_to_a_lost_stream_are_not_sent_on_the_next(
             OversizedJingle,
             "policy-violation",
         ),
+        (
+            GOOD.replace("/>", f"><x a='{'x' * 600_000}'/></jingle>"),
+            OversizedJingle,
+            "policy-violation",
+        ),
     ],
-    ids=["port", "action", "pruned", "oversized"],
+    ids=["port", "action", "pruned", "oversized", "pruned to something small"],
 )
 async def test_what_is_malformed_is_bounced_and_counted(
     component: Component,
@@ -356,10 +362,25 @@ async def test_an_address_is_taken_from_who_was_asked_only(
 async def test_a_question_without_answer_ends(component: Component, server: FakeServer) -> None:
     assert await component.address(JID.of(ALICE)) is None
     assert len(component._asked) == 0
+
+
+async def test_a_question_ends_with_the_stream(component: Component, server: FakeServer) -> None:
+    component._settings = replace(component._settings, ask_s=60)
     asking = asyncio.create_task(component.address(JID.of(ALICE)))
     await until(lambda: len(component._asked) == 1)
     server.last.cut()
-    assert await asking is None
+    assert await asyncio.wait_for(asking, 5) is None
+
+
+@pytest.mark.parametrize(("action", "kept"), [("session-terminate", True), ("session-info", False)])
+async def test_what_ends_a_call_waits_longest_for_a_slow_server(
+    component: Component, server: FakeServer, recorder: Recorder, action: str, kept: bool
+) -> None:
+    server.last.send(question(GOOD.replace("session-info", action)))
+    await until(lambda: recorder.requests)
+    component._link.on_writable(False)
+    component.answer(Pass(recorder.requests[0].token))
+    assert [keep for _, keep in component._link._queue._waiting] == [kept]
 
 
 async def test_unsolicited_results_leave_nothing_behind(

@@ -155,8 +155,16 @@ def test_a_tag_without_end_breaks_the_stream() -> None:
 def test_keepalives_do_not_add_up() -> None:
     reader = opened()
     for _ in range(20):
-        assert reader.feed(b" " * 100_000 + b"<r/>")
-    only_stanza(reader.feed(STANZA.encode()))
+        assert not only_stanza(reader.feed(b" " * 600_000 + STANZA.encode())).pruned
+
+
+def test_what_a_pruned_stanza_declared_ends_with_it() -> None:
+    reader = opened()
+    inside = "<x xmlns='urn:x' xmlns:p='urn:p'>" + "<y/>" * 10_000 + "</x>"
+    assert only_stanza(reader.feed(f"<iq xmlns='urn:i'>{inside}</iq>".encode())).pruned
+    after = only_stanza(reader.feed(b"<iq/>"))
+    assert after.element.tag == "{jabber:component:accept}iq"
+    assert broken(reader.feed(b"<p:iq/>")).condition == "not-well-formed"
 
 
 def test_a_dripped_token_costs_no_more_than_a_whole_one() -> None:

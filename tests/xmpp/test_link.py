@@ -231,6 +231,23 @@ async def test_a_server_that_does_not_read_costs_bounded_memory(
         assert link.up
 
 
+async def test_what_waited_for_a_lost_stream_is_not_sent_on_the_next(
+    server: FakeServer, told: Told
+) -> None:
+    async with running(new_link(server.port, told)) as link:
+        await until(lambda: link.up)
+        server.last.reading.clear()
+        while not len(link._queue):
+            link.send(stanza("stale", "x" * 100_000))
+        server.last.cut()
+        await until(lambda: len(server.connections) == 2 and link.up)
+        link.on_writable(False)
+        link.send(stanza("fresh"))
+        link.on_writable(True)
+        await server.last.reply("fresh")
+        assert [s.get("id") for s in server.last.iqs()] == ["fresh"]
+
+
 async def test_what_is_too_large_for_the_server_is_not_sent(server: FakeServer, told: Told) -> None:
     async with running(new_link(server.port, told)) as link:
         await until(lambda: link.up)
