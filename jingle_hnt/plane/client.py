@@ -1,6 +1,7 @@
 """The signalling process's end of the control connection."""
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -95,10 +96,10 @@ class PlaneClient:
             async with asyncio.timeout(ANSWER_S):
                 hello = read_reply(await reader.readline())
         except (TimeoutError, ValueError, ConnectionError, ProtocolViolation) as error:
-            writer.close()
+            await _hang_up(writer)
             raise PlaneGone(f"the plane does not say hello: {error}") from error
         if not isinstance(hello, Hello) or hello.protocol != PROTOCOL:
-            writer.close()
+            await _hang_up(writer)
             raise PlaneError(f"the plane speaks another protocol than {PROTOCOL}; update both")
         return cls(hello, reader, writer, on_event, on_lost)
 
@@ -133,7 +134,7 @@ class PlaneClient:
         """Close the connection; the plane goes on forwarding. Safe to call twice."""
         self._listening.cancel()
         await asyncio.gather(self._listening, return_exceptions=True)
-        self._writer.close()
+        await _hang_up(self._writer)
 
     async def _ask(self, request: Request) -> Done:
         if self._lost:
@@ -174,6 +175,12 @@ class PlaneClient:
         for future in self._waiting.values():
             _settle(future, PlaneGone("the control connection is lost"))
         self._on_lost()
+
+
+async def _hang_up(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
 
 
 def _settle(future: asyncio.Future[Done], outcome: Done | PlaneError) -> None:

@@ -1,0 +1,475 @@
+"""One contract for both engines: what `plane/api.py` promises, on real sockets.
+
+Loopback has as many hosts as a test wants: the relay is 127.0.0.1, the parties and strangers are
+other addresses of 127.0.0.0/8.
+"""
+
+import contextlib
+import os
+import select
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from ipaddress import ip_network
+
+import pytest
+
+from jingle_hnt.errors import (
+    AddressUnavailable,
+    DuplicateBinding,
+    PortTaken,
+    UnknownBinding,
+)
+from jingle_hnt.model.address import TransportAddress
+from jingle_hnt.plane.api import Engine
+from jingle_hnt.plane.native import NativeEngine
+from jingle_hnt.plane.reference import ReferenceEngine
+from jingle_hnt.relay.binding import (
+    NOMINAL_PACKETS_PER_S,
+    Arm,
+    BindingSpec,
+    Drained,
+    Event,
+    Flow,
+    Gate,
+    Latched,
+    PinholeSnapshot,
+    Rivalry,
+)
+from jingle_hnt.relay.evidence import Evidence, Rung
+from jingle_hnt.relay.latch import State
+from tests.plane.packets import dtls, rtcp, rtp, stun
+
+RELAY, ALICE, BOB, STRANGER = "127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.66"
+PATIENCE_S = 3.0
+
+pytestmark = pytest.mark.native
+
+
+@pytest.fixture(params=[NativeEngine, ReferenceEngine], ids=["native", "reference"])
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    made: Engine = request.param()
+    with contextlib.closing(made):
+        yield made
+
+
+class Bound:
+    """A binding with two parties' sockets, on ports that were free a moment ago."""
+
+    def __init__(self, engine: Engine, name: str = "call.1.1", relay: str = RELAY) -> None:
+        self.engine = engine
+        self.name = name
+        self.ports = (free_port(relay), free_port(relay))
+        self.relay = relay
+        first, second = (TransportAddress.of(relay, port) for port in self.ports)
+        engine.bind([BindingSpec(name, (first, second))])
+
+    def arm(self, side: int, evidence: Evidence, generation: int = 0) -> bool:
+        return self.engine.arm(Arm(self.name, 0 if side == 0 else 1, generation, evidence))
+
+    def open(self, one: Flow = Flow.OPEN, other: Flow = Flow.OPEN) -> None:
+        self.engine.gate(Gate(self.name, (one, other)))
+
+    def ready(self) -> "Bound":
+        """Armed for Alice and Bob by address, with the gate open."""
+        self.arm(0, only(ALICE))
+        self.arm(1, only(BOB))
+        self.open()
+        return self
+
+    def pinhole(self, side: int) -> PinholeSnapshot:
+        (snapshot,) = self.engine.snapshot([self.name])
+        return snapshot.pinholes[side]
+
+    def party(self, side: int, address: str) -> "Party":
+        return Party(address, (self.relay, self.ports[side]))
+
+
+class Party:
+    """A socket of one host that sends to the relay."""
+
+    def __init__(self, address: str, relay: tuple[str, int]) -> None:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self.socket = socket.socket(family, socket.SOCK_DGRAM)
+        self.socket.bind((address, 0))
+        self.relay = relay
+
+    def __enter__(self) -> "Party":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+    def say(self, datagram: bytes) -> None:
+        self.socket.sendto(datagram, self.relay)
+
+    def hears(self, datagram: bytes) -> bool:
+        """Whether exactly this arrives, from the relay's port."""
+        self.socket.settimeout(PATIENCE_S)
+        return self.socket.recvfrom(65535) == (datagram, self.relay)
+
+    def hears_nothing(self) -> bool:
+        ready, _, _ = select.select([self.socket], [], [], 0.15)
+        return not ready
+
+    @property
+    def name(self) -> TransportAddress:
+        ip, port = self.socket.getsockname()[:2]
+        return TransportAddress.of(ip, port)
+
+
+def only(*addresses: str) -> Evidence:
+    return Evidence(Rung.R3, tuple(ip_network(address) for address in addresses))
+
+
+def anybody() -> Evidence:
+    return Evidence(Rung.R5, (ip_network("127.0.0.0/8"),), probation=5)
+
+
+def free_port(address: str) -> int:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.bind((address, 0))
+        return int(probe.getsockname()[1])
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait for what another thread is about to do."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < deadline, "what was waited for did not happen"
+        time.sleep(0.005)
+
+
+def next_events(engine: Engine, wanted: type[Event]) -> list[Event]:
+    """The events of one kind, once there are some."""
+    seen: list[Event] = []
+    deadline = time.monotonic() + PATIENCE_S
+    while not any(isinstance(event, wanted) for event in seen):
+        left = deadline - time.monotonic()
+        assert left > 0, f"no {wanted.__name__} among {seen}"
+        select.select([engine.fileno()], [], [], left)
+        seen += engine.events()
+    return [event for event in seen if isinstance(event, wanted)]
+
+
+def talk(bound: Bound, alice: Party, bob: Party) -> None:
+    """Teach both latches: the first packet of Alice finds nobody, then both hear each other."""
+    alice.say(rtp(1))
+    until(lambda: bound.pinhole(0).state is State.LATCHED)
+    bob.say(rtp(1, ssrc=2))
+    assert alice.hears(rtp(1, ssrc=2))
+    alice.say(rtp(2))
+    assert bob.hears(rtp(2))
+
+
+@pytest.mark.rule("L3")
+def test_each_hears_the_other_once_both_were_heard(engine: Engine) -> None:
+    bound = Bound(engine).ready()
+    with bound.party(0, ALICE) as alice, bound.party(1, BOB) as bob:
+        talk(bound, alice, bob)
+        event = next_events(engine, Latched)[0]
+        assert isinstance(event, Latched)
+        assert 0 < event.after_s < 1
+        expected = Latched(bound.name, 0, 0, alice.name, relatched=False, after_s=event.after_s)
+        assert event == expected
+        pinhole = bound.pinhole(0)
+        assert pinhole.learned == alice.name
+        assert pinhole.rung is Rung.R3
+        assert pinhole.counters.received_packets == 2
+        assert pinhole.counters.dropped_unlatched == 1
+        assert bound.pinhole(1).counters.sent_packets == 1
+
+
+@pytest.mark.parametrize("size", [12, 172, 1472, 9000, 65507])
+def test_datagrams_go_on_whole(engine: Engine, size: int) -> None:
+    bound = Bound(engine).ready()
+    with bound.party(0, ALICE) as alice, bound.party(1, BOB) as bob:
+        talk(bound, alice, bob)
+        datagram = rtp(3).ljust(size, b"\xaa")[:size]
+        alice.say(datagram)
+        assert bob.hears(datagram)
+
+
+@pytest.mark.rule("G1")
+def test_a_shut_latch_hears_nothing(engine: Engine) -> None:
+    bound = Bound(engine)
+    bound.open()
+    with bound.party(0, ALICE) as alice:
+        alice.say(rtp(1))
+        assert alice.hears_nothing()
+        assert bound.pinhole(0).state is State.SHUT
+        assert bound.pinhole(0).learned is None
+
+
+@pytest.mark.rule("L6", "L7")
+def test_strangers_get_no_answer_and_no_latch(engine: Engine) -> None:
+    bound = Bound(engine).ready()
+    with (
+        bound.party(0, ALICE) as alice,
+        bound.party(1, BOB) as bob,
+        bound.party(0, STRANGER) as stranger,
+    ):
+        stranger.socket.connect(stranger.relay)
+        for _ in range(3):
+            stranger.socket.send(rtp(1))
+        assert stranger.hears_nothing()
+        assert bound.pinhole(0).state is State.ARMED
+        talk(bound, alice, bob)
+        for datagram in (rtp(9), rtcp(), b"\x80\0\0\0", stun(), b"junk", b"", b"x" * 65507):
+            stranger.socket.send(datagram)
+        assert bob.hears_nothing()
+        stranger.socket.settimeout(0.1)
+        with pytest.raises(TimeoutError):  # ECONNREFUSED here would be an answer
+            stranger.socket.recv(1)
+        alice.say(rtp(3))
+        assert bob.hears(rtp(3))
+
+
+def test_the_kernel_keeps_strangers_from_the_native_engine() -> None:
+    with contextlib.closing(NativeEngine()) as engine:
+        bound = Bound(engine).ready()
+        with bound.party(0, STRANGER) as stranger:
+            for number in range(50):
+                stranger.say(rtp(number))
+            until(lambda: bound.pinhole(0).counters.dropped_kernel == 50)
+            assert bound.pinhole(0).counters.dropped_stranger == 0
+
+
+def test_who_is_refused_is_not_admitted(engine: Engine) -> None:
+    bound = Bound(engine)
+    evidence = replace(only("127.0.0.0/8"), refused=(ip_network(ALICE),))
+    bound.arm(0, evidence)
+    with bound.party(0, ALICE) as alice, bound.party(0, BOB) as bob:
+        alice.say(rtp(1))
+        assert alice.hears_nothing()
+        assert bound.pinhole(0).state is State.ARMED
+        bob.say(rtp(1))
+        until(lambda: bound.pinhole(0).learned == bob.name)
+
+
+def test_evidence_too_long_for_a_filter_still_holds(engine: Engine) -> None:
+    bound = Bound(engine)
+    refused = tuple(ip_network(f"198.51.100.{n}") for n in range(250))
+    bound.arm(0, replace(only(ALICE), refused=refused))
+    with bound.party(0, STRANGER) as stranger, bound.party(0, ALICE) as alice:
+        stranger.say(rtp(1))
+        alice.say(rtp(1))
+        until(lambda: bound.pinhole(0).learned == alice.name)
+
+
+@pytest.mark.rule("G2", "G4", "G6")
+def test_the_gate_lets_through_what_it_says(engine: Engine) -> None:
+    bound = Bound(engine).ready()
+    with bound.party(0, ALICE) as alice, bound.party(1, BOB) as bob:
+        talk(bound, alice, bob)
+        bound.open(Flow.CLOSED, Flow.OPEN)
+        alice.say(rtp(3))
+        alice.say(rtcp())
+        assert bob.hears_nothing()
+        bob.say(rtp(2, ssrc=2))
+        assert alice.hears(rtp(2, ssrc=2))
+        bound.open(Flow.HELD, Flow.OPEN)
+        alice.say(rtp(4))
+        alice.say(rtcp())
+        assert bob.hears(rtcp())
+        bound.open(Flow.NOMINAL, Flow.OPEN)
+        alice.say(rtp(5))
+        alice.say(dtls())
+        assert bob.hears(dtls())
+        assert bob.hears_nothing()
+        for _ in range(5 * NOMINAL_PACKETS_PER_S):
+            alice.say(stun())
+        until(lambda: bound.pinhole(0).counters.dropped_gate >= 2 * NOMINAL_PACKETS_PER_S)
+
+
+@pytest.mark.rule("L4")
+def test_a_rival_of_the_same_address_is_told_and_not_heard(engine: Engine) -> None:
+    bound = Bound(engine).ready()
+    with (
+        bound.party(0, ALICE) as alice,
+        bound.party(1, BOB) as bob,
+        bound.party(0, ALICE) as rival,
+    ):
+        talk(bound, alice, bob)
+        rival.say(rtp(3))
+        (event,) = next_events(engine, Rivalry)
+        assert event == Rivalry(bound.name, 0, rival.name)
+        assert bob.hears_nothing()
+        alice.say(rtp(3))
+        assert bob.hears(rtp(3))
+
+
+@pytest.mark.rule("L5")
+def test_a_remapped_stream_heals_after_a_second_of_silence(engine: Engine) -> None:
+    bound = Bound(engine).ready()
+    with (
+        bound.party(0, ALICE) as alice,
+        bound.party(1, BOB) as bob,
+        bound.party(0, ALICE) as again,
+    ):
+        talk(bound, alice, bob)
+        time.sleep(1.1)
+        for number in range(3, 8):
+            again.say(rtp(number))
+        assert bob.hears(rtp(7))
+        events = next_events(engine, Latched)
+        assert any(isinstance(event, Latched) and event.relatched for event in events)
+        bob.say(rtp(3, ssrc=2))
+        assert again.hears(rtp(3, ssrc=2))
+        assert alice.hears_nothing()
+
+
+def test_an_unknown_party_is_on_probation_and_nobody_wins_while_two_compete(
+    engine: Engine,
+) -> None:
+    bound = Bound(engine)
+    bound.arm(0, anybody())
+    with bound.party(0, ALICE) as alice, bound.party(0, STRANGER) as stranger:
+        for number in range(20):
+            alice.say(rtp(number))
+            stranger.say(rtp(number, ssrc=9))
+            if number == 0:
+                until(lambda: bound.pinhole(0).counters.dropped_rival > 0)
+        assert bound.pinhole(0).state is State.ARMED
+        time.sleep(1.1)
+        for number in range(20, 26):
+            alice.say(rtp(number))
+        until(lambda: bound.pinhole(0).learned == alice.name)
+
+
+@pytest.mark.rule("L4")
+def test_a_greater_generation_makes_the_learned_source_obsolete(engine: Engine) -> None:
+    bound = Bound(engine).ready()
+    with (
+        bound.party(0, ALICE) as alice,
+        bound.party(1, BOB) as bob,
+        bound.party(0, ALICE) as moved,
+    ):
+        talk(bound, alice, bob)
+        assert not bound.arm(0, only(ALICE), generation=0)
+        assert bound.pinhole(0).learned == alice.name
+        assert bound.arm(0, only(ALICE), generation=1)
+        bob.say(rtp(2, ssrc=2))
+        assert alice.hears_nothing()
+        moved.say(rtp(50))
+        assert bob.hears(rtp(50))
+        bob.say(rtp(3, ssrc=2))
+        assert moved.hears(rtp(3, ssrc=2))
+
+
+def test_a_new_life_goes_on_with_what_was_learned(engine: Engine) -> None:
+    bound = Bound(engine)
+    with bound.party(0, ALICE) as alice, bound.party(1, BOB) as bob:
+        engine.arm(Arm(bound.name, 0, 3, only(ALICE), resume=alice.name))
+        bound.arm(1, only(BOB))
+        bound.open()
+        bob.say(rtp(1, ssrc=2))
+        assert alice.hears(rtp(1, ssrc=2))
+
+
+def test_bind_makes_all_or_none(engine: Engine) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as foreign:
+        foreign.bind((RELAY, 0))
+        taken = TransportAddress.of(RELAY, foreign.getsockname()[1])
+        free = [TransportAddress.of(RELAY, free_port(RELAY)) for _ in range(3)]
+        before = len(os.listdir("/proc/self/fd"))
+        with pytest.raises(PortTaken, match=str(taken.port)):
+            engine.bind(
+                [BindingSpec("one", (free[0], free[1])), BindingSpec("two", (free[2], taken))]
+            )
+        assert len(os.listdir("/proc/self/fd")) == before
+        assert engine.snapshot() == []
+    elsewhere = TransportAddress.of("203.0.113.9", 4000)
+    with pytest.raises(AddressUnavailable, match=r"203\.0\.113\.9"):
+        engine.bind([BindingSpec("one", (free[0], elsewhere))])
+    engine.bind([BindingSpec("one", (free[0], free[1]))])
+    with pytest.raises(DuplicateBinding):
+        engine.bind([BindingSpec("one", (free[2], free[2]))])
+
+
+@pytest.mark.rule("G7")
+def test_release_frees_the_ports_at_once_or_when_they_were_idle(engine: Engine) -> None:
+    descriptors = len(os.listdir("/proc/self/fd"))
+    bound = Bound(engine).ready()
+    with bound.party(0, ALICE) as alice, bound.party(1, BOB) as bob:
+        talk(bound, alice, bob)
+        engine.release(bound.name, 0.4)
+        (snapshot,) = engine.snapshot()
+        assert snapshot.draining
+        with pytest.raises(UnknownBinding):
+            bound.open()
+        alice.say(rtp(3))
+        assert bob.hears_nothing()
+        (drained,) = next_events(engine, Drained)
+        assert isinstance(drained, Drained)
+        assert drained.name == bound.name
+        assert [p.bound.port for p in drained.pinholes] == list(bound.ports)
+        assert drained.pinholes[0].counters.received_packets == 2
+    assert engine.snapshot() == []
+    first, second = (TransportAddress.of(RELAY, port) for port in bound.ports)
+    engine.bind([BindingSpec(bound.name, (first, second))])
+    engine.release(bound.name, 0)
+    next_events(engine, Drained)
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+def test_a_stale_sender_keeps_its_ports_from_the_next_call(engine: Engine) -> None:
+    bound = Bound(engine).ready()
+    with bound.party(0, ALICE) as alice, bound.party(1, BOB) as bob:
+        talk(bound, alice, bob)
+        engine.release(bound.name, 0.3)
+        for number in range(8):
+            alice.say(rtp(number + 3))
+            time.sleep(0.1)
+        assert [b.draining for b in engine.snapshot()] == [True]
+        next_events(engine, Drained)
+
+
+def test_unknown_bindings_are_named(engine: Engine) -> None:
+    with pytest.raises(UnknownBinding, match="nobody"):
+        engine.gate(Gate("nobody", (Flow.OPEN, Flow.OPEN)))
+    with pytest.raises(UnknownBinding, match="nobody"):
+        engine.arm(Arm("nobody", 0, 0, only(ALICE)))
+    with pytest.raises(UnknownBinding, match="nobody"):
+        engine.release("nobody", 0)
+    assert engine.snapshot(["nobody"]) == []
+
+
+@pytest.mark.rule("G8")
+def test_one_side_may_be_ipv6(engine: Engine) -> None:
+    first = TransportAddress.of(RELAY, free_port(RELAY))
+    second = TransportAddress.of("::1", free_port("::1"))
+    engine.bind([BindingSpec("mixed", (first, second))])
+    engine.arm(Arm("mixed", 0, 0, only(ALICE)))
+    engine.arm(Arm("mixed", 1, 0, only("::1")))
+    engine.gate(Gate("mixed", (Flow.OPEN, Flow.OPEN)))
+    with Party(ALICE, (RELAY, first.port)) as alice, Party("::1", ("::1", second.port)) as bob:
+        alice.say(rtp(1))
+        bob.say(rtp(1, ssrc=2))
+        assert alice.hears(rtp(1, ssrc=2))
+        alice.say(rtp(2))
+        bob.socket.settimeout(PATIENCE_S)
+        assert bob.socket.recv(2000) in (rtp(1), rtp(2))
+
+
+def test_many_bindings_open_and_close_cleanly(engine: Engine) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(100):
+        Bound(engine, f"b{number}")
+    assert len(engine.snapshot()) == 100
+    engine.close()
+    engine.close()
+    assert len(os.listdir("/proc/self/fd")) < before
+
+
+def test_a_partys_icmp_errors_do_no_harm(engine: Engine) -> None:
+    bound = Bound(engine).ready()
+    with bound.party(0, ALICE) as alice:
+        with bound.party(1, BOB) as bob:
+            talk(bound, alice, bob)
+        for number in range(3, 20):  # nobody is at Bob's port: the kernel says so by ICMP
+            alice.say(rtp(number))
+        until(lambda: bound.pinhole(0).counters.received_packets >= 19)
+        assert bound.pinhole(0).state is State.LATCHED

@@ -1,0 +1,220 @@
+"""The control protocol, its server and its client, over a real socket."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jingle_hnt.errors import (
+    ConfigurationError,
+    PlaneError,
+    PlaneGone,
+    PortTaken,
+    ProtocolViolation,
+)
+from jingle_hnt.model.address import TransportAddress
+from jingle_hnt.plane import protocol
+from jingle_hnt.plane.client import PlaneClient
+from jingle_hnt.plane.engines import open_engine
+from jingle_hnt.plane.reference import ReferenceEngine
+from jingle_hnt.plane.server import PlaneServer
+from jingle_hnt.relay.binding import (
+    Arm,
+    BindingSpec,
+    Drained,
+    Event,
+    Flow,
+    Gate,
+    Heard,
+    Latched,
+    Rivalry,
+    Silent,
+)
+from jingle_hnt.relay.evidence import Evidence, Rung
+from tests.plane.test_engines import RELAY, free_port
+
+ADDRESS = TransportAddress.of("203.0.113.9", 2200)
+EVIDENCE = Evidence(Rung.R3, (ip_network("198.51.100.7"),), (ip_network("10.0.0.0/8"),), 5)
+REQUESTS: list[protocol.Request] = [
+    protocol.BindRequest(id=1, specs=(BindingSpec("a.1", (ADDRESS, ADDRESS)),)),
+    protocol.ArmRequest(id=2, orders=(Arm("a.1", 0, 3, EVIDENCE, resume=ADDRESS),)),
+    protocol.GateRequest(id=3, orders=(Gate("a.1", (Flow.OPEN, Flow.HELD)),)),
+    protocol.ReleaseRequest(id=4, names=("a.1",), linger_s=30),
+    protocol.SnapshotRequest(id=5),
+    protocol.PingRequest(id=6),
+]
+EVENTS: list[Event] = [
+    Latched("a.1", 0, 2, ADDRESS, relatched=True, after_s=0.5),
+    Rivalry("a.1", 1, ADDRESS),
+    Silent("a.1", 1, 5.5),
+    Heard("a.1", 1),
+]
+
+
+@pytest.mark.parametrize("request_", REQUESTS, ids=lambda r: r.op)
+def test_requests_survive_the_wire(request_: protocol.Request) -> None:
+    assert protocol.read_request(protocol.encode(request_)) == request_
+
+
+def test_events_survive_the_wire_in_their_order() -> None:
+    reply = protocol.read_reply(protocol.encode(protocol.Happened.of(EVENTS)))
+    assert isinstance(reply, protocol.Happened)
+    assert list(reply.events) == EVENTS
+
+
+@given(st.one_of(st.binary(max_size=200), st.text(max_size=100).map(str.encode)))
+def test_any_other_bytes_are_a_violation_and_nothing_else(line: bytes) -> None:
+    for read in (protocol.read_request, protocol.read_reply):
+        with pytest.raises(ProtocolViolation):
+            read(line)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["op", "id", "specs", "orders", "names"]), inner, max_size=5
+            )
+        ),
+        max_leaves=12,
+    )
+)
+def test_any_other_json_is_a_violation_or_a_request(value: object) -> None:
+    with contextlib.suppress(ProtocolViolation):
+        protocol.read_request(json.dumps(value).encode())
+
+
+@pytest.fixture
+async def path(tmp_path: Path) -> AsyncIterator[Path]:
+    path = tmp_path / "plane.sock"
+    ready = asyncio.Event()
+    serving = asyncio.create_task(PlaneServer(path, ReferenceEngine()).run(ready))
+    await ready.wait()
+    yield path
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def connected(
+    path: Path, on_event: Callable[[Event], None] = lambda _: None
+) -> AsyncIterator[PlaneClient]:
+    client = await PlaneClient.connect(path, on_event, lambda: None)
+    yield client
+    await client.close()
+
+
+def spec(name: str) -> BindingSpec:
+    return BindingSpec(
+        name,
+        (
+            TransportAddress.of(RELAY, free_port(RELAY)),
+            TransportAddress.of(RELAY, free_port(RELAY)),
+        ),
+    )
+
+
+async def test_a_binding_lives_through_the_clients_death(path: Path) -> None:
+    async with connected(path) as first:
+        assert first.engine == "reference"
+        await first.ping()
+        await first.bind([spec("a.1"), spec("a.2")])
+        await first.gate([Gate("a.1", (Flow.OPEN, Flow.OPEN))])
+    events: asyncio.Queue[Event] = asyncio.Queue()
+    async with connected(path, events.put_nowait) as second:
+        assert second.instance == first.instance
+        assert [b.name for b in await second.snapshot()] == ["a.1", "a.2"]
+        (binding,) = await second.snapshot(["a.1", "unknown"])
+        assert binding.pinholes[0].flow is Flow.OPEN
+        await second.release(["a.1", "a.2"], 0)
+        drained = [await asyncio.wait_for(events.get(), 2) for _ in range(2)]
+        assert [event.name for event in drained if isinstance(event, Drained)] == ["a.1", "a.2"]
+        assert await second.snapshot() == []
+
+
+async def test_the_planes_errors_arrive_as_what_they_are(path: Path) -> None:
+    async with connected(path) as client:
+        taken = spec("a.1")
+        await client.bind([taken])
+        with pytest.raises(PortTaken, match=str(taken.pinholes[0].port)):
+            await client.bind([BindingSpec("b.1", taken.pinholes)])
+
+
+async def test_every_waiting_call_fails_when_the_plane_is_gone(tmp_path: Path) -> None:
+    path = tmp_path / "plane.sock"
+    lost = asyncio.Event()
+
+    async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        hello = protocol.Hello(
+            protocol=protocol.PROTOCOL, version="0", engine="mute", instance="1", pid=1
+        )
+        writer.write(protocol.encode(hello))
+        await reader.readline()
+        writer.close()
+
+    async with await asyncio.start_unix_server(mute, path):
+        client = await PlaneClient.connect(path, lambda _: None, lost.set)
+        with pytest.raises(PlaneGone):
+            await client.ping()
+        await lost.wait()
+        with pytest.raises(PlaneGone):
+            await client.ping()
+        await client.close()
+
+
+async def test_garbage_is_answered_and_the_connection_lives_on(path: Path) -> None:
+    reader, writer = await asyncio.open_unix_connection(path, limit=1 << 22)
+    assert json.loads(await reader.readline())["kind"] == "hello"
+    for line in (
+        b"garbage\n",
+        b'{"op": "explode", "id": 1}\n',
+        b'{"op": "ping", "id": 1, "x": 2}\n',
+    ):
+        writer.write(line)
+        assert json.loads(await reader.readline())["kind"] == "failed"
+    writer.write(b'{"op": "ping", "id": 7}\n')
+    assert json.loads(await reader.readline()) == {"kind": "done", "id": 7, "bindings": []}
+    writer.write(b"x" * (protocol.MAX_LINE + 10))
+    assert "longer than" in json.loads(await reader.readline())["text"]
+    assert await reader.readline() == b""
+    writer.close()
+
+
+async def test_another_protocol_is_refused_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "plane.sock"
+    left = asyncio.Event()
+
+    async def future(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        hello = protocol.Hello(protocol=99, version="9", engine="?", instance="1", pid=1)
+        writer.write(protocol.encode(hello))
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        left.set()
+
+    async with await asyncio.start_unix_server(future, path):
+        with pytest.raises(PlaneError, match="update both"):
+            await PlaneClient.connect(path, lambda _: None, lambda: None)
+        await left.wait()
+
+
+async def test_a_second_plane_at_the_same_path_refuses_to_start(path: Path) -> None:
+    with (
+        contextlib.closing(ReferenceEngine()) as engine,
+        pytest.raises(ConfigurationError, match="another forwarding plane"),
+    ):
+        await PlaneServer(path, engine).run()
+
+
+def test_the_engine_that_was_asked_for_is_the_one_that_is_opened() -> None:
+    for kind, name in (("auto", "native"), ("native", "native"), ("reference", "reference")):
+        with contextlib.closing(open_engine(kind)) as engine:  # type: ignore[arg-type]
+            assert engine.name == name

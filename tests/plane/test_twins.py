@@ -1,0 +1,91 @@
+"""The rules in C are the rules in Python: both are shown the same packets and must agree."""
+
+from ipaddress import ip_network
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jingle_hnt.model.address import TransportAddress
+from jingle_hnt.plane import _engine
+from jingle_hnt.plane.native import pack, pack_networks, unpack
+from jingle_hnt.relay.evidence import Evidence, Rung
+from jingle_hnt.relay.latch import Latch
+from jingle_hnt.relay.packet import classify
+from tests.plane.packets import dtls, rtcp, rtp, stun, zrtp
+
+pytestmark = pytest.mark.native
+
+NETWORKS = st.sampled_from(
+    [
+        ip_network(text)
+        for text in (
+            "192.0.2.1",
+            "192.0.2.2",
+            "192.0.2.0/30",
+            "192.0.2.0/25",
+            "0.0.0.0/0",
+            "2001:db8::1",
+            "2001:db8::/33",
+            "::/0",
+        )
+    ]
+)
+SOURCES = st.builds(
+    TransportAddress.of,
+    st.sampled_from(["192.0.2.1", "192.0.2.2", "192.0.2.200", "2001:db8::1", "2001:db8:8000::"]),
+    st.integers(1, 3),
+)
+DATAGRAMS = st.one_of(
+    st.builds(rtp, st.integers(0, 12), st.integers(1, 2)),
+    st.builds(rtp, st.integers(0, 0xFFFF), st.just(1)),
+    st.builds(rtcp, st.integers(1, 2)),
+    st.sampled_from([b"", b"\x80\0\0\0", stun(), dtls(), zrtp()]),
+    st.binary(max_size=24),
+)
+ARMS = st.builds(
+    Evidence,
+    st.just(Rung.R5),
+    st.lists(NETWORKS, min_size=1, max_size=3).map(tuple),
+    st.lists(NETWORKS, max_size=1).map(tuple),
+    st.sampled_from([1, 2, 5]),
+)
+PACKETS = st.tuples(SOURCES, DATAGRAMS, st.sampled_from([0.0, 0.02, 0.5, 0.99, 1.0, 1.5]))
+STEPS = st.lists(
+    st.one_of(st.tuples(st.integers(0, 3), ARMS), PACKETS, PACKETS, PACKETS), max_size=60
+)
+
+
+@settings(max_examples=400)
+@given(STEPS)
+def test_both_latches_judge_alike(steps: list[tuple[object, ...]]) -> None:
+    python, native, now = Latch(), _engine.Latch(), 0.0
+    for step in steps:
+        match step:
+            case (int(generation), Evidence() as evidence):
+                sources = pack_networks(evidence.sources)
+                refused = pack_networks(evidence.refused)
+                armed = native.arm(generation, sources, refused, evidence.probation)
+                assert python.arm(generation, evidence) is armed
+            case (TransportAddress() as source, bytes(datagram), float(later)):
+                now += later
+                verdict = python.observe(source, classify(datagram), now)
+                assert native.observe(pack(source), datagram, now) == verdict
+
+
+@settings(max_examples=500)
+@given(st.one_of(DATAGRAMS, st.binary(max_size=64)))
+def test_both_classify_alike(datagram: bytes) -> None:
+    header = classify(datagram)
+    assert _engine.classify(datagram) == (header.kind, header.ssrc, header.sequence)
+
+
+@given(SOURCES)
+def test_addresses_survive_the_seam(address: TransportAddress) -> None:
+    assert unpack(pack(address)) == address
+
+
+@pytest.mark.parametrize("networks", [b"x", b"\x05" + bytes(17), b"\x04\x21" + bytes(16)])
+def test_networks_that_are_none_are_refused(networks: bytes) -> None:
+    with pytest.raises(ValueError, match="network"):
+        _engine.Latch().arm(0, networks, b"", 1)
