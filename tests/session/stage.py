@@ -1,0 +1,256 @@
+"""A stage for plays over the pure core: Alice, Bob, an obedient plane, and a clock."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
+
+from jingle_hnt.model.address import TransportAddress
+from jingle_hnt.model.content import Candidate, Content, ContentKey, Creator, RawUdp, Senders
+from jingle_hnt.model.jid import JID
+from jingle_hnt.model.jingle import Action, Info, Jingle, Reason
+from jingle_hnt.relay.binding import (
+    Arm,
+    BindingName,
+    BindingSpec,
+    Counters,
+    Drained,
+    Flow,
+    Gate,
+    Heard,
+    Latched,
+    PinholeSnapshot,
+    Side,
+    Silent,
+)
+from jingle_hnt.relay.latch import State as LatchState
+from jingle_hnt.relay.policy import PeerPolicy
+from jingle_hnt.relay.ports import Interface, PortPool
+from jingle_hnt.session.effects import (
+    Bind,
+    Bounce,
+    Effect,
+    Ended,
+    Inject,
+    Pass,
+    Release,
+    Remember,
+    Replace,
+    Request,
+)
+from jingle_hnt.session.policy import SessionPolicy
+from jingle_hnt.session.registry import Registry
+
+ALICE = JID.of("alice@example.org/phone")
+BOB = JID.of("bob@example.org/desk")
+MALLORY = JID.of("mallory@example.org/lair")
+RELAY = ip_address("203.0.113.9")
+RELAY6 = ip_address("2001:db8::9")
+ADDRESSES = {ALICE: "198.51.100.1", BOB: "198.51.100.2", MALLORY: "198.51.100.66"}
+VOICE = ContentKey(Creator.INITIATOR, "voice")
+CAMERA = ContentKey(Creator.INITIATOR, "camera")
+PUBLIC = (ip_network("198.51.100.0/24"), ip_network("2001:db8:1::/48"))
+
+
+def policy(**changes: object) -> SessionPolicy:
+    peers = PeerPolicy(own=(RELAY, RELAY6), allowed=PUBLIC)
+    return SessionPolicy(frozenset({"example.org"}), peers, **changes)  # type: ignore[arg-type]
+
+
+def candidates(
+    ip: str, port: int, generation: int = 0, components: Iterable[int] = (1, 2)
+) -> RawUdp:
+    return RawUdp(
+        tuple(
+            Candidate(c, generation, TransportAddress.of(ip, port + c - 1), f"c{c}")
+            for c in components
+        )
+    )
+
+
+def content(
+    key: ContentKey = VOICE,
+    transport: RawUdp | None = None,
+    senders: Senders | None = None,
+) -> Content:
+    return Content(key, senders, transport or candidates("192.0.2.10", 5000), "audio")
+
+
+@dataclass
+class Plane:
+    """What a plane would hold after the orders it was given; a wrong order is an error."""
+
+    bindings: dict[BindingName, BindingSpec] = field(default_factory=dict)
+    armed: dict[tuple[BindingName, Side], Arm] = field(default_factory=dict)
+    flows: dict[BindingName, tuple[Flow, Flow]] = field(default_factory=dict)
+    draining: dict[BindingName, BindingSpec] = field(default_factory=dict)
+
+    def bind(self, specs: Iterable[BindingSpec]) -> None:
+        held = {a for s in (*self.bindings.values(), *self.draining.values()) for a in s.pinholes}
+        for spec in specs:
+            assert spec.name not in self.bindings
+            assert held.isdisjoint(spec.pinholes), "a port is bound twice"
+            self.bindings[spec.name] = spec
+            self.flows[spec.name] = (Flow.CLOSED, Flow.CLOSED)
+
+    def arm(self, order: Arm) -> None:
+        assert order.name in self.bindings, f"armed without a binding: {order}"
+        before = self.armed.get((order.name, order.side))
+        assert before is None or order.generation > before.generation
+        self.armed[order.name, order.side] = order
+
+    def gate(self, order: Gate) -> None:
+        assert order.name in self.bindings, f"gate without a binding: {order}"
+        self.flows[order.name] = order.flows
+
+    def release(self, names: Iterable[BindingName]) -> None:
+        for name in names:
+            self.draining[name] = self.bindings.pop(name)
+            self.armed = {key: arm for key, arm in self.armed.items() if key[0] != name}
+            del self.flows[name]
+
+
+class Stage:
+    """Plays requests through a registry; `says` returns the answer that the stanza got."""
+
+    def __init__(self, ports: tuple[int, int] = (2000, 2999), **changes: object) -> None:
+        interfaces = [Interface(RELAY, RELAY), Interface(RELAY6, RELAY6)]
+        self.pool = PortPool(interfaces, *ports, lambda n: n // 2)
+        self.free = self.pool.counts.free
+        names = iter(range(1, 1_000_000))
+        self.registry = Registry(policy(**changes), self.pool, lambda: f"s{next(names)}")
+        self.plane = Plane()
+        self.now = 100.0
+        self.tokens = 0
+        self.answers: dict[int, Pass | Replace | Bounce] = {}
+        self.order: list[int] = []
+        self.binds: list[Bind] = []
+        self.injected: list[Inject] = []
+        self.ended: list[Ended] = []
+        self.remembered: set[str] = set()
+        self.held = False
+        self.released: dict[BindingName, int] = defaultdict(int)
+
+    def says(
+        self,
+        sender: JID,
+        action: Action,
+        *contents: Content,
+        to: JID | None = None,
+        sid: str = "a",
+        info: Info | None = None,
+        reason: Reason | None = None,
+        initiator: JID | None = None,
+        known: bool = True,
+    ) -> Pass | Replace | Bounce | None:
+        """A request; the answer is None while the plane keeps it waiting."""
+        recipient = to or (BOB if sender == ALICE else ALICE)
+        jingle = Jingle(action, sid, initiator, None, contents, reason, info)
+        self.tokens += 1
+        ips = [
+            ip_address(ADDRESSES[j]) if known and j in ADDRESSES else None
+            for j in (sender, recipient)
+        ]
+        self.registry.receive(Request(self.tokens, sender, recipient, jingle, *ips), self.now)
+        self.settle()
+        return self.answers.get(self.tokens)
+
+    def call(self, **options: object) -> None:
+        """Alice calls, Bob answers."""
+        offered = self.says(ALICE, Action.SESSION_INITIATE, content(), **options)  # type: ignore[arg-type]
+        assert isinstance(offered, Replace)
+        accepted = self.says(BOB, Action.SESSION_ACCEPT, self.bobs(), **options)  # type: ignore[arg-type]
+        assert isinstance(accepted, Replace)
+
+    def bobs(self, key: ContentKey = VOICE) -> Content:
+        return content(key, candidates("192.0.2.20", 6000))
+
+    def settle(self) -> None:
+        """Carry out the effects; binds are answered unless `held` is set."""
+        while effects := self.registry.effects():
+            for effect in effects:
+                self._carry_out(effect)
+
+    def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case Pass() | Replace() | Bounce():
+                assert effect.token not in self.answers, "a stanza is answered twice"
+                self.answers[effect.token] = effect
+                self.order.append(effect.token)
+            case Bind():
+                self.binds.append(effect)
+                if not self.held:
+                    self.bind_all()
+            case Arm():
+                self.plane.arm(effect)
+            case Gate():
+                self.plane.gate(effect)
+            case Release(names=names):
+                self.plane.release(names)
+            case Inject():
+                self.injected.append(effect)
+            case Ended():
+                self.ended.append(effect)
+            case Remember(session=name):
+                self.remembered.add(name)
+
+    def bind_all(self) -> None:
+        """The plane makes all bindings that it was asked for."""
+        binds, self.binds = self.binds, []
+        for bind in binds:
+            self.plane.bind(bind.specs)
+            self.registry.bound(bind.session, bind.number, self.now)
+        self.settle()
+
+    def fail_all(self, port_taken: bool) -> None:
+        """The plane can make none of them."""
+        binds, self.binds = self.binds, []
+        for bind in binds:
+            self.registry.unbound(bind.session, bind.number, port_taken, self.now)
+        self.settle()
+
+    def latch(self, name: BindingName, side: Side, ip: str, port: int = 40000) -> None:
+        """The plane hears a party."""
+        arm = self.plane.armed[name, side]
+        source = TransportAddress.of(ip, port)
+        event = Latched(name, side, arm.generation, source, relatched=False, after_s=0.1)
+        self.registry.told(event, self.now)
+        self.settle()
+
+    def silent(self, name: BindingName, side: Side) -> None:
+        self.registry.told(Silent(name, side, 5.0), self.now)
+        self.settle()
+
+    def heard(self, name: BindingName, side: Side) -> None:
+        self.registry.told(Heard(name, side), self.now)
+        self.settle()
+
+    def drain(self) -> None:
+        """Released bindings become free."""
+        draining, self.plane.draining = self.plane.draining, {}
+        for spec in draining.values():
+            first, second = (shut(address) for address in spec.pinholes)
+            self.registry.told(Drained(spec.name, (first, second)), self.now)
+        self.settle()
+
+    def passes(self, seconds: float) -> None:
+        """Time goes by, in the steps that the registry asks for."""
+        until = self.now + seconds
+        while (at := self.registry.poll_timeout()) is not None and at <= until:
+            self.now = max(self.now, at)
+            self.registry.expire(self.now)
+            self.settle()
+        self.now = until
+
+    def assert_nothing_left(self) -> None:
+        """Every call is over, every port is free, the plane is empty."""
+        self.drain()
+        assert len(self.registry) == 0
+        assert self.plane.bindings == {}
+        assert self.pool.counts.free + self.pool.counts.shunned == self.free
+
+
+def shut(address: TransportAddress) -> PinholeSnapshot:
+    return PinholeSnapshot(
+        address, LatchState.SHUT, 0, None, None, None, None, Flow.CLOSED, Counters()
+    )

@@ -1,0 +1,576 @@
+"""Calls as plays over the pure core: what each stanza is answered, and what the plane is told."""
+
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from jingle_hnt.errors import Condition, JingleCondition
+from jingle_hnt.model.content import (
+    CandidateType,
+    Content,
+    ContentKey,
+    Creator,
+    OtherTransport,
+    RawUdp,
+    Senders,
+)
+from jingle_hnt.model.jid import JID
+from jingle_hnt.model.jingle import Action, Info
+from jingle_hnt.relay.binding import BindingSnapshot, Flow, PinholeSnapshot
+from jingle_hnt.relay.evidence import Rung
+from jingle_hnt.session.effects import Bounce, Gone, Moved, Pass, Refusal, Replace, Why
+from jingle_hnt.session.policy import EarlyMedia, Fallback, GatePolicy, Times
+from jingle_hnt.session.reconcile import reconcile
+from jingle_hnt.session.record import dump, load
+from tests.session.stage import (
+    ADDRESSES,
+    ALICE,
+    BOB,
+    CAMERA,
+    MALLORY,
+    RELAY,
+    RELAY6,
+    VOICE,
+    Stage,
+    candidates,
+    content,
+    shut,
+)
+
+BOTH_OPEN = (Flow.OPEN, Flow.OPEN)
+
+
+def refusal_of(answer: object) -> tuple[Condition, JingleCondition | None]:
+    assert isinstance(answer, Bounce)
+    return answer.error.condition, answer.error.jingle
+
+
+@pytest.mark.rule("L1", "J12", "J13")
+def test_the_offer_carries_the_address_that_faces_the_callee() -> None:
+    stage = Stage()
+    offered = stage.says(ALICE, Action.SESSION_INITIATE, content())
+    assert isinstance(offered, Replace)
+    rtp, rtcp = offered.substitution[VOICE]
+    spec = stage.plane.bindings["s1.1.1"]
+    assert rtp.address == spec.pinholes[1]
+    assert (rtp.component, rtcp.component) == (1, 2)
+    assert rtp.address.port % 2 == 0
+    assert rtcp.address.port == rtp.address.port + 1
+    assert rtp.type is rtcp.type is CandidateType.RELAY
+    assert rtp.id != rtcp.id
+    accepted = stage.says(BOB, Action.SESSION_ACCEPT, stage.bobs())
+    assert isinstance(accepted, Replace)
+    assert accepted.substitution[VOICE][0].address == spec.pinholes[0]
+
+
+def test_one_candidate_is_answered_by_two() -> None:
+    """COMPAT: libpurple, Yate and Switji invent the port of a component that they are not told."""
+    stage = Stage()
+    single = content(transport=candidates("192.0.2.10", 5000, components=(1,)))
+    offered = stage.says(ALICE, Action.SESSION_INITIATE, single)
+    assert isinstance(offered, Replace)
+    assert [c.component for c in offered.substitution[VOICE]] == [1, 2]
+
+
+def test_an_empty_transport_is_given_candidates() -> None:
+    """COMPAT: Dino answers raw-udp with an empty transport."""
+    stage = Stage()
+    stage.says(ALICE, Action.SESSION_INITIATE, content())
+    accepted = stage.says(BOB, Action.SESSION_ACCEPT, content(transport=RawUdp()))
+    assert isinstance(accepted, Replace)
+    assert len(accepted.substitution[VOICE]) == 2
+
+
+@pytest.mark.rule("L6")
+def test_both_legs_are_armed_by_their_xmpp_address_from_the_offer_on() -> None:
+    stage = Stage()
+    stage.says(ALICE, Action.SESSION_INITIATE, content())
+    for (_, side), arm in stage.plane.armed.items():
+        party = ALICE if side == 0 else BOB
+        assert arm.evidence.rung is Rung.R3
+        assert arm.evidence.sources == (ip_network(ADDRESSES[party]),)
+    assert len(stage.plane.armed) == 4
+
+
+def test_an_unknown_callee_is_armed_at_the_accept_and_its_rtcp_after_its_rtp() -> None:
+    stage = Stage()
+    stage.says(ALICE, Action.SESSION_INITIATE, content(), known=False)
+    assert all(side == 0 for _, side in stage.plane.armed)
+    stage.says(BOB, Action.SESSION_ACCEPT, stage.bobs(), known=False)
+    assert set(stage.plane.armed) == {("s1.1.1", 0), ("s1.1.1", 1)}
+    assert stage.plane.armed["s1.1.1", 1].evidence.rung is Rung.R5
+    stage.latch("s1.1.1", 1, "198.51.100.77")
+    rtcp = stage.plane.armed["s1.1.2", 1]
+    assert rtcp.evidence.sources == (ip_network("198.51.100.77"),)
+
+
+def test_a_public_candidate_is_evidence_where_nothing_better_is_known() -> None:
+    stage = Stage()
+    public = content(transport=candidates("198.51.100.5", 5000))
+    stage.says(ALICE, Action.SESSION_INITIATE, public, known=False)
+    arm = stage.plane.armed["s1.1.1", 0]
+    assert arm.evidence.rung is Rung.R4
+    assert arm.evidence.sources == (ip_network("198.51.100.5"),)
+
+
+@pytest.mark.rule("L2", "G8")
+def test_each_leg_gets_an_address_of_its_own_family() -> None:
+    stage = Stage()
+    six = content(transport=candidates("2001:db8:1::5", 5000))
+    offered = stage.says(ALICE, Action.SESSION_INITIATE, six)
+    assert isinstance(offered, Replace)
+    assert offered.substitution[VOICE][0].address.ip == RELAY
+    assert stage.plane.bindings["s1.1.1"].pinholes[0].ip == RELAY6
+
+
+@pytest.mark.rule("G1", "G2", "G6")
+def test_the_gate_opens_with_the_accept() -> None:
+    stage = Stage()
+    stage.says(ALICE, Action.SESSION_INITIATE, content())
+    assert stage.plane.flows["s1.1.1"] == (Flow.NOMINAL, Flow.NOMINAL)
+    stage.says(BOB, Action.SESSION_ACCEPT, stage.bobs())
+    assert set(stage.plane.flows.values()) == {BOTH_OPEN}
+
+
+@pytest.mark.rule("G5")
+@pytest.mark.parametrize(
+    ("early", "flows"),
+    [
+        (EarlyMedia.DROP, (Flow.NOMINAL, Flow.NOMINAL)),
+        (EarlyMedia.RESPONDER, (Flow.NOMINAL, Flow.OPEN)),
+        (EarlyMedia.BOTH, BOTH_OPEN),
+    ],
+)
+def test_early_media_is_a_matter_of_policy(early: EarlyMedia, flows: tuple[Flow, Flow]) -> None:
+    stage = Stage(early_media=early)
+    stage.says(ALICE, Action.SESSION_INITIATE, content())
+    assert stage.plane.flows["s1.1.1"] == flows
+
+
+@pytest.mark.rule("G4", "J15")
+def test_hold_keeps_the_other_partys_media_back_and_active_lets_it_flow() -> None:
+    stage = Stage()
+    stage.call()
+    stage.says(ALICE, Action.SESSION_INFO, info=Info.HOLD)
+    assert stage.plane.flows["s1.1.1"] == (Flow.OPEN, Flow.HELD)
+    stage.says(BOB, Action.SESSION_INFO, info=Info.HOLD)
+    assert stage.plane.flows["s1.1.1"] == (Flow.HELD, Flow.HELD)
+    stage.says(ALICE, Action.SESSION_INFO, info=Info.ACTIVE)
+    stage.says(BOB, Action.SESSION_INFO, info=Info.ACTIVE)
+    assert stage.plane.flows["s1.1.1"] == BOTH_OPEN
+
+
+@pytest.mark.rule("G4")
+def test_the_gate_follows_senders() -> None:
+    stage = Stage()
+    stage.call()
+    only_alice = Content(VOICE, Senders.INITIATOR)
+    assert isinstance(stage.says(BOB, Action.CONTENT_MODIFY, only_alice), Pass)
+    assert stage.plane.flows["s1.1.1"] == (Flow.OPEN, Flow.HELD)
+
+
+@pytest.mark.rule("L4")
+def test_a_greater_generation_arms_the_senders_leg_and_no_other() -> None:
+    stage = Stage()
+    stage.call()
+    before = dict(stage.plane.armed)
+    moved = Content(VOICE, transport=candidates("192.0.2.10", 7000, generation=1))
+    answer = stage.says(ALICE, Action.TRANSPORT_INFO, moved)
+    assert isinstance(answer, Replace)
+    assert {c.generation for c in answer.substitution[VOICE]} == {1}
+    changed = {key for key, arm in stage.plane.armed.items() if arm != before[key]}
+    assert changed == {("s1.1.1", 0), ("s1.1.2", 0)}
+    stage.says(ALICE, Action.TRANSPORT_INFO, moved)
+    stale = Content(VOICE, transport=candidates("192.0.2.10", 5000, generation=0))
+    after = dict(stage.plane.armed)
+    assert isinstance(stage.says(ALICE, Action.TRANSPORT_INFO, stale), Replace)
+    assert stage.plane.armed == after
+
+
+def test_one_moved_component_leaves_the_other_alone() -> None:
+    stage = Stage()
+    stage.call()
+    before = dict(stage.plane.armed)
+    moved = candidates("192.0.2.10", 7000, generation=1, components=(2,))
+    answer = stage.says(ALICE, Action.TRANSPORT_INFO, Content(VOICE, transport=moved))
+    assert isinstance(answer, Replace)
+    assert [c.component for c in answer.substitution[VOICE]] == [2]
+    changed = {key for key, arm in stage.plane.armed.items() if arm != before[key]}
+    assert changed == {("s1.1.2", 0)}
+
+
+@pytest.mark.rule("G7")
+def test_a_content_is_added_and_removed_beside_the_first() -> None:
+    stage = Stage()
+    stage.call()
+    added = stage.says(ALICE, Action.CONTENT_ADD, content(CAMERA))
+    assert isinstance(added, Replace)
+    assert stage.plane.flows["s1.2.1"] == (Flow.NOMINAL, Flow.NOMINAL)
+    accepted = stage.says(BOB, Action.CONTENT_ACCEPT, stage.bobs(CAMERA))
+    assert isinstance(accepted, Replace)
+    assert stage.plane.flows["s1.2.1"] == BOTH_OPEN
+    assert isinstance(stage.says(BOB, Action.CONTENT_REMOVE, Content(CAMERA)), Pass)
+    assert set(stage.plane.bindings) == {"s1.1.1", "s1.1.2"}
+    assert stage.plane.flows["s1.1.1"] == BOTH_OPEN
+
+
+def test_a_rejected_content_is_released() -> None:
+    stage = Stage()
+    stage.call()
+    stage.says(ALICE, Action.CONTENT_ADD, content(CAMERA))
+    assert isinstance(stage.says(BOB, Action.CONTENT_REJECT, Content(CAMERA)), Pass)
+    assert set(stage.plane.bindings) == {"s1.1.1", "s1.1.2"}
+
+
+def test_a_replaced_transport_takes_over_when_it_is_accepted() -> None:
+    stage = Stage()
+    stage.call()
+    again = Content(VOICE, transport=candidates("192.0.2.10", 9000))
+    assert isinstance(stage.says(ALICE, Action.TRANSPORT_REPLACE, again), Replace)
+    assert len(stage.plane.bindings) == 4
+    bobs = Content(VOICE, transport=candidates("192.0.2.20", 9000))
+    assert isinstance(stage.says(BOB, Action.TRANSPORT_ACCEPT, bobs), Replace)
+    assert set(stage.plane.bindings) == {"s1.2.1", "s1.2.2"}
+    assert stage.plane.flows["s1.2.1"] == BOTH_OPEN
+    stage.says(BOB, Action.TRANSPORT_REPLACE, again)
+    stage.says(ALICE, Action.TRANSPORT_REJECT, Content(VOICE))
+    assert set(stage.plane.bindings) == {"s1.2.1", "s1.2.2"}
+
+
+@pytest.mark.rule("J1")
+@pytest.mark.parametrize("action", [Action.SESSION_INITIATE, Action.SESSION_ACCEPT])
+def test_what_is_out_of_order_is_refused_and_changes_nothing(action: Action) -> None:
+    stage = Stage()
+    stage.call()
+    before = dict(stage.plane.armed), dict(stage.plane.flows)
+    sender = ALICE if action is Action.SESSION_INITIATE else BOB
+    answer = stage.says(sender, action, content())
+    expected = (Condition.UNEXPECTED_REQUEST, JingleCondition.OUT_OF_ORDER)
+    assert refusal_of(answer) == expected
+    assert (stage.plane.armed, stage.plane.flows) == before
+    assert stage.pool.counts.leased == 4
+
+
+def test_the_caller_cannot_accept_its_own_call() -> None:
+    stage = Stage()
+    stage.says(ALICE, Action.SESSION_INITIATE, content())
+    answer = stage.says(ALICE, Action.SESSION_ACCEPT, content())
+    assert refusal_of(answer)[1] is JingleCondition.OUT_OF_ORDER
+
+
+@pytest.mark.rule("J2")
+def test_after_the_end_the_session_is_unknown_and_a_second_hang_up_passes() -> None:
+    stage = Stage()
+    stage.call()
+    assert isinstance(stage.says(ALICE, Action.SESSION_TERMINATE), Pass)
+    assert isinstance(stage.says(BOB, Action.SESSION_TERMINATE), Pass)
+    answer = stage.says(ALICE, Action.SESSION_INFO, info=Info.HOLD)
+    assert refusal_of(answer) == (Condition.ITEM_NOT_FOUND, JingleCondition.UNKNOWN_SESSION)
+    replayed = stage.says(ALICE, Action.SESSION_INITIATE, content())
+    assert refusal_of(replayed)[1] is JingleCondition.OUT_OF_ORDER
+    assert [e.why for e in stage.ended] == [Why.TERMINATED]
+    stage.assert_nothing_left()
+
+
+@pytest.mark.rule("J5")
+def test_a_third_party_with_the_sid_finds_no_session() -> None:
+    stage = Stage()
+    stage.call()
+    before = dict(stage.plane.armed), dict(stage.plane.flows)
+    other_resource = JID.of("alice@example.org/other")
+    for stranger in (MALLORY, other_resource):
+        for action in set(Action) - {Action.SESSION_INITIATE}:
+            assert isinstance(stage.says(stranger, action, content(), to=BOB), Pass)
+    assert (stage.plane.armed, stage.plane.flows) == before
+    assert len(stage.registry) == 1
+
+
+@pytest.mark.rule("J6")
+def test_redirection_to_another_account_is_refused() -> None:
+    stage = Stage()
+    answer = stage.says(MALLORY, Action.SESSION_INITIATE, content(), to=BOB, initiator=ALICE)
+    assert refusal_of(answer)[0] is Condition.BAD_REQUEST
+    allowed = JID.of("alice@example.org/other")
+    answer = stage.says(ALICE, Action.SESSION_INITIATE, content(), initiator=allowed)
+    assert isinstance(answer, Replace)
+
+
+@pytest.mark.rule("J5")
+def test_a_thousand_pairs_may_share_a_sid() -> None:
+    stage = Stage(ports=(2000, 19999))
+    pairs = [(JID.of(f"a{n}@example.org/x"), JID.of(f"b{n}@example.org/x")) for n in range(1000)]
+    seen = set()
+    for caller, callee in pairs:
+        offered = stage.says(caller, Action.SESSION_INITIATE, content(), to=callee)
+        assert isinstance(offered, Replace)
+        seen.add(offered.substitution[VOICE][0].address)
+    assert len(seen) == len(stage.registry) == 1000
+    for caller, callee in pairs:
+        stage.says(callee, Action.SESSION_TERMINATE, to=caller)
+    stage.assert_nothing_left()
+
+
+@pytest.mark.rule("J9")
+def test_both_may_call_at_once_and_the_refused_session_is_released() -> None:
+    stage = Stage()
+    stage.says(ALICE, Action.SESSION_INITIATE, content())
+    stage.says(BOB, Action.SESSION_INITIATE, content())
+    assert len(stage.registry) == 2
+    stage.registry.refused(Refusal(BOB, ALICE, "a", Action.SESSION_INITIATE), stage.now)
+    stage.settle()
+    assert len(stage.registry) == 1
+    assert isinstance(stage.says(BOB, Action.SESSION_ACCEPT, stage.bobs()), Replace)
+    stage.says(ALICE, Action.SESSION_TERMINATE)
+    stage.assert_nothing_left()
+
+
+def test_a_stanza_does_not_overtake_one_that_waits_for_the_plane() -> None:
+    stage = Stage()
+    stage.held = True
+    assert stage.says(ALICE, Action.SESSION_INITIATE, content()) is None
+    trickled = Content(VOICE, transport=candidates("192.0.2.10", 5000))
+    assert stage.says(ALICE, Action.TRANSPORT_INFO, trickled) is None
+    assert stage.says(ALICE, Action.SESSION_TERMINATE) is None
+    stage.bind_all()
+    assert stage.order == [1, 2, 3]
+    stage.assert_nothing_left()
+
+
+def test_ports_of_others_are_left_alone_and_other_ports_are_tried() -> None:
+    stage = Stage()
+    stage.held = True
+    assert stage.says(ALICE, Action.SESSION_INITIATE, content()) is None
+    (first,) = stage.binds
+    stage.fail_all(port_taken=True)
+    (second,) = stage.binds
+    ports = [{p for spec in bind.specs for p in spec.pinholes} for bind in (first, second)]
+    assert ports[0].isdisjoint(ports[1])
+    stage.bind_all()
+    answer = stage.answers[1]
+    assert isinstance(answer, Replace)
+    assert answer.substitution[VOICE][0].address in ports[1]
+    assert stage.pool.counts.shunned == 4
+
+
+@pytest.mark.rule("J4", "G3")
+@pytest.mark.parametrize(
+    ("fallback", "gate", "passes"),
+    [
+        (Fallback.REFUSE, GatePolicy.ONE_STAGE, False),
+        (Fallback.PASS, GatePolicy.ONE_STAGE, True),
+        (Fallback.PASS, GatePolicy.TWO_STAGE, False),
+    ],
+)
+def test_without_ports_the_policy_decides(
+    fallback: Fallback, gate: GatePolicy, passes: bool
+) -> None:
+    stage = Stage(ports=(2000, 2003), exhausted=fallback, gate=gate)
+    stage.call()
+    answer = stage.says(MALLORY, Action.SESSION_INITIATE, content(), to=BOB)
+    if passes:
+        assert isinstance(answer, Pass)
+        late = stage.says(MALLORY, Action.TRANSPORT_INFO, content(), to=BOB)
+        assert isinstance(late, Pass)
+    else:
+        assert refusal_of(answer)[0] is Condition.RESOURCE_CONSTRAINT
+    assert stage.pool.counts.leased == 4
+    stage.says(ALICE, Action.SESSION_TERMINATE)
+    stage.assert_nothing_left()
+
+
+def test_a_plane_that_is_gone_refuses_the_call_and_leaks_nothing() -> None:
+    stage = Stage()
+    stage.held = True
+    stage.says(ALICE, Action.SESSION_INITIATE, content())
+    stage.fail_all(port_taken=False)
+    assert refusal_of(stage.answers[1])[0] is Condition.RESOURCE_CONSTRAINT
+    stage.assert_nothing_left()
+
+
+def test_calls_between_strangers_are_not_relayed() -> None:
+    stage = Stage()
+    one, other = JID.of("a@evil.example/x"), JID.of("b@evil.example/x")
+    answer = stage.says(one, Action.SESSION_INITIATE, content(), to=other)
+    assert refusal_of(answer)[0] is Condition.FORBIDDEN
+    assert stage.pool.counts.leased == 0
+
+
+@pytest.mark.rule("I1")
+def test_other_transports_pass_untouched_beside_raw_udp() -> None:
+    stage = Stage()
+    ice = Content(CAMERA, None, OtherTransport("urn:xmpp:jingle:transports:ice-udp:1"), "video")
+    answer = stage.says(ALICE, Action.SESSION_INITIATE, content(), ice)
+    assert isinstance(answer, Replace)
+    assert set(answer.substitution) == {VOICE}
+    alone = stage.says(MALLORY, Action.SESSION_INITIATE, ice, to=BOB)
+    assert isinstance(alone, Pass)
+
+
+@pytest.mark.rule("J16")
+def test_a_relays_candidates_are_not_relayed_again() -> None:
+    stage = Stage()
+    transport = candidates("198.51.100.9", 4000)
+    relayed = tuple(
+        type(c)(c.component, c.generation, c.address, c.id, CandidateType.RELAY)
+        for c in transport.candidates
+    )
+    answer = stage.says(ALICE, Action.SESSION_INITIATE, content(transport=RawUdp(relayed)))
+    assert isinstance(answer, Pass)
+    assert stage.pool.counts.leased == 0
+
+
+@pytest.mark.rule("J8")
+def test_contents_that_are_not_in_the_session_are_named() -> None:
+    stage = Stage()
+    stage.call()
+    unknown = Content(ContentKey(Creator.RESPONDER, "voice"))
+    for action in (Action.CONTENT_ACCEPT, Action.CONTENT_MODIFY, Action.TRANSPORT_INFO):
+        answer = stage.says(BOB, action, unknown)
+        assert refusal_of(answer)[0] is Condition.BAD_REQUEST
+    answer = stage.says(BOB, Action.CONTENT_ADD, content(CAMERA))
+    assert refusal_of(answer)[0] is Condition.BAD_REQUEST
+
+
+@pytest.mark.parametrize(
+    ("action", "why"),
+    [(Action.SESSION_INITIATE, Why.REFUSED), (Action.SESSION_ACCEPT, Why.REFUSED)],
+)
+def test_an_offer_or_accept_that_is_refused_ends_the_session(action: Action, why: Why) -> None:
+    stage = Stage()
+    stage.call()
+    sender, other = (ALICE, BOB) if action is Action.SESSION_INITIATE else (BOB, ALICE)
+    stage.registry.refused(Refusal(sender, other, "a", action), stage.now)
+    stage.settle()
+    assert [e.why for e in stage.ended] == [why]
+    stage.assert_nothing_left()
+
+
+def test_a_new_xmpp_address_arms_the_partys_latches() -> None:
+    stage = Stage()
+    stage.call()
+    before = dict(stage.plane.armed)
+    stage.registry.moved(Moved(ALICE, RELAY6), stage.now)
+    stage.registry.moved(Moved(BOB, ip_address(ADDRESSES[BOB])), stage.now)
+    stage.settle()
+    changed = {side for (_, side), arm in stage.plane.armed.items() if before[_, side] != arm}
+    assert changed == {0}
+
+
+@pytest.mark.rule("J14")
+@pytest.mark.parametrize(
+    ("play", "seconds", "why"),
+    [
+        ("offer", 120.0, Why.SETUP_TIMEOUT),
+        ("accept", 30.0, Why.NO_MEDIA),
+        ("silence", 60.0, Why.SILENCE),
+        ("hold", 3600.0, Why.HOLD_TIMEOUT),
+        ("talk", 86400.0, Why.CALL_TIMEOUT),
+    ],
+)
+def test_every_deadline_ends_the_call_for_both(play: str, seconds: float, why: Why) -> None:
+    stage = Stage()
+    if play == "offer":
+        stage.says(ALICE, Action.SESSION_INITIATE, content())
+    else:
+        stage.call()
+    if play in ("silence", "hold", "talk"):
+        stage.latch("s1.1.1", 0, "198.51.100.1")
+    if play == "hold":
+        stage.says(ALICE, Action.SESSION_INFO, info=Info.HOLD)
+    if play in ("silence", "hold"):
+        stage.silent("s1.1.1", 0)
+    stage.passes(seconds - 1)
+    assert stage.ended == []
+    stage.passes(2)
+    assert [e.why for e in stage.ended] == [why]
+    assert {(i.sender, i.recipient) for i in stage.injected} == {(ALICE, BOB), (BOB, ALICE)}
+    assert all(i.jingle.action is Action.SESSION_TERMINATE for i in stage.injected)
+    stage.assert_nothing_left()
+
+
+@pytest.mark.rule("J10")
+def test_leaving_the_server_ends_a_silent_call_soon_and_a_lively_one_not() -> None:
+    stage = Stage()
+    stage.call()
+    stage.latch("s1.1.1", 0, "198.51.100.1")
+    stage.registry.gone(Gone(BOB), stage.now)
+    stage.passes(1000)
+    assert stage.ended == []
+    stage.silent("s1.1.1", 0)
+    stage.passes(16)
+    assert [e.why for e in stage.ended] == [Why.SILENCE]
+
+
+def test_media_that_is_heard_again_is_no_silence() -> None:
+    stage = Stage()
+    stage.call()
+    stage.latch("s1.1.1", 0, "198.51.100.1")
+    stage.silent("s1.1.1", 0)
+    stage.passes(50)
+    stage.heard("s1.1.1", 0)
+    stage.passes(1000)
+    assert stage.ended == []
+
+
+def test_a_call_of_the_journal_goes_on_where_it_was() -> None:
+    before = Stage()
+    before.call()
+    before.latch("s1.1.1", 0, "198.51.100.1", 40001)
+    (session,) = before.registry
+    record = dump(session, before.now)
+    after = Stage(times=Times())
+    after.plane = before.plane
+    after.registry.restore(load(record, after.registry, after.now), after.now)
+    after.settle()
+    assert after.pool.counts.leased == 4
+    assert isinstance(after.says(BOB, Action.SESSION_TERMINATE), Pass)
+    after.assert_nothing_left()
+
+
+def test_a_new_plane_is_given_the_same_ports_and_what_was_learned() -> None:
+    stage = Stage()
+    stage.call()
+    stage.latch("s1.1.1", 0, "198.51.100.1", 40001)
+    specs = dict(stage.plane.bindings)
+    stage.plane = type(stage.plane)()
+    reconcile(stage.registry, [], stage.now)
+    stage.settle()
+    assert stage.plane.bindings == specs
+    assert str(stage.plane.armed["s1.1.1", 0].resume) == "198.51.100.1:40001"
+    assert set(stage.plane.flows.values()) == {BOTH_OPEN}
+
+
+def test_bindings_of_no_call_are_released() -> None:
+    stage = Stage()
+    stage.call()
+    (session,) = stage.registry
+    orphan = Stage(ports=(2000, 2999))
+    orphan.plane = stage.plane
+    found = [
+        BindingSnapshot(name, _pinholes(stage, name), draining=False)
+        for name in stage.plane.bindings
+    ]
+    reconcile(orphan.registry, found, orphan.now)
+    orphan.settle()
+    assert orphan.plane.bindings == {}
+    assert orphan.pool.counts.quarantined == 4
+    orphan.assert_nothing_left()
+    assert session is not None
+
+
+def _pinholes(stage: Stage, name: str) -> tuple[PinholeSnapshot, PinholeSnapshot]:
+    first, second = stage.plane.bindings[name].pinholes
+    return (shut(first), shut(second))
+
+
+@pytest.mark.parametrize("damage", ["version", "parties", "media", "state"])
+def test_a_damaged_record_is_a_value_error_and_claims_nothing(damage: str) -> None:
+    stage = Stage()
+    stage.call()
+    (session,) = stage.registry
+    record = dump(session, stage.now)
+    record[damage] = [{"nonsense": 1}]
+    fresh = Stage()
+    with pytest.raises(ValueError, match=r"session record|not a valid"):
+        load(record, fresh.registry, fresh.now)
+    assert fresh.pool.counts.leased == 0
