@@ -73,6 +73,11 @@ class Anchor:
         self.out.append(Bind(self.name, number, tuple(s for a in allocations for s in a.specs())))
         return number
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the plane has yet to answer a `Bind`."""
+        return bool(self._binding)
+
     def bound(self, number: int) -> None:
         """The plane has made the bindings: give it the orders kept back."""
         for allocation in self._binding.pop(number, ()):

@@ -113,7 +113,7 @@ class Session:
     @property
     def is_over(self) -> bool:
         """Whether nothing is left to answer or to wait for."""
-        return self.state is State.ENDED and not self._held
+        return self.state is State.ENDED and not self._held and not self.anchor.is_waiting
 
     @property
     def deadline(self) -> tuple[float, Why]:

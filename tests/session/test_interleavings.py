@@ -1,0 +1,212 @@
+"""Both parties, a third one, the plane's answers and time, in any order: nothing breaks or leaks.
+
+`HYPOTHESIS_PROFILE=nightly` plays ten times as much.
+"""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from jingle_hnt.model.content import Content, ContentKey, Creator, Senders
+from jingle_hnt.model.jid import JID
+from jingle_hnt.model.jingle import Action, Info
+from jingle_hnt.relay.binding import Flow
+from jingle_hnt.session.effects import Gone, Moved, Refusal
+from jingle_hnt.session.policy import Times
+from jingle_hnt.session.reconcile import reconcile
+from jingle_hnt.session.record import dump, load
+from jingle_hnt.session.table import Leg, State
+from tests.session.stage import ALICE, BOB, MALLORY, RELAY6, Plane, Stage, candidates
+
+NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
+PARTIES = st.sampled_from([ALICE, BOB])
+SIDS = st.sampled_from(["a", "b"])
+KEYS = st.sampled_from(
+    [
+        ContentKey(Creator.INITIATOR, "voice"),
+        ContentKey(Creator.INITIATOR, "camera"),
+        ContentKey(Creator.RESPONDER, "screen"),
+    ]
+)
+CONTENTS = st.builds(
+    Content,
+    KEYS,
+    st.sampled_from([None, *Senders]),
+    st.one_of(
+        st.none(),
+        st.builds(
+            candidates,
+            st.sampled_from(["192.0.2.10", "198.51.100.5", "2001:db8:1::5"]),
+            st.integers(5000, 5010),
+            st.integers(0, 3),
+            st.sampled_from([(1, 2), (1,), (2,), ()]),
+        ),
+    ),
+    st.sampled_from(["audio", None]),
+)
+OFFERS = st.lists(CONTENTS, min_size=1, max_size=3, unique_by=lambda c: c.key)
+
+
+class Interleavings(RuleBasedStateMachine):
+    """The registry among everybody who can talk to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stage = Stage(ports=(2000, 2039), times=Times(setup_s=20, first_media_s=10))
+        self.stage.held = True
+
+    @rule(sender=PARTIES, action=st.sampled_from(Action), sid=SIDS, contents=OFFERS)
+    def request(self, sender: JID, action: Action, sid: str, contents: list[Content]) -> None:
+        self.stage.says(sender, action, *contents, sid=sid)
+
+    @rule(sender=PARTIES, sid=SIDS, offer=CONTENTS, known=st.booleans())
+    def offer(self, sender: JID, sid: str, offer: Content, known: bool) -> None:
+        self.stage.says(sender, Action.SESSION_INITIATE, offer, sid=sid, known=known)
+
+    @precondition(lambda self: len(self.stage.registry) > 0)
+    @rule(data=st.data())
+    def accept(self, data: st.DataObject) -> None:
+        session = data.draw(st.sampled_from(list(self.stage.registry)))
+        initiator, responder = session.parties
+        contents = [
+            Content(key, None, candidates("192.0.2.20", 6000))
+            for key in session.negotiation.unagreed(Leg.INITIATOR)
+        ]
+        self.stage.says(
+            responder.jid, Action.SESSION_ACCEPT, *contents, to=initiator.jid, sid=session.sid
+        )
+
+    @rule(sender=PARTIES, sid=SIDS, info=st.sampled_from(Info))
+    def inform(self, sender: JID, sid: str, info: Info) -> None:
+        self.stage.says(sender, Action.SESSION_INFO, sid=sid, info=info)
+
+    @rule(
+        stranger=st.sampled_from([MALLORY, JID.of("alice@example.org/other")]),
+        action=st.sampled_from(sorted(set(Action) - {Action.SESSION_INITIATE})),
+        to=PARTIES,
+        sid=SIDS,
+        contents=OFFERS,
+    )
+    def stranger(
+        self, stranger: JID, action: Action, to: JID, sid: str, contents: list[Content]
+    ) -> None:
+        before = self.picture()
+        self.stage.says(stranger, action, *contents, to=to, sid=sid)
+        assert self.picture() == before
+
+    @rule()
+    def plane_binds(self) -> None:
+        self.stage.bind_all()
+
+    @rule(port_taken=st.booleans())
+    def plane_refuses(self, port_taken: bool) -> None:
+        self.stage.fail_all(port_taken)
+
+    @rule()
+    def plane_drains(self) -> None:
+        self.stage.drain()
+
+    @precondition(lambda self: self.stage.plane.armed)
+    @rule(data=st.data(), ip=st.sampled_from(["198.51.100.1", "198.51.100.77"]))
+    def plane_latches(self, data: st.DataObject, ip: str) -> None:
+        name, side = data.draw(st.sampled_from(sorted(self.stage.plane.armed)))
+        self.stage.latch(name, side, ip)
+
+    @precondition(lambda self: self.stage.plane.armed)
+    @rule(data=st.data(), silent=st.booleans())
+    def plane_hears(self, data: st.DataObject, silent: bool) -> None:
+        name, side = data.draw(st.sampled_from(sorted(self.stage.plane.armed)))
+        (self.stage.silent if silent else self.stage.heard)(name, side)
+
+    @rule()
+    def plane_tells_of_bindings_that_are_no_more(self) -> None:
+        self.stage.silent("s999.1.1", 0)
+        self.stage.heard("nonsense", 1)
+
+    @precondition(lambda self: not self.stage.binds)
+    @rule()
+    def plane_is_new(self) -> None:
+        self.stage.plane = Plane()
+        reconcile(self.stage.registry, [], self.stage.now)
+        self.stage.settle()
+
+    @rule(seconds=st.sampled_from([0.1, 5.0, 30.0, 200.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.stage.passes(seconds)
+
+    @rule(sender=PARTIES, action=st.sampled_from(Action), sid=SIDS, unknown=st.booleans())
+    def refusal(self, sender: JID, action: Action, sid: str, unknown: bool) -> None:
+        other = BOB if sender == ALICE else ALICE
+        self.stage.registry.refused(Refusal(sender, other, sid, action, unknown), self.stage.now)
+        self.stage.settle()
+
+    @rule(party=PARTIES, gone=st.booleans())
+    def presence(self, party: JID, gone: bool) -> None:
+        if gone:
+            self.stage.registry.gone(Gone(party), self.stage.now)
+        else:
+            self.stage.registry.moved(Moved(party, RELAY6), self.stage.now)
+        self.stage.settle()
+
+    @invariant()
+    def ports_and_bindings_agree(self) -> None:
+        waiting = {s.name for bind in self.stage.binds for s in bind.specs}
+        wanted = {
+            name
+            for session in self.stage.registry
+            for allocation in session.negotiation.allocations
+            if allocation.bound
+            for name in allocation.bindings
+        }
+        assert wanted == set(self.stage.plane.bindings) - waiting
+        counts = self.stage.pool.counts
+        total = counts.free + counts.leased + counts.quarantined + counts.shunned
+        assert total == self.stage.free
+
+    @invariant()
+    def no_media_flows_before_the_accept(self) -> None:
+        for session in self.stage.registry:
+            if session.state is State.PENDING:
+                for allocation in session.negotiation.allocations:
+                    agreed = any(
+                        m.agreed and m.allocation is allocation
+                        for m in session.negotiation.media.values()
+                    )
+                    assert agreed or Flow.OPEN not in allocation.flows
+
+    @invariant()
+    def a_record_reads_back_as_it_was_written(self) -> None:
+        for session in self.stage.registry:
+            if session.state is State.ENDED or self.stage.binds:
+                continue
+            record = dump(session, self.stage.now)
+            fresh = Stage(ports=(2000, 2039))
+            again = load(record, fresh.registry, self.stage.now)
+            assert dump(again, self.stage.now) == record
+
+    def picture(self) -> object:
+        return (
+            dict(self.stage.plane.armed),
+            dict(self.stage.plane.flows),
+            [(s.name, s.state, set(s.negotiation.holders)) for s in self.stage.registry],
+        )
+
+    def teardown(self) -> None:
+        self.stage.held = False
+        while self.stage.binds:
+            self.stage.bind_all()
+        assert set(self.stage.answers) == set(range(1, self.stage.tokens + 1))
+        self.stage.passes(100_000)
+        self.stage.assert_nothing_left()
+
+
+TestInterleavings = pytest.mark.timeout(600)(Interleavings.TestCase)
+TestInterleavings.settings = settings(
+    max_examples=2000 if NIGHTLY else 200,
+    stateful_step_count=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
