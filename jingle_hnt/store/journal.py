@@ -52,7 +52,7 @@ class Journal:
         """All records that can be read; the others are logged, and taken out."""
         try:
             rows = self._db.execute(
-                "SELECT name, CAST(record AS TEXT) FROM session WHERE length(record) <= ?",
+                "SELECT name, CAST(record AS BLOB) FROM session WHERE length(record) <= ?",
                 (MAX_RECORD_BYTES,),
             ).fetchall()
         except sqlite3.Error as error:
@@ -97,8 +97,8 @@ class Journal:
 
     def _read(self, name: str, text: object) -> Record | None:
         try:
-            record = json.loads(text) if isinstance(text, str) else None
-        except ValueError:
+            record = json.loads(text) if isinstance(text, bytes) else None
+        except (ValueError, RecursionError):
             record = None
         if isinstance(record, dict):
             return record

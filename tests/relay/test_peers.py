@@ -1,0 +1,109 @@
+"""Who may be a peer, and what is believed of where a party is (threats: reflection, S1)."""
+
+from ipaddress import IPv4Network, ip_address, ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jingle_hnt.model.address import IPNetwork, TransportAddress, literal
+from jingle_hnt.model.content import Candidate
+from jingle_hnt.relay.evidence import Rung
+from jingle_hnt.relay.policy import NEVER, PeerPolicy
+
+NOBODY = """
+127.0.0.1 127.255.0.9 0.0.0.0 0.1.2.3 10.1.2.3 172.16.0.1 172.31.255.255 192.168.1.1 100.64.0.1
+169.254.169.254 192.0.0.1 198.18.0.1 198.19.255.1 224.0.0.1 239.1.2.3 240.0.0.1 255.255.255.255
+192.0.2.1 198.51.100.1 203.0.113.1
+:: ::1 fe80::1 febf::1 fc00::1 fdff::1 fec0::1 ff02::1 ::127.0.0.1 ::10.0.0.1 2002:7f00:1::
+64:ff9b::7f00:1 64:ff9b:1::1 2001::1 100::1 2001:db8::1
+"""
+
+
+@pytest.mark.parametrize("text", NOBODY.split())
+def test_these_are_never_a_peer(text: str) -> None:
+    assert PeerPolicy().refuses(ip_address(text))
+
+
+@pytest.mark.parametrize("text", ["8.8.8.8", "1.1.1.1", "192.1.2.3", "2a00:1450::1", "2606:4700::"])
+def test_public_hosts_may_be(text: str) -> None:
+    assert not PeerPolicy().refuses(ip_address(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0177.0.0.1",
+        "0x7f.1",
+        "127.1",
+        "2130706433",
+        "::1%eth0",
+        "evil.example",
+        "",
+        " 1.2.3.4",
+        "1.2.3",
+    ],
+)
+def test_forms_that_two_readers_could_read_differently_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r".*"):
+        literal(text)
+
+
+def test_a_mapped_address_is_judged_as_what_it_stands_for() -> None:
+    assert literal("::ffff:127.0.0.1") == ip_address("127.0.0.1")
+    assert PeerPolicy().refuses(literal("::ffff:10.0.0.1"))
+
+
+def test_our_own_addresses_are_never_a_peer() -> None:
+    policy = PeerPolicy(own=(ip_address("8.8.8.8"),), allowed=(ip_network("8.8.8.0/24"),))
+    assert policy.refuses(ip_address("8.8.8.8"))
+    assert not policy.refuses(ip_address("8.8.8.9"))
+
+
+@given(st.sampled_from(NEVER), st.integers(0, 2**128))
+def test_no_allow_list_overrides_what_is_never_a_peer(network: IPNetwork, number: int) -> None:
+    everything = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+    policy = PeerPolicy(allowed=everything)
+    assert policy.refuses(network[number % network.num_addresses])
+
+
+@given(st.integers(0, 2**24 - 1), st.integers(8, 32))
+def test_an_allowed_part_of_a_private_network_is_allowed_and_no_more(
+    host: int, prefix: int
+) -> None:
+    allowed = IPv4Network((ip_address("10.0.0.0") + host, prefix), strict=False)  # type: ignore[arg-type]
+    policy = PeerPolicy(allowed=(allowed,))
+    assert not policy.refuses(allowed[0])
+    after = allowed.broadcast_address + 1
+    if after in ip_network("10.0.0.0/8"):
+        assert policy.refuses(after)
+
+
+def offered(*ips: str) -> list[Candidate]:
+    return [Candidate(1, 0, TransportAddress.of(ip, 5000)) for ip in ips]
+
+
+def test_the_best_rung_wins() -> None:
+    policy = PeerPolicy()
+    xmpp = ip_address("8.8.8.8")
+    assert policy.evidence(4, xmpp, offered("1.1.1.1")).rung is Rung.R3
+    assert policy.evidence(4, None, offered("1.1.1.1", "10.0.0.1")).sources == (
+        ip_network("1.1.1.1"),
+    )
+    assert policy.evidence(6, xmpp, offered("1.1.1.1")).rung is Rung.R5
+    unknown = policy.evidence(4, None, offered("192.168.1.1"))
+    assert unknown.rung is Rung.R5
+    assert unknown.probation > 1
+    assert not unknown.admits(ip_address("127.0.0.1"))
+    assert unknown.admits(ip_address("9.9.9.9"))
+
+
+def test_a_proxys_address_is_no_evidence() -> None:
+    policy = PeerPolicy(proxies=(ip_network("8.8.8.0/24"),))
+    assert policy.evidence(4, ip_address("8.8.8.8"), ()).rung is Rung.R5
+
+
+def test_the_network_around_an_address_may_count() -> None:
+    policy = PeerPolicy(widen_v4=24)
+    assert policy.evidence(4, ip_address("8.8.8.8"), ()).admits(ip_address("8.8.8.200"))
+    assert not PeerPolicy().evidence(4, ip_address("8.8.8.8"), ()).admits(ip_address("8.8.8.9"))
