@@ -10,7 +10,7 @@ import difflib
 import os
 import tomllib
 from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -19,6 +19,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PlainValidator,
     SecretStr,
     ValidationError,
     field_validator,
@@ -37,8 +38,24 @@ DEFAULT_PATH = Path("/etc/jingle-hnt/jingle-hnt.toml")
 ENVIRONMENT = "JINGLE_HNT_"
 MAX_SECRET_BYTES = 4096
 
-IPAddress = IPv4Address | IPv6Address
-IPNetwork = IPv4Network | IPv6Network
+
+def _address(value: object) -> IPv4Address | IPv6Address:
+    try:
+        return ip_address(str(value))
+    except ValueError:
+        raise ValueError(f'{value!r} is no IP address; write one such as "203.0.113.9"') from None
+
+
+def _network(value: object) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(str(value))
+    except ValueError:
+        raise ValueError(f'{value!r} is no network; write one such as "192.168.0.0/16"') from None
+
+
+# Unions would be told of one family at a time, three lines for one mistake.
+IPAddress = Annotated[IPv4Address | IPv6Address, PlainValidator(_address)]
+IPNetwork = Annotated[IPv4Network | IPv6Network, PlainValidator(_network)]
 Seconds = Annotated[float, Field(gt=0)]
 
 

@@ -71,7 +71,7 @@ def test_no_allow_list_overrides_what_is_never_a_peer(network: IPNetwork, number
 def test_an_allowed_part_of_a_private_network_is_allowed_and_no_more(
     host: int, prefix: int
 ) -> None:
-    allowed = IPv4Network((ip_address("10.0.0.0") + host, prefix), strict=False)  # type: ignore[arg-type]
+    allowed = IPv4Network((ip_address("10.0.0.0") + host, prefix), strict=False)
     policy = PeerPolicy(allowed=(allowed,))
     assert not policy.refuses(allowed[0])
     after = allowed.broadcast_address + 1

@@ -1,0 +1,113 @@
+"""The configuration: what is needed, what is refused, and in which words."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from jingle_hnt.config import Settings, load
+from jingle_hnt.errors import ConfigurationError
+
+ROOT = Path(__file__).parent.parent
+NEEDED = """
+[xmpp]
+component = "hnt.example.org"
+domains = ["example.org"]
+secret = "hush"
+[relay]
+interfaces = [{ address = "203.0.113.9" }]
+"""
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Path:
+    return tmp_path / "jingle-hnt.toml"
+
+
+def loaded(path: Path, text: str) -> Settings:
+    path.write_text(text)
+    return load(path)
+
+
+def refused(path: Path, text: str) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        loaded(path, text)
+    return str(caught.value)
+
+
+def test_four_answers_are_enough(write: Path) -> None:
+    settings = loaded(write, NEEDED)
+    assert settings.secret == "hush"
+    assert settings.relay.port_range == (30000, 32767)
+    assert settings.xmpp.endpoint[1] == 5347
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("", "xmpp: missing; write a table [xmpp]"),
+        (NEEDED + "adress = 1", "relay.adress: unknown key; known here: interfaces"),
+        (NEEDED.replace("secret", "secrt"), "xmpp.secrt: unknown key; did you mean 'secret'?"),
+        (NEEDED + "[gates]", "gates: unknown key; did you mean 'gate'?"),
+        (NEEDED.replace("203.0.113.9", "relay.example"), "relay.interfaces.0.address"),
+        (NEEDED + 'ports = "4-x"', 'such as "30000-32767"'),
+        (NEEDED + 'ports = "30001-32767"', "even first"),
+        (NEEDED + '[gate]\npolicy = "shut"', "'open', 'one-stage' or 'two-stage'"),
+        (NEEDED.replace("[relay]", 'server = "xmpp.example:5347"\n[relay]'), "127.0.0.1:5347"),
+        (NEEDED.replace("[relay]", 'server = "203.0.113.2:5347"\n[relay]'), "allow_plaintext_to"),
+        ("not toml", "not TOML"),
+        (NEEDED + '[state]\ndirectory = "here"', "absolute path"),
+    ],
+)
+def test_what_is_wrong_is_said_with_what_to_write(write: Path, text: str, part: str) -> None:
+    assert part in refused(write, text)
+
+
+def test_every_problem_is_named_and_no_secret(write: Path) -> None:
+    text = NEEDED.replace('"hush"', '"hush-hush"').replace("203.0.113.9", "x") + "[gates]"
+    said = refused(write, text)
+    assert len(said.splitlines()) == 2
+    assert "hush-hush" not in said
+
+
+def test_a_server_in_a_trusted_network_is_allowed(write: Path) -> None:
+    trusted = 'server = "203.0.113.2:5347"\nallow_plaintext_to = ["203.0.113.0/24"]\n[relay]'
+    assert str(loaded(write, NEEDED.replace("[relay]", trusted)).xmpp.endpoint[0]) == "203.0.113.2"
+
+
+def test_the_environment_goes_over_the_file_and_a_file_over_both(
+    write: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JINGLE_HNT_XMPP__SECRET", "from the environment")
+    monkeypatch.setenv("JINGLE_HNT_LOG__LEVEL", "error")
+    settings = loaded(write, NEEDED)
+    assert settings.secret == "from the environment"
+    assert settings.log.level == "error"
+    (tmp_path / "secret").write_text("from systemd\n")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert settings.secret == "from systemd"
+
+
+@pytest.mark.parametrize("content", [None, "", "  \n"])
+def test_a_secret_file_that_holds_none_is_an_error(
+    write: Path, tmp_path: Path, content: str | None
+) -> None:
+    secret = tmp_path / "secret"
+    if content is not None:
+        secret.write_text(content)
+    settings = loaded(write, NEEDED.replace('secret = "hush"', f'secret_file = "{secret}"'))
+    with pytest.raises(ConfigurationError, match="secret"):
+        _ = settings.secret
+
+
+def test_the_sample_shows_every_option_with_its_default(write: Path) -> None:
+    sample = (ROOT / "config" / "jingle-hnt.toml").read_text()
+    everything = re.sub(r"^#(\w+ = )", r"\1", sample, flags=re.MULTILINE)
+    short = loaded(write, sample)
+    assert loaded(write, everything) == short
+    shown = tomllib.loads(everything)
+    hidden = {"secret", "advertise"}
+    for name, section in Settings.model_fields.items():
+        fields = getattr(section.annotation, "model_fields", {})
+        assert set(fields) - hidden == set(shown[name]), name

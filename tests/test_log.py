@@ -1,0 +1,52 @@
+"""What reaches the log, and what must not."""
+
+import json
+
+import pytest
+import structlog
+
+from jingle_hnt import log
+
+
+@pytest.fixture(autouse=True)
+def _reset() -> object:
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("latched onto 198.51.100.7:4000", "latched onto 198.51.100.x:4000"),
+        ("[2001:db8:1:2::5]:4000", "[2001:db8:1::x]:4000"),
+        ("at 12:30:45 all was well", "at 12:30:45 all was well"),
+        ("call s1.1.1", "call s1.1.1"),
+    ],
+)
+def test_addresses_are_made_unspecific(text: str, redacted: str) -> None:
+    assert log.redact_text(text) == redacted
+
+
+def test_a_partys_text_cannot_forge_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure(form="text")
+    structlog.get_logger().info("ended", reason="bye\n2026-01-01 [error] forged\x1b[31m\u2028")
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1
+    assert "\x1b" not in said
+
+
+def test_secrets_never_reach_it(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure(form="json")
+    structlog.get_logger().warning("oops", secret="hush", source="198.51.100.7")
+    entry = json.loads(capsys.readouterr().err)
+    assert entry["secret"] == "***"
+    assert entry["source"] == "198.51.100.x"
+
+
+def test_whole_addresses_are_the_operators_choice(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure(redact=False)
+    structlog.get_logger().info("latched", source="198.51.100.7")
+    structlog.get_logger().debug("not wanted")
+    said = capsys.readouterr().err
+    assert "198.51.100.7" in said
+    assert "not wanted" not in said
