@@ -272,7 +272,11 @@ def load(path: Path) -> Settings:
 
 
 def _problems(path: Path, error: ValidationError) -> Iterator[str]:
-    for problem in error.errors(include_input=False, include_url=False, include_context=False):
+    found = error.errors(include_input=False, include_url=False, include_context=False)
+    for problem in found:
+        depth = len(problem["loc"])
+        if any(other["loc"][:depth] == problem["loc"] != other["loc"] for other in found):
+            continue  # it only follows from a mistake further inside
         place = [str(part) for part in problem["loc"]]
         key = ".".join(place)
         match problem["type"]:
