@@ -71,6 +71,7 @@ def test_every_problem_is_named_and_no_secret(write: Path) -> None:
     assert "hush-hush" not in said
 
 
+@pytest.mark.rule("I6")
 def test_a_server_in_a_trusted_network_is_allowed(write: Path) -> None:
     trusted = 'server = "203.0.113.2:5347"\nallow_plaintext_to = ["203.0.113.0/24"]\n[relay]'
     assert str(loaded(write, NEEDED.replace("[relay]", trusted)).xmpp.endpoint[0]) == "203.0.113.2"

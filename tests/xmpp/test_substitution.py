@@ -104,6 +104,7 @@ def test_a_substitution_that_does_not_fit_is_our_mistake(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n != "movim-ice-info-nameless"])
+@pytest.mark.rule("J11")
 def test_recorded_stanzas_keep_everything_else(name: str) -> None:
     element = stanza(name)
     keys = raw_keys(element)
