@@ -265,12 +265,12 @@ static void connect_account(char **argv)
     purple_savedstatus_activate(purple_savedstatus_new(NULL, PURPLE_STATUS_AVAILABLE));
 }
 
-/* Farstream encrypts with GStreamer's srtp plugin where it is installed, and then fails: libpurple gives
- * it no key. Machines without gstreamer1.0-plugins-bad never see this. */
-static void forget_srtp(void)
+/* Farstream uses what plugins it finds. With srtp it encrypts, and fails, since libpurple gives it no key;
+ * with dtmf it mixes in a source of key tones that holds up the audio of a caller whose loop is ours. */
+static void forget_plugin(const char *name)
 {
     GstRegistry *registry = gst_registry_get();
-    GstPlugin *plugin = gst_registry_find_plugin(registry, "srtp");
+    GstPlugin *plugin = gst_registry_find_plugin(registry, name);
     if (plugin != NULL) {
         gst_registry_remove_plugin(registry, plugin);
         gst_object_unref(plugin);
@@ -300,7 +300,8 @@ int main(int argc, char **argv)
         return 2;
     }
     gst_init(&argc, &argv);
-    forget_srtp();
+    forget_plugin("srtp");
+    forget_plugin("dtmf");
     phone.loop = g_main_loop_new(NULL, FALSE);
     purple_util_set_user_dir(argv[5]);
     purple_debug_set_enabled(g_getenv("PURPLE_DEBUG") != NULL);
