@@ -79,11 +79,17 @@ class Anchor:
         return bool(self._binding)
 
     def bound(self, number: int) -> None:
-        """The plane has made the bindings: give it the orders kept back."""
-        for allocation in self._binding.pop(number, ()):
+        """The plane has made the bindings: give it the orders kept back.
+
+        What nobody wants any more by now is released instead.
+        """
+        made = self._binding.pop(number, ())
+        for allocation in made:
             allocation.bound = True
-            self.out.extend(allocation.arm_again())
-            self.out.extend(allocation.gate_again())
+            if not allocation.unwanted:
+                self.out.extend(allocation.arm_again())
+                self.out.extend(allocation.gate_again())
+        self.retire(a for a in made if a.unwanted)
 
     def retry(self, number: int, now: float) -> int | None:
         """A foreign process holds a port: ask again with other pairs.
@@ -115,7 +121,11 @@ class Anchor:
 
     def retire(self, allocations: Iterable[Allocation]) -> None:
         """Release bindings; those still being made are released when they are."""
-        ready = [a for a in allocations if a.bound]
+        ready = []
+        for allocation in allocations:
+            allocation.unwanted = True
+            if allocation.bound:
+                ready.append(allocation)
         for allocation in ready:
             allocation.bound = False
             for lease in allocation.leases:

@@ -207,9 +207,7 @@ class Session:
             if held.waits_for == number:
                 held.waits_for = None
         self._flush()
-        if self.state is State.ENDED:
-            self.anchor.retire(self.negotiation.allocations)
-        else:
+        if self.state is not State.ENDED:
             self._out.append(Remember(self.name))
 
     def unbound(self, number: int, port_taken: bool, now: float) -> None:

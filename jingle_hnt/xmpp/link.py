@@ -5,7 +5,6 @@ broke is void: the server modules decide by themselves when the stream goes, and
 """
 
 import asyncio
-import contextlib
 import random
 import secrets
 import socket
@@ -98,6 +97,8 @@ class Link:
         try:
             while True:
                 await self._one_connection()
+                if self._runner is None:
+                    return
                 await asyncio.sleep(random.uniform(SHORTEST_PAUSE_S, LONGEST_PAUSE_S))
         except asyncio.CancelledError:
             if self._runner is not None:
@@ -146,8 +147,8 @@ class Link:
             await self._lost.wait()
         finally:
             guardian.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await guardian
+            # Unlike a suppressed await, gather lets a cancellation of ours through.
+            await asyncio.gather(guardian, return_exceptions=True)
             await self._hang_up(self._stream)
         if self._refused is not None:
             raise self._refused

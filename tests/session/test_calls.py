@@ -336,6 +336,17 @@ def test_a_stanza_does_not_overtake_one_that_waits_for_the_plane() -> None:
     stage.assert_nothing_left()
 
 
+def test_a_content_that_is_removed_while_its_ports_are_bound_is_released() -> None:
+    stage = Stage()
+    stage.held = True
+    stage.says(ALICE, Action.SESSION_INITIATE, content(), content(CAMERA))
+    stage.says(ALICE, Action.CONTENT_REMOVE, Content(CAMERA))
+    stage.bind_all()
+    assert set(stage.plane.bindings) == {"s1.1.1", "s1.1.2"}
+    stage.says(ALICE, Action.SESSION_TERMINATE)
+    stage.assert_nothing_left()
+
+
 def test_ports_of_others_are_left_alone_and_other_ports_are_tried() -> None:
     stage = Stage()
     stage.held = True

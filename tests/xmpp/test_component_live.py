@@ -317,8 +317,8 @@ async def test_an_unknown_component_is_named(server: Prosody, recorder: Recorder
     settings = replace(settings_for(server), jid="new.example.org")
     component = Component(settings, recorder)
     task = asyncio.create_task(component.run())
-    await until(lambda: recorder.link)
-    assert 'Component "new.example.org"' in recorder.link[0]
+    # A server that closes while our handshake is on its way may be heard at the second try only.
+    await until(lambda: any('Component "new.example.org"' in why for why in recorder.link))
     await component.stop()
     await task
 
