@@ -296,10 +296,18 @@ class Negotiation:
         return medium
 
     def _awaiting(self, proposer: Leg, content: Content) -> Medium:
-        medium = self._medium(content)
+        medium = self._namesake(proposer, content) or self._medium(content)
         if medium.agreed or medium.proposer is not proposer:
             raise MalformedJingle(f"content {content.key} does not await your answer")
         return medium
+
+    def _namesake(self, proposer: Leg, content: Content) -> Medium | None:
+        """COMPAT: Siskin answers with creator='responder' whoever proposed the content."""
+        if content.key in self.media:
+            return None
+        awaiting = (self.media[key] for key in self.unagreed(proposer))
+        found = [medium for medium in awaiting if medium.key.name == content.key.name]
+        return found[0] if len(found) == 1 else None
 
     def _replacing(self, proposer: Leg, content: Content) -> Medium:
         medium = self._medium(content)

@@ -81,6 +81,17 @@ def test_an_empty_transport_is_given_candidates() -> None:
     assert len(accepted.substitution[VOICE]) == 2
 
 
+def test_an_answer_that_names_the_wrong_creator_is_understood() -> None:
+    """COMPAT: Siskin answers with creator='responder'; its stanza keeps its own key."""
+    stage = Stage()
+    stage.says(ALICE, Action.SESSION_INITIATE, content())
+    mistaken = ContentKey(Creator.RESPONDER, "voice")
+    accepted = stage.says(BOB, Action.SESSION_ACCEPT, stage.bobs(mistaken))
+    assert isinstance(accepted, Replace)
+    assert set(accepted.substitution) == {mistaken}
+    assert set(stage.plane.flows.values()) == {BOTH_OPEN}
+
+
 @pytest.mark.rule("L6")
 def test_both_legs_are_armed_by_their_xmpp_address_from_the_offer_on() -> None:
     stage = Stage()
