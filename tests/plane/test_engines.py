@@ -237,6 +237,22 @@ def test_the_kernel_keeps_strangers_from_the_native_engine() -> None:
             assert bound.pinhole(0).counters.dropped_stranger == 0
 
 
+def test_the_kernel_keeps_them_out_after_the_latch_as_well() -> None:
+    """Also where the evidence would have let them try: the latch has narrowed it to one address."""
+    with contextlib.closing(NativeEngine()) as engine:
+        bound = Bound(engine)
+        bound.arm(0, anybody())
+        with bound.party(0, ALICE) as alice, bound.party(0, STRANGER) as stranger:
+            for number in range(6):
+                alice.say(rtp(number))
+            until(lambda: bound.pinhole(0).learned == alice.name)
+            for number in range(50):
+                stranger.say(rtp(number))
+            until(lambda: bound.pinhole(0).counters.dropped_kernel == 50)
+            counters = bound.pinhole(0).counters
+            assert counters.dropped_rival == counters.dropped_stranger == 0
+
+
 def test_who_is_refused_is_not_admitted(engine: Engine) -> None:
     bound = Bound(engine)
     evidence = replace(only("127.0.0.0/8"), refused=(ip_network(ALICE),))

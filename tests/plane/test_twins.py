@@ -73,6 +73,31 @@ def test_both_latches_judge_alike(steps: list[tuple[object, ...]]) -> None:
                 assert native.observe(pack(source), datagram, now) == verdict
 
 
+NEAR = st.tuples(
+    st.builds(TransportAddress.of, st.just("192.0.2.1"), st.integers(1, 2)),
+    st.integers(1, 3),
+    st.sampled_from([0.02, 0.02, 0.5, 0.98, 1.0]),
+)
+
+
+@settings(max_examples=400)
+@given(st.sampled_from([1, 5]), st.lists(NEAR, min_size=8, max_size=60))
+def test_both_heal_a_remapped_stream_alike(
+    probation: int, packets: list[tuple[TransportAddress, int, float]]
+) -> None:
+    """One stream that goes on, from two ports of one address, with pauses around the limits."""
+    evidence = Evidence(Rung.R5, (ip_network("192.0.2.0/24"),), probation=probation)
+    python, native, now, sequence = Latch(), _engine.Latch(), 0.0, 0
+    python.arm(0, evidence)
+    native.arm(0, pack_networks(evidence.sources), b"", probation)
+    for source, ahead, later in packets:
+        now += later
+        sequence += ahead
+        datagram = rtp(sequence)
+        verdict = python.observe(source, classify(datagram), now)
+        assert native.observe(pack(source), datagram, now) == verdict
+
+
 @settings(max_examples=500)
 @given(st.one_of(DATAGRAMS, st.binary(max_size=64)))
 def test_both_classify_alike(datagram: bytes) -> None:
