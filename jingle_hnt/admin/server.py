@@ -5,24 +5,18 @@ Only the user that the process runs as, and root, may ask; the kernel vouches fo
 """
 
 import asyncio
-import contextlib
 import json
-import os
-import socket
-import struct
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
-import structlog
 from pydantic import BaseModel
 
-log = structlog.get_logger(__name__)
+from jingle_hnt.local_socket import is_trusted, owner_only
 
 Command = Callable[[Mapping[str, object]], Awaitable[BaseModel]]
 """Takes the request's members; raises ValueError with a text for the administrator."""
 
 MAX_REQUEST = 64 * 1024
-_UCRED = struct.Struct("3i")  # pid, uid, gid (unix(7), SO_PEERCRED)
 
 
 class AdminServer:
@@ -37,7 +31,7 @@ class AdminServer:
     async def start(self) -> None:
         """Take over the path; the caller has made sure that no other instance lives."""
         self._path.unlink(missing_ok=True)
-        with _umask(0o177):
+        with owner_only():
             self._server = await asyncio.start_unix_server(
                 self._connected, self._path, limit=MAX_REQUEST
             )
@@ -56,7 +50,7 @@ class AdminServer:
         assert task is not None
         self._connections.add(task)
         try:
-            if _is_trusted(writer):
+            if is_trusted(writer):
                 await self._converse(reader, writer)
         except (ConnectionError, asyncio.CancelledError):
             pass
@@ -95,22 +89,3 @@ class AdminServer:
 
 def _error(text: str) -> bytes:
     return json.dumps({"error": text}).encode() + b"\n"
-
-
-def _is_trusted(writer: asyncio.StreamWriter) -> bool:
-    connection = writer.get_extra_info("socket")
-    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-    _, uid, _ = _UCRED.unpack(raw)
-    if uid in (0, os.geteuid()):
-        return True
-    log.warning("administration refused", uid=uid)
-    return False
-
-
-@contextlib.contextmanager
-def _umask(mask: int) -> Iterator[None]:
-    before = os.umask(mask)
-    try:
-        yield
-    finally:
-        os.umask(before)

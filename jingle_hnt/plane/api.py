@@ -5,9 +5,12 @@ holds both to it. The control protocol (`protocol.py`) carries the same orders b
 The words of the seam are those of `relay/binding.py`, so that the pure rooms can speak them too.
 """
 
+import errno
 from collections.abc import Sequence
 from typing import Protocol
 
+from jingle_hnt.errors import AddressUnavailable, DescriptorsExhausted, PlaneError, PortTaken
+from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.relay.binding import (
     NOMINAL_PACKETS_PER_S,
     SILENT_S,
@@ -48,7 +51,24 @@ __all__ = [
     "Rivalry",
     "Side",
     "Silent",
+    "bind_error",
 ]
+
+
+_BIND_ERRORS: dict[int, type[PlaneError]] = {
+    errno.EADDRINUSE: PortTaken,
+    errno.EADDRNOTAVAIL: AddressUnavailable,
+    errno.EMFILE: DescriptorsExhausted,
+    errno.ENFILE: DescriptorsExhausted,
+    errno.ENOBUFS: DescriptorsExhausted,
+    errno.ENOMEM: DescriptorsExhausted,
+}
+
+
+def bind_error(address: TransportAddress, error: OSError) -> PlaneError:
+    """What an engine raises where the kernel did not let it bind this address."""
+    kind = _BIND_ERRORS.get(error.errno or 0, PlaneError)
+    return kind(f"{address} cannot be bound: {error.strerror}")
 
 
 class Engine(Protocol):

@@ -4,20 +4,13 @@ Importing this module fails with ImportError where the extension was not built; 
 back to the reference then.
 """
 
-import errno
 from collections.abc import Sequence
 from ipaddress import ip_address
 
-from jingle_hnt.errors import (
-    AddressUnavailable,
-    DescriptorsExhausted,
-    DuplicateBinding,
-    PlaneError,
-    PortTaken,
-    UnknownBinding,
-)
+from jingle_hnt.errors import DuplicateBinding, UnknownBinding
 from jingle_hnt.model.address import IPNetwork, TransportAddress
 from jingle_hnt.plane import _engine
+from jingle_hnt.plane.api import bind_error
 from jingle_hnt.relay.binding import (
     Arm,
     BindingName,
@@ -38,14 +31,6 @@ from jingle_hnt.relay.binding import (
 from jingle_hnt.relay.evidence import Rung
 from jingle_hnt.relay.latch import State
 
-_BIND_ERRORS: dict[int, type[PlaneError]] = {
-    errno.EADDRINUSE: PortTaken,
-    errno.EADDRNOTAVAIL: AddressUnavailable,
-    errno.EMFILE: DescriptorsExhausted,
-    errno.ENFILE: DescriptorsExhausted,
-    errno.ENOBUFS: DescriptorsExhausted,
-    errno.ENOMEM: DescriptorsExhausted,
-}
 _LATCHED, _RIVALRY, _SILENT, _HEARD, _DRAINED = range(5)
 
 View = tuple[bytes, int, int, bytes | None, float, float, int, tuple[int, ...]]
@@ -80,8 +65,7 @@ class NativeEngine:
             handles = self._engine.bind([pack(address) for address in addresses])
         except OSError as error:
             failed = addresses[int(error.filename or 0)]
-            kind = _BIND_ERRORS.get(error.errno or 0, PlaneError)
-            raise kind(f"{failed} cannot be bound: {error.strerror}") from None
+            raise bind_error(failed, error) from None
         for name, handle in zip(names, handles, strict=True):
             self._handles[name] = handle
             self._names[handle] = name

@@ -6,7 +6,6 @@ side look and change in between.
 """
 
 import contextlib
-import errno
 import os
 import selectors
 import socket
@@ -16,16 +15,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from jingle_hnt.errors import (
-    AddressUnavailable,
-    DescriptorsExhausted,
-    DuplicateBinding,
-    PlaneError,
-    PortTaken,
-    UnknownBinding,
-)
+from jingle_hnt.errors import DuplicateBinding, UnknownBinding
 from jingle_hnt.model.address import TransportAddress
-from jingle_hnt.plane.api import LINGER_CAP_S
+from jingle_hnt.plane.api import LINGER_CAP_S, bind_error
 from jingle_hnt.relay.binding import (
     NOMINAL_PACKETS_PER_S,
     SILENT_S,
@@ -63,13 +55,6 @@ _DROPS = {
     Verdict.UNFIT: "dropped_unfit",
     Verdict.PROBATION: "dropped_probation",
     Verdict.RIVAL: "dropped_rival",
-}
-_BIND_ERRORS: dict[int, type[PlaneError]] = {
-    errno.EADDRINUSE: PortTaken,
-    errno.EADDRNOTAVAIL: AddressUnavailable,
-    errno.EMFILE: DescriptorsExhausted,
-    errno.ENFILE: DescriptorsExhausted,
-    errno.ENOBUFS: DescriptorsExhausted,
 }
 
 
@@ -378,13 +363,12 @@ def _open_socket(bound: TransportAddress) -> socket.socket:
     try:
         opened = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     except OSError as error:
-        raise _BIND_ERRORS.get(error.errno or 0, PlaneError)(f"no socket: {error}") from error
+        raise bind_error(bound, error) from error
     try:
         if family == socket.AF_INET6:
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         opened.bind((str(bound.ip), bound.port))
     except OSError as error:
         opened.close()
-        kind = _BIND_ERRORS.get(error.errno or 0, PlaneError)
-        raise kind(f"{bound} cannot be bound: {error.strerror}") from error
+        raise bind_error(bound, error) from error
     return opened

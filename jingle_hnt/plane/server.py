@@ -9,8 +9,6 @@ import contextlib
 import fcntl
 import os
 import secrets
-import socket
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +16,7 @@ import structlog
 
 from jingle_hnt import __version__
 from jingle_hnt.errors import ConfigurationError, PlaneError, ProtocolViolation
+from jingle_hnt.local_socket import is_trusted, owner_only
 from jingle_hnt.plane.api import Engine
 from jingle_hnt.plane.protocol import (
     MAX_LINE,
@@ -38,8 +37,6 @@ from jingle_hnt.plane.protocol import (
 )
 
 log = structlog.get_logger(__name__)
-
-_UCRED = struct.Struct("3i")  # pid, uid, gid (unix(7), SO_PEERCRED)
 
 MAX_UNSENT = 8 << 20
 """Bytes that may wait for a client that does not read; it is disconnected then."""
@@ -74,11 +71,8 @@ class PlaneServer:
                 self._path.unlink(missing_ok=True)
 
     async def _listen(self) -> asyncio.Server:
-        before = os.umask(0o177)
-        try:
+        with owner_only():
             return await asyncio.start_unix_server(self._connected, self._path, limit=MAX_LINE)
-        finally:
-            os.umask(before)
 
     async def _drop_clients(self) -> None:
         for task in self._tasks:
@@ -90,7 +84,7 @@ class PlaneServer:
         assert task is not None
         self._tasks.add(task)
         try:
-            if _is_trusted(writer):
+            if is_trusted(writer):
                 await self._converse(reader, writer)
         except (ConnectionError, asyncio.CancelledError):
             pass
@@ -163,17 +157,6 @@ class PlaneServer:
 
 def _failed(request: int | None, text: str) -> bytes:
     return encode(Failed(id=request, code=ProtocolViolation.__name__, text=text))
-
-
-def _is_trusted(writer: asyncio.StreamWriter) -> bool:
-    """Whether the client is of the same user, or root; the kernel vouches for it."""
-    connection = writer.get_extra_info("socket")
-    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-    _, uid, _ = _UCRED.unpack(raw)
-    if uid in (0, os.geteuid()):
-        return True
-    log.warning("control connection refused", uid=uid)
-    return False
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -59,7 +60,7 @@ struct worker {
     pthread_t thread;
     pthread_mutex_t lock;
     int epoll, wake;
-    unsigned count;
+    atomic_uint count; /* of live bindings; read without the lock */
     double ticked_at;
     struct binding *bindings, *graveyard;
     uint8_t *memory;
@@ -73,7 +74,7 @@ struct hnt_engine {
     struct binding *table[BUCKETS];
     uint64_t last_handle;
     unsigned workers, started;
-    volatile bool stopping;
+    atomic_bool stopping;
     int told;
     struct hnt_event *events;
     unsigned event_count, event_room;
@@ -120,11 +121,11 @@ static struct hnt_event event_of(const struct pinhole *pinhole, enum hnt_event_k
 
 /* Pinholes */
 
-static void watch(struct worker *worker, struct pinhole *pinhole, int socket, bool line)
+static int watch(struct worker *worker, struct pinhole *pinhole, int socket, bool line)
 {
     struct epoll_event event = {.events = EPOLLIN};
     event.data.u64 = (uint64_t)(uintptr_t)pinhole | (line ? 1 : 0); /* pinholes are aligned */
-    epoll_ctl(worker->epoll, EPOLL_CTL_ADD, socket, &event);
+    return epoll_ctl(worker->epoll, EPOLL_CTL_ADD, socket, &event);
 }
 
 static void hang_up(struct pinhole *pinhole)
@@ -146,16 +147,17 @@ static void set_door(struct pinhole *pinhole)
     else if (latch->state == HNT_LATCHED)
         hnt_door_filter_host(pinhole->door, &latch->source);
     else
-        hnt_door_filter_evidence(pinhole->door, latch->evidence);
+        hnt_door_filter_evidence(pinhole->door, pinhole->bound.version, latch->evidence);
 }
 
-/* A line that cannot be made (no descriptors left) costs speed, not the call: the door serves alone. */
+/* A line that cannot be made (no descriptors left) costs speed, not the call: the door serves alone. A line
+ * that nobody reads would swallow the party's packets. */
 static void connect_line(struct worker *worker, struct pinhole *pinhole)
 {
     hang_up(pinhole);
     pinhole->line = hnt_line_open(pinhole->door, &pinhole->bound, &pinhole->latch.source);
-    if (pinhole->line >= 0)
-        watch(worker, pinhole, pinhole->line, true);
+    if (pinhole->line >= 0 && watch(worker, pinhole, pinhole->line, true) < 0)
+        hang_up(pinhole);
     set_door(pinhole);
 }
 
@@ -195,7 +197,7 @@ static void send_batch(struct worker *worker, struct pinhole *to, unsigned count
         worker->out[i].msg_hdr.msg_namelen = length;
     }
     unsigned done = 0;
-    bool refused = false;
+    bool again = false;
     while (done < count) {
         int sent = sendmmsg(socket, worker->out + done, count - done, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (sent > 0) {
@@ -203,11 +205,13 @@ static void send_batch(struct worker *worker, struct pinhole *to, unsigned count
                 to->counters[HNT_SENT_BYTES] += worker->out[done + (unsigned)i].msg_len;
             to->counters[HNT_SENT_PACKETS] += (unsigned)sent;
             done += (unsigned)sent;
-        } else if (errno == ECONNREFUSED && !refused) {
-            refused = true; /* an ICMP error of an earlier packet; this one has not been tried yet */
+            again = false;
+        } else if (!again && errno != EAGAIN && errno != ENOBUFS) {
+            again = true; /* maybe the ICMP error of an earlier packet: this one was not tried then */
         } else {
             to->counters[HNT_DROPPED_SEND]++;
             done++;
+            again = false;
         }
     }
 }
@@ -451,8 +455,8 @@ static void *run(void *argument)
         bury(worker);
         pthread_mutex_unlock(&worker->lock);
         int count = epoll_wait(worker->epoll, ready, READY, (int)(TICK_S * 1000));
-        double now = monotonic();
         pthread_mutex_lock(&worker->lock);
+        double now = monotonic(); /* not before the orders that the lock was waited for */
         for (int i = 0; i < count; i++) {
             uint64_t data = ready[i].data.u64;
             if (data != 0) /* 0 is the wake-up */
@@ -598,11 +602,29 @@ static struct binding *lock_binding(struct hnt_engine *engine, uint64_t handle, 
     return binding;
 }
 
-static struct binding *open_binding(const struct hnt_address *bound, unsigned *failed)
+static struct worker *idlest(struct hnt_engine *engine)
+{
+    struct worker *found = &engine->worker[0];
+    for (unsigned i = 1; i < engine->workers; i++)
+        if (engine->worker[i].count < found->count)
+            found = &engine->worker[i];
+    return found;
+}
+
+/* Doors are shut, so the worker hears nothing of them before the binding is taken in. */
+static int open_door(struct worker *worker, struct pinhole *pinhole)
+{
+    pinhole->door = hnt_door_open(&pinhole->bound);
+    return pinhole->door < 0 ? -1 : watch(worker, pinhole, pinhole->door, false);
+}
+
+static struct binding *open_binding(struct worker *worker, const struct hnt_address *bound, unsigned *failed)
 {
     struct binding *binding = calloc(1, sizeof *binding);
     if (binding == NULL)
         return NULL;
+    binding->worker = worker;
+    worker->count++;
     for (unsigned side = 0; side < 2; side++) {
         struct pinhole *pinhole = &binding->pinholes[side];
         pinhole->binding = binding;
@@ -613,10 +635,10 @@ static struct binding *open_binding(const struct hnt_address *bound, unsigned *f
         hnt_latch_init(&pinhole->latch);
     }
     for (unsigned side = 0; side < 2; side++) {
-        binding->pinholes[side].door = hnt_door_open(&bound[side]);
-        if (binding->pinholes[side].door < 0) {
+        if (open_door(worker, &binding->pinholes[side]) < 0) {
             int kept = errno;
             *failed = side;
+            worker->count--;
             free_binding(binding);
             errno = kept;
             return NULL;
@@ -625,20 +647,10 @@ static struct binding *open_binding(const struct hnt_address *bound, unsigned *f
     return binding;
 }
 
-static struct worker *idlest(struct hnt_engine *engine)
-{
-    struct worker *found = &engine->worker[0];
-    for (unsigned i = 1; i < engine->workers; i++)
-        if (engine->worker[i].count < found->count)
-            found = &engine->worker[i];
-    return found;
-}
-
 static void take_in(struct hnt_engine *engine, struct binding *binding)
 {
-    struct worker *worker = idlest(engine);
+    struct worker *worker = binding->worker;
     binding->handle = ++engine->last_handle;
-    binding->worker = worker;
     binding->same_bucket = engine->table[binding->handle % BUCKETS];
     engine->table[binding->handle % BUCKETS] = binding;
     pthread_mutex_lock(&worker->lock);
@@ -647,9 +659,6 @@ static void take_in(struct hnt_engine *engine, struct binding *binding)
     if (binding->next != NULL)
         binding->next->link = &binding->next;
     worker->bindings = binding;
-    worker->count++;
-    watch(worker, &binding->pinholes[0], binding->pinholes[0].door, false);
-    watch(worker, &binding->pinholes[1], binding->pinholes[1].door, false);
     pthread_mutex_unlock(&worker->lock);
 }
 
@@ -659,12 +668,13 @@ int hnt_engine_bind(struct hnt_engine *engine, const struct hnt_address *bound, 
     struct binding *made = NULL; /* linked by `next`, last one first */
     for (unsigned i = 0; i < count; i++) {
         unsigned side = 0;
-        struct binding *binding = open_binding(bound + 2 * i, &side);
+        struct binding *binding = open_binding(idlest(engine), bound + 2 * i, &side);
         if (binding == NULL) {
             int error = errno;
             *failed = 2 * i + side;
             while (made != NULL) {
                 struct binding *next = made->next;
+                made->worker->count--;
                 free_binding(made);
                 made = next;
             }

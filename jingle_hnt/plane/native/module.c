@@ -9,7 +9,7 @@
 
 #include "engine.h"
 
-enum { NETWORK_RECORD = 18, MAX_NETWORKS = 256, EVENTS_AT_ONCE = 256 };
+enum { NETWORK_RECORD = 18, MAX_NETWORKS = 4096, EVENTS_AT_ONCE = 256 };
 
 /* Values */
 

@@ -74,15 +74,15 @@ static void match_network(struct program *program, const struct hnt_network *net
     emit(program, BPF_RET | BPF_K, 0, 0, (uint32_t)verdict);
 }
 
+/* A kernel with a small net.core.optmem_max refuses programs that are within the length allowed. */
 static int attach(int socket, struct program *program, uint32_t otherwise)
 {
     emit(program, BPF_RET | BPF_K, 0, 0, otherwise);
     struct sock_fprog filter = {program->length, program->code};
-    if (program->too_long) {
-        struct sock_filter all = {BPF_RET | BPF_K, 0, 0, (uint32_t)ACCEPT};
-        filter = (struct sock_fprog){1, &all};
-        return setsockopt(socket, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter);
-    }
+    if (!program->too_long && setsockopt(socket, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter) == 0)
+        return 0;
+    struct sock_filter all = {BPF_RET | BPF_K, 0, 0, (uint32_t)ACCEPT};
+    filter = (struct sock_fprog){1, &all};
     return setsockopt(socket, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter);
 }
 
@@ -100,14 +100,21 @@ int hnt_door_close_filter(int door)
     return attach(door, &program, DROP);
 }
 
-int hnt_door_filter_evidence(int door, const struct hnt_evidence *evidence)
+/* Networks of the other version are left out: they would be compared with the wrong part of the header. */
+static void match_networks(struct program *program, uint8_t version, const struct hnt_network *networks,
+                           unsigned count, int verdict)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (networks[i].version == version)
+            match_network(program, networks + i, verdict);
+}
+
+int hnt_door_filter_evidence(int door, uint8_t version, const struct hnt_evidence *evidence)
 {
     struct program program = {.length = 0};
     const struct hnt_network *networks = evidence->networks;
-    for (unsigned i = 0; i < evidence->refused; i++)
-        match_network(&program, networks + evidence->sources + i, DROP);
-    for (unsigned i = 0; i < evidence->sources; i++)
-        match_network(&program, networks + i, ACCEPT);
+    match_networks(&program, version, networks + evidence->sources, evidence->refused, DROP);
+    match_networks(&program, version, networks, evidence->sources, ACCEPT);
     return attach(door, &program, DROP);
 }
 

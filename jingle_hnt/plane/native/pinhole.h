@@ -16,10 +16,10 @@
 /* A new door, bound and shut. Returns -1 with errno set. */
 int hnt_door_open(const struct hnt_address *bound);
 
-/* Let in nothing, or what the evidence admits, or one address with any port. Return -1 with errno set;
- * evidence too long for the kernel's filter lets everything in, and the latch judges alone. */
+/* Let in nothing, or what the evidence admits, or one address with any port. `version` is the door's. Return
+ * -1 with errno set; evidence too long for the kernel lets everything in, and the latch judges alone. */
 int hnt_door_close_filter(int door);
-int hnt_door_filter_evidence(int door, const struct hnt_evidence *evidence);
+int hnt_door_filter_evidence(int door, uint8_t version, const struct hnt_evidence *evidence);
 int hnt_door_filter_host(int door, const struct hnt_address *host);
 
 /* A new line beside the door, connected to the peer. Returns -1 with errno set. */

@@ -1,0 +1,35 @@
+"""What the local sockets of both processes share: who may connect, and who may see the file."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import struct
+from collections.abc import Iterator
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+_UCRED = struct.Struct("3i")  # pid, uid, gid (unix(7), SO_PEERCRED)
+
+
+def is_trusted(writer: asyncio.StreamWriter) -> bool:
+    """Whether the peer is of the user that this process runs as, or root; the kernel vouches."""
+    connection = writer.get_extra_info("socket")
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    _, uid, _ = _UCRED.unpack(raw)
+    if uid in (0, os.geteuid()):
+        return True
+    log.warning("a local connection is refused", uid=uid)
+    return False
+
+
+@contextlib.contextmanager
+def owner_only() -> Iterator[None]:
+    """Files made inside are readable and writable by their owner alone."""
+    before = os.umask(0o177)
+    try:
+        yield
+    finally:
+        os.umask(before)
