@@ -62,6 +62,7 @@ _BIND_ERRORS: dict[int, type[PlaneError]] = {
     errno.ENFILE: DescriptorsExhausted,
     errno.ENOBUFS: DescriptorsExhausted,
     errno.ENOMEM: DescriptorsExhausted,
+    errno.ENOSPC: DescriptorsExhausted,  # fs.epoll.max_user_watches
 }
 
 

@@ -4,7 +4,8 @@ Importing this module fails with ImportError where the extension was not built; 
 back to the reference then.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 
 from jingle_hnt.errors import DuplicateBinding, UnknownBinding
@@ -58,7 +59,7 @@ class NativeEngine:
 
     def bind(self, specs: Sequence[BindingSpec]) -> None:
         names = [spec.name for spec in specs]
-        if len(set(names)) < len(names) or not self._handles.keys().isdisjoint(names):
+        if len(set(names)) < len(names) or any(self._seen(name) for name in names):
             raise DuplicateBinding(f"a binding of these names exists already: {names}")
         addresses = [address for spec in specs for address in spec.pinholes]
         try:
@@ -72,30 +73,28 @@ class NativeEngine:
             self._rungs[handle] = [None, None]
 
     def arm(self, order: Arm) -> bool:
-        handle = self._handle(order.name)
         evidence = order.evidence
-        armed = self._engine.arm(
-            handle,
-            order.side,
-            order.generation,
-            pack_networks(evidence.sources),
-            pack_networks(evidence.refused),
-            evidence.probation,
-            None if order.resume is None else pack(order.resume),
-        )
+        with self._live(order.name) as handle:
+            armed = self._engine.arm(
+                handle,
+                order.side,
+                order.generation,
+                pack_networks(evidence.sources),
+                pack_networks(evidence.refused),
+                evidence.probation,
+                None if order.resume is None else pack(order.resume),
+            )
         if armed:
             self._rungs[handle][order.side] = evidence.rung
         return armed
 
     def gate(self, order: Gate) -> None:
-        self._engine.gate(self._handle(order.name), *order.flows)
+        with self._live(order.name) as handle:
+            self._engine.gate(handle, *order.flows)
 
     def release(self, name: BindingName, linger_s: float) -> None:
-        handle = self._handle(name)
-        try:
+        with self._live(name) as handle:
             self._engine.release(handle, linger_s)
-        except OSError:
-            raise UnknownBinding(f"no binding {name!r}; it was released already") from None
 
     def snapshot(self, names: Sequence[BindingName] | None = None) -> list[BindingSnapshot]:
         found = []
@@ -114,20 +113,27 @@ class NativeEngine:
     def close(self) -> None:
         self._engine.close()
 
-    def _handle(self, name: BindingName) -> int:
+    @contextlib.contextmanager
+    def _live(self, name: BindingName) -> Iterator[int]:
+        """The handle of a binding that was not released; the C side knows which those are."""
+        try:
+            yield self._handles[name]
+        except (KeyError, FileNotFoundError):
+            message = f"no binding {name!r}; it was released or never made"
+            raise UnknownBinding(message) from None
+
+    def _seen(self, name: BindingName) -> tuple[View, View, bool] | None:
+        """None as well for a binding that has drained and whose event nobody took yet."""
         handle = self._handles.get(name)
-        view = None if handle is None else self._engine.view(handle)
-        if handle is None or view is None or view[2]:
-            raise UnknownBinding(f"no binding {name!r}; it was released or never made")
-        return handle
+        return None if handle is None else self._engine.view(handle)
 
     def _snapshot(self, name: BindingName) -> BindingSnapshot | None:
-        handle = self._handles.get(name)
-        seen = None if handle is None else self._engine.view(handle)
-        if handle is None or seen is None:
+        seen = self._seen(name)
+        if seen is None:
             return None
         first, second, draining = seen
-        return BindingSnapshot(name, self._pinholes(handle, (first, second)), draining)
+        pinholes = self._pinholes(self._handles[name], (first, second))
+        return BindingSnapshot(name, pinholes, draining)
 
     def _pinholes(self, handle: int, views: Views) -> tuple[PinholeSnapshot, PinholeSnapshot]:
         rungs = self._rungs[handle]
@@ -150,7 +156,9 @@ class NativeEngine:
 
     def _drained(self, handle: int, name: BindingName, views: Views | None) -> Drained | None:
         drained = None if views is None else Drained(name, self._pinholes(handle, views))
-        del self._handles[name], self._names[handle], self._rungs[handle]
+        if self._handles.get(name) == handle:  # the name may be another binding's by now
+            del self._handles[name]
+        del self._names[handle], self._rungs[handle]
         return drained
 
 

@@ -160,7 +160,7 @@ def main() -> int:
     parser.add_argument("--engine", choices=("auto", "native", "reference"), default="auto")
     options = parser.parse_args()
     console = Console(stderr=options.json)
-    console.width = max(console.width, 100)  # the table needs the room, whatever the terminal
+    console.width = max(console.width, 112)  # the table needs the room, whatever the terminal
     figures = asyncio.run(demo(options, console))
     if options.json:
         print(json.dumps(figures))

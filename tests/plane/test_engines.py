@@ -431,6 +431,15 @@ def test_release_frees_the_ports_at_once_or_when_they_were_idle(engine: Engine) 
     assert len(os.listdir("/proc/self/fd")) == descriptors
 
 
+def test_a_name_is_free_again_before_its_end_was_told(engine: Engine) -> None:
+    bound = Bound(engine)
+    engine.release(bound.name, 0)
+    again = Bound(engine, bound.name).ready()
+    next_events(engine, Drained)
+    with again.party(0, ALICE) as alice, again.party(1, BOB) as bob:
+        talk(again, alice, bob)
+
+
 def test_a_stale_sender_keeps_its_ports_from_the_next_call(engine: Engine) -> None:
     bound = Bound(engine).ready()
     with bound.party(0, ALICE) as alice, bound.party(1, BOB) as bob:
