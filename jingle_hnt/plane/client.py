@@ -5,6 +5,7 @@ import contextlib
 import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
@@ -28,6 +29,7 @@ from jingle_hnt.plane.protocol import (
     GateRequest,
     Happened,
     Hello,
+    Part,
     PingRequest,
     ReleaseRequest,
     Reply,
@@ -43,6 +45,10 @@ log = structlog.get_logger(__name__)
 ANSWER_S = 5.0
 """A plane that takes longer than this to answer is treated as gone."""
 
+ORDERS_AT_ONCE = 1000
+"""Orders in one line, if they are short enough for it."""
+
+T = TypeVar("T")
 _ERRORS: dict[str, type[PlaneError]] = {
     error.code: error
     for error in (
@@ -79,6 +85,7 @@ class PlaneClient:
         self._on_lost = on_lost
         self._ids = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[Done]] = {}
+        self._parts: dict[int, list[BindingSnapshot]] = {}
         self._lost = False
         self._listening = asyncio.get_running_loop().create_task(self._listen(reader))
 
@@ -104,27 +111,37 @@ class PlaneClient:
         return cls(hello, reader, writer, on_event, on_lost)
 
     async def bind(self, specs: Sequence[BindingSpec]) -> None:
-        """See `api.Engine.bind`."""
+        """See `api.Engine.bind`. Raises PlaneError also for more specs than a line can hold."""
         await self._ask(BindRequest(id=next(self._ids), specs=tuple(specs)))
 
     async def arm(self, orders: Sequence[Arm]) -> None:
-        """See `api.Engine.arm`; orders of a generation that is not greater change nothing."""
-        await self._ask(ArmRequest(id=next(self._ids), orders=tuple(orders)))
+        """See `api.Engine.arm`; orders of a generation that is not greater change nothing.
+
+        Of these orders, and those of `gate` and `release`, each is carried out, also behind one of
+        an unknown binding; the error comes at the end.
+        """
+        await self._ask_all(lambda some: ArmRequest(id=next(self._ids), orders=some), orders)
 
     async def gate(self, orders: Sequence[Gate]) -> None:
         """See `api.Engine.gate`."""
-        await self._ask(GateRequest(id=next(self._ids), orders=tuple(orders)))
+        await self._ask_all(lambda some: GateRequest(id=next(self._ids), orders=some), orders)
 
     async def release(self, names: Sequence[BindingName], linger_s: float) -> None:
         """See `api.Engine.release`."""
-        request = ReleaseRequest(id=next(self._ids), names=tuple(names), linger_s=linger_s)
-        await self._ask(request)
+        await self._ask_all(
+            lambda some: ReleaseRequest(id=next(self._ids), names=some, linger_s=linger_s), names
+        )
 
     async def snapshot(self, names: Sequence[BindingName] | None = None) -> list[BindingSnapshot]:
         """See `api.Engine.snapshot`."""
         wanted = None if names is None else tuple(names)
-        done = await self._ask(SnapshotRequest(id=next(self._ids), names=wanted))
-        return list(done.bindings)
+        request = SnapshotRequest(id=next(self._ids), names=wanted)
+        found = self._parts[request.id] = []
+        try:
+            await self._ask(request)
+        finally:
+            del self._parts[request.id]
+        return found
 
     async def ping(self) -> None:
         """Returns when the plane has answered."""
@@ -136,12 +153,29 @@ class PlaneClient:
         await asyncio.gather(self._listening, return_exceptions=True)
         await _hang_up(self._writer)
 
+    async def _ask_all(
+        self, request_of: Callable[[tuple[T, ...]], Request], orders: Sequence[T]
+    ) -> None:
+        """Ask in as many lines as it takes, all of them sent before any later request."""
+        requests = [
+            request
+            for at in range(0, len(orders), ORDERS_AT_ONCE)
+            for request in _fitting(request_of, tuple(orders[at : at + ORDERS_AT_ONCE]))
+        ]
+        outcomes = await asyncio.gather(*map(self._ask, requests), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+
     async def _ask(self, request: Request) -> Done:
         if self._lost:
             raise PlaneGone("the control connection is lost")
+        line = encode(request)
+        if len(line) > MAX_LINE:
+            raise PlaneError(f"{request.op} of more than {MAX_LINE} bytes; ask for less at once")
         future: asyncio.Future[Done] = asyncio.get_running_loop().create_future()
         self._waiting[request.id] = future
-        self._writer.write(encode(request))
+        self._writer.write(line)
         try:
             async with asyncio.timeout(ANSWER_S):
                 return await future
@@ -164,6 +198,8 @@ class PlaneClient:
             case Happened():
                 for event in reply.events:
                     self._on_event(event)
+            case Part() if reply.id in self._parts:
+                self._parts[reply.id] += reply.bindings
             case Done() if reply.id in self._waiting:
                 _settle(self._waiting[reply.id], reply)
             case Failed(id=int(id)) if id in self._waiting:
@@ -175,6 +211,17 @@ class PlaneClient:
         for future in self._waiting.values():
             _settle(future, PlaneGone("the control connection is lost"))
         self._on_lost()
+
+
+def _fitting(
+    request_of: Callable[[tuple[T, ...]], Request], orders: tuple[T, ...]
+) -> list[Request]:
+    """The requests for these orders, halved until each fits a line."""
+    request = request_of(orders)
+    if len(orders) == 1 or len(encode(request)) <= MAX_LINE:
+        return [request]
+    half = len(orders) // 2
+    return [*_fitting(request_of, orders[:half]), *_fitting(request_of, orders[half:])]
 
 
 async def _hang_up(writer: asyncio.StreamWriter) -> None:

@@ -1,9 +1,9 @@
 """The control protocol between signalling and forwarding plane: JSON lines over AF_UNIX.
 
-The plane speaks first, with a `Hello`. Each request is one line with an id and is answered by one
-line with that id; events come in between. `bind` is atomic, the lists of the other orders are
-carried out one by one. What cannot be understood is answered with an error, and the connection
-lives on as long as lines can be told apart.
+The plane speaks first, with a `Hello`. Each request is one line with an id and is answered by a
+line with that id, a snapshot by several; events come in between. `bind` is atomic; of the lists of
+the other orders each is carried out, whatever becomes of the others. What cannot be understood is
+answered with an error, and the connection lives on as long as lines can be told apart.
 
 The orders, snapshots and events are the values of `relay/binding.py` themselves; pydantic reads
 and writes them, so that nothing enters either process that these types do not allow.
@@ -12,7 +12,7 @@ and writes them, so that nothing enters either process that these types do not a
 from collections.abc import Iterable
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from jingle_hnt.errors import ProtocolViolation
 from jingle_hnt.relay.binding import (
@@ -37,10 +37,37 @@ MAX_LINE = 1 << 20
 MAX_NAMES = 20_000
 """Most bindings that one request may name."""
 
+MAX_NETWORKS = 4096
+"""Most networks that one latch's evidence may name."""
+
+AT_ONCE = 256
+"""Most bindings or events in one line of the plane, which keeps it well under MAX_LINE."""
+
 T = TypeVar("T")
 RequestId = Annotated[int, Field(ge=0, lt=1 << 53)]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
 Names = Annotated[tuple[Name, ...], Field(max_length=MAX_NAMES)]
+
+
+def _within_bounds(arm: Arm) -> Arm:
+    """The bounds that `Arm` and `Evidence` state, which their types alone do not hold."""
+    if not 0 <= arm.generation < 1 << 31:
+        raise ValueError("a generation is between 0 and 2147483647")
+    if not 1 <= arm.evidence.probation <= 255:
+        raise ValueError("a probation is between 1 and 255 packets")
+    if len(arm.evidence.sources) + len(arm.evidence.refused) > MAX_NETWORKS:
+        raise ValueError(f"evidence names at most {MAX_NETWORKS} networks")
+    return arm
+
+
+def _named(spec: BindingSpec) -> BindingSpec:
+    if not 1 <= len(spec.name) <= 64:
+        raise ValueError("the name of a binding has 1 to 64 characters")
+    return spec
+
+
+BoundedArm = Annotated[Arm, AfterValidator(_within_bounds)]
+NamedSpec = Annotated[BindingSpec, AfterValidator(_named)]
 
 
 class _Message(BaseModel):
@@ -61,13 +88,13 @@ class Hello(_Message):
 class BindRequest(_Message):
     op: Literal["bind"] = "bind"
     id: RequestId
-    specs: tuple[BindingSpec, ...]
+    specs: tuple[NamedSpec, ...]
 
 
 class ArmRequest(_Message):
     op: Literal["arm"] = "arm"
     id: RequestId
-    orders: tuple[Arm, ...]
+    orders: tuple[BoundedArm, ...]
 
 
 class GateRequest(_Message):
@@ -100,11 +127,18 @@ Request = BindRequest | ArmRequest | GateRequest | ReleaseRequest | SnapshotRequ
 
 
 class Done(_Message):
-    """The request was carried out. `bindings` answers a snapshot."""
+    """The request was carried out."""
 
     kind: Literal["done"] = "done"
     id: RequestId
-    bindings: tuple[BindingSnapshot, ...] = ()
+
+
+class Part(_Message):
+    """Some of the bindings that a snapshot asked for; as many parts as it takes, then Done."""
+
+    kind: Literal["part"] = "part"
+    id: RequestId
+    bindings: tuple[BindingSnapshot, ...]
 
 
 class Failed(_Message):
@@ -143,7 +177,7 @@ class Happened(_Message):
         return tuple(event for _, event in self.tagged)
 
 
-Reply = Hello | Done | Failed | Happened
+Reply = Hello | Done | Part | Failed | Happened
 
 _REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="op")])
 _REPLY: TypeAdapter[Reply] = TypeAdapter(Annotated[Reply, Field(discriminator="kind")])

@@ -9,8 +9,9 @@ import contextlib
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
@@ -19,6 +20,7 @@ from jingle_hnt.errors import ConfigurationError, PlaneError, ProtocolViolation
 from jingle_hnt.local_socket import is_trusted, owner_only
 from jingle_hnt.plane.api import Engine
 from jingle_hnt.plane.protocol import (
+    AT_ONCE,
     MAX_LINE,
     PROTOCOL,
     ArmRequest,
@@ -28,6 +30,7 @@ from jingle_hnt.plane.protocol import (
     GateRequest,
     Happened,
     Hello,
+    Part,
     PingRequest,
     ReleaseRequest,
     Request,
@@ -35,8 +38,11 @@ from jingle_hnt.plane.protocol import (
     encode,
     read_request,
 )
+from jingle_hnt.relay.binding import BindingSnapshot
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 MAX_UNSENT = 8 << 20
 """Bytes that may wait for a client that does not read; it is disconnected then."""
@@ -111,48 +117,69 @@ class PlaneServer:
                 return
             if not line:
                 return
-            writer.write(self._answer(line))
-            await writer.drain()
+            for answer in self._answers(line):
+                writer.write(answer)
+                await writer.drain()
 
-    def _answer(self, line: bytes) -> bytes:
+    def _answers(self, line: bytes) -> Iterator[bytes]:
         try:
             request = read_request(line)
         except ProtocolViolation as error:
-            return _failed(None, str(error))
+            yield _failed(None, str(error))
+            return
         try:
-            return encode(self._carry_out(request))
+            bindings = self._carry_out(request)
         except PlaneError as error:
-            return encode(Failed(id=request.id, code=error.code, text=str(error)))
+            yield encode(Failed(id=request.id, code=error.code, text=str(error)))
+            return
+        for some in _batches(bindings):
+            yield encode(Part(id=request.id, bindings=some))
+        yield encode(Done(id=request.id))
 
-    def _carry_out(self, request: Request) -> Done:
+    def _carry_out(self, request: Request) -> Sequence[BindingSnapshot]:
+        """What a snapshot asks for; nothing for the other requests."""
         match request:
             case BindRequest():
                 self._engine.bind(request.specs)
             case ArmRequest():
-                for arm in request.orders:
-                    self._engine.arm(arm)
+                _each(self._engine.arm, request.orders)
             case GateRequest():
-                for gate in request.orders:
-                    self._engine.gate(gate)
-            case ReleaseRequest():
-                for name in request.names:
-                    self._engine.release(name, request.linger_s)
+                _each(self._engine.gate, request.orders)
+            case ReleaseRequest(linger_s=linger_s):
+                _each(lambda name: self._engine.release(name, linger_s), request.names)
             case SnapshotRequest():
-                return Done(id=request.id, bindings=tuple(self._engine.snapshot(request.names)))
+                return self._engine.snapshot(request.names)
             case PingRequest():
                 pass
-        return Done(id=request.id)
+        return ()
 
     def _tell(self) -> None:
         """Events of the engine go to every client; one that does not read is dropped."""
-        line = encode(Happened.of(self._engine.events()))
+        lines = [encode(Happened.of(some)) for some in _batches(self._engine.events())]
         for client in list(self._clients):
             if client.transport.get_write_buffer_size() > MAX_UNSENT:
                 log.warning("a control client does not read; it is disconnected")
                 self._clients.discard(client)
                 client.transport.abort()
             else:
-                client.write(line)
+                client.writelines(lines)
+
+
+def _batches(values: Sequence[T]) -> Iterator[tuple[T, ...]]:
+    """Few enough at a time for a line."""
+    return (tuple(values[at : at + AT_ONCE]) for at in range(0, len(values), AT_ONCE))
+
+
+def _each(order: Callable[[T], object], wanted: Iterable[T]) -> None:
+    """Carry out all, also those behind one that fails; raises the first error at the end."""
+    errors = []
+    for one in wanted:
+        try:
+            order(one)
+        except PlaneError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
 
 
 def _failed(request: int | None, text: str) -> bytes:
