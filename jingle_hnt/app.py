@@ -18,6 +18,7 @@ import structlog
 
 from jingle_hnt import __version__
 from jingle_hnt.admin import snapshots
+from jingle_hnt.admin.commands import Command, Field
 from jingle_hnt.admin.server import AdminServer
 from jingle_hnt.config import Settings
 from jingle_hnt.errors import JingleError, PlaneError, PlaneGone, PortTaken, SecretRefused
@@ -94,8 +95,7 @@ class Signalling:
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        commands = {"status": self._status, "calls": self._calls, "terminate": self._terminate}
-        admin = AdminServer(self._wiring.admin_socket, commands)
+        admin = AdminServer(self._wiring.admin_socket, self._commands())
         self._restore()
         self._carry_out()
         await admin.start()
@@ -315,6 +315,14 @@ class Signalling:
         self._journal.close()
 
     # What the administrator asks
+
+    def _commands(self) -> tuple[Command, ...]:
+        call = Field("call", "The call's name", required=True)
+        return (
+            Command("status", "Status", self._status),
+            Command("calls", "Calls", self._calls),
+            Command("terminate", "End a call", self._terminate, (call,), changes=True),
+        )
 
     async def _status(self, _: Mapping[str, object]) -> snapshots.StatusSnapshot:
         bindings = await self._snapshot()

@@ -6,15 +6,11 @@ Only the user that the process runs as, and root, may ask; the kernel vouches fo
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
-from pydantic import BaseModel
-
+from jingle_hnt.admin.commands import Command
 from jingle_hnt.local_socket import is_trusted, owner_only
-
-Command = Callable[[Mapping[str, object]], Awaitable[BaseModel]]
-"""Takes the request's members; raises ValueError with a text for the administrator."""
 
 MAX_REQUEST = 64 * 1024
 
@@ -22,9 +18,9 @@ MAX_REQUEST = 64 * 1024
 class AdminServer:
     """Serves `commands` on a socket of mode 0600. After `start` you must `close` it."""
 
-    def __init__(self, path: Path, commands: Mapping[str, Command]) -> None:
+    def __init__(self, path: Path, commands: Iterable[Command]) -> None:
         self._path = path
-        self._commands = commands
+        self._commands = {command.name: command for command in commands}
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -81,7 +77,7 @@ class AdminServer:
             known = ", ".join(sorted(self._commands))
             return _error(f"unknown command; this process knows: {known}")
         try:
-            answer = await command(request)
+            answer = await command.run(request)
         except ValueError as error:
             return _error(str(error))
         return answer.model_dump_json().encode() + b"\n"

@@ -1,0 +1,49 @@
+"""What an administrator may ask, described once for every way of asking.
+
+A `Command` says what it is called, which fields it takes, and what it answers. The local socket,
+the command line and the ad-hoc commands of XMPP clients (XEP-0050) are made from the same table, so
+none of them can do what the others cannot.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pydantic import BaseModel
+
+Run = Callable[[Mapping[str, object]], Awaitable[BaseModel]]
+"""Takes the fields' values; raises ValueError with a text for the administrator."""
+
+
+class Kind(StrEnum):
+    """The types of XEP-0004 forms that our fields have."""
+
+    TEXT = "text-single"
+    CHOICE = "list-single"
+    FLAG = "boolean"
+    JID = "jid-single"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One value that a command takes; `options` are the values of a CHOICE."""
+
+    name: str
+    label: str
+    kind: Kind = Kind.TEXT
+    required: bool = False
+    default: str | None = None
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One thing to ask. `changes` tells that it changes something; `node` is its XEP-0133 node,
+    where that standard has one for it."""
+
+    name: str
+    title: str
+    run: Run
+    fields: tuple[Field, ...] = ()
+    changes: bool = False
+    node: str | None = None
