@@ -25,7 +25,7 @@ from jingle_hnt.errors import JingleError, PlaneError, PlaneGone, PortTaken, Sec
 from jingle_hnt.model.jid import JID
 from jingle_hnt.plane.client import PlaneClient
 from jingle_hnt.relay.binding import Arm, BindingSnapshot, Event, Gate, Latched, Rivalry
-from jingle_hnt.relay.policy import PeerPolicy
+from jingle_hnt.relay.policy import PeerPolicy, UnknownSource
 from jingle_hnt.relay.ports import Interface, PortPool
 from jingle_hnt.session.effects import (
     Bind,
@@ -384,6 +384,8 @@ def wire(settings: Settings) -> Wiring:
         proxies=relay.proxies,
         widen_v4=relay.widen_v4,
         widen_v6=relay.widen_v6,
+        early_stream=relay.early_stream,
+        unknown=UnknownSource(relay.unknown_source),
     )
     policy = SessionPolicy(
         domains=frozenset(settings.xmpp.domains),

@@ -133,6 +133,8 @@ class Relay(_Section):
     widen_v6: Annotated[int, Field(ge=48, le=128)] = 128
     exhausted: Literal["refuse", "pass"] = "refuse"
     already_relayed: Literal["pass", "relay"] = "pass"
+    early_stream: bool = False
+    unknown_source: Literal["probation", "refuse"] = "probation"
     engine: Literal["auto", "native", "reference"] = "auto"
     workers: Annotated[int, Field(ge=1, le=64)] = 1
 

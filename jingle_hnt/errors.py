@@ -19,6 +19,7 @@ class Condition(StrEnum):
     FORBIDDEN = "forbidden"
     ITEM_NOT_FOUND = "item-not-found"
     POLICY_VIOLATION = "policy-violation"
+    NOT_ACCEPTABLE = "not-acceptable"
     RESOURCE_CONSTRAINT = "resource-constraint"
     UNEXPECTED_REQUEST = "unexpected-request"
 
@@ -70,6 +71,17 @@ class OversizedJingle(JingleError):
 
     def __init__(self, text: str) -> None:
         super().__init__(StanzaError(Condition.POLICY_VIOLATION, "modify", text))
+
+
+class UnprovenParty(JingleError):
+    """Nothing is known of where this party's media will come from, and the operator wants proof."""
+
+    def __init__(self) -> None:
+        text = (
+            "this relay does not know where your media will come from; offer a public candidate,"
+            " or call from the network that your XMPP connection comes from"
+        )
+        super().__init__(StanzaError(Condition.NOT_ACCEPTABLE, "modify", text))
 
 
 class ProtocolViolation(JingleHNTError):

@@ -23,6 +23,7 @@ class Engine:
         refused: bytes,
         probation: int,
         resume: bytes | None,
+        early: bytes | None,
         /,
     ) -> bool: ...
     def gate(self, handle: int, flow_0: int, flow_1: int, /) -> None: ...

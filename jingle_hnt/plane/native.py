@@ -83,6 +83,7 @@ class NativeEngine:
                 pack_networks(evidence.refused),
                 evidence.probation,
                 None if order.resume is None else pack(order.resume),
+                None if order.early is None else pack(order.early),
             )
         if armed:
             self._rungs[handle][order.side] = evidence.rung

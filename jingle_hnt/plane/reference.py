@@ -19,6 +19,8 @@ from jingle_hnt.errors import DuplicateBinding, UnknownBinding
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.plane.api import LINGER_CAP_S, bind_error
 from jingle_hnt.relay.binding import (
+    EARLY_BYTES,
+    EARLY_PACKETS,
     NOMINAL_PACKETS_PER_S,
     SILENT_S,
     Arm,
@@ -67,6 +69,8 @@ class _Pinhole:
     socket: socket.socket
     binding: "_Binding"
     latch: Latch = field(default_factory=Latch)
+    early: TransportAddress | None = None
+    early_left: tuple[int, int] = (0, 0)  # packets and bytes
     flow: Flow = Flow.CLOSED
     counts: dict[str, int] = field(default_factory=dict)
     armed_at: float = 0.0
@@ -77,6 +81,14 @@ class _Pinhole:
 
     def count(self, name: str, by: int = 1) -> None:
         self.counts[name] = self.counts.get(name, 0) + by
+
+    def unasked(self, size: int) -> TransportAddress | None:
+        """Where a packet goes while nothing is learned, if this one may (RFC 7362 section 4)."""
+        packets, octets = self.early_left
+        if self.early is None or packets == 0 or octets < size:
+            return None
+        self.early_left = (packets - 1, octets - size)
+        return self.early
 
     def snapshot(self, now: float) -> PinholeSnapshot:
         latch, latched = self.latch, self.latch.state is State.LATCHED
@@ -147,6 +159,7 @@ class ReferenceEngine:
                 return False
             pinhole.armed_at = self._clock()
             pinhole.silent = False
+            pinhole.early, pinhole.early_left = order.early, (EARLY_PACKETS, EARLY_BYTES)
             if order.resume is not None:
                 pinhole.latch.resume(order.resume, pinhole.armed_at)
             return True
@@ -276,14 +289,12 @@ class ReferenceEngine:
             pinhole.count("dropped_empty")
         elif not _may_flow(pinhole, header, now):
             pinhole.count("dropped_gate")
-        elif other.latch.source is None:
+        elif (destination := other.latch.source or other.unasked(len(datagram))) is None:
             pinhole.count("dropped_unlatched")
         else:
-            self._send(other, datagram)
+            self._send(other, destination, datagram)
 
-    def _send(self, pinhole: _Pinhole, datagram: bytes) -> None:
-        destination = pinhole.latch.source
-        assert destination is not None
+    def _send(self, pinhole: _Pinhole, destination: TransportAddress, datagram: bytes) -> None:
         try:
             pinhole.socket.sendto(datagram, (str(destination.ip), destination.port))
         except OSError:

@@ -29,6 +29,10 @@ class Flow(IntEnum):
 NOMINAL_PACKETS_PER_S = 20
 """What NOMINAL lets through per second and side: enough for a handshake, useless for media."""
 
+EARLY_PACKETS, EARLY_BYTES = 5, 1000
+"""The most that is sent to an address that was never heard from (RFC 7362 section 4: two relays
+that face each other): enough to teach the other relay's latch, useless against a bystander."""
+
 
 @dataclass(frozen=True, slots=True)
 class BindingSpec:
@@ -40,13 +44,18 @@ class BindingSpec:
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """Arm the latch of one side for a generation; `resume` restores what it had learned before."""
+    """Arm the latch of one side for a generation.
+
+    `resume` restores what it had learned before. `early` is where the other side's first packets
+    go while nothing is learned: at most EARLY_PACKETS and EARLY_BYTES of them.
+    """
 
     name: BindingName
     side: Side
     generation: int
     evidence: Evidence
     resume: TransportAddress | None = None
+    early: TransportAddress | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,11 @@ text, after `model.address.literal` has refused every form that two readers coul
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 
 from jingle_hnt.model.address import IPAddress, IPNetwork, TransportAddress, host_network
-from jingle_hnt.model.content import Candidate
+from jingle_hnt.model.content import Candidate, CandidateType
 from jingle_hnt.relay.evidence import PROBATION_PACKETS, Evidence, Rung
 
 
@@ -63,6 +64,13 @@ SIGNALLED_SOURCES = 4
 ANYWHERE: dict[int, IPNetwork] = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 
 
+class UnknownSource(StrEnum):
+    """What becomes of a party of whom nothing is known before its first packet (R5)."""
+
+    PROBATION = "probation"  # it is believed after some packets in sequence, if nobody competes
+    REFUSE = "refuse"  # its calls are not relayed
+
+
 @dataclass(frozen=True, slots=True)
 class PeerPolicy:
     """What the operator says of peers.
@@ -71,7 +79,8 @@ class PeerPolicy:
     may be peers after all; `proxies` the networks whose XMPP connections say nothing of where a
     user is (reverse proxies); `widen_v4` and `widen_v6` the prefix length around a signalling
     address that counts as the party's (RFC 7362 section 4 restricted latching, 32 and 128 for the
-    address itself).
+    address itself). `early_stream` allows a few packets to a public candidate before it is heard
+    from; `unknown` says whether a party of whom nothing is known may take part in a relayed call.
     """
 
     own: tuple[IPAddress, ...] = ()
@@ -79,6 +88,8 @@ class PeerPolicy:
     proxies: tuple[IPNetwork, ...] = ()
     widen_v4: int = 32
     widen_v6: int = 128
+    early_stream: bool = False
+    unknown: UnknownSource = UnknownSource.PROBATION
     _refused: dict[int, tuple[IPNetwork, ...]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -95,20 +106,37 @@ class PeerPolicy:
         """What a source must show to teach a latch of this IP version (4 or 6).
 
         The best rung for which there is evidence wins: the address of the XMPP connection (R3),
-        then public candidates (R4), then probation (R5).
+        then public candidates (R4), then probation (R5). A party whose candidates are all a relay's
+        sends from there, wherever its XMPP connection comes from.
         """
-        if signalling is not None and signalling.version == version and self._tells(signalling):
+        known = [c for c in candidates if c.address.ip.version == version]
+        public = [c for c in known if not self.refuses(c.address.ip)]
+        behind_a_relay = bool(public) and all(c.type is CandidateType.RELAY for c in known)
+        told = signalling is not None and signalling.version == version and self._tells(signalling)
+        if signalling is not None and told and not behind_a_relay:
             return Evidence(Rung.R3, (self._around(signalling),))
-        public = [
-            host_network(c.address.ip)
-            for c in candidates
-            if c.address.ip.version == version and not self.refuses(c.address.ip)
-        ]
         if public:
-            return Evidence(Rung.R4, tuple(dict.fromkeys(public))[:SIGNALLED_SOURCES])
+            sources = dict.fromkeys(host_network(c.address.ip) for c in public)
+            return Evidence(Rung.R4, tuple(sources)[:SIGNALLED_SOURCES])
         return Evidence(
             Rung.R5, (ANYWHERE[version],), self._refused[version], probation=PROBATION_PACKETS
         )
+
+    def early(
+        self, evidence: Evidence, component: int, candidates: Iterable[Candidate]
+    ) -> TransportAddress | None:
+        """Where a component's first packets may go unasked (RFC 7362 section 4).
+
+        Only to a public address that the party itself signalled, and that is believed in (R4).
+        """
+        if not self.early_stream or evidence.rung is not Rung.R4:
+            return None
+        fitting = (
+            c.address
+            for c in candidates
+            if c.component == component and evidence.admits(c.address.ip)
+        )
+        return next(fitting, None)
 
     def near(self, learned: TransportAddress, rung: Rung) -> Evidence:
         """Evidence for a component whose sibling has been learned: the same address, no other."""

@@ -1,6 +1,6 @@
 """What a content holds of the relay: two leases, two bindings, and what was learned on each."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from jingle_hnt.model.address import TransportAddress
@@ -10,6 +10,9 @@ from jingle_hnt.relay.evidence import Evidence
 from jingle_hnt.relay.ports import Lease
 from jingle_hnt.session.table import Leg
 
+NOWHERE: Mapping[int, TransportAddress] = {}
+"""No early stream."""
+
 
 @dataclass(slots=True)
 class Pinhole:
@@ -17,18 +20,26 @@ class Pinhole:
 
     generation: int = -1
     evidence: Evidence | None = None
+    early: TransportAddress | None = None
     learned: TransportAddress | None = None
     latched_after_s: float | None = None
     lively: bool = False
 
-    def arm(self, name: BindingName, leg: Leg, evidence: Evidence) -> Arm:
+    def arm(
+        self,
+        name: BindingName,
+        leg: Leg,
+        evidence: Evidence,
+        early: TransportAddress | None = None,
+    ) -> Arm:
         """Arm anew; what was learned before is obsolete."""
         self.generation += 1
         self.evidence = evidence
+        self.early = early
         self.learned = None
         self.latched_after_s = None
         self.lively = False
-        return Arm(name, _side(leg), self.generation, evidence)
+        return Arm(name, _side(leg), self.generation, evidence, early=early)
 
 
 @dataclass(slots=True)
@@ -66,12 +77,19 @@ class Allocation:
         return self.pinholes[RTP, leg].evidence is not None
 
     def arm(
-        self, leg: Leg, evidence: Evidence, components: Iterable[int] = COMPONENTS
+        self,
+        leg: Leg,
+        evidence: Evidence,
+        components: Iterable[int] = COMPONENTS,
+        early: Mapping[int, TransportAddress] = NOWHERE,
     ) -> Iterator[Arm]:
-        """Arm this leg's latches anew; the other leg keeps what it has learned."""
+        """Arm this leg's latches anew; the other leg keeps what it has learned.
+
+        `early` holds, by component, where first packets may go unasked.
+        """
         for component in components:
             pinhole = self.pinholes[component, leg]
-            yield pinhole.arm(self.binding(component), leg, evidence)
+            yield pinhole.arm(self.binding(component), leg, evidence, early.get(component))
 
     def arm_again(self) -> Iterator[Arm]:
         """The orders that bring a new plane to where the last one was, learned sources included."""
@@ -79,7 +97,7 @@ class Allocation:
             if pinhole.evidence is not None:
                 name, side = self.binding(component), _side(leg)
                 generation, evidence = pinhole.generation, pinhole.evidence
-                yield Arm(name, side, generation, evidence, resume=pinhole.learned)
+                yield Arm(name, side, generation, evidence, pinhole.learned, pinhole.early)
 
     def gate(self, flows: tuple[Flow, Flow]) -> Iterator[Gate]:
         """Set what may flow, on both components; nothing where it flows so already."""

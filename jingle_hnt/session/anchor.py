@@ -7,13 +7,13 @@ plane has not yet made are kept back and given when it has.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from jingle_hnt.errors import NoPorts
+from jingle_hnt.errors import NoPorts, UnprovenParty
 from jingle_hnt.model.address import IPAddress
 from jingle_hnt.model.content import COMPONENTS, RTCP, RTP, Candidate
 from jingle_hnt.model.jid import JID
 from jingle_hnt.relay.binding import Arm, Flow, Gate, Latched
 from jingle_hnt.relay.evidence import Evidence, Rung
-from jingle_hnt.relay.policy import PeerPolicy
+from jingle_hnt.relay.policy import PeerPolicy, UnknownSource
 from jingle_hnt.relay.ports import PortPool
 from jingle_hnt.session.allocation import Allocation
 from jingle_hnt.session.effects import Bind, Effect, Release
@@ -145,10 +145,24 @@ class Anchor:
         Where nothing is known of the party (R5), RTCP waits until RTP has shown an address: five
         RTCP packets of a stranger must not earn the other party's reports.
         """
-        evidence = self._evidence(allocation, leg, candidates)
+        signalled = tuple(candidates)
+        evidence = self._evidence(allocation, leg, signalled)
         if evidence.rung is Rung.R5:
             components = [c for c in components if c == RTP]
-        self._order(allocation, allocation.arm(leg, evidence, components))
+        early = {
+            component: address
+            for component in COMPONENTS
+            if (address := self._peers.early(evidence, component, signalled)) is not None
+        }
+        self._order(allocation, allocation.arm(leg, evidence, components, early))
+
+    def demand_proof(
+        self, allocation: Allocation, leg: Leg, candidates: Iterable[Candidate]
+    ) -> None:
+        """Raise UnprovenParty where nothing is known of this leg and the operator refuses such."""
+        refuse = self._peers.unknown is UnknownSource.REFUSE
+        if refuse and self._evidence(allocation, leg, candidates).rung is Rung.R5:
+            raise UnprovenParty
 
     def arm_early(self, allocation: Allocation, leg: Leg) -> None:
         """Arm the leg of a party that has signalled nothing yet, where its XMPP address is known.

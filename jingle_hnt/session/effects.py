@@ -141,6 +141,7 @@ class Why(StrEnum):
     HOLD_TIMEOUT = "hold-timeout"
     CALL_TIMEOUT = "call-timeout"
     NO_CAPACITY = "no-capacity"
+    UNPROVEN = "unproven"  # nothing is known of where the callee's media will come from
     ADMINISTRATOR = "administrator"
 
 

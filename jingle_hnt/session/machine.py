@@ -11,7 +11,14 @@ waits for the plane.
 from collections import deque
 from dataclasses import dataclass
 
-from jingle_hnt.errors import Condition, JingleCondition, JingleError, NoPorts, StanzaError
+from jingle_hnt.errors import (
+    Condition,
+    JingleCondition,
+    JingleError,
+    NoPorts,
+    StanzaError,
+    UnprovenParty,
+)
 from jingle_hnt.model.address import IPAddress
 from jingle_hnt.model.jingle import Action, Jingle, Reason, ReasonCondition
 from jingle_hnt.relay.binding import Heard, Latched, PinholeEvent, Silent
@@ -33,7 +40,7 @@ from jingle_hnt.session.effects import (
 from jingle_hnt.session.life import Life
 from jingle_hnt.session.negotiation import Negotiation, Reply
 from jingle_hnt.session.policy import Fallback, GatePolicy, SessionPolicy
-from jingle_hnt.session.table import Leg, State, Transition, transition
+from jingle_hnt.session.table import Leg, State, Transition, Verb, transition
 
 OUT_OF_ORDER = StanzaError(
     Condition.UNEXPECTED_REQUEST,
@@ -57,6 +64,7 @@ TOLD = {
     Why.SILENCE: (ReasonCondition.TIMEOUT, "the media of both parties fell silent"),
     Why.HOLD_TIMEOUT: (ReasonCondition.EXPIRED, "the call was on hold for too long"),
     Why.CALL_TIMEOUT: (ReasonCondition.EXPIRED, "the call reached its longest duration"),
+    Why.UNPROVEN: (ReasonCondition.FAILED_TRANSPORT, "it is not known where media will come from"),
     Why.ADMINISTRATOR: (ReasonCondition.GONE, "an administrator ended the call"),
     Why.NO_CAPACITY: (ReasonCondition.FAILED_TRANSPORT, "the relay lost this call"),
 }
@@ -251,6 +259,8 @@ class Session:
             held.reply = self.negotiation.perform(legal.verb, held.leg, jingle, now)
         except JingleError as error:
             held.error = error.answer
+            if isinstance(error, UnprovenParty) and legal.verb is Verb.ACCEPT:
+                self.terminate(Why.UNPROVEN)
         except NoPorts:
             held.error = NO_CAPACITY
         else:

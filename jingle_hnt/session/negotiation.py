@@ -8,7 +8,7 @@ bindings the plane must have made before the stanza may go on.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from jingle_hnt.errors import MalformedJingle, NoPorts
+from jingle_hnt.errors import MalformedJingle, NoPorts, UnprovenParty
 from jingle_hnt.model.content import (
     COMPONENTS,
     Candidate,
@@ -53,7 +53,8 @@ class Reply:
 
 class Negotiation:
     """The contents of one session. Every verb raises MalformedJingle for contents that it cannot
-    mean, and NoPorts where the relay has none left; nothing has changed then."""
+    mean, NoPorts where the relay has none left, and UnprovenParty where the operator demands proof
+    of where a party's media comes from and there is none; nothing has changed then."""
 
     def __init__(self, anchor: Anchor, policy: SessionPolicy) -> None:
         self.media: dict[ContentKey, Medium] = {}
@@ -143,6 +144,8 @@ class Negotiation:
     def _agree(self, leg: Leg, jingle: Jingle) -> Reply:
         """The answer to an offer or to content-add: the gate opens."""
         agreed = [self._awaiting(leg.other, content) for content in jingle.contents]
+        for medium, content in zip(agreed, jingle.contents, strict=True):
+            self._demand_proof(medium.allocation, leg, content)
         reply = Reply()
         for medium, content in zip(agreed, jingle.contents, strict=True):
             medium.agreed = True
@@ -207,6 +210,8 @@ class Negotiation:
 
     def _replaced(self, leg: Leg, jingle: Jingle) -> Reply:
         media = [self._replacing(leg.other, content) for content in jingle.contents]
+        for medium, content in zip(media, jingle.contents, strict=True):
+            self._demand_proof(medium.replacements[leg.other], leg, content)
         reply = Reply()
         for medium, content in zip(media, jingle.contents, strict=True):
             obsolete = medium.allocation
@@ -252,10 +257,15 @@ class Negotiation:
         try:
             for content in contents:
                 made.append((content, self._allocate(leg, content, now)))
-        except NoPorts:
+                self._demand_proof(made[-1][1], leg, content)
+        except (NoPorts, UnprovenParty):
             self._anchor.abandon_all(a for _, a in made if a is not None)
             raise
         return made
+
+    def _demand_proof(self, allocation: Allocation | None, leg: Leg, content: Content) -> None:
+        if allocation is not None and isinstance(content.transport, RawUdp):
+            self._anchor.demand_proof(allocation, leg, content.transport.candidates)
 
     def _allocate(self, leg: Leg, content: Content, now: float) -> Allocation | None:
         transport = content.transport

@@ -172,15 +172,17 @@ def _dump_pinhole(pinhole: Pinhole) -> Record:
         "generation": pinhole.generation,
         "evidence": None if evidence is None else _dump_evidence(evidence),
         "learned": None if learned is None else _dump_address(learned),
+        "early": None if pinhole.early is None else _dump_address(pinhole.early),
         "latched_after_s": pinhole.latched_after_s,
     }
 
 
 def _load_pinhole(entry: Mapping[str, Any]) -> Pinhole:
-    learned = entry["learned"]
+    learned, early = entry["learned"], entry.get("early")
     return Pinhole(
         generation=int(entry["generation"]),
         evidence=None if entry["evidence"] is None else _load_evidence(entry["evidence"]),
+        early=None if early is None else _load_address(early),
         learned=None if learned is None else _load_address(learned),
         latched_after_s=entry["latched_after_s"],
         lively=learned is not None,

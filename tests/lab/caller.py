@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import sys
+from collections.abc import Iterable
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -20,10 +21,14 @@ from tests.lab.xmpp_actors import JINGLE, Client, Disconnected, as_text, unique
 JINGLE_ERRORS = "urn:xmpp:jingle:errors:1"
 LONGEST_COMMAND = 1 << 22
 RAW_UDP = "urn:xmpp:jingle:transports:raw-udp:1"
-DESCRIPTION = (
-    '<description xmlns="urn:xmpp:jingle:apps:rtp:1" media="audio">'
-    '<payload-type id="0" name="PCMU" clockrate="8000"/></description>'
-)
+RTP_INFO = "urn:xmpp:jingle:apps:rtp:info:1"
+DESCRIPTIONS = {
+    "voice": '<description xmlns="urn:xmpp:jingle:apps:rtp:1" media="audio">'
+    '<payload-type id="0" name="PCMU" clockrate="8000"/></description>',
+    "camera": '<description xmlns="urn:xmpp:jingle:apps:rtp:1" media="video">'
+    '<payload-type id="96" name="VP8" clockrate="90000"/></description>',
+}
+"""The contents that a phone knows; each has two ports, one pair behind the other."""
 
 
 class _Endpoint:
@@ -46,9 +51,10 @@ class Phone:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.client: Client | None = None
-        self.components: list[Component] = []
+        self.media: dict[str, list[Component]] = {}
         self.sid = ""
         self.peer = ""
+        self.role = "initiator"
         self.generation = 0
         self.answer = options.answer
         self.port = options.port
@@ -66,8 +72,7 @@ class Phone:
             listening.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await listening
-            for component in self.components:
-                await component.close()
+            await self._close()
             await self.client.close()
 
     # Stanzas
@@ -92,62 +97,93 @@ class Phone:
         match jingle.get("action"):
             case "session-initiate":
                 await self._rung(stanza.get("from", ""), jingle)
-            case "session-accept":
+            case "session-accept" | "content-accept":
                 self._send_media(jingle)
-                say("accepted")
+                say("accepted", contents=_names(jingle))
+            case "content-add":
+                await self._added(jingle)
+            case "content-remove":
+                await self._close(_names(jingle))
+                say("removed", contents=_names(jingle))
             case "transport-info":
                 self._send_media(jingle)
+            case "session-info":
+                say("informed", of=[child.tag.rpartition("}")[2] for child in jingle])
             case "session-terminate":
                 self._stop()
-                say("ended")
+                say("ended", xml=as_text(jingle))
 
     async def _rung(self, caller: str, jingle: ET.Element) -> None:
-        self.peer, self.sid = caller, jingle.get("sid", "")
+        self.peer, self.sid, self.role = caller, jingle.get("sid", ""), "responder"
         say("ringing", peer=caller, sid=self.sid)
-        if self.answer == "accept":
-            await self._open()
-            self._request("session-accept", self._content())
+        if self.answer in ("accept", "early"):
+            await self._open("voice")
+            if self.answer == "accept":
+                self._request("session-accept", self._content("voice", "initiator"))
             self._send_media(jingle)
         elif self.answer == "decline":
             self._request("session-terminate", "<reason><decline/></reason>")
+
+    async def _added(self, jingle: ET.Element) -> None:
+        """Every further content is welcome."""
+        creator = "initiator" if self.role == "responder" else "responder"
+        for name in _names(jingle):
+            await self._open(name)
+            self._request("content-accept", self._content(name, creator))
+        self._send_media(jingle)
 
     def _request(self, action: str, payload: str) -> None:
         assert self.client is not None
         self.client.request(self.peer, action, self.sid, payload)
 
-    def _content(self, description: str = DESCRIPTION) -> str:
+    def _content(self, name: str, creator: str, described: bool = True) -> str:
         candidates = "".join(
             f'<candidate component="{c}" generation="{self.generation}" id="{unique("c")}"'
-            f' ip="{self.options.address}" port="{self.port + c - 1}"/>'
+            f' ip="{self.options.address}" port="{self._port(name) + c - 1}"/>'
             for c in (1, 2)
         )
         transport = f'<transport xmlns="{RAW_UDP}">{candidates}</transport>'
-        return f'<content creator="initiator" name="voice">{description}{transport}</content>'
+        description = DESCRIPTIONS[name] if described else ""
+        return f'<content creator="{creator}" name="{name}">{description}{transport}</content>'
 
     # Media
 
-    async def _open(self, moving: bool = False) -> None:
-        """Sockets for a call; a call that moves goes on with its streams and counts."""
-        stream = self.options.jid.encode().ljust(16, b"\0")[:16]
+    def _port(self, name: str) -> int:
+        """The RTP port of a content; RTCP is the next."""
+        port: int = self.port + 2 * list(DESCRIPTIONS).index(name)
+        return port
+
+    async def _open(self, name: str, moving: bool = False) -> None:
+        """Sockets for a content; one that moves goes on with its streams and counts."""
+        stream = f"{name[0]}{self.options.jid}".encode().ljust(16, b"\0")[:16]
+        expected = f"{name[0]}{self.peer}".encode().ljust(16, b"\0")[:16]
         ssrc = sum(stream) * 2654435761 % 2**32
-        before = self.components
-        self.components = [Component(stream, ssrc, control) for control in (False, True)]
+        before = self.media.pop(name, [])
+        self.media[name] = [Component(stream, ssrc, control) for control in (False, True)]
         for component in before:
             await component.close()
-        for number, component in enumerate(self.components):
+        for number, component in enumerate(self.media[name]):
             if moving:
                 component.heard, component.sent_at = before[number].heard, before[number].sent_at
-            component.heard.expected = self.peer.encode().ljust(16, b"\0")[:16]
-            await component.open(self.options.address, self.port + number)
+            component.heard.expected = expected
+            await component.open(self.options.address, self._port(name) + number)
 
     def _send_media(self, jingle: ET.Element) -> None:
-        for candidate in jingle.iter(f"{{{RAW_UDP}}}candidate"):
-            component = self.components[int(candidate.get("component", "1")) - 1]
-            component.start((candidate.get("ip", ""), int(candidate.get("port", "0"))))
+        for content in jingle.iter(f"{{{JINGLE}}}content"):
+            for candidate in content.iter(f"{{{RAW_UDP}}}candidate"):
+                components = self.media[content.get("name", "")]
+                component = components[int(candidate.get("component", "1")) - 1]
+                component.start((candidate.get("ip", ""), int(candidate.get("port", "0"))))
 
     def _stop(self) -> None:
-        for component in self.components:
-            component.stop()
+        for components in self.media.values():
+            for component in components:
+                component.stop()
+
+    async def _close(self, names: Iterable[str] = tuple(DESCRIPTIONS)) -> None:
+        for name in names:
+            for component in self.media.pop(name, []):
+                await component.close()
 
     # Commands
 
@@ -165,8 +201,18 @@ class Phone:
         match command["do"]:
             case "call":
                 self.peer, self.sid = command["to"], command.get("sid") or unique("call")
-                await self._open()
-                self._request("session-initiate", self._content())
+                self.role = "initiator"
+                await self._open("voice")
+                self._request("session-initiate", self._content("voice", self.role))
+            case "accept":
+                self._request("session-accept", self._content("voice", "initiator"))
+            case "add":
+                await self._open(command["content"])
+                self._request("content-add", self._content(command["content"], self.role))
+            case "remove":
+                await self._remove(command["content"])
+            case "info":
+                self._request("session-info", f'<{command["what"]} xmlns="{RTP_INFO}"/>')
             case "hangup":
                 self._stop()
                 self._request("session-terminate", "<reason><success/></reason>")
@@ -180,24 +226,34 @@ class Phone:
                 assert self.client is not None
                 self.client.send(command["xml"])
             case "stats":
-                say("stats", components=[_stats(component) for component in self.components])
+                media = {name: [_stats(c) for c in two] for name, two in self.media.items()}
+                say("stats", media=media)
+
+    async def _remove(self, name: str) -> None:
+        await self._close([name])
+        self._request("content-remove", f'<content creator="{self.role}" name="{name}"/>')
 
     async def _move(self, port: int) -> None:
         """Take other ports and tell the peer, as a client does whose socket broke."""
-        destinations = [c.heard.sources.most_common(1) for c in self.components]
+        destinations = [c.heard.sources.most_common(1) for c in self.media["voice"]]
         self.port, self.generation = port, self.generation + 1
-        await self._open(moving=True)
-        self._request("transport-info", self._content(description=""))
-        for component, destination in zip(self.components, destinations, strict=True):
+        await self._open("voice", moving=True)
+        content = self._content("voice", "initiator", described=False)
+        self._request("transport-info", content)
+        for component, destination in zip(self.media["voice"], destinations, strict=True):
             if destination:
                 component.start(destination[0][0])
+
+
+def _names(jingle: ET.Element) -> list[str]:
+    return [content.get("name", "") for content in jingle.iter(f"{{{JINGLE}}}content")]
 
 
 def _stats(component: Component) -> dict[str, Any]:
     heard = component.heard
     return {
         "sent": len(component.sent_at),
-        "settled": component.settled,
+        "sent_at": component.sent_at,
         "numbers": sorted(heard.numbers),
         "duplicates": sum(heard.numbers.values()) - len(heard.numbers),
         "foreign": heard.foreign,
@@ -218,7 +274,9 @@ def main() -> None:
     parser.add_argument("--server", required=True, help="IP:PORT")
     parser.add_argument("--address", required=True, help="the address to offer")
     parser.add_argument("--port", type=int, default=7078, help="RTP port; RTCP is the next")
-    parser.add_argument("--answer", choices=("accept", "decline", "ring"), default="accept")
+    parser.add_argument(
+        "--answer", choices=("accept", "early", "decline", "ring"), default="accept"
+    )
     asyncio.run(Phone(parser.parse_args()).run())
 
 

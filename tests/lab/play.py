@@ -17,6 +17,7 @@ from tests.lab.world import RELAY, SERVER, Lab, NatKind
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 15.0
+SETTLING_S = 0.1
 DOMAIN, COMPONENT, SECRET = "example.org", "hnt.example.org", "hush"
 COMPONENTS = ("rtp", "rtcp")
 
@@ -76,12 +77,12 @@ class Caller:
                 self._news.clear()
                 await self._news.wait()
 
-    async def stats(self) -> dict[str, Event]:
-        """What its components sent and heard."""
+    async def stats(self, content: str = "voice") -> dict[str, Event]:
+        """What its components of a content sent and heard; empty where it has none."""
         after = len(self.events)
         self.tell("stats")
         said = await self.expect("stats", after=after)
-        return dict(zip(COMPONENTS, said["components"], strict=False))
+        return dict(zip(COMPONENTS, said["media"].get(content, ()), strict=False))
 
     @property
     def stanzas(self) -> list[str]:
@@ -101,6 +102,11 @@ class Caller:
                 await self._process.wait()
         await self._reading
 
+    async def vanish(self) -> None:
+        """Let it end as a device whose battery is empty: without a word."""
+        self._process.kill()
+        await self._process.wait()
+
     async def _read(self) -> None:
         assert self._process.stdout is not None
         while line := await self._process.stdout.readline():
@@ -111,8 +117,9 @@ class Caller:
 class Relay:
     """jingle-hnt in the relay's namespace, its two processes apart so that each can be ended."""
 
-    def __init__(self, lab: Lab, directory: Path) -> None:
+    def __init__(self, lab: Lab, directory: Path, node: str = "relay") -> None:
         self._lab = lab
+        self._node = node
         self.directory = directory
         self.processes: dict[str, asyncio.subprocess.Process] = {}
 
@@ -123,14 +130,15 @@ class Relay:
             command += ["--config", str(self.directory / "jingle-hnt.toml")]
             with (self.directory / f"{name}.log").open("ab") as output:
                 self.processes[name] = await asyncio.create_subprocess_exec(
-                    *self._lab.command("relay", command), stderr=output, cwd=ROOT
+                    *self._lab.command(self._node, command), stderr=output, cwd=ROOT
                 )
         await self.until(lambda status: bool(status["ready"]))
 
     async def end(self, name: str, how: signal.Signals = signal.SIGKILL) -> None:
         """End one process."""
         process = self.processes.pop(name)
-        process.send_signal(how)
+        with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+            process.send_signal(how)
         await process.wait()
 
     async def stop(self) -> None:
@@ -181,8 +189,9 @@ class Relay:
 class Stage:
     """See the module's text; made by `stage`."""
 
-    def __init__(self, lab: Lab, server: Prosody, relay: Relay) -> None:
+    def __init__(self, lab: Lab, server: Prosody, relay: Relay, domain: str = DOMAIN) -> None:
         self.lab = lab
+        self.domain = domain
         self.server = server
         self.relay = relay
         self.callers: list[Caller] = []
@@ -197,9 +206,16 @@ class Stage:
         self, node: str, user: str, address: str, public: str, port: int = 7078
     ) -> Caller:
         """A user online on a node that is there already."""
-        jid = f"{user}@{DOMAIN}/phone"
+        jid = f"{user}@{self.domain}/phone"
         command = [sys.executable, "-m", "tests.lab.caller", "--jid", jid]
-        command += ["--server", f"{SERVER}:5222", "--address", address, "--port", str(port)]
+        command += [
+            "--server",
+            f"{self.server.c2s[0]}:5222",
+            "--address",
+            address,
+            "--port",
+            str(port),
+        ]
         process = await asyncio.create_subprocess_exec(
             *self.lab.command(node, command),
             stdin=asyncio.subprocess.PIPE,
@@ -270,8 +286,14 @@ async def stage(
 
 
 def delivered(sender: Event, receiver: Event) -> float:
-    """The part of a component's packets, after the first 100 ms, that the other side heard."""
-    wanted = set(range(sender["settled"], sender["sent"]))
+    """The part of a component's packets that the other side heard, once both have begun to send.
+
+    What is sent before, and in the first moments after, may meet a latch that is not taught yet.
+    """
+    if not sender["sent_at"] or not receiver["sent_at"]:
+        return 0.0
+    settled_at = max(sender["sent_at"][0], receiver["sent_at"][0]) + SETTLING_S
+    wanted = {number for number, at in enumerate(sender["sent_at"]) if at > settled_at}
     return len(wanted & set(receiver["numbers"])) / len(wanted) if wanted else 0.0
 
 

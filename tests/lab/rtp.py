@@ -9,9 +9,6 @@ from typing import cast
 
 RTP_INTERVAL_S = 0.02
 RTCP_INTERVAL_S = 0.25
-SETTLING_S = 0.1
-"""Packets of the first moments may meet a latch that is not taught yet; they are not counted."""
-
 _MARK = struct.Struct(">16sI")
 RTP_SIZE = 172
 
@@ -101,12 +98,6 @@ class Component(asyncio.DatagramProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closed.set()
-
-    @property
-    def settled(self) -> int:
-        """The number of the first packet that was sent after the settling time."""
-        first = self.sent_at[0] if self.sent_at else 0.0
-        return sum(at - first <= SETTLING_S for at in self.sent_at)
 
     async def _send(self, destination: tuple[str, int]) -> None:
         interval_s = RTCP_INTERVAL_S if self._control else RTP_INTERVAL_S

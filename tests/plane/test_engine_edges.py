@@ -271,3 +271,23 @@ def test_gates_of_two_sides_are_their_own(engine: Engine) -> None:
         until(lambda: bound.pinhole(1).counters.dropped_gate == 1)
         assert bound.pinhole(0).flow is Flow.OPEN
         assert bound.pinhole(1).flow is Flow.CLOSED
+
+
+@pytest.mark.rule("L8")
+@pytest.mark.parametrize(("size", "most"), [(172, 5), (400, 2), (1200, 0)])
+def test_a_few_packets_may_go_to_a_public_candidate_unasked(
+    engine: Engine, size: int, most: int
+) -> None:
+    bound = Bound(engine).ready()
+    with bound.party(0, ALICE) as alice, bound.party(1, BOB) as bob:
+        early = Arm(bound.name, 1, 1, only(BOB), early=bob.name)
+        assert engine.arm(early)
+        for number in range(8):
+            alice.say(rtp(sequence=number).ljust(size, b"."))
+        until(lambda: bound.pinhole(0).counters.dropped_unlatched == 8 - most)
+        for number in range(most):
+            assert bob.hears(rtp(sequence=number).ljust(size, b"."))
+        assert bob.hears_nothing()
+        bob.say(rtp(0, ssrc=2))
+        assert alice.hears(rtp(0, ssrc=2))
+        assert not engine.arm(early), "a repeated order does not begin anew"

@@ -43,7 +43,7 @@ ADDRESS = TransportAddress.of("203.0.113.9", 2200)
 EVIDENCE = Evidence(Rung.R3, (ip_network("198.51.100.7"),), (ip_network("10.0.0.0/8"),), 5)
 REQUESTS: list[protocol.Request] = [
     protocol.BindRequest(id=1, specs=(BindingSpec("a.1", (ADDRESS, ADDRESS)),)),
-    protocol.ArmRequest(id=2, orders=(Arm("a.1", 0, 3, EVIDENCE, resume=ADDRESS),)),
+    protocol.ArmRequest(id=2, orders=(Arm("a.1", 0, 3, EVIDENCE, resume=ADDRESS, early=ADDRESS),)),
     protocol.GateRequest(id=3, orders=(Gate("a.1", (Flow.OPEN, Flow.HELD)),)),
     protocol.ReleaseRequest(id=4, names=("a.1",), linger_s=30),
     protocol.SnapshotRequest(id=5),

@@ -1,5 +1,6 @@
 """Who may be a peer, and what is believed of where a party is (threats: reflection, S1)."""
 
+from dataclasses import replace
 from ipaddress import IPv4Network, ip_address, ip_network
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jingle_hnt.model.address import IPNetwork, TransportAddress, literal
-from jingle_hnt.model.content import Candidate
+from jingle_hnt.model.content import Candidate, CandidateType
 from jingle_hnt.relay.evidence import Rung
 from jingle_hnt.relay.policy import NEVER, PeerPolicy
 
@@ -96,6 +97,29 @@ def test_the_best_rung_wins() -> None:
     assert unknown.probation > 1
     assert not unknown.admits(ip_address("127.0.0.1"))
     assert unknown.admits(ip_address("9.9.9.9"))
+
+
+def test_who_offers_a_relay_sends_from_there() -> None:
+    policy = PeerPolicy()
+    xmpp, relay = ip_address("8.8.8.8"), offered("1.1.1.1")[0]
+    behind = replace(relay, type=CandidateType.RELAY)
+    assert policy.evidence(4, xmpp, [behind]).sources == (ip_network("1.1.1.1"),)
+    assert policy.evidence(4, xmpp, [behind, relay]).rung is Rung.R3
+
+
+@pytest.mark.rule("L8")
+def test_first_packets_go_unasked_to_public_candidates_only_and_only_if_allowed() -> None:
+    allowed, candidates = PeerPolicy(early_stream=True), offered("10.0.0.1", "1.1.1.1")
+    public = candidates[1].address
+    evidence = allowed.evidence(4, None, candidates)
+    assert allowed.early(evidence, 1, candidates) == public
+    assert allowed.early(evidence, 2, candidates) is None
+    assert PeerPolicy().early(evidence, 1, candidates) is None
+    for nothing in (
+        allowed.evidence(4, None, offered("10.0.0.1")),
+        allowed.evidence(4, ip_address("8.8.8.8"), candidates),
+    ):
+        assert allowed.early(nothing, 1, candidates) is None
 
 
 def test_a_proxys_address_is_no_evidence() -> None:

@@ -53,7 +53,7 @@ PUBLIC = (ip_network("198.51.100.0/24"), ip_network("2001:db8:1::/48"))
 
 
 def policy(**changes: object) -> SessionPolicy:
-    peers = PeerPolicy(own=(RELAY, RELAY6), allowed=PUBLIC)
+    peers = changes.pop("peers", PeerPolicy(own=(RELAY, RELAY6), allowed=PUBLIC))
     return SessionPolicy(frozenset({"example.org"}), peers, **changes)  # type: ignore[arg-type]
 
 

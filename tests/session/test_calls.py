@@ -1,6 +1,6 @@
 """Calls as plays over the pure core: what each stanza is answered, and what the plane is told."""
 
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 
 import pytest
 
@@ -17,7 +17,6 @@ from jingle_hnt.model.content import (
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Info
 from jingle_hnt.relay.binding import BindingSnapshot, Flow, PinholeSnapshot
-from jingle_hnt.relay.evidence import Rung
 from jingle_hnt.session.effects import Bounce, Gone, Moved, Pass, Refusal, Replace, Why
 from jingle_hnt.session.policy import EarlyMedia, Fallback, GatePolicy, Times
 from jingle_hnt.session.reconcile import reconcile
@@ -90,38 +89,6 @@ def test_an_answer_that_names_the_wrong_creator_is_understood() -> None:
     assert isinstance(accepted, Replace)
     assert set(accepted.substitution) == {mistaken}
     assert set(stage.plane.flows.values()) == {BOTH_OPEN}
-
-
-@pytest.mark.rule("L6")
-def test_both_legs_are_armed_by_their_xmpp_address_from_the_offer_on() -> None:
-    stage = Stage()
-    stage.says(ALICE, Action.SESSION_INITIATE, content())
-    for (_, side), arm in stage.plane.armed.items():
-        party = ALICE if side == 0 else BOB
-        assert arm.evidence.rung is Rung.R3
-        assert arm.evidence.sources == (ip_network(ADDRESSES[party]),)
-    assert len(stage.plane.armed) == 4
-
-
-def test_an_unknown_callee_is_armed_at_the_accept_and_its_rtcp_after_its_rtp() -> None:
-    stage = Stage()
-    stage.says(ALICE, Action.SESSION_INITIATE, content(), known=False)
-    assert all(side == 0 for _, side in stage.plane.armed)
-    stage.says(BOB, Action.SESSION_ACCEPT, stage.bobs(), known=False)
-    assert set(stage.plane.armed) == {("s1.1.1", 0), ("s1.1.1", 1)}
-    assert stage.plane.armed["s1.1.1", 1].evidence.rung is Rung.R5
-    stage.latch("s1.1.1", 1, "198.51.100.77")
-    rtcp = stage.plane.armed["s1.1.2", 1]
-    assert rtcp.evidence.sources == (ip_network("198.51.100.77"),)
-
-
-def test_a_public_candidate_is_evidence_where_nothing_better_is_known() -> None:
-    stage = Stage()
-    public = content(transport=candidates("198.51.100.5", 5000))
-    stage.says(ALICE, Action.SESSION_INITIATE, public, known=False)
-    arm = stage.plane.armed["s1.1.1", 0]
-    assert arm.evidence.rung is Rung.R4
-    assert arm.evidence.sources == (ip_network("198.51.100.5"),)
 
 
 @pytest.mark.rule("L2", "G8")

@@ -26,6 +26,8 @@ enum {
     ROUNDS = 4,   /* batches taken from one socket before the others have their turn */
     READY = 256,
     NOMINAL_PER_S = 20,
+    EARLY_PACKETS = 5, /* sent to an address never heard from, where signalling allows it */
+    EARLY_BYTES = 1000,
     RIVALS_PER_S = 200, /* past this the door is shut to rivals until the next second */
     BUCKETS = 4096,
     MAX_EVENTS = 65536, /* of the kinds that may be lost */
@@ -40,6 +42,8 @@ struct pinhole {
     bool silent, door_shut;
     struct hnt_address bound;
     struct hnt_latch latch;
+    struct hnt_address early; /* where packets go while nothing is learned; version 0: nowhere */
+    unsigned early_packets, early_bytes;
     double armed_at, busy_at, rivalry_told_at, rivals_since;
     int64_t nominal_second;
     unsigned nominal_passed, rivals;
@@ -190,7 +194,7 @@ static void send_batch(struct worker *worker, struct pinhole *to, unsigned count
     int socket = to->line;
     if (socket < 0) {
         socket = to->door;
-        length = hnt_to_sockaddr(&to->latch.source, &name);
+        length = hnt_to_sockaddr(to->latch.state == HNT_LATCHED ? &to->latch.source : &to->early, &name);
     }
     for (unsigned i = 0; i < count; i++) {
         worker->out[i].msg_hdr.msg_name = length ? &name : NULL;
@@ -238,6 +242,16 @@ static bool may_flow(struct pinhole *from, struct hnt_header header, double now)
     default:
         return false;
     }
+}
+
+/* Whether a packet may go to a pinhole that has heard nobody yet (RFC 7362 section 4). */
+static bool may_go_unasked(struct pinhole *to, size_t length)
+{
+    if (to->early.version == 0 || to->early_packets == 0 || to->early_bytes < length)
+        return false;
+    to->early_packets--;
+    to->early_bytes -= (unsigned)length;
+    return true;
 }
 
 static void tell_latched(struct pinhole *pinhole, bool again, double now)
@@ -303,6 +317,7 @@ static bool judge(struct pinhole *from, const struct hnt_address *source, const 
         from->busy_at = now;
         return false;
     }
+    struct pinhole *to = &from->binding->pinholes[1 - from->side];
     struct hnt_header header = hnt_classify(data, length);
     if (!is_let_in(from, source, header, now))
         return false;
@@ -316,7 +331,7 @@ static bool judge(struct pinhole *from, const struct hnt_address *source, const 
         from->counters[HNT_DROPPED_EMPTY]++;
     else if (!may_flow(from, header, now))
         from->counters[HNT_DROPPED_GATE]++;
-    else if (from->binding->pinholes[1 - from->side].latch.state != HNT_LATCHED)
+    else if (to->latch.state != HNT_LATCHED && !may_go_unasked(to, length))
         from->counters[HNT_DROPPED_UNLATCHED]++;
     else
         return true;
@@ -695,7 +710,8 @@ int hnt_engine_bind(struct hnt_engine *engine, const struct hnt_address *bound, 
 }
 
 int hnt_engine_arm(struct hnt_engine *engine, uint64_t handle, unsigned side, int32_t generation,
-                   struct hnt_evidence *evidence, const struct hnt_address *resume)
+                   struct hnt_evidence *evidence, const struct hnt_address *resume,
+                   const struct hnt_address *early)
 {
     struct binding *binding = lock_binding(engine, handle, false);
     if (binding == NULL) {
@@ -707,6 +723,9 @@ int hnt_engine_arm(struct hnt_engine *engine, uint64_t handle, unsigned side, in
     if (armed) {
         pinhole->armed_at = monotonic();
         pinhole->silent = false;
+        pinhole->early = early != NULL ? *early : (struct hnt_address){.version = 0};
+        pinhole->early_packets = EARLY_PACKETS;
+        pinhole->early_bytes = EARLY_BYTES;
         hang_up(pinhole);
         if (resume != NULL) {
             hnt_latch_resume(&pinhole->latch, resume, pinhole->armed_at);

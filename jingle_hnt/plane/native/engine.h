@@ -64,7 +64,8 @@ int hnt_engine_bind(struct hnt_engine *engine, const struct hnt_address *bound, 
 /* These return 0, or ENOENT for a handle that is not, or no longer, of a live binding. `arm` takes over the
  * evidence whatever it returns, and returns EALREADY where the generation is not greater. */
 int hnt_engine_arm(struct hnt_engine *engine, uint64_t handle, unsigned side, int32_t generation,
-                   struct hnt_evidence *evidence, const struct hnt_address *resume);
+                   struct hnt_evidence *evidence, const struct hnt_address *resume,
+                   const struct hnt_address *early);
 int hnt_engine_gate(struct hnt_engine *engine, uint64_t handle, const uint8_t flows[2]);
 int hnt_engine_release(struct hnt_engine *engine, uint64_t handle, double linger_s);
 int hnt_engine_view(struct hnt_engine *engine, uint64_t handle, struct hnt_view views[2], bool *draining);

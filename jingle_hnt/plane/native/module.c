@@ -216,22 +216,25 @@ static PyObject *engine_arm(PyObject *self, PyObject *args)
     const char *sources, *refused;
     Py_ssize_t sources_length, refused_length;
     unsigned char probation;
-    PyObject *resume;
-    struct hnt_address source;
-    if (engine == NULL || !PyArg_ParseTuple(args, "KIiy#y#bO", &handle, &side, &generation, &sources,
-                                            &sources_length, &refused, &refused_length, &probation, &resume))
+    PyObject *resume, *early;
+    struct hnt_address source, destination;
+    if (engine == NULL ||
+        !PyArg_ParseTuple(args, "KIiy#y#bOO", &handle, &side, &generation, &sources, &sources_length, &refused,
+                          &refused_length, &probation, &resume, &early))
         return NULL;
     if (side > 1) {
         PyErr_SetString(PyExc_ValueError, "a side is 0 or 1");
         return NULL;
     }
-    if (resume != Py_None && read_address(resume, &source) < 0)
+    if ((resume != Py_None && read_address(resume, &source) < 0) ||
+        (early != Py_None && read_address(early, &destination) < 0))
         return NULL;
     struct hnt_evidence *evidence = read_evidence(sources, sources_length, refused, refused_length, probation);
     if (evidence == NULL)
         return NULL;
     Py_BEGIN_ALLOW_THREADS
-    error = hnt_engine_arm(engine, handle, side, generation, evidence, resume == Py_None ? NULL : &source);
+    error = hnt_engine_arm(engine, handle, side, generation, evidence, resume == Py_None ? NULL : &source,
+                           early == Py_None ? NULL : &destination);
     Py_END_ALLOW_THREADS
     return error && error != EALREADY ? os_error(error, 0) : PyBool_FromLong(error == 0);
 }
@@ -327,7 +330,7 @@ static PyObject *engine_fileno(PyObject *self, PyObject *unused)
 
 static PyMethodDef engine_methods[] = {
     {"bind", engine_bind, METH_O, "bind(addresses) -> handles"},
-    {"arm", engine_arm, METH_VARARGS, "arm(handle, side, generation, sources, refused, probation, resume)"},
+    {"arm", engine_arm, METH_VARARGS, "arm(handle, side, generation, sources, refused, probation, resume, early)"},
     {"gate", engine_gate, METH_VARARGS, "gate(handle, flow_0, flow_1)"},
     {"release", engine_release, METH_VARARGS, "release(handle, linger_s)"},
     {"view", engine_view, METH_VARARGS, "view(handle) -> (view, view, draining) or None"},

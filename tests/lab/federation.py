@@ -1,0 +1,87 @@
+"""Two servers that talk to each other, each with a jingle-hnt of its own beside it."""
+
+import asyncio
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.lab.play import CONFIGURATION, SECRET, Relay, Stage
+from tests.lab.prosody import Prosody, VirtualHost
+from tests.lab.world import Lab
+
+S2S = 5269
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """A domain with one user, and where its server and its relay are."""
+
+    name: str
+    user: str
+    server: str
+    relay: str
+
+    @property
+    def component(self) -> str:
+        return f"hnt.{self.name}"
+
+    @property
+    def label(self) -> str:
+        """Begins the names of its nodes; short, for `ip netns`."""
+        return self.name.partition(".")[0]
+
+
+ONE = Domain("one.example", "alice", "203.0.113.2", "203.0.113.9")
+TWO = Domain("two.example", "bob", "203.0.113.3", "203.0.113.10")
+
+
+@contextlib.asynccontextmanager
+async def federation(relay_extra: str = "") -> AsyncIterator[tuple[Stage, Stage]]:
+    """The stages of both domains in one lab; everything is ended and removed afterwards."""
+    with Lab() as lab, tempfile.TemporaryDirectory(prefix="hnt-federation-") as name:
+        stages: list[Stage] = []
+        try:
+            for domain in (ONE, TWO):
+                directory = Path(tempfile.mkdtemp(dir=name))
+                stages.append(await _begin(lab, directory, domain, relay_extra))
+            for stage in stages:
+                await stage.relay.start()
+            yield stages[0], stages[1]
+        finally:
+            for stage in stages:
+                for caller in stage.callers:
+                    await caller.quit()
+                await stage.relay.stop()
+                await asyncio.to_thread(stage.server.close)
+
+
+async def _begin(lab: Lab, directory: Path, domain: Domain, relay_extra: str) -> Stage:
+    server_node, relay_node = f"{domain.label}-server", f"{domain.label}-relay"
+    lab.public(server_node, domain.server)
+    lab.public(relay_node, domain.relay)
+    (directory / "secret").write_text(SECRET)
+    configuration = CONFIGURATION.format(
+        component=domain.component,
+        domain=domain.name,
+        server=domain.server,
+        relay=domain.relay,
+        directory=directory,
+        engine="auto",
+        ports="30000-30999",
+        quarantine_s=1.0,
+        relay_extra=relay_extra,
+        extra="",
+    )
+    (directory / "jingle-hnt.toml").write_text(configuration)
+    other = TWO if domain is ONE else ONE
+    server = Prosody(
+        [VirtualHost(domain.name, {domain.user: "secret"}, component=domain.component)],
+        {domain.component: SECRET},
+        listen=[domain.server],
+        namespace=lab.namespace(server_node),
+        routes={other.name: (other.server, S2S)},
+    )
+    await asyncio.to_thread(server.start)
+    return Stage(lab, server, Relay(lab, directory, relay_node), domain.name)
