@@ -234,6 +234,7 @@ async def stage(
     users: tuple[str, ...] = ("alice", "bob"),
     *,
     fail: str = "open",
+    timeout_s: float = 3.0,
     engine: str = "auto",
     ports: str = "30000-30999",
     quarantine_s: float = 1.0,
@@ -268,6 +269,7 @@ async def stage(
             {user: "secret" for user in users},
             component=COMPONENT if relayed else None,
             fail=fail,
+            timeout_s=timeout_s,
         )
         server = Prosody(
             [host], {COMPONENT: SECRET}, listen=[SERVER], namespace=lab.namespace("server")
