@@ -1,7 +1,9 @@
-"""Makes docs/conformance.md from docs/rules.toml and the tests that carry a rule's mark.
+"""Makes docs/conformance.md and docs/clients.md.
 
-`python scripts/conformance.py` writes the page, `--check` says whether it is up to date. A rule
-that has neither a test nor a reason, and a mark that names no rule, are errors.
+The first comes from docs/rules.toml and the tests that carry a rule's mark, the second from the
+table of quirks in `jingle_hnt/model/compat.py`. `python scripts/conformance.py` writes the pages,
+`--check` says whether they are up to date. A rule that has neither a test nor a reason, and a mark
+that names no rule, are errors.
 """
 
 import argparse
@@ -13,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from jingle_hnt.model.compat import COMPAT
+
 ROOT = Path(__file__).parent.parent
-PAGE = ROOT / "docs" / "conformance.md"
 HEAD = """\
 # Conformance
 
@@ -23,6 +26,17 @@ Made from [rules.toml](rules.toml) and from the tests that carry a rule's mark, 
 I: ICE on the media path (RFC 7584). J: Jingle (XEP-0166, 0167, 0177, 0278).
 
 | rule | what it asks | source | shown by |
+| --- | --- | --- | --- |
+"""
+
+CLIENTS_HEAD = """\
+# Clients
+
+What real clients and servers do beside the specifications, and what jingle-hnt does about it.
+Made from `jingle_hnt/model/compat.py` by `python scripts/conformance.py`; each row has a test of
+its name in `tests/xmpp/test_compat.py`.
+
+| quirk | who | what it does | what we do |
 | --- | --- | --- | --- |
 """
 
@@ -72,20 +86,30 @@ def _row(rule: Rule, tests: set[str]) -> str:
     return f"| {rule['id']} | {rule['text']} | {rule['source']} | {shown} |\n"
 
 
+def clients() -> str:
+    """The page of quirks in Markdown."""
+    rows = (f"| {q.id} | {q.who} | {q.does} | {q.we} |\n" for q in COMPAT)
+    return CLIENTS_HEAD + "".join(rows).replace("<trying/>", "`<trying/>`")
+
+
 def main() -> int:
-    """Write the page, or with --check tell whether it is out of date."""
+    """Write the pages, or with --check tell whether they are out of date."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if out of date")
+    parser.add_argument("--check", action="store_true", help="write nothing; 1 if out of date")
     check = parser.parse_args().check
     rules = tomllib.loads((ROOT / "docs" / "rules.toml").read_text())["rule"]
-    text = page(rules, collect())
-    current = PAGE.exists() and PAGE.read_text() == text
-    if check:
-        if not current:
-            print("docs/conformance.md is out of date; run `python scripts/conformance.py`")
-        return 0 if current else 1
-    PAGE.write_text(text)
-    return 0
+    pages = {"conformance.md": page(rules, collect()), "clients.md": clients()}
+    stale = 0
+    for name, text in pages.items():
+        path = ROOT / "docs" / name
+        if path.exists() and path.read_text() == text:
+            continue
+        if check:
+            print(f"docs/{name} is out of date; run `python scripts/conformance.py`")
+            stale = 1
+        else:
+            path.write_text(text)
+    return stale
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ from jingle_hnt.session.effects import (
 from jingle_hnt.session.life import Life
 from jingle_hnt.session.negotiation import Negotiation, Reply
 from jingle_hnt.session.policy import Fallback, GatePolicy, SessionPolicy
-from jingle_hnt.session.table import Leg, State, Transition, Verb, transition
+from jingle_hnt.session.table import Leg, State, Transition, transition
 
 OUT_OF_ORDER = StanzaError(
     Condition.UNEXPECTED_REQUEST,
@@ -259,7 +259,7 @@ class Session:
             held.reply = self.negotiation.perform(legal.verb, held.leg, jingle, now)
         except JingleError as error:
             held.error = error.answer
-            if isinstance(error, UnprovenParty) and legal.verb is Verb.ACCEPT:
+            if isinstance(error, UnprovenParty) and held.action is Action.SESSION_ACCEPT:
                 self.terminate(Why.UNPROVEN)
         except NoPorts:
             held.error = NO_CAPACITY

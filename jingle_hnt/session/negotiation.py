@@ -82,9 +82,7 @@ class Negotiation:
                 return self._inform(leg, jingle)
             case Verb.ADD:
                 return self.propose(leg, jingle, now)
-            case Verb.ADD_ACCEPT:
-                return self._agree(leg, jingle)
-            case Verb.ADD_REJECT:
+            case Verb.REJECT:
                 return self._reject(leg, jingle)
             case Verb.MODIFY:
                 return self._modify(jingle)
@@ -98,7 +96,7 @@ class Negotiation:
                 return self._replaced(leg, jingle)
             case Verb.REPLACE_REJECT:
                 return self._keep(leg, jingle)
-            case Verb.PASS | Verb.TERMINATE:
+            case Verb.PASS:
                 return Reply()
 
     def propose(self, leg: Leg, jingle: Jingle, now: float) -> Reply:
@@ -312,7 +310,7 @@ class Negotiation:
         return medium
 
     def _namesake(self, proposer: Leg, content: Content) -> Medium | None:
-        """COMPAT: Siskin answers with creator='responder' whoever proposed the content."""
+        """COMPAT siskin-names-itself"""
         if content.key in self.media:
             return None
         awaiting = (self.media[key] for key in self.unagreed(proposer))

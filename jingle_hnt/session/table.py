@@ -40,14 +40,12 @@ class State(StrEnum):
 
 
 class Verb(StrEnum):
-    """What a legal request makes the session do."""
+    """What a legal request does to the contents. An end is no verb: it is where a request leads."""
 
-    ACCEPT = "accept"  # agree on the offered contents, open the gate
-    TERMINATE = "terminate"  # release everything
+    ACCEPT = "accept"  # agree on offered or added contents, open their gate
     INFORM = "inform"  # hold and active move the gate; the rest passes
     ADD = "add"  # offer further contents
-    ADD_ACCEPT = "add-accept"
-    ADD_REJECT = "add-reject"
+    REJECT = "reject"
     MODIFY = "modify"  # another direction of media
     REMOVE = "remove"
     CANDIDATES = "candidates"  # more or newer candidates of the transport in use
@@ -70,10 +68,10 @@ EITHER = frozenset(Leg)
 RESPONDER = frozenset({Leg.RESPONDER})
 
 _IN_BOTH_STATES = {
-    Action.CONTENT_ACCEPT: Verb.ADD_ACCEPT,
+    Action.CONTENT_ACCEPT: Verb.ACCEPT,
     Action.CONTENT_ADD: Verb.ADD,
     Action.CONTENT_MODIFY: Verb.MODIFY,
-    Action.CONTENT_REJECT: Verb.ADD_REJECT,
+    Action.CONTENT_REJECT: Verb.REJECT,
     Action.CONTENT_REMOVE: Verb.REMOVE,
     Action.DESCRIPTION_INFO: Verb.PASS,
     Action.SECURITY_INFO: Verb.PASS,
@@ -86,8 +84,8 @@ _IN_BOTH_STATES = {
 
 TABLE: dict[tuple[State, Action], Transition] = {
     (State.PENDING, Action.SESSION_ACCEPT): Transition(Verb.ACCEPT, RESPONDER, State.ACTIVE),
-    (State.PENDING, Action.SESSION_TERMINATE): Transition(Verb.TERMINATE, EITHER, State.ENDED),
-    (State.ACTIVE, Action.SESSION_TERMINATE): Transition(Verb.TERMINATE, EITHER, State.ENDED),
+    (State.PENDING, Action.SESSION_TERMINATE): Transition(Verb.PASS, EITHER, State.ENDED),
+    (State.ACTIVE, Action.SESSION_TERMINATE): Transition(Verb.PASS, EITHER, State.ENDED),
     # Both parties may hang up at once: the second terminate goes through, its receiver answers it.
     (State.ENDED, Action.SESSION_TERMINATE): Transition(Verb.PASS, EITHER, State.ENDED),
     **{

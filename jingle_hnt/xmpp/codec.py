@@ -1,7 +1,8 @@
 """Reads <jingle/> elements into values, tolerant of what real clients leave out.
 
-What is tolerated and for whom is marked COMPAT. Everything else that breaks the schemas of
-XEP-0166 and XEP-0177 raises MalformedJingle, with a text that tells the sender what to write.
+What is tolerated and for whom is marked COMPAT (`model/compat.py`). Everything else that breaks
+the schemas of XEP-0166 and XEP-0177 raises MalformedJingle, with a text that tells the sender what
+to write.
 """
 
 import re
@@ -164,8 +165,7 @@ def _key(content: Element, action: Action) -> ContentKey:
         raise MalformedJingle("<content/> lacks 'name': write the content's name")
     creator = content.get("creator")
     if creator is None and action in _OFFER_OR_ANSWER:
-        # COMPAT: no client of today is known to leave it out, but dialects before XEP-0166 1.0 had
-        # no such attribute, and in these two actions there is only one thing it can be.
+        # COMPAT old-dialects-name-no-creator: in these two actions it can only be one thing.
         creator = Creator.INITIATOR
     if creator is None:
         raise MalformedJingle(
@@ -222,12 +222,12 @@ def _where(candidate: Element, number: int, key: ContentKey) -> str:
 
 def _candidate(candidate: Element, where: str) -> Candidate:
     return Candidate(
-        # COMPAT: Switji names no component; gabble takes a missing one as 1, and so do we.
+        # COMPAT switji-omits: gabble takes a missing component as 1, and so do we.
         component=_number(candidate, "component", 1, 255, where, missing=1),
-        # COMPAT: several ICE clients leave it out of raw-udp's sister transport.
+        # COMPAT ice-omits
         generation=_number(candidate, "generation", 0, 255, where, missing=0),
         address=_address(candidate, where),
-        # COMPAT: Switji and Dino send candidates without id.
+        # COMPAT switji-omits, ice-omits
         id=candidate.get("id", ""),
         type=_candidate_type(candidate),
     )

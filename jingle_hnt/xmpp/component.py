@@ -42,7 +42,7 @@ log = structlog.get_logger(__name__)
 
 _IQ = f"{{{names.COMPONENT}}}iq"
 _STANZAS = (names.COMPONENT, names.CLIENT)
-"""COMPAT: ejabberd may leave a stanza in its client's namespace."""
+"""COMPAT ejabberd-keeps-namespaces"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,174 @@
+"""The table of transitions against XEP-0166, and against every small mistake that it could hold."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from jingle_hnt.model.content import Content, ContentKey, Creator, Senders
+from jingle_hnt.model.jingle import Action, Info
+from jingle_hnt.session import table
+from jingle_hnt.session.effects import Bounce, Pass, Replace
+from jingle_hnt.session.machine import Session
+from jingle_hnt.session.table import EITHER, TABLE, Leg, State, Transition, Verb, transition
+from tests.session.stage import ALICE, BOB, CAMERA, VOICE, Stage, candidates, content
+
+WHO = {"-": frozenset[Leg](), "R": frozenset({Leg.RESPONDER}), "both": EITHER}
+
+XEP_0166 = """
+                    pending     active      ended
+session-initiate    -           -           -
+session-accept      R:active    -           -
+session-terminate   both:ended  both:ended  both
+session-info        both        both        -
+content-add         both        both        -
+content-accept      both        both        -
+content-reject      both        both        -
+content-modify      both        both        -
+content-remove      both        both        -
+description-info    both        both        -
+security-info       both        both        -
+transport-info      both        both        -
+transport-replace   both        both        -
+transport-accept    both        both        -
+transport-reject    both        both        -
+"""
+"""Who may send what in which state, and where it leads if not to the same (XEP-0166 section 6)."""
+
+
+AMISS = (content(ContentKey(Creator.RESPONDER, "nothing known")),)
+"""Contents that no other request could name without being refused."""
+
+
+def legal() -> None:
+    """Every action of every party in every state."""
+    head, *rows = XEP_0166.strip().splitlines()
+    states = [State(name) for name in head.split()]
+    listed = set()
+    for row in rows:
+        name, *cells = row.split()
+        listed.add(Action(name))
+        for state, cell in zip(states, cells, strict=True):
+            who, _, to = cell.partition(":")
+            for leg in Leg:
+                found = transition(state, Action(name), leg)
+                assert (found is not None) == (leg in WHO[who]), (state, name, leg)
+                assert found is None or found.to is State(to or state), (state, name)
+    assert listed == set(Action)
+
+
+def at(state: State) -> tuple[Stage, Session]:
+    """A call in this state, with Bob's RTP heard."""
+    stage = Stage()
+    stage.says(ALICE, Action.SESSION_INITIATE, content())
+    if state is State.ACTIVE:
+        stage.says(BOB, Action.SESSION_ACCEPT, stage.bobs())
+    (session,) = stage.registry
+    return stage, session
+
+
+def moved(generation: int = 1) -> Content:
+    return content(transport=candidates("192.0.2.10", 5100, generation))
+
+
+def effective(state: State) -> None:
+    """Every verb does in this state what it is there for."""
+    stage, session = at(state)
+    media = session.negotiation.media
+    assert isinstance(stage.says(ALICE, Action.SESSION_INFO, info=Info.HOLD), Pass)
+    assert session.negotiation.holders == {Leg.INITIATOR}
+    stage.says(ALICE, Action.SESSION_INFO, info=Info.ACTIVE)
+    assert session.negotiation.holders == set()
+
+    assert isinstance(stage.says(ALICE, Action.CONTENT_ADD, content(CAMERA)), Replace)
+    assert not media[CAMERA].agreed
+    assert isinstance(stage.says(BOB, Action.CONTENT_ACCEPT, stage.bobs(CAMERA)), Replace)
+    assert media[CAMERA].agreed
+    stage.says(ALICE, Action.CONTENT_MODIFY, replace(content(CAMERA), senders=Senders.NONE))
+    assert media[CAMERA].senders is Senders.NONE
+    assert isinstance(stage.says(ALICE, Action.CONTENT_REMOVE, content(CAMERA)), Pass)
+    assert CAMERA not in media
+    stage.says(ALICE, Action.CONTENT_ADD, content(CAMERA))
+    assert isinstance(stage.says(ALICE, Action.CONTENT_REJECT, content(CAMERA)), Bounce)
+    assert isinstance(stage.says(BOB, Action.CONTENT_REJECT, content(CAMERA)), Pass)
+    assert CAMERA not in media
+
+    assert isinstance(stage.says(ALICE, Action.TRANSPORT_INFO, moved()), Replace)
+    assert stage.plane.armed["s1.1.1", 0].generation == 1
+
+    assert isinstance(stage.says(ALICE, Action.TRANSPORT_REPLACE, moved(2)), Replace)
+    assert set(media[VOICE].replacements) == {Leg.INITIATOR}
+    before = media[VOICE].allocation
+    assert isinstance(stage.says(BOB, Action.TRANSPORT_REJECT, content()), Pass)
+    assert media[VOICE].replacements == {}
+    assert media[VOICE].allocation is before
+    stage.says(ALICE, Action.TRANSPORT_REPLACE, moved(3))
+    assert isinstance(stage.says(BOB, Action.TRANSPORT_ACCEPT, stage.bobs()), Replace)
+    assert media[VOICE].allocation is not before
+
+    as_it_was = dict(stage.plane.armed), dict(stage.plane.flows), set(media)
+    for action in (Action.DESCRIPTION_INFO, Action.SECURITY_INFO):
+        untouched = replace(moved(4), senders=Senders.NONE)
+        assert isinstance(stage.says(ALICE, action, untouched, info=Info.HOLD), Pass)
+        assert session.negotiation.holders == set()
+        assert (dict(stage.plane.armed), dict(stage.plane.flows), set(media)) == as_it_was
+        assert media[VOICE].senders is Senders.BOTH
+
+
+def final() -> None:
+    """What opens and what ends a call."""
+    for state in (State.PENDING, State.ACTIVE):
+        stage, session = at(state)
+        assert session.negotiation.media[VOICE].agreed == (state is State.ACTIVE)
+        assert isinstance(stage.says(ALICE, Action.SESSION_TERMINATE, *AMISS, info=Info.HOLD), Pass)
+        assert isinstance(stage.says(BOB, Action.SESSION_TERMINATE), Pass)
+        assert session.negotiation.holders == set()
+        stage.assert_nothing_left()
+    stage, session = at(State.ACTIVE)
+    stage.held = True
+    stage.says(ALICE, Action.CONTENT_ADD, content(CAMERA))
+    stage.says(ALICE, Action.SESSION_TERMINATE)
+    assert session.state is State.ENDED, "kept for the stanza that waits"
+    stage.says(BOB, Action.SESSION_TERMINATE, *AMISS, info=Info.HOLD)
+    assert session.negotiation.holders == set()
+    stage.bind_all()
+    assert isinstance(stage.answers[stage.tokens], Pass)
+    stage.assert_nothing_left()
+
+
+def walk() -> None:
+    """All that this file knows of the table."""
+    legal()
+    effective(State.PENDING)
+    effective(State.ACTIVE)
+    final()
+
+
+def mutants() -> Iterator[tuple[tuple[State, Action], Transition | None]]:
+    """Every row without it, for one party only, leading elsewhere, or doing something else."""
+    for key, row in TABLE.items():
+        yield key, None
+        yield from ((key, replace(row, by=frozenset({leg}))) for leg in Leg if row.by != {leg})
+        yield from ((key, replace(row, to=to)) for to in State if to is not row.to)
+        yield from ((key, replace(row, verb=verb)) for verb in Verb if verb is not row.verb)
+
+
+@pytest.mark.rule("J1")
+def test_the_table_is_that_of_xep_0166() -> None:
+    walk()
+
+
+@pytest.mark.timeout(120)
+def test_every_small_mistake_in_the_table_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each row is dropped, kept from one party, led elsewhere and given every other verb."""
+    survivors = []
+    for key, row in mutants():
+        changed = {**TABLE, key: row} if row else {k: v for k, v in TABLE.items() if k != key}
+        with monkeypatch.context() as patch:
+            patch.setattr(table, "TABLE", changed)
+            try:
+                walk()
+            except Exception:
+                continue
+        survivors.append((key, row))
+    assert survivors == []

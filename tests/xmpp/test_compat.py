@@ -1,0 +1,231 @@
+"""Every quirk of `model/compat.py`, played with stanzas as its client writes them."""
+
+import re
+from collections.abc import Callable
+from ipaddress import ip_network
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+import jingle_hnt
+from jingle_hnt.model.address import TransportAddress
+from jingle_hnt.model.compat import COMPAT
+from jingle_hnt.model.content import COMPONENTS, RawUdp
+from jingle_hnt.model.jid import JID
+from jingle_hnt.relay.binding import Flow
+from jingle_hnt.relay.evidence import Evidence, Rung
+from jingle_hnt.relay.latch import Latch, Verdict
+from jingle_hnt.relay.packet import classify
+from jingle_hnt.session.effects import Answer, Pass, Replace
+from jingle_hnt.xmpp.codec import CANDIDATE, parse
+from jingle_hnt.xmpp.component import _STANZAS
+from jingle_hnt.xmpp.substitution import substitute
+from tests.session.stage import ALICE, BOB, RELAY, Stage
+from tests.xmpp.corpus import stanza
+
+NCNAME = re.compile(r"[A-Za-z_][A-Za-z0-9._-]*", re.ASCII)
+REQUIRED = {"component", "generation", "id", "ip", "port"}
+
+ACCEPT = (
+    "<jingle xmlns='urn:xmpp:jingle:1' action='session-accept' sid='{sid}'>"
+    "<content creator='{creator}' name='{name}'>"
+    "<transport xmlns='urn:xmpp:jingle:transports:raw-udp:1'>{candidates}</transport>"
+    "</content></jingle>"
+)
+
+
+class Line:
+    """A stage on which the parties speak in XML."""
+
+    def __init__(self) -> None:
+        self.stage = Stage()
+
+    def says(self, sender: JID, jingle: ET.Element) -> tuple[Answer | None, ET.Element]:
+        """The answer to a request, and the stanza as the other party receives it."""
+        read = parse(jingle)
+        answer = self.stage.says(sender, read.action, *read.contents, sid=read.sid, info=read.info)
+        went_on = substitute(jingle, answer.substitution) if isinstance(answer, Replace) else jingle
+        return answer, went_on
+
+    def offers(self, name: str) -> list[ET.Element]:
+        """The candidates that the callee is told, of a recorded offer of Alice's."""
+        answer, went_on = self.says(ALICE, stanza(name))
+        assert isinstance(answer, Replace)
+        return list(went_on.iter(CANDIDATE))
+
+    def answers(self, name: str, creator: str = "initiator", candidates: str = "") -> Answer | None:
+        """The answer to Bob's accept of the offer of this name."""
+        offer = stanza(name)
+        (first, *_) = parse(offer).contents
+        text = ACCEPT.format(
+            sid=offer.get("sid"), creator=creator, name=first.key.name, candidates=candidates
+        )
+        return self.says(BOB, ET.fromstring(text))[0]
+
+
+CHECKS: dict[str, Callable[[], None]] = {}
+
+
+def quirk(*ids: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
+    """Marks the check of these quirks."""
+
+    def note(check: Callable[[], None]) -> Callable[[], None]:
+        CHECKS.update(dict.fromkeys(ids, check))
+        return check
+
+    return note
+
+
+@pytest.mark.parametrize("id_", [quirk.id for quirk in COMPAT])
+def test_a_quirk_is_met(id_: str) -> None:
+    CHECKS[id_]()
+
+
+def test_the_table_and_the_code_name_the_same_quirks() -> None:
+    ids = [quirk.id for quirk in COMPAT]
+    assert len(set(ids)) == len(ids)
+    assert set(CHECKS) == set(ids)
+    sources = "".join(p.read_text() for p in Path(jingle_hnt.__path__[0]).rglob("*.py"))
+    named = re.findall(r"COMPAT ([a-z0-9-]+(?:, [a-z0-9-]+)*)", sources)
+    assert {name for names in named for name in names.split(", ")} <= set(ids)
+    assert named
+
+
+@quirk(
+    "libpurple-guesses-rtcp",
+    "libpurple-skips-incomplete",
+    "yate-needs-component-1",
+    "yate-offers-rtp-only",
+    "switji-omits",
+    "sylk-adds-protocol",
+    "gabble-wants-ids",
+)
+def complete_candidates() -> None:
+    for name in (
+        "libpurple-initiate",
+        "yate-initiate",
+        "switji-initiate",
+        "sylk-initiate",
+        "gabble-initiate",
+    ):
+        candidates = Line().offers(name)
+        assert [c.get("component") for c in candidates] == ["1", "2"], name
+        assert all(set(c.keys()) >= REQUIRED and c.get("protocol") is None for c in candidates), (
+            name
+        )
+        ids = [c.get("id", "") for c in candidates]
+        assert len(set(ids)) == 2, name
+        assert all(NCNAME.fullmatch(id_) for id_ in ids), name
+        rtp, rtcp = (int(c.get("port", "")) for c in candidates)
+        assert (rtp % 2, rtcp) == (0, rtp + 1), name
+
+
+@quirk("libpurple-crashes-on-ipv6")
+def family_of_the_party() -> None:
+    line = Line()
+    line.offers("libpurple-initiate")
+    answer = line.answers(
+        "libpurple-initiate",
+        candidates="<candidate component='1' generation='0' id='a' ip='2001:db8:1::5' port='9'/>",
+    )
+    assert isinstance(answer, Replace)
+    assert all(c.address.ip == RELAY for own in answer.substitution.values() for c in own)
+
+
+@quirk("libpurple-sends-early")
+def armed_from_the_offer_on() -> None:
+    line = Line()
+    line.offers("libpurple-initiate")
+    assert {side for _, side in line.stage.plane.armed} == {0, 1}
+    assert set(line.stage.plane.flows.values()) == {(Flow.NOMINAL, Flow.NOMINAL)}
+
+
+@quirk("libpurple-ignores-replace", "wocky-takes-the-first-set")
+def first_is_final() -> None:
+    line = Line()
+    line.stage.held = True
+    jingle = stanza("gabble-initiate")
+    assert line.says(ALICE, jingle)[0] is None, "it leaves without our addresses"
+    line.stage.bind_all()
+    (answer,) = line.stage.answers.values()
+    assert isinstance(answer, Replace)
+    assert line.stage.injected == []
+
+
+@quirk("jitsi-punches-holes")
+def bare_headers_teach() -> None:
+    assert len(Line().offers("jitsi-initiate")) == 2
+    source = TransportAddress.of("198.51.100.1", 5000)
+    latch = Latch()
+    assert latch.arm(0, Evidence(Rung.R3, (ip_network(source.ip),)))
+    header = bytes.fromhex("800800010000000000000007")
+    assert latch.observe(source, classify(header), 0.0) is Verdict.LATCHED
+
+
+@quirk("yate-is-trying", "yate-pings")
+def informational() -> None:
+    line = Line()
+    line.offers("yate-initiate")
+    line.answers("yate-initiate")
+    flows = dict(line.stage.plane.flows)
+    ping = ET.fromstring("<jingle xmlns='urn:xmpp:jingle:1' action='session-info' sid='yt1'/>")
+    for jingle in (stanza("yate-trying"), ping):
+        assert isinstance(line.says(BOB, jingle)[0], Pass)
+    assert line.stage.plane.flows == flows
+
+
+@quirk("yate-moves")
+def one_component_moves() -> None:
+    line = Line()
+    line.offers("yate-initiate")
+    line.answers("yate-initiate")
+    before = {key: arm.generation for key, arm in line.stage.plane.armed.items()}
+    answer, went_on = line.says(ALICE, stanza("yate-moved"))
+    assert isinstance(answer, Replace)
+    (told,) = went_on.iter(CANDIDATE)
+    assert (told.get("component"), told.get("generation")) == ("1", "1")
+    moved = {key for key, arm in line.stage.plane.armed.items() if arm.generation > before[key]}
+    assert moved == {("s1.1.1", 0)}
+
+
+@quirk("dino-answers-empty")
+def an_empty_answer() -> None:
+    line = Line()
+    line.offers("libpurple-initiate")
+    answer = line.answers("libpurple-initiate")
+    assert isinstance(answer, Replace)
+    (own,) = answer.substitution.values()
+    assert [c.component for c in own] == list(COMPONENTS)
+    (dinos,) = parse(stanza("dino-rawudp-accept")).contents
+    assert dinos.transport == RawUdp(())
+
+
+@quirk("ice-omits")
+def a_missing_generation() -> None:
+    jingle = stanza("switji-initiate")
+    for candidate in jingle.iter(CANDIDATE):
+        candidate.attrib.pop("generation", None)
+    (content,) = parse(jingle).contents
+    assert isinstance(content.transport, RawUdp)
+    assert [(c.generation, c.id) for c in content.transport.candidates] == [(0, "")]
+
+
+@quirk("siskin-names-itself")
+def the_wrong_creator() -> None:
+    line = Line()
+    line.offers("libpurple-initiate")
+    assert isinstance(line.answers("libpurple-initiate", creator="responder"), Replace)
+
+
+@quirk("old-dialects-name-no-creator")
+def no_creator() -> None:
+    jingle = stanza("libpurple-initiate")
+    for element in jingle.iter("{urn:xmpp:jingle:1}content"):
+        element.attrib.pop("creator")
+    assert isinstance(Line().says(ALICE, jingle)[0], Replace)
+
+
+@quirk("ejabberd-keeps-namespaces")
+def both_namespaces() -> None:
+    assert set(_STANZAS) == {"jabber:component:accept", "jabber:client"}
