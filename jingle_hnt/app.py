@@ -41,6 +41,7 @@ from jingle_hnt.session.effects import (
     Remember,
     Replace,
     Request,
+    Withdrawn,
 )
 from jingle_hnt.session.policy import (
     AlreadyRelayed,
@@ -128,6 +129,11 @@ class Signalling:
     def gone(self, gone: Gone) -> None:
         """A party has left its server."""
         self._registry.gone(gone, self._clock())
+        self._carry_out()
+
+    def withdrawn(self, withdrawn: Withdrawn) -> None:
+        """A party said in a message that its call is over."""
+        self._registry.withdrawn(withdrawn, self._clock())
         self._carry_out()
 
     def rejected(self, sender: JID, error: JingleError) -> None:

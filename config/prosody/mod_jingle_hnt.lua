@@ -8,7 +8,7 @@
 --   question   <iq type='set' from=HOST to=COMPONENT><intercept via= timeout= from-ip= to-ip=>
 --                <forwarded><iq>...</iq></forwarded></intercept></iq>
 --   answer     <iq type='result'><intercept action='pass | replace | bounce | drop'/></iq>
---   events     <message><intercept event='error | expired | address | gone'/></message>
+--   events     <message><intercept event='error | expired | address | gone | message'/></message>
 --   requests   <iq from=COMPONENT to=HOST> with <inject/>, <address/> or <module/>
 --
 -- all in the namespace urn:hnt:intercept:0; README.md beside this file has each of them in full.
@@ -28,6 +28,7 @@ local hosts = prosody.hosts;
 local NS = "urn:hnt:intercept:0";
 local NS_JINGLE = "urn:xmpp:jingle:1";
 local NS_FORWARD = "urn:xmpp:forward:0";
+local NS_MESSAGE = "urn:xmpp:jingle-message:0";
 local NS_CONDITIONS = "urn:ietf:params:xml:ns:xmpp-stanzas";
 
 -- Twice this still fits into the 512 kB that Prosody takes from a component before it closes the
@@ -108,6 +109,11 @@ end
 
 ---- Where parties are
 
+local function is_full(address_text)
+	local node, host, resource = jid.split(address_text);
+	return node and host and resource and host ~= component;
+end
+
 local function address(session)
 	-- A hibernating session (XEP-0198) has no connection: its last address would be a guess.
 	if not session or session.hibernating or not session.ip then return nil; end
@@ -148,6 +154,29 @@ module:hook("resource-unbind", function (event)
 		parties:set(full_jid, os.time() + PARTY_GONE_FOR);
 	end
 end);
+
+---- Jingle messages (XEP-0353)
+
+-- They pass untouched, at once. That a call is withdrawn or over is told, for a client may say so in
+-- a message only.
+local function on_message(event)
+	local stanza = event.stanza;
+	if settled[stanza] then return; end
+	for _, name in ipairs { "retract", "finish" } do
+		local element = stanza:get_child(name, NS_MESSAGE);
+		local from, sid = stanza.attr.from, element and element.attr.id;
+		if sid and #sid <= LONGEST_NAMES and is_full(from) then
+			settled[stanza] = true;
+			tell(st.stanza("intercept", { xmlns = NS, event = "message", action = name, jid = from, sid = sid }));
+			return;
+		end
+	end
+end
+
+for _, kind in ipairs { "bare", "full" } do
+	module:hook("pre-message/"..kind, on_message, -100);
+	module:hook("message/"..kind, on_message, 50);
+end
 
 ---- What became of a request
 
@@ -329,11 +358,6 @@ local function new_entry(origin, stanza, jingle)
 		sid = jingle.attr.sid, action = jingle.attr.action,
 		key = stanza.attr.from.."\0"..stanza.attr.to,
 	};
-end
-
-local function is_full(address_text)
-	local node, host, resource = jid.split(address_text);
-	return node and host and resource and host ~= component;
 end
 
 local function jingle_request(stanza)

@@ -64,6 +64,18 @@ class Gone:
     jid: JID
 
 
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """A party, named by its full JID, said in a message that its call is over (XEP-0353).
+
+    With `retract` it is its offer that is.
+    """
+
+    jid: JID
+    sid: str
+    retract: bool = False
+
+
 Substitution = Mapping[ContentKey, tuple[Candidate, ...]]
 """For each content whose transport is changed: the candidates that replace all of its own."""
 

@@ -188,6 +188,14 @@ class Session:
             self.negotiation.rearm(leg)
             self._out.append(Remember(self.name))
 
+    def withdrawn(self, leg: Leg, retract: bool) -> None:
+        """This leg said in a message that the call is over (XEP-0353 sections 3.3 and 3.7).
+
+        Only an offer can be retracted, and only by who made it.
+        """
+        if not retract or (leg is Leg.INITIATOR and self.state is State.PENDING):
+            self._end(Why.TERMINATED)
+
     def terminate(self, why: Why) -> None:
         """End the session for both parties, in each other's name (XEP-0166 section 6.7)."""
         if self.state is State.ENDED:

@@ -32,6 +32,7 @@ from jingle_hnt.session.effects import (
     Refusal,
     Request,
     Why,
+    Withdrawn,
 )
 from jingle_hnt.session.machine import Session
 from jingle_hnt.session.policy import SessionPolicy
@@ -147,6 +148,14 @@ class Registry:
         session = self.find(name)
         if session is not None:
             session.unbound(number, port_taken, now)
+            self._settle(session, now)
+
+    def withdrawn(self, withdrawn: Withdrawn, now: float) -> None:
+        """A party ended its call by a message. A sid that it uses for two calls names neither."""
+        named = [s for s in self._sessions_of(withdrawn.jid) if s.sid == withdrawn.sid]
+        if len(named) == 1:
+            (session,) = named
+            session.withdrawn(_leg_of(session, withdrawn.jid), withdrawn.retract)
             self._settle(session, now)
 
     def told(self, event: Event, now: float) -> None:

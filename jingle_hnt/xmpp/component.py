@@ -27,6 +27,7 @@ from jingle_hnt.session.effects import (
     Refusal,
     Request,
     Token,
+    Withdrawn,
 )
 from jingle_hnt.xmpp import disco, filter, names
 from jingle_hnt.xmpp.asked import Asked
@@ -251,6 +252,8 @@ class Component:
                 self._inputs.moved(notice)
             case Gone():
                 self._inputs.gone(notice)
+            case Withdrawn():
+                self._inputs.withdrawn(notice)
             case filter.Expired(outcome=outcome):
                 log.warning("a request was decided without us", host=host, outcome=outcome)
 

@@ -13,7 +13,16 @@ from jingle_hnt.errors import OversizedJingle, ProtocolViolation
 from jingle_hnt.model.address import IPAddress, literal
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action
-from jingle_hnt.session.effects import Answer, Bounce, Gone, Moved, Pass, Refusal, Replace
+from jingle_hnt.session.effects import (
+    Answer,
+    Bounce,
+    Gone,
+    Moved,
+    Pass,
+    Refusal,
+    Replace,
+    Withdrawn,
+)
 from jingle_hnt.xmpp import names
 from jingle_hnt.xmpp.codec import JINGLE, quoted
 from jingle_hnt.xmpp.names import local_name
@@ -51,7 +60,7 @@ class Expired:
     outcome: str
 
 
-Notice = Refusal | Moved | Gone | Expired
+Notice = Refusal | Moved | Gone | Withdrawn | Expired
 
 
 def question(intercept: Element, host: str, pruned: bool = False) -> Question:
@@ -103,6 +112,8 @@ def notice(intercept: Element, host: str) -> Notice | None:
             jid = _full_jid(intercept, "jid")
             _require_local(host, jid)
             return Gone(jid)
+        case "message":
+            return _withdrawn(intercept)
         case "expired":
             return Expired(host, intercept.get("outcome", ""))
     return None
@@ -118,6 +129,15 @@ def _refusal(intercept: Element, host: str) -> Refusal:
     error = next((child for child in stanza if local_name(child) == "error"), None)
     unknown = error is not None and error.find(_UNKNOWN_SESSION) is not None
     return Refusal(sender, recipient, sid, Action(action), unknown)
+
+
+def _withdrawn(intercept: Element) -> Withdrawn:
+    """A Jingle message. Its sender may be of another server: it is its own calls that it ends."""
+    jid, sid = _full_jid(intercept, "jid"), intercept.get("sid", "")
+    action = intercept.get("action")
+    if not sid or action not in ("retract", "finish"):
+        raise ProtocolViolation("event 'message' without a sid and retract or finish")
+    return Withdrawn(jid, sid, retract=action == "retract")
 
 
 # Answers

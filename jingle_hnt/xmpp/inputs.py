@@ -4,7 +4,7 @@ from typing import Protocol
 
 from jingle_hnt.errors import JingleError
 from jingle_hnt.model.jid import JID
-from jingle_hnt.session.effects import Gone, Moved, Refusal, Request
+from jingle_hnt.session.effects import Gone, Moved, Refusal, Request, Withdrawn
 
 
 class Inputs(Protocol):
@@ -21,6 +21,9 @@ class Inputs(Protocol):
 
     def gone(self, gone: Gone) -> None:
         """A party's XMPP session is over."""
+
+    def withdrawn(self, withdrawn: Withdrawn) -> None:
+        """A party said in a message that its call is over."""
 
     def rejected(self, sender: JID, error: JingleError) -> None:
         """A request was bounced by the component itself, for what it is."""

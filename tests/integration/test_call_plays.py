@@ -1,6 +1,8 @@
 """The middle of calls, played over a real Prosody, real NATs and the real plane."""
 
 import asyncio
+from functools import partial
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -35,6 +37,11 @@ async def heard_in(seconds: float, party: Caller, content: str = "voice") -> dic
     await asyncio.sleep(seconds)
     after = await party.stats(content)
     return {name: len(after[name]["numbers"]) - len(before[name]["numbers"]) for name in after}
+
+
+def said(name: str, event: Event) -> bool:
+    """Whether a stanza that a party received holds an element of this name."""
+    return any(e.tag.endswith(f"}}{name}") for e in ET.fromstring(event["xml"]).iter())
 
 
 async def nothing_left(at: Stage) -> Event:
@@ -180,3 +187,34 @@ async def test_a_caller_that_vanishes_is_not_waited_for() -> None:
         ended = await bob.expect("ended")
         assert "timeout" in ended["xml"]
         await nothing_left(at)
+
+
+@pytest.mark.rule("J17")
+async def test_a_call_that_messages_announce_and_end() -> None:
+    """XEP-0353: propose, ringing, proceed, the session of the same id, and a finish at the end."""
+
+    def message(name: str, to: Caller) -> str:
+        element = f'<{name} xmlns="urn:xmpp:jingle-message:0" id="{sid}"/>'
+        return f'<message type="chat" to="{to.jid}">{element}</message>'
+
+    sid = "ca3cf894-5325-482f-a412-a6e9f832298d"
+    async with stage() as at:
+        alice, bob = await phones(at)
+        for sender, name, to in (
+            (alice, "propose", bob),
+            (bob, "ringing", alice),
+            (bob, "proceed", alice),
+        ):
+            sender.tell("send", xml=message(name, to))
+            await to.expect("stanza", partial(said, name))
+        alice.tell("call", to=bob.jid, sid=sid)
+        await alice.expect("accepted")
+        await asyncio.sleep(0.3)
+        for party in (alice, bob):
+            assert (await heard_in(0.5, party))["rtp"] > 0.4 * RATE
+        for party in (alice, bob):
+            party.tell("quiet")
+        alice.tell("send", xml=message("finish", bob))
+        await bob.expect("stanza", partial(said, "finish"))
+        await nothing_left(at)
+        assert not any("session-terminate" in stanza for stanza in alice.stanzas + bob.stanzas)

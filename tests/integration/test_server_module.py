@@ -632,6 +632,26 @@ async def test_a_party_that_leaves_is_announced_and_so_is_its_return(stage: Stag
         assert hnt.inbox == []
 
 
+@pytest.mark.parametrize("to", ["bare", "full"])
+@pytest.mark.parametrize("action", ["retract", "finish"])
+async def test_a_message_that_ends_a_call_passes_and_is_announced(
+    stage: Stage, to: str, action: str
+) -> None:
+    alice, bob = await stage.pair()
+    hnt = await stage.component()
+    bob.send("<presence/>")
+    await bob.next(lambda e: bare_name(e) == "presence")
+    sid = unique("sid")
+    recipient = bob.jid if to == "full" else bob.jid.partition("/")[0]
+    payload = f"<{action} xmlns='urn:xmpp:jingle-message:0' id='{sid}'/>"
+    alice.send(f"<message type='chat' to='{recipient}'>{payload}</message>")
+    arrived = await bob.next(lambda e: bare_name(e) == "message")
+    assert canonical(arrived[0]) == canonical(ET.fromstring(payload))
+    told = await hnt.event("message")
+    assert told.attrib == {"event": "message", "action": action, "jid": alice.jid, "sid": sid}
+    assert hnt.inbox == []
+
+
 # Injecting
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from jingle_hnt.errors import JingleError
 from jingle_hnt.model.jid import JID
-from jingle_hnt.session.effects import Gone, Moved, Refusal, Request
+from jingle_hnt.session.effects import Gone, Moved, Refusal, Request, Withdrawn
 
 
 class Recorder:
@@ -16,6 +16,7 @@ class Recorder:
         self.refusals: list[Refusal] = []
         self.moves: list[Moved] = []
         self.departures: list[Gone] = []
+        self.withdrawals: list[Withdrawn] = []
         self.rejections: list[tuple[JID, JingleError]] = []
         self.link: list[str] = []
         self.on_request: Callable[[Request], None] = lambda _: None
@@ -32,6 +33,9 @@ class Recorder:
 
     def gone(self, gone: Gone) -> None:
         self.departures.append(gone)
+
+    def withdrawn(self, withdrawn: Withdrawn) -> None:
+        self.withdrawals.append(withdrawn)
 
     def rejected(self, sender: JID, error: JingleError) -> None:
         self.rejections.append((sender, error))

@@ -12,7 +12,16 @@ from jingle_hnt.model.address import TransportAddress, literal
 from jingle_hnt.model.content import Candidate, ContentKey, Creator
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Jingle, Reason
-from jingle_hnt.session.effects import Bounce, Gone, Inject, Moved, Pass, Replace, Request
+from jingle_hnt.session.effects import (
+    Bounce,
+    Gone,
+    Inject,
+    Moved,
+    Pass,
+    Replace,
+    Request,
+    Withdrawn,
+)
 from jingle_hnt.xmpp import link as link_module
 from jingle_hnt.xmpp.component import Component, ComponentSettings
 from jingle_hnt.xmpp.held import HeldStanzas
@@ -288,13 +297,16 @@ async def test_an_error_of_ours_harms_no_other_stanza(
 EVENT = "<message from='{}' to='{}'><intercept xmlns='urn:hnt:intercept:0' {}/></message>"
 MOVED = f"event='address' jid='{ALICE}' ip='203.0.113.5'"
 GONE = f"event='gone' jid='{ALICE}'"
+FINISHED = f"event='message' action='finish' jid='{ALICE}' sid='s'"
 
 
 async def test_events_are_told(
     component: Component, server: FakeServer, recorder: Recorder
 ) -> None:
-    server.last.send(EVENT.format(DOMAIN, COMPONENT, MOVED) + EVENT.format(DOMAIN, COMPONENT, GONE))
+    for told in (MOVED, FINISHED, GONE):
+        server.last.send(EVENT.format(DOMAIN, COMPONENT, told))
     await until(lambda: recorder.departures)
+    assert recorder.withdrawals == [Withdrawn(JID.of(ALICE), "s")]
     assert recorder.moves == [Moved(JID.of(ALICE), literal("203.0.113.5"))]
     assert recorder.departures == [Gone(JID.of(ALICE))]
 

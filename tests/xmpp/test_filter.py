@@ -9,7 +9,7 @@ from jingle_hnt.model.address import TransportAddress, literal
 from jingle_hnt.model.content import Candidate, ContentKey, Creator
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action
-from jingle_hnt.session.effects import Bounce, Gone, Moved, Pass, Refusal, Replace
+from jingle_hnt.session.effects import Bounce, Gone, Moved, Pass, Refusal, Replace, Withdrawn
 from jingle_hnt.xmpp.filter import (
     Expired,
     Notice,
@@ -147,6 +147,14 @@ def test_a_refusal(extra: str, unknown: bool) -> None:
             Moved(JID.of(ALICE), literal("203.0.113.5")),
         ),
         (f"event='gone' jid='{ALICE}'", Gone(JID.of(ALICE))),
+        (
+            f"event='message' action='finish' jid='{ALICE}' sid='s'",
+            Withdrawn(JID.of(ALICE), "s"),
+        ),
+        (
+            f"event='message' action='retract' jid='{ALICE}' sid='s'",
+            Withdrawn(JID.of(ALICE), "s", retract=True),
+        ),
         ("event='expired' id='q' outcome='passed'", Expired(HOST, "passed")),
         ("event='of tomorrow'", None),
         ("", None),
