@@ -25,8 +25,9 @@ from jingle_hnt.errors import JingleError, PlaneError, PlaneGone, PortTaken, Sec
 from jingle_hnt.model.jid import JID
 from jingle_hnt.plane.client import PlaneClient
 from jingle_hnt.relay.binding import Arm, BindingSnapshot, Event, Gate, Latched, Rivalry
+from jingle_hnt.relay.interfaces import Interface
 from jingle_hnt.relay.policy import PeerPolicy, UnknownSource
-from jingle_hnt.relay.ports import Interface, PortPool
+from jingle_hnt.relay.ports import PortPool
 from jingle_hnt.session.effects import (
     Bind,
     Bounce,
@@ -373,7 +374,10 @@ class Signalling:
 def wire(settings: Settings) -> Wiring:
     """Small values out of the settings. Raises ConfigurationError where the secret is missing."""
     relay, state = settings.relay, settings.state
-    interfaces = [Interface(i.address, i.advertise or i.address) for i in relay.interfaces]
+    interfaces = [
+        Interface(i.address, i.advertise or i.address, i.port_offset, i.networks)
+        for i in relay.interfaces
+    ]
     host, port = settings.xmpp.endpoint
     component = ComponentSettings(
         jid=settings.xmpp.component,

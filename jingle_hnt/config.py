@@ -64,10 +64,16 @@ class _Section(BaseModel):
 
 
 class Interface(_Section):
-    """One address of the relay; `advertise` is what parties are told where it differs."""
+    """One address of the relay; `advertise` is what parties are told where it differs.
+
+    `port_offset` is added to the ports that parties are told. `networks` are those whose parties
+    the address faces; one without networks faces everybody else.
+    """
 
     address: IPAddress
     advertise: IPAddress | None = None
+    port_offset: Annotated[int, Field(ge=-64000, le=64000, multiple_of=2)] = 0
+    networks: tuple[IPNetwork, ...] = ()
 
     @model_validator(mode="after")
     def _one_family(self) -> Self:
@@ -143,6 +149,27 @@ class Relay(_Section):
         """First and last port, both inclusive."""
         first, _, last = self.ports.partition("-")
         return int(first), int(last)
+
+    @field_validator("interfaces")
+    @classmethod
+    def _are_distinct(cls, value: tuple[Interface, ...]) -> tuple[Interface, ...]:
+        addresses = [str(interface.address) for interface in value]
+        twice = sorted({a for a in addresses if addresses.count(a) > 1})
+        if twice:
+            raise ValueError(f"{', '.join(twice)} is listed twice; write each address once")
+        return value
+
+    @model_validator(mode="after")
+    def _ports_exist(self) -> Self:
+        first, last = self.port_range
+        for interface in self.interfaces:
+            offset = interface.port_offset
+            if not 1024 <= first + offset <= last + offset <= 65535:
+                raise ValueError(
+                    f"port_offset {offset} of {interface.address} leads to ports that are none;"
+                    f" {self.ports} must stay between 1024 and 65535"
+                )
+        return self
 
     @field_validator("ports")
     @classmethod

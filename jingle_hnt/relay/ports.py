@@ -12,29 +12,27 @@ from dataclasses import dataclass
 from jingle_hnt.errors import NoPorts
 from jingle_hnt.model.address import IPAddress, TransportAddress
 from jingle_hnt.model.content import COMPONENTS
+from jingle_hnt.relay.interfaces import Interface, facing
 
 SHUN_S = 600.0
 """How long a pair that another process holds is left alone before it is tried again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Interface:
-    """One address of the relay: where sockets are bound, and what parties are told instead."""
-
-    bound: IPAddress
-    advertised: IPAddress
-
-    @property
-    def version(self) -> int:
-        return self.bound.version
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Lease:
-    """A pair of ports: `port` is even and takes component 1, the next takes component 2."""
+    """A pair of ports: `port` is even and takes component 1, the next takes component 2.
+
+    Leases are the same where their bound ports are, whatever parties were told of them.
+    """
 
     interface: Interface
     port: int
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Lease) and self.bound(1) == other.bound(1)
+
+    def __hash__(self) -> int:
+        return hash(self.bound(1))
 
     def bound(self, component: int) -> TransportAddress:
         """Where the relay listens for this component (1 or 2)."""
@@ -42,7 +40,7 @@ class Lease:
 
     def advertised(self, component: int) -> TransportAddress:
         """What parties are told for this component (1 or 2)."""
-        return TransportAddress(self.interface.advertised, self.port + component - 1)
+        return self.interface.told(self.port + component - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,31 +65,48 @@ class PortPool:
     ) -> None:
         even = range(first + first % 2, last, 2)
         self._choose = choose
-        self.interfaces = tuple(interfaces)
-        self._free = {i: _Bag(Lease(i, port) for port in even) for i in self.interfaces}
-        self._by_ip = {i.bound: i for i in self.interfaces}
+        self._interfaces = {i.bound: i for i in interfaces}
+        self._free = {bound: _Bag(even) for bound in self._interfaces}
         self._held: dict[Lease, set[int]] = {}
         self._retired: set[Lease] = set()
         self._shunned: deque[tuple[float, Lease]] = deque()
 
-    def interface(self, version: int | None) -> Interface:
-        """The interface of this IP version; the first one where there is none or no preference."""
-        return next((i for i in self.interfaces if i.version == version), self.interfaces[0])
+    @property
+    def interfaces(self) -> tuple[Interface, ...]:
+        return tuple(self._interfaces.values())
+
+    def readvertise(self, interfaces: Iterable[Interface]) -> None:
+        """From now on lease with what these interfaces say; they are bound where those so far are.
+
+        Pairs that are leased keep what their parties were told.
+        """
+        changed = {i.bound: i for i in interfaces}
+        if changed.keys() != self._interfaces.keys():
+            raise ValueError("other addresses can only be bound after a restart")
+        self._interfaces = changed
+
+    def lease_towards(
+        self, version: int | None, addresses: Sequence[IPAddress], now: float
+    ) -> Lease:
+        """A random free pair of the interface that faces a party, which uses this IP version (4 or
+        6) and has, or may have, these addresses. Raises NoPorts where none is left."""
+        suited = facing(self.interfaces, version, addresses)
+        return self.lease(max(suited, key=lambda i: len(self._free[i.bound])), now)
 
     def lease(self, interface: Interface, now: float) -> Lease:
         """A random free pair of this interface. Raises NoPorts where none is left."""
         self._reinstate(now)
-        bag = self._free[interface]
+        bag = self._free[interface.bound]
         if not bag:
             raise NoPorts(f"no free media ports on {interface.bound}; widen relay.ports")
-        lease = bag.take(self._choose(len(bag)))
+        lease = Lease(interface, bag.take(self._choose(len(bag))))
         self._held[lease] = {lease.bound(c).port for c in COMPONENTS}
         return lease
 
     def abandon(self, lease: Lease) -> None:
         """Give back a pair that was never bound."""
         if self._held.pop(lease, None) is not None:
-            self._free[lease.interface].put(lease)
+            self._put(lease)
 
     def shun(self, lease: Lease, now: float) -> None:
         """Leave a pair alone for a while: another process holds one of its ports."""
@@ -113,7 +128,7 @@ class PortPool:
         if not ports:
             del self._held[lease]
             self._retired.discard(lease)
-            self._free[lease.interface].put(lease)
+            self._put(lease)
 
     def claim(self, address: TransportAddress) -> Lease | None:
         """Take up a pair that the plane already has bound; None for an address not in the pool."""
@@ -121,7 +136,7 @@ class PortPool:
         if lease is None:
             return None
         if lease not in self._held:
-            if not self._free[lease.interface].discard(lease):
+            if not self._free[address.ip].discard(lease.port):
                 return None
             self._held[lease] = {lease.bound(c).port for c in COMPONENTS}
         return lease
@@ -146,39 +161,42 @@ class PortPool:
         )
 
     def _lease_of(self, address: TransportAddress) -> Lease | None:
-        interface = self._by_ip.get(address.ip)
+        interface = self._interfaces.get(address.ip)
         return None if interface is None else Lease(interface, address.port - address.port % 2)
+
+    def _put(self, lease: Lease) -> None:
+        self._free[lease.interface.bound].put(lease.port)
 
     def _reinstate(self, now: float) -> None:
         while self._shunned and self._shunned[0][0] <= now:
             _, lease = self._shunned.popleft()
-            self._free[lease.interface].put(lease)
+            self._put(lease)
 
 
 class _Bag:
-    """Leases in no order; taking the n-th, putting and discarding cost the same at any size."""
+    """Ports in no order; taking the n-th, putting and discarding cost the same at any size."""
 
-    def __init__(self, leases: Iterable[Lease]) -> None:
-        self._leases = list(leases)
-        self._places = {lease: place for place, lease in enumerate(self._leases)}
+    def __init__(self, ports: Iterable[int]) -> None:
+        self._ports = list(ports)
+        self._places = {port: place for place, port in enumerate(self._ports)}
 
     def __len__(self) -> int:
-        return len(self._leases)
+        return len(self._ports)
 
-    def put(self, lease: Lease) -> None:
-        self._places[lease] = len(self._leases)
-        self._leases.append(lease)
+    def put(self, port: int) -> None:
+        self._places[port] = len(self._ports)
+        self._ports.append(port)
 
-    def take(self, place: int) -> Lease:
-        lease, last = self._leases[place], self._leases.pop()
-        if last is not lease:
-            self._leases[place] = last
+    def take(self, place: int) -> int:
+        port, last = self._ports[place], self._ports.pop()
+        if last != port:
+            self._ports[place] = last
             self._places[last] = place
-        del self._places[lease]
-        return lease
+        del self._places[port]
+        return port
 
-    def discard(self, lease: Lease) -> bool:
-        place = self._places.get(lease)
+    def discard(self, port: int) -> bool:
+        place = self._places.get(port)
         if place is None:
             return False
         self.take(place)

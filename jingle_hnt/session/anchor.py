@@ -48,17 +48,19 @@ class Anchor:
         self.made = 0
         self._binding: dict[int, Sequence[Allocation]] = {}
 
-    def allocate(self, leg: Leg, version: int | None, now: float) -> Allocation:
-        """Lease ports for a content of this leg's, which itself uses this IP version (4 or 6).
+    def allocate(self, leg: Leg, candidates: Sequence[Candidate], now: float) -> Allocation:
+        """Lease ports for a content of this leg's, which signals these candidates.
 
         Each leg gets an address of the family that it can use: that of its candidates, else that of
-        its XMPP connection, else the other leg's (RFC 7362 section 4). Raises NoPorts.
+        its XMPP connection, else the other leg's (RFC 7362 section 4); and of the interface that
+        faces the network where it is. Raises NoPorts.
         """
-        near = version or self._version(leg)
+        signalled = [c.address.ip for c in candidates]
+        near = signalled[0].version if signalled else self._version(leg)
         far = self._version(leg.other) or near
-        first = self._pool.lease(self._pool.interface(near), now)
+        first = self._pool.lease_towards(near, self._places(leg) or signalled, now)
         try:
-            second = self._pool.lease(self._pool.interface(far), now)
+            second = self._pool.lease_towards(far, self._places(leg.other), now)
         except NoPorts:
             self._pool.abandon(first)
             raise
@@ -204,6 +206,11 @@ class Anchor:
             allocation.bound = False
         self.made += 1
         self.bind(allocations)
+
+    def _places(self, leg: Leg) -> list[IPAddress]:
+        """Where the party is, as far as its server knows; that beats what it says of itself."""
+        ip = self.parties[leg].ip
+        return [] if ip is None else [ip]
 
     def _version(self, leg: Leg) -> int | None:
         ip = self.parties[leg].ip

@@ -271,8 +271,7 @@ class Negotiation:
             return None
         if self._policy.already_relayed is AlreadyRelayed.PASS and is_relayed_already(transport):
             return None
-        own = next((c.address.ip.version for c in transport.candidates), None)
-        return self._anchor.allocate(leg, own, now)
+        return self._anchor.allocate(leg, transport.candidates, now)
 
     def _signal(self, medium: Medium, leg: Leg, content: Content) -> None:
         if isinstance(content.transport, RawUdp):

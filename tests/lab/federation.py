@@ -66,7 +66,7 @@ async def _begin(lab: Lab, directory: Path, domain: Domain, relay_extra: str) ->
         component=domain.component,
         domain=domain.name,
         server=domain.server,
-        relay=domain.relay,
+        interfaces=f'{{ address = "{domain.relay}" }}',
         directory=directory,
         engine="auto",
         ports="30000-30999",

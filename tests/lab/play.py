@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.lab.prosody import Prosody, VirtualHost
-from tests.lab.world import RELAY, SERVER, Lab, NatKind
+from tests.lab.world import RELAY, RELAY6, SERVER, SERVER6, Lab, NatKind
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 15.0
@@ -32,10 +32,10 @@ secret_file = "{directory}/secret"
 allow_plaintext_to = ["203.0.113.0/24"]  # the lab's own wire
 
 [relay]
-interfaces = [{{ address = "{relay}" }}]
+interfaces = [{interfaces}]
 ports = "{ports}"
 quarantine_s = {quarantine_s}
-allow_networks = ["198.51.100.0/24", "203.0.113.0/24"]  # the lab's public internet
+allow_networks = ["198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32"]  # the lab's internet
 engine = "{engine}"
 {relay_extra}
 
@@ -203,14 +203,20 @@ class Stage:
         return await self.phone_at(node or f"{user}{len(self.callers)}", user, address, public)
 
     async def phone_at(
-        self, node: str, user: str, address: str, public: str, port: int = 7078
+        self,
+        node: str,
+        user: str,
+        address: str,
+        public: str,
+        port: int = 7078,
+        server: str | None = None,
     ) -> Caller:
         """A user online on a node that is there already."""
         jid = f"{user}@{self.domain}/phone"
         command = [sys.executable, "-m", "tests.lab.caller", "--jid", jid]
         command += [
             "--server",
-            f"{self.server.c2s[0]}:5222",
+            f"{server or self.server.c2s[0]}:5222",
             "--address",
             address,
             "--port",
@@ -241,21 +247,27 @@ async def stage(
     relay_extra: str = "",
     extra: str = "",
     relayed: bool = True,
+    six: bool = False,
 ) -> AsyncIterator[Stage]:
     """A stage with server and relay up; everything is ended and removed afterwards.
 
-    With `relayed` False the server has no module and jingle-hnt does not run.
+    With `relayed` False the server has no module and jingle-hnt does not run; with `six` server and
+    relay have IPv6 addresses beside their IPv4 ones.
     """
     with Lab() as lab, tempfile.TemporaryDirectory(prefix="hnt-stage-") as name:
         directory = Path(name)
         lab.public("server", SERVER)
         lab.public("relay", RELAY)
+        servers, relays = [SERVER], [RELAY]
+        if six:
+            servers.append(lab.also("server", SERVER6))
+            relays.append(lab.also("relay", RELAY6))
         (directory / "secret").write_text(SECRET)
         values: Mapping[str, object] = {
             "component": COMPONENT,
             "domain": DOMAIN,
             "server": SERVER,
-            "relay": RELAY,
+            "interfaces": ", ".join(f'{{ address = "{relay}" }}' for relay in relays),
             "directory": directory,
             "engine": engine,
             "ports": ports,
@@ -272,7 +284,7 @@ async def stage(
             timeout_s=timeout_s,
         )
         server = Prosody(
-            [host], {COMPONENT: SECRET}, listen=[SERVER], namespace=lab.namespace("server")
+            [host], {COMPONENT: SECRET}, listen=servers, namespace=lab.namespace("server")
         )
         await asyncio.to_thread(server.start)
         made = Stage(lab, server, Relay(lab, directory))

@@ -76,7 +76,7 @@ class Component(asyncio.DatagramProtocol):
             self.heard.foreign += 1
             return
         self.heard.numbers[found[1]] += 1
-        self.heard.sources[addr] += 1
+        self.heard.sources[addr[0], addr[1]] += 1
 
     def start(self, destination: tuple[str, int]) -> None:
         """Send there from now on, instead of where it went before."""

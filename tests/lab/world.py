@@ -7,7 +7,7 @@
        host 192.0.2.10       the range that the sites use inside, each for itself
 
 Everything is named after the lab and removed by `close`. Only documentation ranges are used
-(RFC 5737), and nothing leaves the namespaces.
+(RFC 5737, RFC 3849), and nothing leaves the namespaces.
 """
 
 import itertools
@@ -23,6 +23,9 @@ SERVER = "203.0.113.2"
 RELAY = "203.0.113.9"
 STRANGER = "198.51.100.66"
 GATEWAY = "198.51.100.254"
+SERVER6 = "2001:db8::2"
+RELAY6 = "2001:db8::9"
+GATEWAY6 = "fe80::1"
 INSIDE = "192.0.2.0/24"
 INSIDE_GATEWAY = "192.0.2.1"
 
@@ -73,9 +76,11 @@ class Lab:
             raise PermissionError("the lab makes network namespaces; run it as root")
         self._prefix = f"hnt{secrets.token_hex(2)}"
         self._namespaces: list[str] = []
+        self._uplinks: dict[str, str] = {}
         self._numbers = itertools.count(1)
         self._namespace("core")
         self._run("core", "sysctl", "-qw", "net.ipv4.ip_forward=1")
+        self._run("core", "sysctl", "-qw", "net.ipv6.conf.all.forwarding=1")
         self._ip("core", f"addr add {GATEWAY}/32 dev lo", f"route add blackhole {INSIDE}")
 
     def __enter__(self) -> Self:
@@ -107,6 +112,23 @@ class Lab:
         self._namespace(node)
         self._uplink(node, "eth0", address)
         return address
+
+    def also(self, node: str, address: str) -> str:
+        """Give a public host an IPv6 address as well; returns the address."""
+        far = self._uplinks[node]
+        self._ip("core", f"addr replace {GATEWAY6}/64 dev {far}", f"route add {address} dev {far}")
+        self._ip(
+            node,
+            f"addr add {address}/128 dev eth0 nodad",
+            f"route add default via {GATEWAY6} dev eth0",
+        )
+        return address
+
+    def six_only(self, node: str, address: str) -> str:
+        """Add a public host that has IPv6 only; returns the address."""
+        self._namespace(node)
+        self._link(node, "eth0")
+        return self.also(node, address)
 
     def site(self, node: str, kind: NatKind) -> tuple[str, str]:
         """Add a host behind a NAT of this kind; returns its own address and its public one."""
@@ -157,18 +179,24 @@ class Lab:
         return name
 
     def _uplink(self, node: str, device: str, address: str) -> None:
-        far = f"v{len(self._namespaces)}"
+        far = self._link(node, device)
+        self._ip("core", f"route add {address}/32 dev {far}")
+        self._ip(
+            node,
+            f"addr add {address}/32 dev {device}",
+            f"route add default via {GATEWAY} dev {device} onlink",
+        )
+
+    def _link(self, node: str, device: str) -> str:
+        """A wire to the core; returns its name there."""
+        far = self._uplinks[node] = f"v{len(self._namespaces)}"
         _ip(
             f"link add {device} netns {self.namespace(node)} type veth"
             f" peer name {far} netns {self.namespace('core')}"
         )
-        self._ip("core", f"link set {far} up", f"route add {address}/32 dev {far}")
-        self._ip(
-            node,
-            f"addr add {address}/32 dev {device}",
-            f"link set {device} up",
-            f"route add default via {GATEWAY} dev {device} onlink",
-        )
+        self._ip("core", f"link set {far} up")
+        self._ip(node, f"link set {device} up")
+        return far
 
     def _ip(self, node: str, *commands: str) -> None:
         batch = "\n".join(commands)

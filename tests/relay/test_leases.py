@@ -10,7 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from jingle_hnt.errors import NoPorts
 from jingle_hnt.model.address import TransportAddress
-from jingle_hnt.relay.ports import SHUN_S, Interface, Lease, PortPool
+from jingle_hnt.relay.interfaces import Interface
+from jingle_hnt.relay.ports import SHUN_S, Lease, PortPool
 
 INTERFACE = Interface(ip_address("192.0.2.9"), ip_address("203.0.113.9"))
 

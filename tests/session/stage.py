@@ -1,7 +1,7 @@
 """A stage for plays over the pure core: Alice, Bob, an obedient plane, and a clock."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 
@@ -23,9 +23,10 @@ from jingle_hnt.relay.binding import (
     Side,
     Silent,
 )
+from jingle_hnt.relay.interfaces import Interface
 from jingle_hnt.relay.latch import State as LatchState
 from jingle_hnt.relay.policy import PeerPolicy
-from jingle_hnt.relay.ports import Interface, PortPool
+from jingle_hnt.relay.ports import PortPool
 from jingle_hnt.session.effects import (
     Bind,
     Bounce,
@@ -113,8 +114,12 @@ class Plane:
 class Stage:
     """Plays requests through a registry; `says` returns the answer that the stanza got."""
 
-    def __init__(self, ports: tuple[int, int] = (2000, 2999), **changes: object) -> None:
-        interfaces = [Interface(RELAY, RELAY), Interface(RELAY6, RELAY6)]
+    def __init__(
+        self,
+        ports: tuple[int, int] = (2000, 2999),
+        interfaces: Sequence[Interface] = (Interface(RELAY, RELAY), Interface(RELAY6, RELAY6)),
+        **changes: object,
+    ) -> None:
         self.pool = PortPool(interfaces, *ports, lambda n: n // 2)
         self.free = self.pool.counts.free
         names = iter(range(1, 1_000_000))

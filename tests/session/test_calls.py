@@ -1,6 +1,6 @@
 """Calls as plays over the pure core: what each stanza is answered, and what the plane is told."""
 
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 import pytest
 
@@ -17,6 +17,7 @@ from jingle_hnt.model.content import (
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Info
 from jingle_hnt.relay.binding import BindingSnapshot, Flow, PinholeSnapshot
+from jingle_hnt.relay.interfaces import Interface
 from jingle_hnt.session.effects import Bounce, Gone, Moved, Pass, Refusal, Replace, Why
 from jingle_hnt.session.policy import EarlyMedia, Fallback, GatePolicy, Times
 from jingle_hnt.session.reconcile import reconcile
@@ -89,6 +90,18 @@ def test_an_answer_that_names_the_wrong_creator_is_understood() -> None:
     assert isinstance(accepted, Replace)
     assert set(accepted.substitution) == {mistaken}
     assert set(stage.plane.flows.values()) == {BOTH_OPEN}
+
+
+@pytest.mark.rule("G8")
+def test_each_leg_gets_the_address_that_faces_its_network() -> None:
+    inside = Interface(
+        ip_address("10.0.0.9"), ip_address("10.0.0.9"), networks=(ip_network("198.51.100.2/32"),)
+    )
+    stage = Stage(interfaces=[Interface(RELAY, RELAY), inside])
+    offered = stage.says(ALICE, Action.SESSION_INITIATE, content())
+    assert isinstance(offered, Replace)
+    assert {c.address.ip for c in offered.substitution[VOICE]} == {inside.bound}
+    assert stage.plane.bindings["s1.1.1"].pinholes[0].ip == RELAY
 
 
 @pytest.mark.rule("L2", "G8")
