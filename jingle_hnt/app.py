@@ -20,7 +20,7 @@ from jingle_hnt import __version__
 from jingle_hnt.admin import snapshots
 from jingle_hnt.admin.commands import Command, Field
 from jingle_hnt.admin.server import AdminServer
-from jingle_hnt.config import Settings
+from jingle_hnt.config import RelayNodes, Settings
 from jingle_hnt.errors import JingleError, PlaneError, PlaneGone, PortTaken, SecretRefused
 from jingle_hnt.model.jid import JID
 from jingle_hnt.plane.client import PlaneClient
@@ -31,11 +31,13 @@ from jingle_hnt.relay.ports import PortPool
 from jingle_hnt.session.effects import (
     Bind,
     Bounce,
+    ChannelRequest,
     Effect,
     Ended,
     Gone,
     Inject,
     Moved,
+    Opened,
     Pass,
     Refusal,
     Release,
@@ -46,6 +48,7 @@ from jingle_hnt.session.effects import (
 )
 from jingle_hnt.session.policy import (
     AlreadyRelayed,
+    ChannelPolicy,
     EarlyMedia,
     Fallback,
     GatePolicy,
@@ -137,6 +140,11 @@ class Signalling:
         self._registry.withdrawn(withdrawn, self._clock())
         self._carry_out()
 
+    def channel(self, request: ChannelRequest) -> None:
+        """A user asks for a relay channel."""
+        self._registry.channel(request, self._clock())
+        self._carry_out()
+
     def rejected(self, sender: JID, error: JingleError) -> None:
         """A stanza was bounced for what it is, before any session saw it."""
         condition = error.answer.condition.value
@@ -185,7 +193,7 @@ class Signalling:
 
     def _carry_out_one(self, effect: Effect) -> None:
         match effect:
-            case Pass() | Replace() | Bounce():
+            case Pass() | Replace() | Bounce() | Opened():
                 self._component.answer(effect)
             case Bind():
                 self._bind(effect)
@@ -386,6 +394,7 @@ def wire(settings: Settings) -> Wiring:
         host=str(host),
         port=port,
         ping_s=settings.xmpp.ping_s,
+        channels=settings.relay_nodes.enabled,
     )
     own = {ip for interface in interfaces for ip in (interface.bound, interface.advertised)}
     peers = PeerPolicy(
@@ -405,9 +414,16 @@ def wire(settings: Settings) -> Wiring:
         exhausted=Fallback(relay.exhausted),
         already_relayed=AlreadyRelayed(relay.already_relayed),
         times=Times(**settings.times.model_dump(), linger_s=relay.quarantine_s),
+        channels=_channels(settings.relay_nodes),
     )
     pool = PortPool(interfaces, *relay.port_range, secrets.randbelow)
     return Wiring(component, policy, pool, state.plane_socket, state.admin_socket, state.journal)
+
+
+def _channels(nodes: RelayNodes) -> ChannelPolicy | None:
+    if not nodes.enabled:
+        return None
+    return ChannelPolicy(nodes.per_user, nodes.per_minute, nodes.expire_s)
 
 
 def fresh_name() -> str:

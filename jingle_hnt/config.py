@@ -184,6 +184,15 @@ class Relay(_Section):
         return value
 
 
+class RelayNodes(_Section):
+    """Relay channels for clients that ask for them (XEP-0278)."""
+
+    enabled: bool = False
+    per_user: Annotated[int, Field(ge=1, le=1000)] = 4
+    per_minute: Annotated[int, Field(ge=1, le=6000)] = 20
+    expire_s: Annotated[float, Field(ge=10, le=3600)] = 60.0
+
+
 class Gate(_Section):
     """When media may flow."""
 
@@ -247,6 +256,7 @@ class Settings(BaseSettings):
 
     xmpp: Xmpp
     relay: Relay
+    relay_nodes: RelayNodes = RelayNodes()
     gate: Gate = Field(default_factory=Gate)
     times: Times = Field(default_factory=Times)
     state: State = Field(default_factory=State)

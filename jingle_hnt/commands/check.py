@@ -17,7 +17,7 @@ from jingle_hnt.commands import AddConfig, Commands
 from jingle_hnt.config import Settings, load
 from jingle_hnt.errors import JingleError, SecretRefused
 from jingle_hnt.model.jid import JID
-from jingle_hnt.session.effects import Gone, Moved, Refusal, Request, Withdrawn
+from jingle_hnt.session.effects import ChannelRequest, Gone, Moved, Refusal, Request, Withdrawn
 from jingle_hnt.xmpp.component import Component, ComponentSettings
 
 CONNECT_S = 5.0
@@ -119,6 +119,9 @@ class _Visitor:
 
     def gone(self, gone: Gone) -> None:
         """Of no interest."""
+
+    def channel(self, request: ChannelRequest) -> None:
+        """Not answered: it asks again later."""
 
     def withdrawn(self, withdrawn: Withdrawn) -> None:
         """Of no interest."""

@@ -30,7 +30,10 @@ class Party:
 
 
 class Anchor:
-    """The relay's part in one session. `out` takes the effects, in order."""
+    """The relay's part in one session. `out` takes the effects, in order.
+
+    With `one_interface` set, both legs get ports of the same address.
+    """
 
     def __init__(
         self,
@@ -46,6 +49,7 @@ class Anchor:
         self._peers = peers
         self.out = out
         self.made = 0
+        self.one_interface = False
         self._binding: dict[int, Sequence[Allocation]] = {}
 
     def allocate(self, leg: Leg, candidates: Sequence[Candidate], now: float) -> Allocation:
@@ -60,7 +64,10 @@ class Anchor:
         far = self._version(leg.other) or near
         first = self._pool.lease_towards(near, self._places(leg) or signalled, now)
         try:
-            second = self._pool.lease_towards(far, self._places(leg.other), now)
+            if self.one_interface:
+                second = self._pool.lease(first.interface, now)
+            else:
+                second = self._pool.lease_towards(far, self._places(leg.other), now)
         except NoPorts:
             self._pool.abandon(first)
             raise

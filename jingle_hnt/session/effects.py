@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from jingle_hnt.errors import StanzaError
-from jingle_hnt.model.address import IPAddress
+from jingle_hnt.model.address import IPAddress, TransportAddress
 from jingle_hnt.model.content import Candidate, ContentKey
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Jingle, Reason
@@ -76,6 +76,15 @@ class Withdrawn:
     retract: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class ChannelRequest:
+    """A user asks for a relay channel (XEP-0278); `ip` is where its XMPP connection comes from."""
+
+    token: Token
+    requester: JID
+    ip: IPAddress | None = None
+
+
 Substitution = Mapping[ContentKey, tuple[Candidate, ...]]
 """For each content whose transport is changed: the candidates that replace all of its own."""
 
@@ -103,7 +112,22 @@ class Bounce:
     error: StanzaError
 
 
-Answer = Pass | Replace | Bounce
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Tell who asked for a channel that it has one: `local` is for itself, `remote` for its peer.
+
+    Both name the RTP port; RTCP is the next.
+    """
+
+    token: Token
+    id: str
+    local: TransportAddress
+    remote: TransportAddress
+    expire_s: float
+
+
+Verdict = Pass | Replace | Bounce
+Answer = Verdict | Opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,4 +190,4 @@ class Ended:
     reason: Reason | None = None
 
 
-Effect = Pass | Replace | Bounce | Bind | Arm | Gate | Release | Inject | Remember | Ended
+Effect = Answer | Bind | Arm | Gate | Release | Inject | Remember | Ended

@@ -72,7 +72,7 @@ TOLD = {
 
 
 @dataclass(slots=True)
-class _Held:
+class Held:
     """A stanza that the server holds until it is answered.
 
     `waits_for` is the number of the bind that must succeed first, None where it may leave.
@@ -112,7 +112,7 @@ class Session:
         self.is_unrelayed = False
         self._policy = policy
         self._out = anchor.out
-        self._held: deque[_Held] = deque()
+        self._held: deque[Held] = deque()
 
     @property
     def parties(self) -> tuple[Party, Party]:
@@ -257,12 +257,12 @@ class Session:
 
     # The parts of it
 
-    def _hold(self, leg: Leg, request: Request) -> _Held:
-        held = _Held(request.token, request.jingle.action, leg, Reply())
+    def _hold(self, leg: Leg, request: Request) -> Held:
+        held = Held(request.token, request.jingle.action, leg, Reply())
         self._held.append(held)
         return held
 
-    def _perform(self, legal: Transition, held: _Held, jingle: Jingle, now: float) -> None:
+    def _perform(self, legal: Transition, held: Held, jingle: Jingle, now: float) -> None:
         try:
             held.reply = self.negotiation.perform(legal.verb, held.leg, jingle, now)
         except JingleError as error:
@@ -285,16 +285,19 @@ class Session:
         self.note_life(now)
         self._out.append(Remember(self.name))
 
-    def _go_on(self, held: _Held) -> None:
+    def _go_on(self, held: Held) -> None:
         if held.reply.allocations:
             held.waits_for = self.anchor.bind(held.reply.allocations)
         self._flush()
 
     def _flush(self) -> None:
         while self._held and self._held[0].waits_for is None:
-            self._out.append(self._held.popleft().answer)
+            self._out.append(self._answer(self._held.popleft()))
 
-    def _undo(self, held: _Held) -> None:
+    def _answer(self, held: Held) -> Answer:
+        return held.answer
+
+    def _undo(self, held: Held) -> None:
         """A proposal cannot be kept: its sender is told, and the session is as it was before."""
         contents = list(held.reply.promises)
         held.reply = Reply()
@@ -308,7 +311,7 @@ class Session:
                 self.negotiation.forget(contents)
         held.error = NO_CAPACITY
 
-    def _cannot_relay(self, held: _Held) -> None:
+    def _cannot_relay(self, held: Held) -> None:
         refuse = self._policy.exhausted is Fallback.REFUSE
         if refuse or self._policy.gate is GatePolicy.TWO_STAGE:
             held.error = NO_CAPACITY

@@ -1,8 +1,9 @@
 """One content of a session as we keep it: its proposer, its direction, its place on the relay."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
+from jingle_hnt.model.address import IPAddress
 from jingle_hnt.model.content import Candidate, CandidateType, ContentKey, RawUdp, Senders
 from jingle_hnt.session.allocation import Allocation
 from jingle_hnt.session.table import Leg
@@ -52,3 +53,9 @@ def is_relayed_already(transport: RawUdp) -> bool:
     """Whether every candidate is a relay's; a second relay would only add delay (XEP-0278)."""
     candidates = transport.candidates
     return bool(candidates) and all(c.type is CandidateType.RELAY for c in candidates)
+
+
+def is_relayed_here(transport: RawUdp, own: Collection[IPAddress]) -> bool:
+    """Whether every candidate is an address of ours: relaying it again would make a loop."""
+    candidates = transport.candidates
+    return bool(candidates) and all(c.address.ip in own for c in candidates)

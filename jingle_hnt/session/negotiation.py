@@ -22,7 +22,7 @@ from jingle_hnt.model.jingle import Info, Jingle
 from jingle_hnt.session import gate
 from jingle_hnt.session.allocation import Allocation
 from jingle_hnt.session.anchor import Anchor
-from jingle_hnt.session.medium import Medium, is_relayed_already
+from jingle_hnt.session.medium import Medium, is_relayed_already, is_relayed_here
 from jingle_hnt.session.policy import AlreadyRelayed, SessionPolicy
 from jingle_hnt.session.table import Leg, Verb
 
@@ -268,6 +268,8 @@ class Negotiation:
     def _allocate(self, leg: Leg, content: Content, now: float) -> Allocation | None:
         transport = content.transport
         if not isinstance(transport, RawUdp):
+            return None
+        if is_relayed_here(transport, self._policy.peers.own):
             return None
         if self._policy.already_relayed is AlreadyRelayed.PASS and is_relayed_already(transport):
             return None

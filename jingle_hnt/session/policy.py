@@ -49,10 +49,24 @@ class Times:
 
 
 @dataclass(frozen=True, slots=True)
+class ChannelPolicy:
+    """Relay channels for clients that ask for them (XEP-0278).
+
+    `per_user` bounds the channels that one bare JID has at a time, `per_minute` how often it may
+    ask; a channel ends after `expire_s` seconds without a packet.
+    """
+
+    per_user: int = 4
+    per_minute: int = 20
+    expire_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
 class SessionPolicy:
     """All that the session core needs of the configuration.
 
     `domains` are the local ones: a call is relayed only where one party is of such a domain.
+    `channels` is None where clients may not ask for channels.
     """
 
     domains: frozenset[str]
@@ -62,3 +76,4 @@ class SessionPolicy:
     exhausted: Fallback = Fallback.REFUSE
     already_relayed: AlreadyRelayed = AlreadyRelayed.PASS
     times: Times = field(default_factory=Times)
+    channels: ChannelPolicy | None = None

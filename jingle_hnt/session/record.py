@@ -17,6 +17,7 @@ from jingle_hnt.relay.evidence import Evidence, Rung
 from jingle_hnt.relay.ports import Lease
 from jingle_hnt.session.allocation import Allocation, Pinhole
 from jingle_hnt.session.anchor import Party
+from jingle_hnt.session.channel import Channel
 from jingle_hnt.session.machine import Session
 from jingle_hnt.session.medium import Medium
 from jingle_hnt.session.registry import Registry
@@ -35,6 +36,7 @@ def dump(session: Session, now: float) -> Record:
         "version": VERSION,
         "name": session.name,
         "sid": session.sid,
+        "channel": isinstance(session, Channel),
         "state": session.state.value,
         "made": session.anchor.made,
         "age_s": now - life.started_at,
@@ -65,7 +67,10 @@ def _load(record: Mapping[str, Any], registry: Registry, now: float) -> Session:
     anchor = registry.anchor(str(record["name"]), (initiator, responder))
     anchor.made = int(record["made"])
     started_at = now - float(record["age_s"])
-    session = Session(anchor.name, str(record["sid"]), anchor, registry.policy, started_at)
+    kind = Channel if record.get("channel") else Session
+    if kind is Channel and registry.policy.channels is None:
+        raise ValueError("a recorded channel, and channels are not allowed any more")
+    session = kind(anchor.name, str(record["sid"]), anchor, registry.policy, started_at)
     session.state = State(record["state"])
     session.life.heard = bool(record["heard"])
     if record["accepted_s"] is not None:

@@ -23,8 +23,10 @@ from jingle_hnt.relay.binding import BindingName, Drained, Event, Side
 from jingle_hnt.relay.ports import PortPool
 from jingle_hnt.session.allocation import Allocation, Pinhole
 from jingle_hnt.session.anchor import Anchor, Party
+from jingle_hnt.session.channel import NOT_A_USER, PEER, Channel, Quota
 from jingle_hnt.session.effects import (
     Bounce,
+    ChannelRequest,
     Effect,
     Gone,
     Moved,
@@ -34,7 +36,7 @@ from jingle_hnt.session.effects import (
     Why,
     Withdrawn,
 )
-from jingle_hnt.session.machine import Session
+from jingle_hnt.session.machine import NO_CAPACITY, Session
 from jingle_hnt.session.policy import SessionPolicy
 from jingle_hnt.session.table import Leg, State
 
@@ -81,6 +83,7 @@ class Registry:
         self._tombstones: OrderedDict[Key, float] = OrderedDict()
         self._timers: list[tuple[float, str]] = []
         self._effects: list[Effect] = []
+        self._quota = None if policy.channels is None else Quota(policy.channels)
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -133,6 +136,19 @@ class Registry:
         for session in self._sessions_of(gone.jid):
             session.parties[_leg_of(session, gone.jid)].gone = True
             self._settle(session, now)
+
+    def channel(self, request: ChannelRequest, now: float) -> None:
+        """A user asks for a relay channel (XEP-0278)."""
+        refusal = self._channel_refusal(request, now)
+        if refusal is not None:
+            self._effects.append(Bounce(request.token, refusal))
+            return
+        name = self._names()
+        parties = (Party(request.requester, request.ip), Party(PEER))
+        channel = Channel(name, name, self.anchor(name, parties), self.policy, now)
+        self._enter(Key(request.requester, PEER, name), channel)
+        channel.open(request, now)
+        self._settle(channel, now)
 
     # Inputs: the plane
 
@@ -241,6 +257,11 @@ class Registry:
         session.initiate(request, now)
         self._settle(session, now)
 
+    def _channel_refusal(self, request: ChannelRequest, now: float) -> StanzaError | None:
+        if self._quota is None or request.requester.domain not in self.policy.domains:
+            return NOT_A_USER
+        return NO_CAPACITY if self.draining else self._quota.refusal(request.requester, now)
+
     def _pass_on(self, request: Request, now: float) -> None:
         jingle = request.jingle
         found = self._find(request.sender, request.recipient, jingle.sid, jingle.action)
@@ -298,6 +319,8 @@ class Registry:
         self._keys[session.name] = key
         for party in session.parties:
             self._of_party.setdefault(party.jid, set()).add(session.name)
+        if isinstance(session, Channel) and self._quota is not None:
+            self._quota.opened(key.initiator)
 
     def _settle(self, session: Session, now: float) -> None:
         """After each input: forget a session that is over, else set its timer."""
@@ -312,6 +335,8 @@ class Registry:
     def _leave(self, session: Session, now: float) -> None:
         key = self._keys.pop(session.name)
         del self._sessions[key]
+        if isinstance(session, Channel) and self._quota is not None:
+            self._quota.closed(key.initiator)
         for party in session.parties:
             names = self._of_party.get(party.jid, set())
             names.discard(session.name)

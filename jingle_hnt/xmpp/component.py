@@ -21,15 +21,17 @@ from jingle_hnt.model.jid import JID
 from jingle_hnt.session.effects import (
     Answer,
     Bounce,
+    ChannelRequest,
     Gone,
     Inject,
     Moved,
+    Opened,
     Refusal,
     Request,
     Token,
     Withdrawn,
 )
-from jingle_hnt.xmpp import disco, filter, names
+from jingle_hnt.xmpp import disco, filter, names, nodes
 from jingle_hnt.xmpp.asked import Asked
 from jingle_hnt.xmpp.codec import parse
 from jingle_hnt.xmpp.guard import Stanza
@@ -37,9 +39,12 @@ from jingle_hnt.xmpp.held import Held, HeldStanzas
 from jingle_hnt.xmpp.inputs import Inputs
 from jingle_hnt.xmpp.link import Link, LinkSettings
 from jingle_hnt.xmpp.names import local_name, namespace
-from jingle_hnt.xmpp.requests import build, stanza_error
+from jingle_hnt.xmpp.requests import build, error_element, stanza_error
 
 log = structlog.get_logger(__name__)
+
+CHANNEL_S = 10.0
+"""How long a request for a channel may wait for the plane."""
 
 _IQ = f"{{{names.COMPONENT}}}iq"
 _STANZAS = (names.COMPONENT, names.CLIENT)
@@ -52,6 +57,7 @@ class ComponentSettings:
 
     `domains` are the virtual hosts with a server module, `ping_s` the time between pings to the
     server, `ask_s` how long a question of ours waits, `contacts` the form fields of XEP-0157.
+    `channels` says whether users may ask for relay channels (XEP-0278).
     """
 
     jid: str
@@ -62,6 +68,7 @@ class ComponentSettings:
     ping_s: float = 10.0
     ask_s: float = 5.0
     contacts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    channels: bool = False
 
 
 class Component:
@@ -78,7 +85,9 @@ class Component:
         self._clock = clock
         self._held = HeldStanzas()
         self._asked = Asked()
-        self._about = disco.About(__version__, clock(), settings.contacts)
+        features = nodes.FEATURES if settings.channels else ()
+        self._about = disco.About(__version__, clock(), settings.contacts, features)
+        self._asking: set[asyncio.Task[None]] = set()
         self._link = Link(
             LinkSettings(
                 settings.jid, settings.secret, settings.host, settings.port, settings.ping_s
@@ -104,13 +113,17 @@ class Component:
     # What the app wants
 
     def answer(self, answer: Answer) -> None:
-        """Answer a held request. Too late, or after the stream was lost, it has no effect.
+        """Answer a held request, or one for a channel.
 
-        Raises ValueError for a substitution that does not fit the request.
+        Too late, or after the stream was lost, it has no effect. Raises ValueError for a
+        substitution that does not fit the request.
         """
         held = self._held.take(answer.token, self._clock())
         if held is None:
             log.info("answer came too late", token=answer.token)
+            return
+        if held.jingle.tag == nodes.CHANNEL or isinstance(answer, Opened):
+            self._answer_channel(held, answer)
             return
         payload = filter.answer_element(answer, held.jingle)
         # A lost session-terminate would leave a call standing.
@@ -190,7 +203,13 @@ class Component:
                 self._refuse(iq, stanza_error("forbidden", "auth", why))
             return
         if iq.get("type") == "get" and payload is not None and iq.get("to") == self._settings.jid:
-            answer = disco.answer(payload, self._about, self._clock())
+            if self._settings.channels and payload.tag == nodes.CHANNEL:
+                self._channel_wanted(iq, payload)
+                return
+            if self._settings.channels and payload.tag == nodes.SERVICES:
+                answer: Element | None = nodes.services(self._settings.jid)
+            else:
+                answer = disco.answer(payload, self._about, self._clock())
         else:
             answer = disco.unavailable()
         if answer is not None and local_name(answer) == "error":
@@ -235,6 +254,36 @@ class Component:
                 recipient_ip=question.recipient_ip,
             )
         )
+
+    # Relay channels (XEP-0278)
+
+    def _channel_wanted(self, iq: Element, wanted: Element) -> None:
+        try:
+            requester = JID.of(iq.get("from", ""))
+        except ValueError:
+            return
+        now = self._clock()
+        held = Held(iq.get("id", ""), str(requester), wanted, now + CHANNEL_S)
+        error = nodes.fault(wanted)
+        token = self._held.hold(held, now) if error is None else None
+        if token is None:
+            busy = stanza_error("resource-constraint", "wait", "too many requests wait; try later")
+            self._refuse(iq, busy if error is None else error)
+            return
+        task = asyncio.get_running_loop().create_task(self._want_channel(token, requester))
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+
+    async def _want_channel(self, token: Token, requester: JID) -> None:
+        ip = await self.address(requester)
+        self._inputs.channel(ChannelRequest(token, requester, ip))
+
+    def _answer_channel(self, held: Held, answer: Answer) -> None:
+        match answer:
+            case Opened():
+                self._send_iq("result", held.host, held.id, nodes.channel(answer))
+            case Bounce(error=error):
+                self._send_iq("error", held.host, held.id, error_element(error))
 
     def _noticed(self, host: str, message: Element) -> None:
         intercept = message.find(filter.INTERCEPT)

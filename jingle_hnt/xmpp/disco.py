@@ -28,12 +28,14 @@ _SERVER_INFO = "http://jabber.org/network/serverinfo"
 class About:
     """What we say about ourselves.
 
-    `contacts` holds form fields of XEP-0157, such as ``support-addresses``, with their URIs.
+    `contacts` holds form fields of XEP-0157, such as ``support-addresses``, with their URIs;
+    `features` are those that not every installation has.
     """
 
     version: str
     started_at: float
     contacts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    features: tuple[str, ...] = ()
 
 
 def answer(query: Element, about: About, now: float) -> Element | None:
@@ -66,7 +68,7 @@ def _info(about: About) -> Element:
     info = Element(f"{{{names.DISCO_INFO}}}query")
     identity = {"category": "proxy", "type": "relay", "name": NAME}
     SubElement(info, f"{{{names.DISCO_INFO}}}identity", identity)
-    for feature in FEATURES:
+    for feature in (*FEATURES, *about.features):
         SubElement(info, f"{{{names.DISCO_INFO}}}feature", {"var": feature})
     if about.contacts:
         info.append(_contact_form(about.contacts))

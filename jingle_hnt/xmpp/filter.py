@@ -14,13 +14,13 @@ from jingle_hnt.model.address import IPAddress, literal
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action
 from jingle_hnt.session.effects import (
-    Answer,
     Bounce,
     Gone,
     Moved,
     Pass,
     Refusal,
     Replace,
+    Verdict,
     Withdrawn,
 )
 from jingle_hnt.xmpp import names
@@ -143,7 +143,7 @@ def _withdrawn(intercept: Element) -> Withdrawn:
 # Answers
 
 
-def answer_element(answer: Answer, jingle: Element) -> Element:
+def answer_element(answer: Verdict, jingle: Element) -> Element:
     """The <intercept/> that answers the question about `jingle`."""
     match answer:
         case Pass():

@@ -4,7 +4,7 @@ from typing import Protocol
 
 from jingle_hnt.errors import JingleError
 from jingle_hnt.model.jid import JID
-from jingle_hnt.session.effects import Gone, Moved, Refusal, Request, Withdrawn
+from jingle_hnt.session.effects import ChannelRequest, Gone, Moved, Refusal, Request, Withdrawn
 
 
 class Inputs(Protocol):
@@ -24,6 +24,9 @@ class Inputs(Protocol):
 
     def withdrawn(self, withdrawn: Withdrawn) -> None:
         """A party said in a message that its call is over."""
+
+    def channel(self, request: ChannelRequest) -> None:
+        """A user asks for a relay channel; `Component.answer` is to follow, now or later."""
 
     def rejected(self, sender: JID, error: JingleError) -> None:
         """A request was bounced by the component itself, for what it is."""

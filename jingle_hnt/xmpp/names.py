@@ -21,6 +21,8 @@ DATA_FORMS = "jabber:x:data"
 DISCO_INFO = "http://jabber.org/protocol/disco#info"
 DISCO_ITEMS = "http://jabber.org/protocol/disco#items"
 LAST_ACTIVITY = "jabber:iq:last"
+NODES = "http://jabber.org/protocol/jinglenodes"
+NODES_CHANNEL = "http://jabber.org/protocol/jinglenodes#channel"
 PING = "urn:xmpp:ping"
 VERSION = "jabber:iq:version"
 

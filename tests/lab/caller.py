@@ -16,11 +16,13 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from tests.lab.rtp import Component
+from tests.lab.slixmpp_client import SlixmppClient
 from tests.lab.xmpp_actors import JINGLE, Client, Disconnected, as_text, unique
 
 JINGLE_ERRORS = "urn:xmpp:jingle:errors:1"
 LONGEST_COMMAND = 1 << 22
 RAW_UDP = "urn:xmpp:jingle:transports:raw-udp:1"
+NODES = "http://jabber.org/protocol/jinglenodes#channel"
 RTP_INFO = "urn:xmpp:jingle:apps:rtp:info:1"
 DESCRIPTIONS = {
     "voice": '<description xmlns="urn:xmpp:jingle:apps:rtp:1" media="audio">'
@@ -50,9 +52,11 @@ class Phone:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        self.client: Client | None = None
+        self.client: Client | SlixmppClient | None = None
         self.media: dict[str, list[Component]] = {}
         self.sid = ""
+        self.channel: tuple[str, int] | None = None
+        self.awaited: dict[str, asyncio.Future[ET.Element]] = {}
         self.peer = ""
         self.role = "initiator"
         self.generation = 0
@@ -61,9 +65,9 @@ class Phone:
 
     async def run(self) -> None:
         host, _, port = self.options.server.rpartition(":")
-        self.client = await Client.login(
-            _Endpoint((host, int(port))), self.options.jid, self.options.password
-        )
+        endpoint = _Endpoint((host, int(port)))
+        login = SlixmppClient.login if self.options.slixmpp else Client.login
+        self.client = await login(endpoint, self.options.jid, self.options.password)
         say("online")
         listening = asyncio.create_task(self._listen(self.client))
         try:
@@ -77,14 +81,16 @@ class Phone:
 
     # Stanzas
 
-    async def _listen(self, client: Client) -> None:
+    async def _listen(self, client: Client | SlixmppClient) -> None:
         with contextlib.suppress(Disconnected):
             while True:
                 with contextlib.suppress(TimeoutError):
                     await self._receive(client, await client.next())
 
-    async def _receive(self, client: Client, stanza: ET.Element) -> None:
+    async def _receive(self, client: Client | SlixmppClient, stanza: ET.Element) -> None:
         say("stanza", xml=as_text(stanza))
+        if (waiting := self.awaited.get(stanza.get("id", ""))) is not None:
+            waiting.set_result(stanza)
         jingle = stanza.find(f"{{{JINGLE}}}jingle")
         if stanza.get("type") != "set" or jingle is None:
             return
@@ -169,6 +175,11 @@ class Phone:
             await component.open(self.options.address, self._port(name) + number)
 
     def _send_media(self, jingle: ET.Element) -> None:
+        if self.channel is not None:
+            host, port = self.channel
+            for number, component in enumerate(self.media["voice"]):
+                component.start((host, port + number))
+            return
         for content in jingle.iter(f"{{{JINGLE}}}content"):
             for candidate in content.iter(f"{{{RAW_UDP}}}candidate"):
                 components = self.media[content.get("name", "")]
@@ -204,6 +215,8 @@ class Phone:
                 self.role = "initiator"
                 await self._open("voice")
                 self._request("session-initiate", self._content("voice", self.role))
+            case "call-by-node":
+                await self._call_by_node(command["to"], command["node"])
             case "accept":
                 self._request("session-accept", self._content("voice", "initiator"))
             case "add":
@@ -228,6 +241,33 @@ class Phone:
             case "stats":
                 media = {name: [_stats(c) for c in two] for name, two in self.media.items()}
                 say("stats", media=media)
+
+    async def _call_by_node(self, to: str, node: str) -> None:
+        """Ask for a relay channel first (XEP-0278); its far end is offered, its near end used."""
+        assert self.client is not None
+        id_ = unique("channel")
+        self.awaited[id_] = asyncio.get_running_loop().create_future()
+        self.client.send(
+            f'<iq type="get" to="{node}" id="{id_}"><channel xmlns="{NODES}" protocol="udp"/></iq>'
+        )
+        channel = (await self.awaited[id_]).find(f"{{{NODES}}}channel")
+        if channel is None:
+            return
+        say("channel", **channel.attrib)
+        self.channel = (channel.get("host", ""), int(channel.get("localport", "0")))
+        self.peer, self.sid, self.role = to, unique("call"), "initiator"
+        await self._open("voice")
+        far = int(channel.get("remoteport", "0"))
+        self._request("session-initiate", self._relayed_content(channel.get("host", ""), far))
+
+    def _relayed_content(self, host: str, port: int) -> str:
+        candidates = "".join(
+            f'<candidate component="{c}" generation="0" id="{unique("n")}" type="relay"'
+            f' ip="{host}" port="{port + c - 1}"/>'
+            for c in (1, 2)
+        )
+        inside = f'{DESCRIPTIONS["voice"]}<transport xmlns="{RAW_UDP}">{candidates}</transport>'
+        return f'<content creator="initiator" name="voice">{inside}</content>'
 
     async def _remove(self, name: str) -> None:
         await self._close([name])
@@ -274,6 +314,7 @@ def main() -> None:
     parser.add_argument("--server", required=True, help="IP:PORT")
     parser.add_argument("--address", required=True, help="the address to offer")
     parser.add_argument("--port", type=int, default=7078, help="RTP port; RTCP is the next")
+    parser.add_argument("--slixmpp", action="store_true", help="slixmpp on the stream")
     parser.add_argument(
         "--answer", choices=("accept", "early", "decline", "ring"), default="accept"
     )

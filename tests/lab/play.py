@@ -8,7 +8,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -196,11 +196,12 @@ class Stage:
         self.relay = relay
         self.callers: list[Caller] = []
 
-    async def phone(self, user: str, kind: NatKind, **options: object) -> Caller:
-        """A user at home behind a NAT of this kind, online."""
-        node = user if not any(c.jid.startswith(f"{user}@") for c in self.callers) else ""
-        address, public = self.lab.site(node or f"{user}{len(self.callers)}", kind)
-        return await self.phone_at(node or f"{user}{len(self.callers)}", user, address, public)
+    async def phone(self, user: str, kind: NatKind, *extra: str) -> Caller:
+        """A user at home behind a NAT of this kind, online; `extra` are options of the program."""
+        known = any(caller.jid.startswith(f"{user}@") for caller in self.callers)
+        node = f"{user}{len(self.callers)}" if known else user
+        address, public = self.lab.site(node, kind)
+        return await self.phone_at(node, user, address, public, extra=extra)
 
     async def phone_at(
         self,
@@ -210,6 +211,7 @@ class Stage:
         public: str,
         port: int = 7078,
         server: str | None = None,
+        extra: Sequence[str] = (),
     ) -> Caller:
         """A user online on a node that is there already."""
         jid = f"{user}@{self.domain}/phone"
@@ -221,6 +223,7 @@ class Stage:
             address,
             "--port",
             str(port),
+            *extra,
         ]
         process = await asyncio.create_subprocess_exec(
             *self.lab.command(node, command),

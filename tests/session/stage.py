@@ -28,11 +28,13 @@ from jingle_hnt.relay.latch import State as LatchState
 from jingle_hnt.relay.policy import PeerPolicy
 from jingle_hnt.relay.ports import PortPool
 from jingle_hnt.session.effects import (
+    Answer,
     Bind,
     Bounce,
     Effect,
     Ended,
     Inject,
+    Opened,
     Pass,
     Release,
     Remember,
@@ -127,7 +129,7 @@ class Stage:
         self.plane = Plane()
         self.now = 100.0
         self.tokens = 0
-        self.answers: dict[int, Pass | Replace | Bounce] = {}
+        self.answers: dict[int, Answer] = {}
         self.order: list[int] = []
         self.binds: list[Bind] = []
         self.injected: list[Inject] = []
@@ -147,7 +149,7 @@ class Stage:
         reason: Reason | None = None,
         initiator: JID | None = None,
         known: bool = True,
-    ) -> Pass | Replace | Bounce | None:
+    ) -> Answer | None:
         """A request; the answer is None while the plane keeps it waiting."""
         recipient = to or (BOB if sender == ALICE else ALICE)
         jingle = Jingle(action, sid, initiator, None, contents, reason, info)
@@ -178,7 +180,7 @@ class Stage:
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
-            case Pass() | Replace() | Bounce():
+            case Pass() | Replace() | Bounce() | Opened():
                 assert effect.token not in self.answers, "a stanza is answered twice"
                 self.answers[effect.token] = effect
                 self.order.append(effect.token)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from jingle_hnt.errors import JingleError
 from jingle_hnt.model.jid import JID
-from jingle_hnt.session.effects import Gone, Moved, Refusal, Request, Withdrawn
+from jingle_hnt.session.effects import ChannelRequest, Gone, Moved, Refusal, Request, Withdrawn
 
 
 class Recorder:
@@ -16,6 +16,7 @@ class Recorder:
         self.refusals: list[Refusal] = []
         self.moves: list[Moved] = []
         self.departures: list[Gone] = []
+        self.channels: list[ChannelRequest] = []
         self.withdrawals: list[Withdrawn] = []
         self.rejections: list[tuple[JID, JingleError]] = []
         self.link: list[str] = []
@@ -33,6 +34,9 @@ class Recorder:
 
     def gone(self, gone: Gone) -> None:
         self.departures.append(gone)
+
+    def channel(self, request: ChannelRequest) -> None:
+        self.channels.append(request)
 
     def withdrawn(self, withdrawn: Withdrawn) -> None:
         self.withdrawals.append(withdrawn)

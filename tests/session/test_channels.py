@@ -1,0 +1,127 @@
+"""Relay channels (XEP-0278) over the pure core."""
+
+from ipaddress import ip_address
+
+import pytest
+
+from jingle_hnt.errors import Condition
+from jingle_hnt.model.content import CandidateType
+from jingle_hnt.model.jid import JID
+from jingle_hnt.model.jingle import Action
+from jingle_hnt.relay.binding import Flow
+from jingle_hnt.relay.evidence import Rung
+from jingle_hnt.session.channel import Quota
+from jingle_hnt.session.effects import Bounce, ChannelRequest, Opened, Pass, Why
+from jingle_hnt.session.policy import AlreadyRelayed, ChannelPolicy
+from jingle_hnt.session.record import dump, load
+from tests.session.stage import (
+    ADDRESSES,
+    ALICE,
+    BOB,
+    RELAY,
+    Stage,
+    candidates,
+    content,
+)
+
+POLICY = ChannelPolicy(per_user=2, per_minute=5, expire_s=60)
+
+
+def ask(stage: Stage, jid: JID = ALICE) -> object:
+    stage.tokens += 1
+    ip = ip_address(ADDRESSES[jid]) if jid in ADDRESSES else None
+    stage.registry.channel(ChannelRequest(stage.tokens, jid, ip), stage.now)
+    stage.settle()
+    return stage.answers.get(stage.tokens)
+
+
+@pytest.mark.rule("J18")
+def test_a_channel_has_two_ends_on_one_address() -> None:
+    stage = Stage(channels=POLICY)
+    opened = ask(stage)
+    assert isinstance(opened, Opened)
+    assert opened.local.ip == opened.remote.ip == RELAY
+    assert opened.local.port != opened.remote.port
+    assert set(stage.plane.flows.values()) == {(Flow.OPEN, Flow.OPEN)}
+    rungs = {(name, side): arm.evidence.rung for (name, side), arm in stage.plane.armed.items()}
+    assert rungs == {
+        ("s1.1.1", 0): Rung.R3,
+        ("s1.1.2", 0): Rung.R3,
+        ("s1.1.1", 1): Rung.R5,
+    }
+
+
+@pytest.mark.rule("J18")
+def test_a_channel_ends_without_a_word_when_nothing_comes() -> None:
+    stage = Stage(channels=POLICY)
+    ask(stage)
+    stage.passes(59)
+    assert len(stage.registry) == 1
+    stage.latch("s1.1.1", 0, ADDRESSES[ALICE])
+    stage.passes(120)
+    assert len(stage.registry) == 1
+    stage.silent("s1.1.1", 0)
+    stage.passes(61)
+    assert [end.why for end in stage.ended] == [Why.SILENCE]
+    assert stage.injected == []
+    stage.assert_nothing_left()
+
+
+@pytest.mark.rule("J18")
+def test_nobody_has_more_channels_than_the_operator_allows() -> None:
+    stage = Stage(channels=POLICY)
+    elsewhere = JID.of("alice@example.org/elsewhere")
+    assert isinstance(ask(stage), Opened)
+    assert isinstance(ask(stage, elsewhere), Opened)
+    refused = ask(stage)
+    assert isinstance(refused, Bounce)
+    assert refused.error.condition is Condition.RESOURCE_CONSTRAINT
+    assert isinstance(ask(stage, BOB), Opened)
+    stage.passes(61)
+    stage.drain()
+    assert isinstance(ask(stage), Opened)
+
+
+def test_asking_too_often_is_refused_for_a_minute() -> None:
+    quota = Quota(POLICY)
+    assert [quota.refusal(ALICE, t) is None for t in range(7)] == [True] * 5 + [False] * 2
+    assert quota.refusal(BOB, 7) is None
+    assert quota.refusal(ALICE, 60) is None
+
+
+def test_strangers_and_everybody_where_it_is_off_get_none() -> None:
+    for stage, jid in ((Stage(channels=POLICY), JID.of("eve@evil.example/x")), (Stage(), ALICE)):
+        refused = ask(stage, jid)
+        assert isinstance(refused, Bounce)
+        assert refused.error.condition is Condition.FORBIDDEN
+        stage.assert_nothing_left()
+
+
+def test_without_ports_there_is_none_whatever_the_policy_for_calls() -> None:
+    stage = Stage(ports=(2000, 2003), channels=POLICY)
+    assert isinstance(ask(stage), Opened)
+    assert isinstance(ask(stage), Bounce)
+    assert len(stage.registry) == 1
+
+
+def test_a_channel_survives_a_restart() -> None:
+    stage, after = Stage(channels=POLICY), Stage(channels=POLICY)
+    ask(stage)
+    (channel,) = stage.registry
+    after.plane = stage.plane
+    after.registry.restore(load(dump(channel, stage.now), after.registry, after.now), after.now)
+    (restored,) = after.registry
+    assert type(restored) is type(channel)
+    after.passes(120)
+    assert after.injected == []
+    off = Stage()
+    with pytest.raises(ValueError, match="not allowed"):
+        load(dump(channel, stage.now), off.registry, off.now)
+
+
+@pytest.mark.rule("J16")
+@pytest.mark.parametrize("kind", [None, CandidateType.HOST])
+def test_a_candidate_of_ours_is_never_relayed_again(kind: CandidateType | None) -> None:
+    stage = Stage(already_relayed=AlreadyRelayed.RELAY)
+    ours = content(transport=candidates(str(RELAY), 2000))
+    assert isinstance(stage.says(ALICE, Action.SESSION_INITIATE, ours), Pass)
