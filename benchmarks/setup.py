@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import machine, median, percentile
-from tests.lab.prosody import Prosody, VirtualHost
+from tests.lab.prosody import Prosody
+from tests.lab.server import VirtualHost
 from tests.lab.xmpp_actors import Client
 
 DOMAIN, COMPONENT, SECRET = "example.org", "hnt.example.org", "hush"

@@ -23,6 +23,7 @@ def test_init_writes_what_check_can_use(tmp_path: Path) -> None:
     done = run("init", *options, "--yes")
     assert done.returncode == 0, done.stderr
     assert "kick_old" in done.stdout
+    assert "ejabberdctl module_install mod_jingle_hnt" in done.stdout
     assert file.stat().st_mode & 0o777 == 0o640
     assert file.with_name("secret").stat().st_mode & 0o777 == 0o600
     assert file.with_name("secret").read_text().strip() not in done.stdout

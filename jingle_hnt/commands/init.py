@@ -36,6 +36,24 @@ Prosody: copy mod_jingle_hnt.lua to a directory of plugin_paths, then add to pro
 """
 
 
+EJABBERD = """\
+ejabberd: copy mod_jingle_hnt to the sources of its modules (config/ejabberd/README.md), write
+
+    component: {component}
+
+into its conf/mod_jingle_hnt.yml, run ejabberdctl module_install mod_jingle_hnt, and add to
+ejabberd.yml, under listen:
+
+    - port: 5347
+      ip: "127.0.0.1"
+      module: ejabberd_service
+      global_routes: false
+      hosts:
+        {component}:
+          password: "(the content of {secret_file})"
+"""
+
+
 def add_to(commands: Commands, add_config: AddConfig) -> None:
     """Add the command."""
     command = commands.add_parser("init", help="write a configuration")
@@ -70,6 +88,7 @@ def initialise(options: argparse.Namespace) -> int:
     _write(secret_file, secrets.token_urlsafe(32) + "\n", 0o600)
     print(f"written: {options.config}, {secret_file}\n")
     print(PROSODY.format(**names))
+    print(EJABBERD.format(**names))
     print("Then: jingle-hnt check, jingle-hnt run")
     return 0
 

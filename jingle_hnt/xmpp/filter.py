@@ -201,10 +201,12 @@ def module_fault(answer: Element | None, domain: str, component: str) -> str:
     if "forbidden" in conditions:
         return (
             f"the server module of {domain} is set up for another component: "
-            f'write jingle_hnt_component = "{component}"'
+            f'write jingle_hnt_component = "{component}" (Prosody) or component: {component}'
+            " (ejabberd)"
         )
     return (
         f'the server module is not loaded on {domain}: write modules_enabled = {{ "jingle_hnt" }}'
+        " (Prosody), or run ejabberdctl module_install mod_jingle_hnt"
     )
 
 

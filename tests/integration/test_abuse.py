@@ -15,7 +15,7 @@ from tests.lab.world import RELAY, STRANGER, NatKind
 RAW_UDP = "urn:xmpp:jingle:transports:raw-udp:1"
 GOOD = '<candidate component="1" generation="0" id="a" ip="192.0.2.10" port="7078"/>'
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("each_server")]
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from tests.lab.play import COMPONENTS, Caller, Event, Stage, delivered, descriptors, stage
 from tests.lab.world import RELAY, NatKind
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("each_server")]
 
 KINDS = list(NatKind)
 CANDIDATE = "{urn:xmpp:jingle:transports:raw-udp:1}candidate"

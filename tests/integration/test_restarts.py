@@ -9,7 +9,7 @@ from tests.integration.test_nat_calls import assert_heard, hang_up, legs, with_a
 from tests.lab.play import Caller, Stage, stage
 from tests.lab.world import NatKind
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("each_server")]
 
 
 async def in_a_call(at: Stage) -> tuple[Caller, Caller]:

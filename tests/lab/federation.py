@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.lab.play import CONFIGURATION, SECRET, Relay, Stage
-from tests.lab.prosody import Prosody, VirtualHost
+from tests.lab.prosody import Prosody
+from tests.lab.server import VirtualHost
 from tests.lab.world import Lab
 
 S2S = 5269

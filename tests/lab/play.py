@@ -1,4 +1,4 @@
-"""The whole stage: a lab with a real Prosody, jingle-hnt beside it, and phones behind NATs."""
+"""The whole stage: a lab with a real server, jingle-hnt beside it, and phones behind NATs."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,9 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.lab.prosody import Prosody, VirtualHost
+from tests.lab.ejabberd import Ejabberd
+from tests.lab.prosody import Prosody
+from tests.lab.server import LocalServer, VirtualHost
 from tests.lab.world import RELAY, RELAY6, SERVER, SERVER6, Lab, NatKind
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,6 +24,10 @@ DOMAIN, COMPONENT, SECRET = "example.org", "hnt.example.org", "hush"
 COMPONENTS = ("rtp", "rtcp")
 
 Event = dict[str, Any]
+
+SERVERS: dict[str, type[LocalServer]] = {"prosody": Prosody, "ejabberd": Ejabberd}
+in_use: type[LocalServer] = Prosody
+"""The server of the stages that are built from now on."""
 
 CONFIGURATION = """\
 [xmpp]
@@ -189,7 +195,7 @@ class Relay:
 class Stage:
     """See the module's text; made by `stage`."""
 
-    def __init__(self, lab: Lab, server: Prosody, relay: Relay, domain: str = DOMAIN) -> None:
+    def __init__(self, lab: Lab, server: LocalServer, relay: Relay, domain: str = DOMAIN) -> None:
         self.lab = lab
         self.domain = domain
         self.server = server
@@ -286,7 +292,7 @@ async def stage(
             fail=fail,
             timeout_s=timeout_s,
         )
-        server = Prosody(
+        server = in_use(
             [host], {COMPONENT: SECRET}, listen=servers, namespace=lab.namespace("server")
         )
         await asyncio.to_thread(server.start)

@@ -24,7 +24,8 @@ from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Jingle, Reason
 from jingle_hnt.session.effects import Bounce, Inject, Pass, Replace
 from jingle_hnt.xmpp.component import Component, ComponentSettings
-from tests.lab.prosody import Prosody, VirtualHost
+from tests.lab.prosody import Prosody
+from tests.lab.server import VirtualHost
 from tests.lab.xmpp_actors import Client, as_text
 from tests.xmpp.recorder import Recorder, until
 
