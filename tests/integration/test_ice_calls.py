@@ -2,13 +2,16 @@
 there is one, and everything else connects through us."""
 
 import asyncio
+import json
+import re
+import sys
 from itertools import product
 
 import pytest
 
 from tests.integration.test_nat_calls import hang_up, legs
-from tests.lab.play import Caller, Event, Stage, delivered, stage
-from tests.lab.world import RELAY, NatKind
+from tests.lab.play import ROOT, Caller, Stage, delivered, stage
+from tests.lab.world import RELAY, STRANGER, NatKind
 
 pytestmark = pytest.mark.integration
 
@@ -125,7 +128,63 @@ async def test_a_direct_call_goes_on_when_our_ports_are_released() -> None:
         await assert_talk(alice, bob)
 
 
-async def pinholes(at: Stage) -> dict[str, Event]:
-    """RTP's legs by role."""
-    (call,) = await at.relay.calls()
-    return {role: leg for (component, role), leg in legs(call).items() if component == 1}
+async def spray(at: Stage, ports: list[int], usernames: list[str]) -> dict[str, int]:
+    """What the stranger sent, and what came back."""
+    command = [sys.executable, "-m", "tests.lab.checker", "--address", RELAY]
+    command += ["--ports", ",".join(map(str, ports)), "--usernames", ",".join(usernames)]
+    process = await asyncio.create_subprocess_exec(
+        *at.lab.command("stranger", command), stdout=asyncio.subprocess.PIPE, cwd=ROOT
+    )
+    output, _ = await process.communicate()
+    found: dict[str, int] = json.loads(output)
+    return found
+
+
+def ufrag(stanzas: list[str]) -> str:
+    """What the other party's agent is called, in what was received of it."""
+    found = [match for stanza in stanzas for match in re.findall(r'ufrag="([^"]+)"', stanza)]
+    return str(found[0])
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.rule("I3", "L7", "L10")
+async def test_forged_checks_reach_nobody_and_move_nothing() -> None:
+    async with stage(engine="native") as at:
+        alice = await at.ice_phone("alice", NatKind.SYMMETRIC)
+        bob = await at.ice_phone("bob", NatKind.SYMMETRIC)
+        at.lab.public("stranger", STRANGER)
+        await connect(alice, bob)
+        (before,) = await at.relay.calls()
+        one, other = ufrag(alice.stanzas), ufrag(bob.stanzas)
+        names = [f"{one}:{other}", f"{other}:{one}"]
+        ports = [int(leg["advertised"].rpartition(":")[2]) for leg in legs(before).values()]
+        sprayed = await spray(at, sorted(ports), names)
+        (after,) = await at.relay.calls()
+        for key, leg in legs(after).items():
+            assert leg["learned"] == legs(before)[key]["learned"]
+        assert sum(leg["dropped"].get("unfit", 0) for leg in legs(after).values()) > 1000
+        assert sprayed["answers"] == 0
+        await assert_talk(alice, bob)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.rule("I3", "L5")
+async def test_a_remapped_agent_is_followed_by_its_next_check() -> None:
+    """aioice asks for consent every five seconds (RFC 7675), and that is signed."""
+    async with stage() as at:
+        alice = await at.ice_phone("alice", NatKind.SYMMETRIC)
+        bob = await at.ice_phone("bob", NatKind.SYMMETRIC)
+        await connect(alice, bob)
+        (call,) = await at.relay.calls()
+        before = legs(call)[1, "responder"]["learned"]
+        at.lab.remap("bob")
+        after = before
+        async with asyncio.timeout(12):
+            while after == before:
+                await asyncio.sleep(0.2)
+                (call,) = await at.relay.calls()
+                after = legs(call)[1, "responder"]["learned"]
+        settled = {p: len((await p.stats())["rtp"]["numbers"]) for p in (alice, bob)}
+        await asyncio.sleep(1)
+        for party, heard in settled.items():
+            assert len((await party.stats())["rtp"]["numbers"]) - heard > 30

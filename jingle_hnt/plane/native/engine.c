@@ -43,6 +43,7 @@ struct pinhole {
     bool silent, door_shut, moved; /* moved: an agent nominated another source; told at the next tick */
     struct hnt_address bound;
     struct hnt_latch latch;
+    struct hnt_address line_peer; /* whom the line is connected to: the learned source, or an agent's last but one */
     struct hnt_address early; /* where packets go while nothing is learned; version 0: nowhere */
     unsigned early_packets, early_bytes;
     double armed_at, busy_at, rivalry_told_at, rivals_since;
@@ -162,7 +163,8 @@ static void set_door(struct pinhole *pinhole)
 static void connect_line(struct worker *worker, struct pinhole *pinhole)
 {
     hang_up(pinhole);
-    pinhole->line = hnt_line_open(pinhole->door, &pinhole->bound, &pinhole->latch.source);
+    pinhole->line_peer = pinhole->latch.source;
+    pinhole->line = hnt_line_open(pinhole->door, &pinhole->bound, &pinhole->line_peer);
     if (pinhole->line >= 0 && watch(worker, pinhole, pinhole->line, true) < 0)
         hang_up(pinhole);
     set_door(pinhole);
@@ -190,13 +192,18 @@ static void view(const struct pinhole *pinhole, double now, struct hnt_view *out
 
 /* Sending */
 
+/* An agent's media follows its nomination at once, the line only at the next tick. */
+static bool is_on_the_line(const struct pinhole *to)
+{
+    return to->line >= 0 && (to->latch.ice == NULL || hnt_same_address(&to->line_peer, &to->latch.source));
+}
+
 static void send_batch(struct worker *worker, struct pinhole *to, unsigned count)
 {
     struct sockaddr_storage name;
     socklen_t length = 0;
-    int socket = to->line;
-    if (socket < 0) {
-        socket = to->door;
+    int socket = to->line >= 0 ? to->line : to->door;
+    if (!is_on_the_line(to)) {
         length = hnt_to_sockaddr(to->latch.state == HNT_LATCHED ? &to->latch.source : &to->early, &name);
     }
     for (unsigned i = 0; i < count; i++) {
@@ -297,13 +304,12 @@ static enum hnt_verdict observe(struct pinhole *pinhole, const struct hnt_addres
                                 struct hnt_header header, const uint8_t *data, size_t length, double now)
 {
     struct hnt_latch *latch = &pinhole->latch;
-    if (source == NULL) {
-        hnt_latch_heard(latch, header, now);
-        return HNT_PASS;
-    }
-    if (latch->ice == NULL)
+    if (latch->ice != NULL)
+        return hnt_ice_observe(latch, source != NULL ? source : &pinhole->line_peer, header, data, length, now);
+    if (source != NULL)
         return hnt_latch_observe(latch, source, header, now);
-    return hnt_ice_observe(latch, source, header, data, length, now);
+    hnt_latch_heard(latch, header, now);
+    return HNT_PASS;
 }
 
 static bool is_let_in(struct pinhole *pinhole, const struct hnt_address *source, struct hnt_header header,
@@ -322,8 +328,7 @@ static bool is_let_in(struct pinhole *pinhole, const struct hnt_address *source,
         return true;
     }
     if (verdict == HNT_LATCHED_NOW || verdict == HNT_RELATCHED) {
-        if (pinhole->latch.ice == NULL)
-            connect_line(pinhole->binding->worker, pinhole);
+        connect_line(pinhole->binding->worker, pinhole);
         tell_latched(pinhole, verdict == HNT_RELATCHED, now);
         return true;
     }
@@ -465,6 +470,8 @@ static void tick_pinhole(struct pinhole *pinhole, double now)
         return;
     if (pinhole->moved) {
         pinhole->moved = false;
+        if (!is_on_the_line(pinhole))
+            connect_line(pinhole->binding->worker, pinhole);
         tell_latched(pinhole, true, now);
     }
     double silent_s = now - latch->heard_at;
@@ -791,15 +798,14 @@ int hnt_engine_arm(struct hnt_engine *engine, uint64_t handle, unsigned side, in
         pinhole->early_packets = EARLY_PACKETS;
         pinhole->early_bytes = EARLY_BYTES;
         hang_up(pinhole);
-        if (resume != NULL && pinhole->latch.ice != NULL) {
+        if (resume != NULL && pinhole->latch.ice != NULL)
             hnt_ice_resume(&pinhole->latch, resume, pinhole->armed_at);
-            set_door(pinhole);
-        } else if (resume != NULL) {
+        else if (resume != NULL)
             hnt_latch_resume(&pinhole->latch, resume, pinhole->armed_at);
+        if (pinhole->latch.state == HNT_LATCHED)
             connect_line(binding->worker, pinhole);
-        } else {
+        else
             set_door(pinhole);
-        }
     } else {
         free(evidence);
     }
