@@ -52,6 +52,7 @@ from jingle_hnt.session.policy import (
     EarlyMedia,
     Fallback,
     GatePolicy,
+    IceMode,
     SessionPolicy,
     Times,
 )
@@ -413,7 +414,12 @@ def wire(settings: Settings) -> Wiring:
         early_media=EarlyMedia(settings.gate.early_media),
         exhausted=Fallback(relay.exhausted),
         already_relayed=AlreadyRelayed(relay.already_relayed),
-        times=Times(**settings.times.model_dump(), linger_s=relay.quarantine_s),
+        ice=IceMode(settings.ice.mode),
+        times=Times(
+            **settings.times.model_dump(),
+            ice_idle_s=settings.ice.idle_s,
+            linger_s=relay.quarantine_s,
+        ),
         channels=_channels(settings.relay_nodes),
     )
     pool = PortPool(interfaces, *relay.port_range, secrets.randbelow)

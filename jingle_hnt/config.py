@@ -200,6 +200,13 @@ class Gate(_Section):
     early_media: Literal["drop", "responder", "both"] = "drop"
 
 
+class Ice(_Section):
+    """What becomes of ICE transports."""
+
+    mode: Literal["append", "pass"] = "append"
+    idle_s: Seconds = 60.0
+
+
 class Times(_Section):
     """Limits of a call's life, in seconds."""
 
@@ -258,6 +265,7 @@ class Settings(BaseSettings):
     relay: Relay
     relay_nodes: RelayNodes = RelayNodes()
     gate: Gate = Field(default_factory=Gate)
+    ice: Ice = Field(default_factory=Ice)
     times: Times = Field(default_factory=Times)
     state: State = Field(default_factory=State)
     log: Log = Field(default_factory=Log)

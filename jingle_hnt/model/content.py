@@ -1,6 +1,6 @@
 """Contents of a Jingle session and their transports (XEP-0166 section 7.3, XEP-0177)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from jingle_hnt.model.address import TransportAddress
@@ -74,23 +74,41 @@ class RawUdp:
 
 
 @dataclass(frozen=True, slots=True)
+class Ice:
+    """An ice-udp:1 or ice:0 transport (XEP-0176, XEP-0371), as far as a relay has to know it.
+
+    `ufrag` and `pwd` are empty where the stanza lacks one of them. `candidates` are those over UDP
+    with a literal address, `components` and `generation` of all candidates of the stanza.
+    """
+
+    namespace: str
+    ufrag: str = ""
+    pwd: str = field(default="", repr=False)
+    candidates: tuple[Candidate, ...] = ()
+    components: frozenset[int] = frozenset()
+    generation: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class OtherTransport:
     """A transport that is passed on untouched; only its namespace is known."""
 
     namespace: str
 
 
-Transport = RawUdp | OtherTransport
+Transport = RawUdp | Ice | OtherTransport
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
     """One <content/> of one stanza; what the stanza does not say is None.
 
-    `media` is the media attribute of an RTP description (XEP-0167), such as ``audio``.
+    `media` is the media attribute of an RTP description (XEP-0167), such as ``audio``; `mux` tells
+    that it has <rtcp-mux/>: RTP and RTCP on one port (RFC 5761).
     """
 
     key: ContentKey
     senders: Senders | None = None
     transport: Transport | None = None
     media: str | None = None
+    mux: bool = False

@@ -29,7 +29,7 @@ from jingle_hnt.relay.binding import (
     Side,
     Silent,
 )
-from jingle_hnt.relay.evidence import Rung
+from jingle_hnt.relay.evidence import IceKey, Rung
 from jingle_hnt.relay.latch import State
 
 _LATCHED, _RIVALRY, _SILENT, _HEARD, _DRAINED = range(5)
@@ -82,6 +82,7 @@ class NativeEngine:
                 pack_networks(evidence.sources),
                 pack_networks(evidence.refused),
                 evidence.probation,
+                pack_keys(evidence.keys),
                 None if order.resume is None else pack(order.resume),
                 None if order.early is None else pack(order.early),
             )
@@ -179,6 +180,11 @@ def pack_networks(networks: Sequence[IPNetwork]) -> bytes:
         bytes((n.version, n.prefixlen)) + n.network_address.packed.ljust(16, b"\0")
         for n in networks
     )
+
+
+def pack_keys(keys: Sequence[IceKey]) -> list[tuple[bytes, bytes]]:
+    """Keys in the form that the C side reads."""
+    return [(key.username.encode(), key.password.encode()) for key in keys]
 
 
 def _pinhole(view: View, rung: Rung | None) -> PinholeSnapshot:

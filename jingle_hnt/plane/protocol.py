@@ -28,7 +28,7 @@ from jingle_hnt.relay.binding import (
     Silent,
 )
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Raised whenever an older peer could misunderstand a newer one."""
 
 MAX_LINE = 1 << 20
@@ -39,6 +39,11 @@ MAX_NAMES = 20_000
 
 MAX_NETWORKS = 4096
 """Most networks that one latch's evidence may name."""
+
+MAX_KEYS = 4
+MAX_USERNAME = 513
+MAX_PASSWORD = 256
+"""Of the keys of an ICE agent's checks; lengths in bytes (RFC 8445 section 5.3)."""
 
 AT_ONCE = 256
 """Most bindings or events in one line of the plane, which keeps it well under MAX_LINE."""
@@ -57,6 +62,14 @@ def _within_bounds(arm: Arm) -> Arm:
         raise ValueError("a probation is between 1 and 255 packets")
     if len(arm.evidence.sources) + len(arm.evidence.refused) > MAX_NETWORKS:
         raise ValueError(f"evidence names at most {MAX_NETWORKS} networks")
+    if len(arm.evidence.keys) > MAX_KEYS:
+        raise ValueError(f"evidence has at most {MAX_KEYS} keys")
+    for key in arm.evidence.keys:
+        username, password = key.username.encode(), key.password.encode()
+        if not 1 <= len(username) <= MAX_USERNAME or not 1 <= len(password) <= MAX_PASSWORD:
+            raise ValueError(
+                f"a key's username has 1 to {MAX_USERNAME} bytes, its password 1 to {MAX_PASSWORD}"
+            )
     return arm
 
 

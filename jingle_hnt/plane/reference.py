@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from jingle_hnt.errors import DuplicateBinding, UnknownBinding
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.plane.api import LINGER_CAP_S, bind_error
+from jingle_hnt.relay import stun
 from jingle_hnt.relay.binding import (
     EARLY_BYTES,
     EARLY_PACKETS,
@@ -39,6 +40,8 @@ from jingle_hnt.relay.binding import (
     Side,
     Silent,
 )
+from jingle_hnt.relay.evidence import Evidence
+from jingle_hnt.relay.ice_latch import IceLatch
 from jingle_hnt.relay.latch import Latch, State, Verdict
 from jingle_hnt.relay.packet import SETUP_KINDS, Header, Kind, classify
 
@@ -68,7 +71,7 @@ class _Pinhole:
     bound: TransportAddress
     socket: socket.socket
     binding: "_Binding"
-    latch: Latch = field(default_factory=Latch)
+    latch: Latch | IceLatch = field(default_factory=Latch)
     early: TransportAddress | None = None
     early_left: tuple[int, int] = (0, 0)  # packets and bytes
     flow: Flow = Flow.CLOSED
@@ -76,11 +79,26 @@ class _Pinhole:
     armed_at: float = 0.0
     busy_at: float = 0.0
     silent: bool = False
+    moved: bool = False  # an ICE agent nominated another source; told at the next tick
     rivalry_told_at: float = float("-inf")
     nominal: tuple[int, int] = (0, 0)  # the second, and the packets let through in it
 
     def count(self, name: str, by: int = 1) -> None:
         self.counts[name] = self.counts.get(name, 0) + by
+
+    def arm(self, generation: int, evidence: Evidence) -> bool:
+        """Arm the latch that this evidence calls for; False where the generation is not greater."""
+        kind = IceLatch if evidence.keys else Latch
+        if not isinstance(self.latch, kind) and generation > self.latch.generation:
+            self.latch = kind()
+        return self.latch.arm(generation, evidence)
+
+    def observe(
+        self, source: TransportAddress, header: Header, datagram: bytes, now: float
+    ) -> Verdict:
+        if isinstance(self.latch, IceLatch):
+            return self.latch.observe(source, header, datagram, now)
+        return self.latch.observe(source, header, now)
 
     def unasked(self, size: int) -> TransportAddress | None:
         """Where a packet goes while nothing is learned, if this one may (RFC 7362 section 4)."""
@@ -155,7 +173,7 @@ class ReferenceEngine:
     def arm(self, order: Arm) -> bool:
         with self._lock:
             pinhole = self._live(order.name).pinholes[order.side]
-            if not pinhole.latch.arm(order.generation, order.evidence):
+            if not pinhole.arm(order.generation, order.evidence):
                 return False
             pinhole.armed_at = self._clock()
             pinhole.silent = False
@@ -270,13 +288,15 @@ class ReferenceEngine:
             pinhole.busy_at = now
             return
         header = classify(datagram)
-        verdict = pinhole.latch.observe(source, header, now)
+        verdict = pinhole.observe(source, header, datagram, now)
         if drop := _DROPS.get(verdict):
             pinhole.count(drop)
             if verdict is Verdict.RIVAL:
                 self._rivalry(pinhole, source, now)
             return
-        if verdict in (Verdict.LATCHED, Verdict.RELATCHED):
+        if verdict is Verdict.RELATCHED and isinstance(pinhole.latch, IceLatch):
+            pinhole.moved = True
+        elif verdict in (Verdict.LATCHED, Verdict.RELATCHED):
             self._latched(pinhole, source, verdict is Verdict.RELATCHED, now)
         self._heard(pinhole)
         pinhole.count("received_packets")
@@ -289,7 +309,7 @@ class ReferenceEngine:
             pinhole.count("dropped_empty")
         elif not _may_flow(pinhole, header, now):
             pinhole.count("dropped_gate")
-        elif (destination := other.latch.source or other.unasked(len(datagram))) is None:
+        elif (destination := _destination(pinhole, other, header, datagram, now)) is None:
             pinhole.count("dropped_unlatched")
         else:
             self._send(other, destination, datagram)
@@ -342,6 +362,9 @@ class ReferenceEngine:
 
     def _tick_silence(self, pinhole: _Pinhole, now: float) -> None:
         latch = pinhole.latch
+        if pinhole.moved and latch.source is not None:
+            pinhole.moved = False
+            self._latched(pinhole, latch.source, True, now)
         silent_s = now - latch.heard_at
         lively = latch.state is not State.LATCHED or silent_s < SILENT_S
         if lively or pinhole.silent or pinhole.flow is Flow.CLOSED:
@@ -350,13 +373,41 @@ class ReferenceEngine:
         self._happened(Silent(pinhole.binding.name, pinhole.side, silent_s))
 
 
+def _destination(
+    pinhole: _Pinhole, other: _Pinhole, header: Header, datagram: bytes, now: float
+) -> TransportAddress | None:
+    """Where the other side's party is to have this packet; None where nobody is known."""
+    if header.kind is Kind.STUN and isinstance(pinhole.latch, IceLatch):
+        return _destination_of_check(other, datagram, now)
+    return other.latch.source or other.unasked(len(datagram))
+
+
+def _destination_of_check(other: _Pinhole, datagram: bytes, now: float) -> TransportAddress | None:
+    """Checks and answers between two ICE agents; an agent has nothing to ask of anybody else."""
+    message = stun.parse(datagram)
+    if message is None or not isinstance(other.latch, IceLatch):
+        return None
+    match message.kind:
+        case stun.Class.INDICATION:
+            return other.latch.source
+        case stun.Class.REQUEST:
+            destination = other.latch.where_to_ask(now)
+            if destination is not None and message.nominates:
+                other.moved |= other.latch.nominated(destination, now)
+            return destination
+        case _:
+            return other.latch.asker(message.transaction)
+
+
 def _may_flow(pinhole: _Pinhole, header: Header, now: float) -> bool:
     """Whether this side's flow lets the packet through (media-path-middleboxes section 4)."""
     match pinhole.flow:
         case Flow.OPEN:
             return True
         case Flow.HELD:
-            return header.kind is Kind.RTCP
+            return header.kind is Kind.RTCP or (
+                isinstance(pinhole.latch, IceLatch) and header.kind in SETUP_KINDS
+            )
         case Flow.NOMINAL:
             second = int(now)
             since, passed = pinhole.nominal

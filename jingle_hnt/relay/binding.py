@@ -22,7 +22,7 @@ class Flow(IntEnum):
 
     CLOSED = 0  # nothing
     NOMINAL = 1  # a trickle of STUN, DTLS and ZRTP (media-path-middleboxes REC 2)
-    HELD = 2  # RTCP only: the session is on hold (XEP-0167 section 5.4)
+    HELD = 2  # RTCP only: on hold (XEP-0167 section 5.4); of an ICE agent its checks and DTLS too
     OPEN = 3  # everything
 
 

@@ -4,7 +4,7 @@ A latch is only as trustworthy as what is known of the party before its first pa
 order that knowledge; the rung in force is named per leg, logged and measured.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from jingle_hnt.model.address import IPAddress, IPNetwork, TransportAddress
@@ -25,17 +25,27 @@ PROBATION_PACKETS = 5
 
 
 @dataclass(frozen=True, slots=True)
+class IceKey:
+    """What a check is named and signed with: USERNAME and the other party's pwd (RFC 8445)."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """What a source must show to teach a latch.
 
     `sources` are the networks it must come from, `refused` the networks it must not come from
-    (checked first), `probation` the packets in sequence it must send (1 to 255).
+    (checked first), `probation` the packets in sequence it must send (1 to 255). Where there are
+    `keys`, nothing but a check made with one of them is evidence (R1); the newest is first.
     """
 
     rung: Rung
     sources: tuple[IPNetwork, ...]
     refused: tuple[IPNetwork, ...] = ()
     probation: int = 1
+    keys: tuple[IceKey, ...] = ()
 
     def admits(self, ip: IPAddress) -> bool:
         """Whether a packet from this address may count at all."""

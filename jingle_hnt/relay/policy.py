@@ -12,7 +12,7 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 
 from jingle_hnt.model.address import IPAddress, IPNetwork, TransportAddress, host_network
 from jingle_hnt.model.content import Candidate, CandidateType
-from jingle_hnt.relay.evidence import PROBATION_PACKETS, Evidence, Rung
+from jingle_hnt.relay.evidence import PROBATION_PACKETS, Evidence, IceKey, Rung
 
 
 def _networks(*texts: str) -> tuple[IPNetwork, ...]:
@@ -121,6 +121,10 @@ class PeerPolicy:
         return Evidence(
             Rung.R5, (ANYWHERE[version],), self._refused[version], probation=PROBATION_PACKETS
         )
+
+    def signed(self, version: int, keys: tuple[IceKey, ...]) -> Evidence:
+        """What an ICE agent must show: checks made with one of these keys, from wherever (R1)."""
+        return Evidence(Rung.R1, (ANYWHERE[version],), self._refused[version], keys=keys)
 
     def early(
         self, evidence: Evidence, component: int, candidates: Iterable[Candidate]

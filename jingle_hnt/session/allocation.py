@@ -32,10 +32,12 @@ class Pinhole:
         evidence: Evidence,
         early: TransportAddress | None = None,
     ) -> Arm:
-        """Arm anew; what was learned before is obsolete."""
+        """Arm anew; what was learned before is obsolete, but of an ICE agent it is not."""
         self.generation += 1
         self.evidence = evidence
         self.early = early
+        if evidence.keys:
+            return Arm(name, _side(leg), self.generation, evidence)
         self.learned = None
         self.latched_after_s = None
         self.lively = False

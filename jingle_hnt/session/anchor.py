@@ -12,7 +12,7 @@ from jingle_hnt.model.address import IPAddress
 from jingle_hnt.model.content import COMPONENTS, RTCP, RTP, Candidate
 from jingle_hnt.model.jid import JID
 from jingle_hnt.relay.binding import Arm, Flow, Gate, Latched
-from jingle_hnt.relay.evidence import Evidence, Rung
+from jingle_hnt.relay.evidence import Evidence, IceKey, Rung
 from jingle_hnt.relay.policy import PeerPolicy, UnknownSource
 from jingle_hnt.relay.ports import PortPool
 from jingle_hnt.session.allocation import Allocation
@@ -118,9 +118,11 @@ class Anchor:
         self.made += 1
         return self.bind(allocations)
 
-    def abandon(self, number: int) -> None:
-        """The plane could not make the bindings: the leases are free again."""
-        self.abandon_all(self._binding.pop(number, ()))
+    def abandon(self, number: int) -> Sequence[Allocation]:
+        """The plane could not make these bindings, which are returned: their leases are free."""
+        lost = self._binding.pop(number, ())
+        self.abandon_all(lost)
+        return lost
 
     def abandon_all(self, allocations: Iterable[Allocation]) -> None:
         """Give back leases that were never bound."""
@@ -165,6 +167,11 @@ class Anchor:
         }
         self._order(allocation, allocation.arm(leg, evidence, components, early))
 
+    def arm_agent(self, allocation: Allocation, leg: Leg, keys: tuple[IceKey, ...]) -> None:
+        """Arm this leg's latches with what its ICE agent makes its checks with."""
+        evidence = self._peers.signed(allocation.version(leg), keys)
+        self._order(allocation, allocation.arm(leg, evidence))
+
     def demand_proof(
         self, allocation: Allocation, leg: Leg, candidates: Iterable[Candidate]
     ) -> None:
@@ -198,12 +205,14 @@ class Anchor:
         """The plane has learned a source. What RTP has shown narrows its sibling's evidence."""
         leg = Leg(event.side)
         pinhole = allocation.pinholes[component, leg]
-        if event.generation != pinhole.generation or pinhole.evidence is None:
+        evidence = pinhole.evidence
+        # What an ICE agent's signature has shown outlives the keys that it was made with.
+        if evidence is None or not (evidence.keys or event.generation == pinhole.generation):
             return
         pinhole.learned, pinhole.lively = event.source, True
         pinhole.latched_after_s = event.after_s
         sibling = allocation.pinholes[RTCP, leg]
-        if component == RTP and sibling.learned is None and pinhole.evidence.rung is Rung.R5:
+        if component == RTP and sibling.learned is None and evidence.rung is Rung.R5:
             near = self._peers.near(event.source, Rung.R5)
             self._order(allocation, allocation.arm(leg, near, (RTCP,)))
 

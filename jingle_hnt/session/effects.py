@@ -86,7 +86,8 @@ class ChannelRequest:
 
 
 Substitution = Mapping[ContentKey, tuple[Candidate, ...]]
-"""For each content whose transport is changed: the candidates that replace all of its own."""
+"""For each content whose transport is changed: the candidates that replace all of its own, or that
+are added to them where the transport is ICE."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ class Pass:
 
 @dataclass(frozen=True, slots=True)
 class Replace:
-    """Let the held stanza go on with these candidates in place of its own."""
+    """Let the held stanza go on with these candidates in place of its own, or beside them (ICE)."""
 
     token: Token
     substitution: Substitution

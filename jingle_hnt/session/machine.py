@@ -129,6 +129,21 @@ class Session:
         gone = any(party.gone for party in self.parties)
         return self.life.deadline(self._policy.times, self.negotiation.is_held, gone)
 
+    @property
+    def wake_at(self) -> float:
+        """When `expire` has something to do next."""
+        at, _ = self.deadline
+        idle_at = self._idle_at
+        return at if idle_at is None else min(at, idle_at)
+
+    @property
+    def _idle_at(self) -> float | None:
+        """When a place between ICE agents is to be released, if it is not used until then."""
+        quiet_since = self.negotiation.quiet_since()
+        if quiet_since is None or self.life.accepted_at is None:
+            return None
+        return max(quiet_since, self.life.accepted_at) + self._policy.times.ice_idle_s
+
     def allows(self, action: Action | None, leg: Leg) -> bool:
         """Whether this party may send this action now; any party may where none is named."""
         return action is None or transition(self.state, action, leg) is not None
@@ -209,7 +224,13 @@ class Session:
         self._end(why, reason)
 
     def expire(self, now: float) -> None:
-        """End the session if its deadline has passed."""
+        """End the session if its deadline has passed, and release what ICE agents do not use.
+
+        They have found a direct path, or none; either way it is not ours to end the call.
+        """
+        idle_at = self._idle_at
+        if idle_at is not None and now >= idle_at:
+            self._leave(now)
         at, why = self.deadline
         if now >= at:
             self.terminate(why)
@@ -234,9 +255,10 @@ class Session:
             held.waits_for = self.anchor.retry(number, now)
             if held.waits_for is not None:
                 return
-        self.anchor.abandon(number)
+        lost = self.anchor.abandon(number)
         if held is None:
-            self.terminate(Why.NO_CAPACITY)
+            if not self.negotiation.do_without(lost):
+                self.terminate(Why.NO_CAPACITY)
         else:
             held.waits_for = None
             self._undo(held)
@@ -297,8 +319,15 @@ class Session:
     def _answer(self, held: Held) -> Answer:
         return held.answer
 
+    def _leave(self, now: float) -> None:
+        if self.negotiation.leave(self._policy.times.ice_idle_s, now):
+            self._out.append(Remember(self.name))
+
     def _undo(self, held: Held) -> None:
         """A proposal cannot be kept: its sender is told, and the session is as it was before."""
+        if self.negotiation.do_without(held.reply.allocations):
+            held.reply.break_promises()
+            return
         contents = list(held.reply.promises)
         held.reply = Reply()
         match held.action:
@@ -328,6 +357,7 @@ class Session:
 
     def note_life(self, now: float) -> None:
         """Take note of whether any of the session's media flows."""
+        self.negotiation.note_agents(now)
         pinholes = [p for a in self.negotiation.allocations for p in a.pinholes.values()]
-        if pinholes:
+        if pinholes and not self.negotiation.has_agents:
             self.life.note(any(p.lively for p in pinholes), now)

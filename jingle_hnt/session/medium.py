@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from jingle_hnt.model.address import IPAddress
 from jingle_hnt.model.content import Candidate, CandidateType, ContentKey, RawUdp, Senders
 from jingle_hnt.session.allocation import Allocation
+from jingle_hnt.session.ice import Agents
 from jingle_hnt.session.table import Leg
 
 
@@ -14,7 +15,9 @@ class Medium:
     """A content of the session.
 
     `allocation` is None where it is not relayed (another transport, or already a relay's).
-    `replacements[leg]` is the transport that this leg offers in place of the present one.
+    `agents` is set where the transport is ICE and the relay takes part; the allocation comes and
+    goes then. `replacements[leg]` is the transport that this leg offers in place of the present
+    one.
     """
 
     key: ContentKey
@@ -23,6 +26,7 @@ class Medium:
     agreed: bool = False
     added: bool = False
     allocation: Allocation | None = None
+    agents: Agents | None = None
     replacements: dict[Leg, Allocation | None] = field(default_factory=dict)
     signalled: dict[Leg, tuple[Candidate, ...]] = field(default_factory=dict)
 

@@ -5,7 +5,7 @@ session as it was. It returns a `Reply`: which candidates replace the stanza's o
 bindings the plane must have made before the stanza may go on.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from jingle_hnt.errors import MalformedJingle, NoPorts, UnprovenParty
@@ -15,15 +15,18 @@ from jingle_hnt.model.content import (
     Content,
     ContentKey,
     Creator,
+    Ice,
     RawUdp,
     Senders,
 )
 from jingle_hnt.model.jingle import Info, Jingle
+from jingle_hnt.relay.binding import Flow
 from jingle_hnt.session import gate
 from jingle_hnt.session.allocation import Allocation
 from jingle_hnt.session.anchor import Anchor
+from jingle_hnt.session.ice import Agents, usable
 from jingle_hnt.session.medium import Medium, is_relayed_already, is_relayed_here
-from jingle_hnt.session.policy import AlreadyRelayed, SessionPolicy
+from jingle_hnt.session.policy import AlreadyRelayed, IceMode, SessionPolicy
 from jingle_hnt.session.table import Leg, Verb
 
 
@@ -49,6 +52,11 @@ class Reply:
 
     promises: dict[ContentKey, Promise] = field(default_factory=dict)
     allocations: list[Allocation] = field(default_factory=list)
+
+    def break_promises(self) -> None:
+        """Nothing that was to be bound is there to be promised."""
+        kept = {k: p for k, p in self.promises.items() if p.allocation not in self.allocations}
+        self.promises, self.allocations = kept, []
 
 
 class Negotiation:
@@ -77,7 +85,7 @@ class Negotiation:
         """Do what a legal request of this leg asks."""
         match verb:
             case Verb.ACCEPT:
-                return self._agree(leg, jingle)
+                return self._agree(leg, jingle, now)
             case Verb.INFORM:
                 return self._inform(leg, jingle)
             case Verb.ADD:
@@ -89,7 +97,7 @@ class Negotiation:
             case Verb.REMOVE:
                 return self._remove(jingle)
             case Verb.CANDIDATES:
-                return self._trickle(leg, jingle)
+                return self._trickle(leg, jingle, now)
             case Verb.REPLACE:
                 return self._replace(leg, jingle, now)
             case Verb.REPLACE_ACCEPT:
@@ -111,6 +119,7 @@ class Negotiation:
             self._signal(medium, leg, content)
             if allocation is not None:
                 self._offer(reply, allocation, leg, content)
+            self._join(reply, medium, leg, content, now)
         return reply
 
     def forget(self, contents: Iterable[ContentKey]) -> None:
@@ -132,14 +141,70 @@ class Negotiation:
         """The contents that this leg proposed and the other has not answered."""
         return [m.key for m in self.media.values() if m.proposer is leg and not m.agreed]
 
+    def do_without(self, lost: Sequence[Allocation]) -> bool:
+        """The plane cannot bind these allocations; tells whether the call can go on without them.
+
+        It can where all are places between ICE agents, who try other paths too.
+        """
+        media = [m for m, allocation, _ in self.joined if allocation in lost]
+        if len(media) < len(lost):
+            return False
+        for medium in media:
+            medium.allocation = None
+        return True
+
+    @property
+    def joined(self) -> list[tuple[Medium, Allocation, Agents]]:
+        """The contents in which the relay is a candidate between ICE agents."""
+        return [
+            (m, m.allocation, m.agents)
+            for m in self.media.values()
+            if m.allocation is not None and m.agents is not None
+        ]
+
+    @property
+    def has_agents(self) -> bool:
+        """Whether media may flow that the relay does not see: an agent found a direct path."""
+        return any(medium.agents is not None for medium in self.media.values())
+
+    def note_agents(self, now: float) -> None:
+        """Take note of which agents are heard at the relay now."""
+        for _, allocation, agents in self.joined:
+            if any(pinhole.lively for pinhole in allocation.pinholes.values()):
+                agents.quiet_since = None
+            elif agents.quiet_since is None:
+                agents.quiet_since = now
+
+    def quiet_since(self) -> float | None:
+        """Since when the first of the places between ICE agents was not used; None: all are."""
+        quiet = [a.quiet_since for _, _, a in self.joined if a.quiet_since is not None]
+        return min(quiet, default=None)
+
+    def leave(self, idle_s: float, now: float) -> bool:
+        """Release the places that were not used for so long; the call goes on without.
+
+        An agent that restarts gets a new one.
+        """
+        left = False
+        for medium, allocation, agents in self.joined:
+            if agents.quiet_since is not None and agents.quiet_since + idle_s <= now:
+                medium.allocation, agents.quiet_since, left = None, None, True
+                self._anchor.retire([allocation])
+        return left
+
     def rearm(self, leg: Leg) -> None:
-        """New evidence for a leg: every latch that faces it is armed anew."""
+        """New evidence for a leg: every latch that faces it is armed anew.
+
+        An ICE agent's signature is evidence enough, wherever it comes from.
+        """
         for medium in self.media.values():
+            if medium.agents is not None:
+                continue
             for allocation in medium.allocations:
                 if allocation.is_armed(leg):
                     self._anchor.arm(allocation, leg, medium.signalled.get(leg, ()))
 
-    def _agree(self, leg: Leg, jingle: Jingle) -> Reply:
+    def _agree(self, leg: Leg, jingle: Jingle, now: float) -> Reply:
         """The answer to an offer or to content-add: the gate opens."""
         agreed = [self._awaiting(leg.other, content) for content in jingle.contents]
         for medium, content in zip(agreed, jingle.contents, strict=True):
@@ -149,8 +214,10 @@ class Negotiation:
             medium.agreed = True
             medium.senders = content.senders or medium.senders
             self._signal(medium, leg, content)
-            if medium.allocation is not None:
+            if medium.allocation is not None and medium.agents is None:
                 self._answer(reply, medium, medium.allocation, leg, content)
+            self._join(reply, medium, leg, content, now)
+        self._regate(self.media.values())
         return reply
 
     def _inform(self, leg: Leg, jingle: Jingle) -> Reply:
@@ -171,18 +238,19 @@ class Negotiation:
         media = [self._medium(content) for content in jingle.contents]
         for medium, content in zip(media, jingle.contents, strict=True):
             medium.senders = content.senders or medium.senders
-        self._regate(media)
+        self._regate(self.media.values())
         return Reply()
 
     def _remove(self, jingle: Jingle) -> Reply:
         self.forget([self._medium(content).key for content in jingle.contents])
         return Reply()
 
-    def _trickle(self, leg: Leg, jingle: Jingle) -> Reply:
+    def _trickle(self, leg: Leg, jingle: Jingle, now: float) -> Reply:
         """transport-info: the sender's latches are armed anew where its generation is greater."""
         media = [self._medium(content) for content in jingle.contents]
         reply = Reply()
         for medium, content in zip(media, jingle.contents, strict=True):
+            self._join(reply, medium, leg, content, now)
             allocation, transport = medium.allocation, content.transport
             if allocation is None or not isinstance(transport, RawUdp) or not transport.candidates:
                 continue
@@ -213,6 +281,7 @@ class Negotiation:
         reply = Reply()
         for medium, content in zip(media, jingle.contents, strict=True):
             obsolete = medium.allocation
+            medium.agents = None
             medium.allocation = medium.replacements.pop(leg.other)
             medium.signalled.clear()
             self._signal(medium, leg, content)
@@ -246,6 +315,48 @@ class Negotiation:
         self._anchor.gate(allocation, gate.after_accept(medium.senders, self.holders))
         if isinstance(content.transport, RawUdp):
             reply.promises[content.key] = _ours(allocation, leg, content.transport)
+
+    def _join(self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float) -> None:
+        """Be one more candidate of this leg's ICE agent, once in each life of its credentials."""
+        if not isinstance(content.transport, Ice) or self._policy.ice is IceMode.PASS:
+            return
+        if medium.agents is None and medium.allocation is not None:
+            return  # a transport that was agreed on is not of another kind all at once
+        if medium.agents is None:
+            medium.agents = Agents(has_media=content.media is not None)
+        agents = medium.agents
+        changed = agents.hear(leg, content)
+        components = agents.missing(leg, answers=leg is not medium.proposer)
+        if components and medium.allocation is None:
+            self._enter(reply, medium, agents, leg, content.transport, now)
+        if medium.allocation is None:
+            return
+        if changed:
+            self._arm_agents(medium.allocation, agents)
+        if components:
+            agents.shown(leg, components)
+            generation = agents.of[leg].generation
+            promise = Promise(medium.allocation, leg.other, generation, components)
+            reply.promises[content.key] = promise
+
+    def _enter(
+        self, reply: Reply, medium: Medium, agents: Agents, leg: Leg, transport: Ice, now: float
+    ) -> None:
+        """Take a place between two agents; without ports they have to do without us."""
+        candidates = usable(transport.candidates, self._anchor.parties[leg].ip)
+        try:
+            medium.allocation = self._anchor.allocate(leg, candidates, now)
+        except NoPorts:
+            return
+        agents.quiet_since = now
+        reply.allocations.append(medium.allocation)
+        self._anchor.gate(medium.allocation, gate.before_accept(self._policy))
+        self._regate([medium])
+
+    def _arm_agents(self, allocation: Allocation, agents: Agents) -> None:
+        for leg in Leg:
+            if keys := agents.keys(leg):
+                self._anchor.arm_agent(allocation, leg, keys)
 
     def _allocate_each(
         self, leg: Leg, contents: Iterable[Content], now: float
@@ -283,13 +394,22 @@ class Negotiation:
         for medium in media:
             if medium.agreed and medium.allocation is not None:
                 flows = gate.after_accept(medium.senders, self.holders)
+                if medium.agents is not None:
+                    flows = self._bundled()
                 self._anchor.gate(medium.allocation, flows)
+
+    def _bundled(self) -> tuple[Flow, Flow]:
+        """What flows between ICE agents: one content's path may carry them all (RFC 8843)."""
+        agreed = [m for m in self.media.values() if m.agreed and m.agents is not None]
+        flows = [gate.after_accept(m.senders, self.holders) for m in agreed]
+        return max(first for first, _ in flows), max(second for _, second in flows)
 
     def _rearm_silent(self) -> None:
         """After a hold NAT bindings may be gone; who kept sending keeps its latch."""
-        for allocation in self.allocations:
-            for leg in Leg:
-                self._anchor.rearm_silent(allocation, leg)
+        for medium in self.media.values():
+            for allocation in medium.allocations if medium.agents is None else ():
+                for leg in Leg:
+                    self._anchor.rearm_silent(allocation, leg)
 
     def _may_be_new(self, leg: Leg, content: Content) -> None:
         creator = Creator.INITIATOR if leg is Leg.INITIATOR else Creator.RESPONDER

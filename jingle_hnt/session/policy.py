@@ -36,6 +36,13 @@ class AlreadyRelayed(StrEnum):
     RELAY = "relay"
 
 
+class IceMode(StrEnum):
+    """What becomes of ICE transports (RFC 7584)."""
+
+    APPEND = "append"  # the relay is one more candidate, the last to be used
+    PASS = "pass"  # they go on as they came
+
+
 @dataclass(frozen=True, slots=True)
 class Times:
     """Limits of a call's life, in seconds."""
@@ -45,6 +52,7 @@ class Times:
     silence_s: float = 60.0  # both parties silent, RTCP included, not on hold
     hold_s: float = 3600.0  # the same while on hold
     call_s: float = 86400.0  # from the offer on, whatever flows
+    ice_idle_s: float = 60.0  # no ICE agent has used its relayed path: its ports are released
     linger_s: float = 30.0  # a released port stays idle for this long before it is free
 
 
@@ -75,5 +83,6 @@ class SessionPolicy:
     early_media: EarlyMedia = EarlyMedia.DROP
     exhausted: Fallback = Fallback.REFUSE
     already_relayed: AlreadyRelayed = AlreadyRelayed.PASS
+    ice: IceMode = IceMode.APPEND
     times: Times = field(default_factory=Times)
     channels: ChannelPolicy | None = None

@@ -13,18 +13,21 @@ from jingle_hnt.model.address import TransportAddress, literal
 from jingle_hnt.model.content import Candidate, CandidateType, ContentKey, Creator, Senders
 from jingle_hnt.model.jid import JID
 from jingle_hnt.relay.binding import Flow
-from jingle_hnt.relay.evidence import Evidence, Rung
+from jingle_hnt.relay.evidence import Evidence, IceKey, Rung
 from jingle_hnt.relay.ports import Lease
 from jingle_hnt.session.allocation import Allocation, Pinhole
 from jingle_hnt.session.anchor import Party
 from jingle_hnt.session.channel import Channel
+from jingle_hnt.session.ice import Agent, Agents, Credentials
 from jingle_hnt.session.machine import Session
 from jingle_hnt.session.medium import Medium
 from jingle_hnt.session.registry import Registry
 from jingle_hnt.session.table import Leg, State
 
-VERSION = 1
-"""Raised whenever a record of the version before could be misread."""
+VERSION = 2
+"""Raised whenever a record could be misread by the version before."""
+
+READABLE = (1, VERSION)
 
 Record = dict[str, Any]
 
@@ -61,7 +64,7 @@ def load(record: Mapping[str, Any], registry: Registry, now: float) -> Session:
 
 
 def _load(record: Mapping[str, Any], registry: Registry, now: float) -> Session:
-    if record["version"] != VERSION:
+    if record["version"] not in READABLE:
         raise ValueError(f"session record of version {record['version']}, not {VERSION}")
     initiator, responder = (_load_party(party) for party in record["parties"])
     anchor = registry.anchor(str(record["name"]), (initiator, responder))
@@ -105,6 +108,7 @@ def _dump_medium(medium: Medium) -> Record:
         "senders": medium.senders.value,
         "agreed": medium.agreed,
         "allocation": _dump_allocation(medium.allocation),
+        "agents": None if medium.agents is None else _dump_agents(medium.agents),
         "replacements": {
             str(int(leg)): _dump_allocation(a) for leg, a in medium.replacements.items()
         },
@@ -122,6 +126,7 @@ def _load_medium(entry: Mapping[str, Any], registry: Registry, claimed: list[Lea
         senders=Senders(entry["senders"]),
         agreed=bool(entry["agreed"]),
         allocation=_load_allocation(entry["allocation"], registry, claimed),
+        agents=None if entry.get("agents") is None else _load_agents(entry["agents"]),
         replacements={
             Leg(int(leg)): _load_allocation(a, registry, claimed)
             for leg, a in entry["replacements"].items()
@@ -131,6 +136,36 @@ def _load_medium(entry: Mapping[str, Any], registry: Registry, claimed: list[Lea
             for leg, candidates in entry["signalled"].items()
         },
     )
+
+
+def _dump_agents(agents: Agents) -> Record:
+    return {
+        "has_media": agents.has_media,
+        "of": [
+            {
+                "credentials": [[c.ufrag, c.pwd] for c in agent.credentials],
+                "components": sorted(agent.components),
+                "generation": agent.generation,
+                "mux": agent.mux,
+                "shown": sorted(agent.shown),
+            }
+            for agent in agents.of
+        ],
+    }
+
+
+def _load_agents(entry: Mapping[str, Any]) -> Agents:
+    first, second = (
+        Agent(
+            tuple(Credentials(str(ufrag), str(pwd)) for ufrag, pwd in agent["credentials"]),
+            frozenset(int(c) for c in agent["components"]),
+            int(agent["generation"]),
+            bool(agent["mux"]),
+            frozenset(int(c) for c in agent["shown"]),
+        )
+        for agent in entry["of"]
+    )
+    return Agents((first, second), bool(entry["has_media"]))
 
 
 def _dump_allocation(allocation: Allocation | None) -> Record | None:
@@ -200,6 +235,7 @@ def _dump_evidence(evidence: Evidence) -> Record:
         "sources": [str(network) for network in evidence.sources],
         "refused": [str(network) for network in evidence.refused],
         "probation": evidence.probation,
+        "keys": [[key.username, key.password] for key in evidence.keys],
     }
 
 
@@ -209,6 +245,7 @@ def _load_evidence(entry: Mapping[str, Any]) -> Evidence:
         tuple(ip_network(text) for text in entry["sources"]),
         tuple(ip_network(text) for text in entry["refused"]),
         int(entry["probation"]),
+        tuple(IceKey(str(name), str(password)) for name, password in entry.get("keys", ())),
     )
 
 

@@ -327,7 +327,7 @@ class Registry:
         if session.is_over:
             self._leave(session, now)
         elif session.state is not State.ENDED:
-            at, _ = session.deadline
+            at = session.wake_at
             if session.timer_at is None or at < session.timer_at:
                 session.timer_at = at
                 heapq.heappush(self._timers, (at, session.name))

@@ -19,6 +19,7 @@ from jingle_hnt.model.content import (
     Content,
     ContentKey,
     Creator,
+    Ice,
     OtherTransport,
     RawUdp,
     Senders,
@@ -44,6 +45,12 @@ _REASON_TEXT = f"{{{names.JINGLE}}}text"
 _DESCRIPTION = f"{{{names.RTP}}}description"
 TRANSPORT = f"{{{names.RAW_UDP}}}transport"
 CANDIDATE = f"{{{names.RAW_UDP}}}candidate"
+
+_RTCP_MUX = f"{{{names.RTP}}}rtcp-mux"
+ICE_TRANSPORTS = (f"{{{names.ICE_UDP}}}transport", f"{{{names.ICE}}}transport")
+
+LONGEST_CREDENTIAL = 256
+"""Of ufrag and pwd (RFC 8445 section 5.3)."""
 
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,9}", re.ASCII)
 _OFFER_OR_ANSWER = (Action.SESSION_INITIATE, Action.SESSION_ACCEPT)
@@ -183,6 +190,7 @@ def _content(key: ContentKey, content: Element) -> Content:
         senders=None if senders is None else _word(Senders, senders, what),
         transport=_transport(key, content),
         media=None if description is None else description.get("media"),
+        mux=description is not None and description.find(_RTCP_MUX) is not None,
     )
 
 
@@ -199,6 +207,8 @@ def _transport(key: ContentKey, content: Element) -> Transport | None:
     element = transport_of(content)
     if element is None:
         return None
+    if element.tag in ICE_TRANSPORTS:
+        return _ice(element)
     if element.tag != TRANSPORT:
         return OtherTransport(namespace(element))
     candidates = element.findall(CANDIDATE)
@@ -272,6 +282,45 @@ def _candidate_type(candidate: Element) -> CandidateType | None:
         return CandidateType(candidate.get("type", ""))
     except ValueError:
         return None
+
+
+# ICE (XEP-0176, XEP-0371): what we cannot read of it is for the parties to judge
+
+
+def _ice(transport: Element) -> Ice:
+    ufrag, pwd = (transport.get(name, "") for name in ("ufrag", "pwd"))
+    complete = all(1 <= len(text.encode()) <= LONGEST_CREDENTIAL for text in (ufrag, pwd))
+    elements = transport.findall(f"{{{namespace(transport)}}}candidate")[:MOST_CANDIDATES]
+    read = [candidate for each in elements if (candidate := _ice_candidate(each)) is not None]
+    return Ice(
+        namespace(transport),
+        ufrag if complete else "",
+        pwd if complete else "",
+        tuple(read),
+        frozenset(_octet(each, "component", 1) for each in elements),
+        max((_octet(each, "generation", 0) for each in elements), default=None),
+    )
+
+
+def _ice_candidate(candidate: Element) -> Candidate | None:
+    """None for TCP, for mDNS names and for what cannot be read."""
+    if candidate.get("protocol", "udp").lower() != "udp":
+        return None
+    try:
+        return Candidate(
+            component=_octet(candidate, "component", 1),
+            generation=_octet(candidate, "generation", 0),
+            address=_address(candidate, ""),
+            id=candidate.get("id", ""),
+            type=_candidate_type(candidate),
+        )
+    except MalformedJingle:
+        return None
+
+
+def _octet(candidate: Element, attribute: str, otherwise: int) -> int:
+    text = candidate.get(attribute, "")
+    return int(text) if _NUMBER.fullmatch(text) and int(text) <= 255 else otherwise
 
 
 # Words

@@ -14,6 +14,8 @@ INTERCEPT = "urn:hnt:intercept:0"
 JINGLE = "urn:xmpp:jingle:1"
 JINGLE_ERRORS = "urn:xmpp:jingle:errors:1"
 RAW_UDP = "urn:xmpp:jingle:transports:raw-udp:1"
+ICE_UDP = "urn:xmpp:jingle:transports:ice-udp:1"
+ICE = "urn:xmpp:jingle:transports:ice:0"
 RTP = "urn:xmpp:jingle:apps:rtp:1"
 RTP_INFO = "urn:xmpp:jingle:apps:rtp:info:1"
 

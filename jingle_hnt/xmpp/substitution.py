@@ -10,24 +10,29 @@ from jingle_hnt.errors import MalformedJingle
 from jingle_hnt.model.content import Candidate
 from jingle_hnt.model.jingle import Action
 from jingle_hnt.session.effects import Substitution
-from jingle_hnt.xmpp.codec import CANDIDATE, TRANSPORT, contents_of, transport_of
+from jingle_hnt.xmpp.codec import CANDIDATE, ICE_TRANSPORTS, TRANSPORT, contents_of, transport_of
 
 _NCNAME = re.compile(r"[A-Za-z_][A-Za-z0-9._-]*", re.ASCII)
 
 
 def substitute(element: Element, substitution: Substitution) -> Element:
-    """A copy of a <jingle/> element with other raw-udp candidates in the contents named.
+    """A copy of a <jingle/> element with other candidates in the contents named.
 
-    All candidates of such a content are replaced, where the first of them stood; text, order,
-    unknown elements and attributes stay as they came. Raises ValueError where a content that is
-    named is not there or has no raw-udp transport: who asks for that has misread the stanza.
+    All raw-udp candidates of such a content are replaced, where the first of them stood; of ICE all
+    stay, and the others come behind them. Text, order, unknown elements and attributes stay as they
+    came. Raises ValueError where a content that is named is not there or has neither transport: who
+    asks for that has misread the stanza.
     """
     copy = deepcopy(element)
     transports = _transports(copy)
     for key, candidates in substitution.items():
         if key not in transports:
-            raise ValueError(f"the stanza has no content {key} with a raw-udp transport")
-        _replace(transports[key], list(written(candidates)))
+            raise ValueError(f"the stanza has no content {key} with such a transport")
+        transport = transports[key]
+        if transport.tag == TRANSPORT:
+            _replace(transport, list(written(candidates)))
+        else:
+            _append(transport, list(written_for_ice(candidates, transport)))
     return copy
 
 
@@ -39,7 +44,8 @@ def _transports(element: Element) -> dict[object, Element]:
         }
     except MalformedJingle as error:
         raise ValueError(str(error)) from error
-    return {k: t for k, t in found.items() if t is not None and t.tag == TRANSPORT}
+    known = (TRANSPORT, *ICE_TRANSPORTS)
+    return {k: t for k, t in found.items() if t is not None and t.tag in known}
 
 
 def _replace(transport: Element, candidates: list[Element]) -> None:
@@ -47,6 +53,15 @@ def _replace(transport: Element, candidates: list[Element]) -> None:
     place = list(transport).index(old[0]) if old else 0
     for candidate in old:
         _remove(transport, candidate)
+    for candidate in reversed(candidates):
+        transport.insert(place, candidate)
+
+
+def _append(transport: Element, candidates: list[Element]) -> None:
+    """Behind the last candidate, and behind the text that follows it."""
+    kind = _candidate_tag(transport)
+    places = [n for n, child in enumerate(transport, start=1) if child.tag == kind]
+    place = places[-1] if places else 0
     for candidate in reversed(candidates):
         transport.insert(place, candidate)
 
@@ -74,6 +89,30 @@ def written(candidates: Iterable[Candidate]) -> Iterable[Element]:
             own = next(name for n in count(1) if (name := f"hnt{n}") not in used)
         used.add(own)
         yield _candidate(candidate, own)
+
+
+def written_for_ice(candidates: Iterable[Candidate], transport: Element) -> Iterable[Element]:
+    """Candidates as XEP-0176 section 5.3 has them, to stand beside those of a transport.
+
+    Theirs is the lowest priority there is (RFC 8445 section 5.1.2.1, all preferences 0), so that
+    whatever else connects is preferred. Their foundation is none that the transport uses, and a
+    number up to 255, which is all that older clients read.
+    """
+    kind = _candidate_tag(transport)
+    theirs = transport.findall(kind)
+    taken = {candidate.get("foundation", "") for candidate in theirs}
+    foundation = next(text for n in count(255, -1) if (text := str(n)) not in taken)
+    for candidate, element in zip(candidates, written(candidates), strict=True):
+        element.tag = kind
+        element.set("foundation", foundation)
+        element.set("network", "0")
+        element.set("priority", str(256 - candidate.component))
+        element.set("protocol", "udp")
+        yield element
+
+
+def _candidate_tag(transport: Element) -> str:
+    return transport.tag.removesuffix("transport") + "candidate"
 
 
 def _candidate(candidate: Candidate, own: str) -> Element:

@@ -80,11 +80,12 @@ class Purple:
 
 @contextlib.asynccontextmanager
 async def phone(
-    at: Stage, program: Path, user: str, resource: str, kind: NatKind
+    at: Stage, program: Path, user: str, resource: str, kind: NatKind, transport: str = "raw-udp"
 ) -> AsyncIterator[Purple]:
     at.lab.site(user, kind)
     home = at.relay.directory / user
     command = [str(program), f"{user}@{DOMAIN}/{resource}", "secret", SERVER, "5222", str(home)]
+    command.append(transport)
     process = await asyncio.create_subprocess_exec(
         *at.lab.command(user, command),
         stdin=asyncio.subprocess.PIPE,
@@ -127,3 +128,31 @@ async def test_libpurple_calls_libpurple_through_two_nats(program: Path) -> None
     assert caller["sent_packets"] > 100
     assert caller["received_packets"] > 0
     assert callee["sent_packets"] > 0
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.rule("I3")
+async def test_libpurple_reaches_libpurple_by_ice_through_us_alone(program: Path) -> None:
+    """libnice, between two symmetric NATs and without a STUN server, has no other candidate."""
+    async with (
+        stage() as at,
+        phone(at, program, "alice", "desk", NatKind.SYMMETRIC, "ice") as alice,
+        phone(at, program, "bob", "laptop", NatKind.SYMMETRIC, "ice") as bob,
+    ):
+        alice.tell(f"add bob@{DOMAIN}")
+        bob.tell(f"add alice@{DOMAIN}")
+        await asyncio.sleep(3)  # presence and capabilities go back and forth
+        alice.tell(f"call bob@{DOMAIN}/laptop")
+        await bob.expect("ringing")
+        await alice.expect("accepted")
+        await asyncio.sleep(6)
+        (call,) = await at.relay.calls()
+        alice.tell("hangup")
+        await bob.expect("ended")
+    assert max(event["heard"] for event in alice.events) > 100
+    caller, callee = (legs(call)[1, role] for role in ("initiator", "responder"))
+    for leg in (caller, callee):
+        assert leg["rung"] == "R1"
+        assert leg["latch"] == "latched"
+    assert callee["received_packets"] > 100
+    assert caller["sent_packets"] > 100

@@ -209,6 +209,13 @@ class Stage:
         address, public = self.lab.site(node, kind)
         return await self.phone_at(node, user, address, public, extra=extra)
 
+    async def ice_phone(self, user: str, kind: NatKind, *extra: str) -> Caller:
+        """The same with a phone that is an ICE agent."""
+        address, public = self.lab.site(user, kind)
+        return await self.phone_at(
+            user, user, address, public, extra=extra, program="tests.lab.ice_phone"
+        )
+
     async def phone_at(
         self,
         node: str,
@@ -218,10 +225,11 @@ class Stage:
         port: int = 7078,
         server: str | None = None,
         extra: Sequence[str] = (),
+        program: str = "tests.lab.caller",
     ) -> Caller:
-        """A user online on a node that is there already."""
+        """A user online on a node that is there already; `program` is the phone's module."""
         jid = f"{user}@{self.domain}/phone"
-        command = [sys.executable, "-m", "tests.lab.caller", "--jid", jid]
+        command = [sys.executable, "-m", program, "--jid", jid]
         command += [
             "--server",
             f"{server or self.server.c2s[0]}:5222",

@@ -1,12 +1,12 @@
 /* A real libpurple (the library of Pidgin and Finch) as a phone: lines in, JSON lines out.
  *
- *   purple_phone JID PASSWORD SERVER PORT DIRECTORY
+ *   purple_phone JID PASSWORD SERVER PORT DIRECTORY raw-udp|ice
  *
  * Commands on standard input: "add JID" (a buddy, both ways), "call JID" (full JID), "hangup", "quit".
  * An incoming call is answered a second after it rings, as a person would.
  *
  * libpurple prefers ICE where the peer speaks it. To see its raw-udp side, the feature ice-udp is taken
- * out of its disco answer; everything else is the library as it is. Audio comes from GStreamer's test
+ * out of its disco answer on "raw-udp"; everything else is the library as it is. Audio comes from GStreamer's test
  * source; what is heard is counted by its loudness, so silence does not count.
  */
 #include <gst/gst.h>
@@ -295,8 +295,8 @@ static void prepare_media(void)
 
 int main(int argc, char **argv)
 {
-    if (argc != 6) {
-        fprintf(stderr, "usage: %s JID PASSWORD SERVER PORT DIRECTORY\n", argv[0]);
+    if (argc != 7) {
+        fprintf(stderr, "usage: %s JID PASSWORD SERVER PORT DIRECTORY raw-udp|ice\n", argv[0]);
         return 2;
     }
     gst_init(&argc, &argv);
@@ -314,7 +314,8 @@ int main(int argc, char **argv)
     purple_set_blist(purple_blist_new());
     prepare_media();
     connect_account(argv);
-    jabber_remove_feature("urn:xmpp:jingle:transports:ice-udp:1");
+    if (strcmp(argv[6], "raw-udp") == 0)
+        jabber_remove_feature("urn:xmpp:jingle:transports:ice-udp:1");
     g_io_add_watch(g_io_channel_unix_new(0), G_IO_IN | G_IO_HUP, input, NULL);
     g_timeout_add(1000, tell, NULL);
     g_main_loop_run(phone.loop);

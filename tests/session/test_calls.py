@@ -400,7 +400,7 @@ def test_calls_between_strangers_are_not_relayed() -> None:
 @pytest.mark.rule("I1")
 def test_other_transports_pass_untouched_beside_raw_udp() -> None:
     stage = Stage()
-    ice = Content(CAMERA, None, OtherTransport("urn:xmpp:jingle:transports:ice-udp:1"), "video")
+    ice = Content(CAMERA, None, OtherTransport("urn:xmpp:jingle:transports:s5b:1"), "video")
     answer = stage.says(ALICE, Action.SESSION_INITIATE, content(), ice)
     assert isinstance(answer, Replace)
     assert set(answer.substitution) == {VOICE}

@@ -11,7 +11,7 @@ from jingle_hnt.model.content import (
     CandidateType,
     ContentKey,
     Creator,
-    OtherTransport,
+    Ice,
     RawUdp,
     Senders,
 )
@@ -20,7 +20,7 @@ from jingle_hnt.model.jingle import Action, Info, Reason
 from jingle_hnt.xmpp.codec import parse
 from tests.xmpp.corpus import stanza
 
-ICE = OtherTransport("urn:xmpp:jingle:transports:ice-udp:1")
+ICE_UDP = "urn:xmpp:jingle:transports:ice-udp:1"
 
 
 def candidate(
@@ -99,22 +99,67 @@ def test_raw_udp_of_each_client_is_read(name: str, candidates: tuple[Candidate, 
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("name", "ufrag", "addresses", "components", "mux"),
     [
-        "libpurple-ice-initiate",
-        "libpurple-ice-accept",
-        "dino-ice-initiate",
-        "dino-ice-accept",
-        "psi-ice-initiate",
-        "conversations-ice-initiate",
-        "conversations-ice-info",
-        "conversations-omemo-initiate",
-        "movim-ice-initiate",
-        "gajim-ice-info",
+        ("libpurple-ice-accept", "be9Q", 4, {1, 2}, False),
+        ("dino-ice-initiate", "Tm06", 2, {1, 2}, True),
+        ("psi-ice-initiate", "uF1g", 0, set(), False),
+        ("conversations-ice-initiate", "uF1g", 0, set(), True),
+        ("conversations-ice-info", "uF1g", 1, {1}, False),
+        ("conversations-omemo-initiate", "uF1g", 0, set(), True),
+        ("movim-ice-initiate", "uF1g", 0, set(), True),
+        ("gajim-ice-info", "uF1g", 1, {1}, False),
     ],
 )
-def test_ice_is_named_and_not_looked_into(name: str) -> None:
-    assert [content.transport for content in parse(stanza(name)).contents] == [ICE]
+def test_ice_of_each_client_is_read(
+    name: str, ufrag: str, addresses: int, components: set[int], mux: bool
+) -> None:
+    [content] = parse(stanza(name)).contents
+    transport = content.transport
+    assert isinstance(transport, Ice)
+    assert (transport.namespace, transport.ufrag, bool(transport.pwd)) == (
+        ICE_UDP,
+        ufrag,
+        bool(ufrag),
+    )
+    assert len(transport.candidates) == addresses
+    assert transport.components == components
+    assert content.mux is mux
+
+
+def ice(attributes: str, inside: str = "") -> Ice:
+    """The transport of an offer with these attributes."""
+    element = ET.fromstring(
+        "<jingle xmlns='urn:xmpp:jingle:1' action='session-initiate' sid='s'>"
+        "<content creator='initiator' name='a'>"
+        f"<transport xmlns='{ICE_UDP}' {attributes}>{inside}</transport></content></jingle>"
+    )
+    [content] = parse(element).contents
+    assert isinstance(content.transport, Ice)
+    return content.transport
+
+
+@pytest.mark.parametrize("attributes", ["", "ufrag='u'", "pwd='p'", f"ufrag='u' pwd='{'p' * 257}'"])
+def test_half_or_endless_credentials_are_none(attributes: str) -> None:
+    transport = ice(attributes)
+    assert (transport.ufrag, transport.pwd) == ("", "")
+
+
+def test_ice_candidates_that_cannot_be_read_are_left_to_the_parties() -> None:
+    transport = ice(
+        "ufrag='u' pwd='p'",
+        "<candidate ip='a1b2.local' port='9' component='x'/>"
+        "<candidate ip='192.0.2.1' port='9' protocol='tcp' component='1'/>"
+        "<candidate ip='192.0.2.1' port='5' component='2' generation='3' type='host'/>",
+    )
+    [candidate] = transport.candidates
+    assert candidate.address == TransportAddress.of("192.0.2.1", 5)
+    assert transport.components == {1, 2}
+    assert transport.generation == 3
+
+
+def test_a_password_is_not_shown() -> None:
+    assert "hush" not in repr(ice("ufrag='u' pwd='hush'"))
 
 
 def test_a_whole_offer_is_read() -> None:
@@ -133,13 +178,15 @@ def test_a_whole_offer_is_read() -> None:
 def test_transports_of_two_kinds_in_one_offer() -> None:
     first, second = parse(stanza("two-transports-kinds")).contents
     assert first.transport == RawUdp((candidate(1, 5000, "a1"),))
-    assert second.transport == ICE
+    assert isinstance(second.transport, Ice)
     assert (first.media, second.media) == ("audio", "video")
 
 
-def test_ice_0_is_another_transport() -> None:
+def test_ice_0_is_read_as_ice_udp_is() -> None:
     [content] = parse(stanza("psi-ice0-initiate")).contents
-    assert content.transport == OtherTransport("urn:xmpp:jingle:transports:ice:0")
+    assert isinstance(content.transport, Ice)
+    assert content.transport.namespace == "urn:xmpp:jingle:transports:ice:0"
+    assert content.transport.ufrag == "uF1g"
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def test_the_original_is_left_alone() -> None:
     assert canonical(element) == before
 
 
-@pytest.mark.parametrize("name", ["dino-ice-initiate", "libpurple-terminate"])
+@pytest.mark.parametrize("name", ["conversations-ice-initiate", "libpurple-terminate"])
 def test_a_substitution_that_does_not_fit_is_our_mistake(name: str) -> None:
     with pytest.raises(ValueError, match="no content initiator:audio"):
         substitute(stanza(name), {AUDIO: PAIR})

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "ice.h"
 #include "pinhole.h"
 
 #define TICK_S 0.1
@@ -39,9 +40,10 @@ struct pinhole {
     struct binding *binding;
     int door, line;
     uint8_t side, flow;
-    bool silent, door_shut;
+    bool silent, door_shut, moved; /* moved: an agent nominated another source; told at the next tick */
     struct hnt_address bound;
     struct hnt_latch latch;
+    struct hnt_address line_peer; /* whom the line is connected to: the learned source, or an agent's last but one */
     struct hnt_address early; /* where packets go while nothing is learned; version 0: nowhere */
     unsigned early_packets, early_bytes;
     double armed_at, busy_at, rivalry_told_at, rivals_since;
@@ -70,7 +72,8 @@ struct worker {
     uint8_t *memory;
     struct mmsghdr in[BATCH], out[BATCH];
     struct iovec in_vector[BATCH], out_vector[BATCH];
-    struct sockaddr_storage names[BATCH];
+    struct sockaddr_storage names[BATCH], destinations[BATCH];
+    socklen_t destination_lengths[BATCH]; /* 0: where the pinhole's party is */
 };
 
 struct hnt_engine {
@@ -141,14 +144,15 @@ static void hang_up(struct pinhole *pinhole)
     pinhole->line = -1;
 }
 
-/* The door follows the latch: shut, open to the evidence, or open to the learned host's other ports. */
+/* The door follows the latch: shut, open to the evidence, or open to the learned host's other ports. An ICE
+ * agent may send from anywhere at any time, so its door stays open to the evidence. */
 static void set_door(struct pinhole *pinhole)
 {
     const struct hnt_latch *latch = &pinhole->latch;
     pinhole->door_shut = false;
     if (pinhole->binding->released || latch->evidence == NULL)
         hnt_door_close_filter(pinhole->door);
-    else if (latch->state == HNT_LATCHED)
+    else if (latch->state == HNT_LATCHED && latch->ice == NULL)
         hnt_door_filter_host(pinhole->door, &latch->source);
     else
         hnt_door_filter_evidence(pinhole->door, pinhole->bound.version, latch->evidence);
@@ -159,7 +163,8 @@ static void set_door(struct pinhole *pinhole)
 static void connect_line(struct worker *worker, struct pinhole *pinhole)
 {
     hang_up(pinhole);
-    pinhole->line = hnt_line_open(pinhole->door, &pinhole->bound, &pinhole->latch.source);
+    pinhole->line_peer = pinhole->latch.source;
+    pinhole->line = hnt_line_open(pinhole->door, &pinhole->bound, &pinhole->line_peer);
     if (pinhole->line >= 0 && watch(worker, pinhole, pinhole->line, true) < 0)
         hang_up(pinhole);
     set_door(pinhole);
@@ -187,18 +192,24 @@ static void view(const struct pinhole *pinhole, double now, struct hnt_view *out
 
 /* Sending */
 
+/* An agent's media follows its nomination at once, the line only at the next tick. */
+static bool is_on_the_line(const struct pinhole *to)
+{
+    return to->line >= 0 && (to->latch.ice == NULL || hnt_same_address(&to->line_peer, &to->latch.source));
+}
+
 static void send_batch(struct worker *worker, struct pinhole *to, unsigned count)
 {
     struct sockaddr_storage name;
     socklen_t length = 0;
-    int socket = to->line;
-    if (socket < 0) {
-        socket = to->door;
+    int socket = to->line >= 0 ? to->line : to->door;
+    if (!is_on_the_line(to)) {
         length = hnt_to_sockaddr(to->latch.state == HNT_LATCHED ? &to->latch.source : &to->early, &name);
     }
     for (unsigned i = 0; i < count; i++) {
-        worker->out[i].msg_hdr.msg_name = length ? &name : NULL;
-        worker->out[i].msg_hdr.msg_namelen = length;
+        socklen_t own = worker->destination_lengths[i];
+        worker->out[i].msg_hdr.msg_name = own ? &worker->destinations[i] : length ? &name : NULL;
+        worker->out[i].msg_hdr.msg_namelen = own ? own : length;
     }
     unsigned done = 0;
     bool again = false;
@@ -222,16 +233,21 @@ static void send_batch(struct worker *worker, struct pinhole *to, unsigned count
 
 /* Receiving */
 
+static bool is_setup(struct hnt_header header)
+{
+    return header.kind == HNT_STUN || header.kind == HNT_ZRTP || header.kind == HNT_DTLS;
+}
+
 static bool may_flow(struct pinhole *from, struct hnt_header header, double now)
 {
     switch (from->flow) {
     case HNT_OPEN:
         return true;
     case HNT_HELD:
-        return header.kind == HNT_RTCP;
+        return header.kind == HNT_RTCP || (from->latch.ice != NULL && is_setup(header));
     case HNT_NOMINAL: {
         int64_t second = (int64_t)now;
-        if (header.kind != HNT_STUN && header.kind != HNT_ZRTP && header.kind != HNT_DTLS)
+        if (!is_setup(header))
             return false;
         if (from->nominal_second != second) {
             from->nominal_second = second;
@@ -276,28 +292,41 @@ static void count_rival(struct pinhole *pinhole, const struct hnt_address *sourc
         pinhole->rivals_since = now;
         pinhole->rivals = 0;
     }
-    if (++pinhole->rivals > RIVALS_PER_S && pinhole->latch.state == HNT_LATCHED && !pinhole->door_shut) {
+    if (++pinhole->rivals > RIVALS_PER_S && pinhole->latch.state == HNT_LATCHED &&
+        pinhole->latch.ice == NULL && !pinhole->door_shut) {
         pinhole->door_shut = true;
         hnt_door_close_filter(pinhole->door);
     }
 }
 
-/* Whether the latch lets a packet in; `source` is NULL on the line, where the kernel has checked it. */
+/* What the latch says; `source` is NULL on the line, where the kernel has checked it. */
+static enum hnt_verdict observe(struct pinhole *pinhole, const struct hnt_address *source,
+                                struct hnt_header header, const uint8_t *data, size_t length, double now)
+{
+    struct hnt_latch *latch = &pinhole->latch;
+    if (latch->ice != NULL)
+        return hnt_ice_observe(latch, source != NULL ? source : &pinhole->line_peer, header, data, length, now);
+    if (source != NULL)
+        return hnt_latch_observe(latch, source, header, now);
+    hnt_latch_heard(latch, header, now);
+    return HNT_PASS;
+}
+
 static bool is_let_in(struct pinhole *pinhole, const struct hnt_address *source, struct hnt_header header,
-                      double now)
+                      const uint8_t *data, size_t length, double now)
 {
     static const uint8_t DROP[] = {
         [HNT_ON_PROBATION] = HNT_DROPPED_PROBATION, [HNT_NOT_ARMED] = HNT_DROPPED_SHUT,
         [HNT_STRANGER] = HNT_DROPPED_STRANGER,      [HNT_UNFIT] = HNT_DROPPED_UNFIT,
         [HNT_RIVAL] = HNT_DROPPED_RIVAL,
     };
-    if (source == NULL) {
-        hnt_latch_heard(&pinhole->latch, header, now);
-        return true;
-    }
-    enum hnt_verdict verdict = hnt_latch_observe(&pinhole->latch, source, header, now);
+    enum hnt_verdict verdict = observe(pinhole, source, header, data, length, now);
     if (verdict == HNT_PASS)
         return true;
+    if (verdict == HNT_RELATCHED && pinhole->latch.ice != NULL) {
+        pinhole->moved = true;
+        return true;
+    }
     if (verdict == HNT_LATCHED_NOW || verdict == HNT_RELATCHED) {
         connect_line(pinhole->binding->worker, pinhole);
         tell_latched(pinhole, verdict == HNT_RELATCHED, now);
@@ -309,9 +338,43 @@ static bool is_let_in(struct pinhole *pinhole, const struct hnt_address *source,
     return false;
 }
 
+/* Where a check or an answer of one ICE agent goes at the other; NULL where nobody is to have it. */
+static const struct hnt_address *destination_of_check(struct pinhole *to, const uint8_t *data, size_t length,
+                                                      double now)
+{
+    struct hnt_binding_message message;
+    if (to->latch.ice == NULL || !hnt_stun_parse(data, length, &message))
+        return NULL;
+    if (message.kind == HNT_INDICATION)
+        return to->latch.state == HNT_LATCHED ? &to->latch.source : NULL;
+    if (message.kind != HNT_REQUEST)
+        return hnt_ice_asker(&to->latch, message.transaction);
+    const struct hnt_address *destination = hnt_ice_where_to_ask(&to->latch, now);
+    if (destination != NULL && message.nominates && hnt_ice_nominated(&to->latch, destination, now))
+        to->moved = true;
+    return destination;
+}
+
+/* Whether a packet that may go on has somewhere to go; `*length_out` is 0 where that is the other party's
+ * learned source. */
+static bool find_destination(struct pinhole *from, struct pinhole *to, struct hnt_header header,
+                             const uint8_t *data, size_t length, double now, struct sockaddr_storage *out,
+                             socklen_t *length_out)
+{
+    *length_out = 0;
+    if (header.kind != HNT_STUN || from->latch.ice == NULL)
+        return to->latch.state == HNT_LATCHED || may_go_unasked(to, length);
+    const struct hnt_address *destination = destination_of_check(to, data, length, now);
+    if (destination == NULL)
+        return false;
+    *length_out = hnt_to_sockaddr(destination, out);
+    return true;
+}
+
 /* Whether a packet goes on; everything about it is counted here but its sending. */
 static bool judge(struct pinhole *from, const struct hnt_address *source, const uint8_t *data,
-                  size_t length, double now)
+                  size_t length, double now, struct sockaddr_storage *destination,
+                  socklen_t *destination_length)
 {
     if (from->binding->released) {
         from->busy_at = now;
@@ -319,7 +382,7 @@ static bool judge(struct pinhole *from, const struct hnt_address *source, const 
     }
     struct pinhole *to = &from->binding->pinholes[1 - from->side];
     struct hnt_header header = hnt_classify(data, length);
-    if (!is_let_in(from, source, header, now))
+    if (!is_let_in(from, source, header, data, length, now))
         return false;
     if (from->silent) {
         from->silent = false;
@@ -331,7 +394,7 @@ static bool judge(struct pinhole *from, const struct hnt_address *source, const 
         from->counters[HNT_DROPPED_EMPTY]++;
     else if (!may_flow(from, header, now))
         from->counters[HNT_DROPPED_GATE]++;
-    else if (to->latch.state != HNT_LATCHED && !may_go_unasked(to, length))
+    else if (!find_destination(from, to, header, data, length, now, destination, destination_length))
         from->counters[HNT_DROPPED_UNLATCHED]++;
     else
         return true;
@@ -352,7 +415,8 @@ static unsigned receive_batch(struct worker *worker, struct pinhole *pinhole, in
         const uint8_t *data = worker->in_vector[i].iov_base;
         if (!line)
             hnt_from_sockaddr(&worker->names[i], &source);
-        if (judge(pinhole, line ? NULL : &source, data, worker->in[i].msg_len, now)) {
+        if (judge(pinhole, line ? NULL : &source, data, worker->in[i].msg_len, now,
+                  &worker->destinations[going_on], &worker->destination_lengths[going_on])) {
             worker->out_vector[going_on].iov_base = worker->in_vector[i].iov_base;
             worker->out_vector[going_on++].iov_len = worker->in[i].msg_len;
         }
@@ -404,6 +468,12 @@ static void tick_pinhole(struct pinhole *pinhole, double now)
     const struct hnt_latch *latch = &pinhole->latch;
     if (latch->state != HNT_LATCHED)
         return;
+    if (pinhole->moved) {
+        pinhole->moved = false;
+        if (!is_on_the_line(pinhole))
+            connect_line(pinhole->binding->worker, pinhole);
+        tell_latched(pinhole, true, now);
+    }
     double silent_s = now - latch->heard_at;
     if (pinhole->door_shut && (silent_s >= HNT_SILENCE_S || now - pinhole->rivals_since >= 1.0))
         set_door(pinhole);
@@ -719,7 +789,8 @@ int hnt_engine_arm(struct hnt_engine *engine, uint64_t handle, unsigned side, in
         return ENOENT;
     }
     struct pinhole *pinhole = &binding->pinholes[side];
-    bool armed = hnt_latch_arm(&pinhole->latch, generation, evidence);
+    bool armed = evidence->keys > 0 ? hnt_ice_arm(&pinhole->latch, generation, evidence)
+                                    : hnt_latch_arm(&pinhole->latch, generation, evidence);
     if (armed) {
         pinhole->armed_at = monotonic();
         pinhole->silent = false;
@@ -727,12 +798,14 @@ int hnt_engine_arm(struct hnt_engine *engine, uint64_t handle, unsigned side, in
         pinhole->early_packets = EARLY_PACKETS;
         pinhole->early_bytes = EARLY_BYTES;
         hang_up(pinhole);
-        if (resume != NULL) {
+        if (resume != NULL && pinhole->latch.ice != NULL)
+            hnt_ice_resume(&pinhole->latch, resume, pinhole->armed_at);
+        else if (resume != NULL)
             hnt_latch_resume(&pinhole->latch, resume, pinhole->armed_at);
+        if (pinhole->latch.state == HNT_LATCHED)
             connect_line(binding->worker, pinhole);
-        } else {
+        else
             set_door(pinhole);
-        }
     } else {
         free(evidence);
     }

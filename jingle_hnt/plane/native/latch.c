@@ -15,6 +15,7 @@ void hnt_latch_init(struct hnt_latch *latch)
 void hnt_latch_clear(struct hnt_latch *latch)
 {
     free(latch->evidence);
+    free(latch->ice);
     hnt_latch_init(latch);
 }
 
@@ -36,7 +37,7 @@ static bool within(const struct hnt_address *address, const struct hnt_network *
     return rest == 0 || ((address->ip[whole] ^ network->ip[whole]) >> (8 - rest)) == 0;
 }
 
-static bool admits(const struct hnt_evidence *evidence, const struct hnt_address *source)
+bool hnt_evidence_admits(const struct hnt_evidence *evidence, const struct hnt_address *source)
 {
     const struct hnt_network *network = evidence->networks, *refused = network + evidence->sources;
     for (unsigned i = 0; i < evidence->refused; i++)
@@ -75,6 +76,8 @@ bool hnt_latch_arm(struct hnt_latch *latch, int32_t generation, struct hnt_evide
     if (generation <= latch->generation)
         return false;
     free(latch->evidence);
+    free(latch->ice);
+    latch->ice = NULL;
     latch->evidence = evidence;
     latch->generation = generation;
     latch->state = HNT_ARMED;
@@ -204,7 +207,7 @@ enum hnt_verdict hnt_latch_observe(struct hnt_latch *latch, const struct hnt_add
         hnt_latch_heard(latch, header, now);
         return HNT_PASS;
     }
-    if (!admits(latch->evidence, source))
+    if (!hnt_evidence_admits(latch->evidence, source))
         return HNT_STRANGER;
     if (!teaches(header))
         return HNT_UNFIT;

@@ -27,11 +27,16 @@ struct hnt_network {
     uint8_t prefix;
 };
 
-/* Networks a source must be in, followed by those it must not be in. */
+struct hnt_key;
+struct hnt_ice;
+
+/* Networks a source must be in, followed by those it must not be in; then the keys of an ICE agent's checks,
+ * newest first, in the same piece of memory. */
 struct hnt_evidence {
     uint16_t sources;
     uint16_t refused;
-    uint8_t probation;
+    uint8_t probation, keys;
+    struct hnt_key *key;
     struct hnt_network networks[];
 };
 
@@ -59,6 +64,7 @@ struct hnt_latch {
     struct hnt_evidence *evidence; /* owned; NULL while shut */
     struct hnt_address source;     /* meant only while latched */
     struct hnt_header stream;
+    struct hnt_ice *ice;           /* owned; NULL unless keys are the evidence (ice.h) */
     double latched_at, heard_at;
     int32_t generation;
     uint8_t state, contenders;
@@ -68,7 +74,7 @@ struct hnt_latch {
 void hnt_latch_init(struct hnt_latch *latch);
 void hnt_latch_clear(struct hnt_latch *latch);
 
-/* Takes over `evidence` where it returns true. False: the generation is not greater. */
+/* Takes over `evidence`, which has no keys, where it returns true. False: the generation is not greater. */
 bool hnt_latch_arm(struct hnt_latch *latch, int32_t generation, struct hnt_evidence *evidence);
 void hnt_latch_resume(struct hnt_latch *latch, const struct hnt_address *source, double now);
 enum hnt_verdict hnt_latch_observe(struct hnt_latch *latch, const struct hnt_address *source,
@@ -77,6 +83,7 @@ enum hnt_verdict hnt_latch_observe(struct hnt_latch *latch, const struct hnt_add
 /* A packet that the kernel has matched to the learned source already. */
 void hnt_latch_heard(struct hnt_latch *latch, struct hnt_header header, double now);
 
+bool hnt_evidence_admits(const struct hnt_evidence *evidence, const struct hnt_address *source);
 bool hnt_same_address(const struct hnt_address *a, const struct hnt_address *b);
 bool hnt_same_ip(const struct hnt_address *a, const struct hnt_address *b);
 

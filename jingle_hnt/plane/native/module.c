@@ -8,8 +8,9 @@
 #include <string.h>
 
 #include "engine.h"
+#include "ice.h"
 
-enum { NETWORK_RECORD = 18, MAX_NETWORKS = 4096, EVENTS_AT_ONCE = 256 };
+enum { NETWORK_RECORD = 18, MAX_NETWORKS = 4096, MAX_KEYS = 4, EVENTS_AT_ONCE = 256 };
 
 /* Values */
 
@@ -56,9 +57,46 @@ static int read_networks(const char *bytes, Py_ssize_t length, struct hnt_networ
     return 0;
 }
 
-static struct hnt_evidence *read_evidence(const char *sources, Py_ssize_t sources_length, const char *refused,
-                                          Py_ssize_t refused_length, unsigned char probation)
+static int read_bytes(PyObject *object, uint8_t *out, uint16_t *length, Py_ssize_t most)
 {
+    char *bytes;
+    Py_ssize_t size;
+    if (PyBytes_AsStringAndSize(object, &bytes, &size) < 0)
+        return -1;
+    if (size < 1 || size > most) {
+        PyErr_Format(PyExc_ValueError, "a name of a key has 1 to %d bytes, its password 1 to %d",
+                     (int)HNT_MAX_USERNAME, (int)HNT_MAX_PASSWORD);
+        return -1;
+    }
+    memcpy(out, bytes, (size_t)size);
+    *length = (uint16_t)size;
+    return 0;
+}
+
+/* `keys` is a list of pairs, at most MAX_KEYS of them. */
+static int read_keys(PyObject *keys, Py_ssize_t count, struct hnt_key *out)
+{
+    for (Py_ssize_t i = 0; i < count; i++, out++) {
+        PyObject *pair = PyList_GetItem(keys, i);
+        PyObject *username = PyTuple_GetItem(pair, 0), *password = username ? PyTuple_GetItem(pair, 1) : NULL;
+        if (password == NULL ||
+            read_bytes(username, out->username, &out->username_length, HNT_MAX_USERNAME) < 0 ||
+            read_bytes(password, out->password, &out->password_length, HNT_MAX_PASSWORD) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static struct hnt_evidence *read_evidence(const char *sources, Py_ssize_t sources_length, const char *refused,
+                                          Py_ssize_t refused_length, unsigned char probation, PyObject *keys)
+{
+    Py_ssize_t key_count = keys == NULL ? 0 : PyList_Size(keys);
+    if (key_count < 0)
+        return NULL;
+    if (key_count > MAX_KEYS) {
+        PyErr_Format(PyExc_ValueError, "evidence has at most %d keys", (int)MAX_KEYS);
+        return NULL;
+    }
     if (sources_length % NETWORK_RECORD || refused_length % NETWORK_RECORD ||
         sources_length + refused_length > MAX_NETWORKS * NETWORK_RECORD) {
         PyErr_Format(PyExc_ValueError, "networks are records of %d bytes, at most %d of them",
@@ -67,15 +105,19 @@ static struct hnt_evidence *read_evidence(const char *sources, Py_ssize_t source
     }
     uint16_t wanted = (uint16_t)(sources_length / NETWORK_RECORD);
     uint16_t unwanted = (uint16_t)(refused_length / NETWORK_RECORD);
-    struct hnt_evidence *evidence =
-        malloc(sizeof *evidence + (size_t)(wanted + unwanted) * sizeof evidence->networks[0]);
+    struct hnt_evidence *evidence;
+    size_t keys_at = sizeof *evidence + (size_t)(wanted + unwanted) * sizeof evidence->networks[0];
+    evidence = malloc(keys_at + (size_t)key_count * sizeof *evidence->key);
     if (evidence == NULL)
         return (struct hnt_evidence *)(void *)PyErr_NoMemory();
+    evidence->keys = (uint8_t)key_count;
+    evidence->key = (struct hnt_key *)(void *)((char *)evidence + keys_at); /* of even alignment, as both are */
     evidence->sources = wanted;
     evidence->refused = unwanted;
     evidence->probation = probation;
     if (read_networks(sources, sources_length, evidence->networks) < 0 ||
-        read_networks(refused, refused_length, evidence->networks + wanted) < 0) {
+        read_networks(refused, refused_length, evidence->networks + wanted) < 0 ||
+        read_keys(keys, key_count, evidence->key) < 0) {
         free(evidence);
         return NULL;
     }
@@ -216,11 +258,11 @@ static PyObject *engine_arm(PyObject *self, PyObject *args)
     const char *sources, *refused;
     Py_ssize_t sources_length, refused_length;
     unsigned char probation;
-    PyObject *resume, *early;
+    PyObject *resume, *early, *keys;
     struct hnt_address source, destination;
     if (engine == NULL ||
-        !PyArg_ParseTuple(args, "KIiy#y#bOO", &handle, &side, &generation, &sources, &sources_length, &refused,
-                          &refused_length, &probation, &resume, &early))
+        !PyArg_ParseTuple(args, "KIiy#y#bOOO", &handle, &side, &generation, &sources, &sources_length,
+                          &refused, &refused_length, &probation, &keys, &resume, &early))
         return NULL;
     if (side > 1) {
         PyErr_SetString(PyExc_ValueError, "a side is 0 or 1");
@@ -229,7 +271,8 @@ static PyObject *engine_arm(PyObject *self, PyObject *args)
     if ((resume != Py_None && read_address(resume, &source) < 0) ||
         (early != Py_None && read_address(early, &destination) < 0))
         return NULL;
-    struct hnt_evidence *evidence = read_evidence(sources, sources_length, refused, refused_length, probation);
+    struct hnt_evidence *evidence =
+        read_evidence(sources, sources_length, refused, refused_length, probation, keys);
     if (evidence == NULL)
         return NULL;
     Py_BEGIN_ALLOW_THREADS
@@ -330,7 +373,7 @@ static PyObject *engine_fileno(PyObject *self, PyObject *unused)
 
 static PyMethodDef engine_methods[] = {
     {"bind", engine_bind, METH_O, "bind(addresses) -> handles"},
-    {"arm", engine_arm, METH_VARARGS, "arm(handle, side, generation, sources, refused, probation, resume, early)"},
+    {"arm", engine_arm, METH_VARARGS, "arm(handle, side, generation, sources, refused, probation, keys, resume, early)"},
     {"gate", engine_gate, METH_VARARGS, "gate(handle, flow_0, flow_1)"},
     {"release", engine_release, METH_VARARGS, "release(handle, linger_s)"},
     {"view", engine_view, METH_VARARGS, "view(handle) -> (view, view, draining) or None"},
@@ -386,7 +429,8 @@ static PyObject *latch_arm(PyObject *self, PyObject *args)
     if (!PyArg_ParseTuple(args, "iy#y#b", &generation, &sources, &sources_length, &refused, &refused_length,
                           &probation))
         return NULL;
-    struct hnt_evidence *evidence = read_evidence(sources, sources_length, refused, refused_length, probation);
+    struct hnt_evidence *evidence =
+        read_evidence(sources, sources_length, refused, refused_length, probation, NULL);
     if (evidence == NULL)
         return NULL;
     if (hnt_latch_arm(&((Latch *)self)->latch, generation, evidence))
@@ -425,7 +469,161 @@ static PyType_Spec latch_spec = {
     "jingle_hnt.plane._engine.Latch", sizeof(Latch), 0, Py_TPFLAGS_DEFAULT, latch_slots,
 };
 
+/* IceLatch: the same for relay/ice_latch.py */
+
+static PyObject *ice_latch_arm(PyObject *self, PyObject *args)
+{
+    int generation;
+    const char *sources, *refused;
+    Py_ssize_t sources_length, refused_length;
+    PyObject *keys;
+    if (!PyArg_ParseTuple(args, "iy#y#O", &generation, &sources, &sources_length, &refused, &refused_length,
+                          &keys))
+        return NULL;
+    struct hnt_evidence *evidence = read_evidence(sources, sources_length, refused, refused_length, 1, keys);
+    if (evidence == NULL)
+        return NULL;
+    if (evidence->keys > 0 && hnt_ice_arm(&((Latch *)self)->latch, generation, evidence))
+        Py_RETURN_TRUE;
+    free(evidence);
+    Py_RETURN_FALSE;
+}
+
+static struct hnt_latch *armed_latch(PyObject *self)
+{
+    struct hnt_latch *latch = &((Latch *)self)->latch;
+    if (latch->ice != NULL)
+        return latch;
+    PyErr_SetString(PyExc_ValueError, "the latch is not armed");
+    return NULL;
+}
+
+static PyObject *ice_latch_observe(PyObject *self, PyObject *args)
+{
+    PyObject *object;
+    const char *data;
+    Py_ssize_t length;
+    double now;
+    struct hnt_address source;
+    struct hnt_latch *latch = armed_latch(self);
+    if (latch == NULL || !PyArg_ParseTuple(args, "Oy#d", &object, &data, &length, &now) ||
+        read_address(object, &source) < 0)
+        return NULL;
+    const uint8_t *bytes = (const uint8_t *)data;
+    struct hnt_header header = hnt_classify(bytes, (size_t)length);
+    return PyLong_FromLong((long)hnt_ice_observe(latch, &source, header, bytes, (size_t)length, now));
+}
+
+static PyObject *ice_latch_nominated(PyObject *self, PyObject *args)
+{
+    PyObject *object;
+    double now;
+    struct hnt_address source;
+    struct hnt_latch *latch = armed_latch(self);
+    if (latch == NULL || !PyArg_ParseTuple(args, "Od", &object, &now) || read_address(object, &source) < 0)
+        return NULL;
+    return PyBool_FromLong(hnt_ice_nominated(latch, &source, now));
+}
+
+static PyObject *ice_latch_resume(PyObject *self, PyObject *args)
+{
+    PyObject *object;
+    double now;
+    struct hnt_address source;
+    struct hnt_latch *latch = armed_latch(self);
+    if (latch == NULL || !PyArg_ParseTuple(args, "Od", &object, &now) || read_address(object, &source) < 0)
+        return NULL;
+    hnt_ice_resume(latch, &source, now);
+    Py_RETURN_NONE;
+}
+
+static PyObject *write_known(const struct hnt_address *address)
+{
+    if (address == NULL)
+        Py_RETURN_NONE;
+    return write_address(address);
+}
+
+static PyObject *ice_latch_where_to_ask(PyObject *self, PyObject *argument)
+{
+    struct hnt_latch *latch = armed_latch(self);
+    double now = latch == NULL ? -1 : PyFloat_AsDouble(argument);
+    return latch == NULL || PyErr_Occurred() ? NULL : write_known(hnt_ice_where_to_ask(latch, now));
+}
+
+static PyObject *ice_latch_asker(PyObject *self, PyObject *argument)
+{
+    struct hnt_latch *latch = armed_latch(self);
+    char *transaction;
+    Py_ssize_t length;
+    if (latch == NULL || PyBytes_AsStringAndSize(argument, &transaction, &length) < 0)
+        return NULL;
+    if (length != HNT_TRANSACTION) {
+        PyErr_SetString(PyExc_ValueError, "a transaction id has 12 bytes");
+        return NULL;
+    }
+    return write_known(hnt_ice_asker(latch, (const uint8_t *)transaction));
+}
+
+static PyObject *ice_latch_source(PyObject *self, PyObject *unused)
+{
+    struct hnt_latch *latch = armed_latch(self);
+    (void)unused;
+    return latch == NULL ? NULL : write_known(latch->state == HNT_LATCHED ? &latch->source : NULL);
+}
+
+static PyMethodDef ice_latch_methods[] = {
+    {"arm", ice_latch_arm, METH_VARARGS, "arm(generation, sources, refused, keys) -> bool"},
+    {"resume", ice_latch_resume, METH_VARARGS, "resume(source, now)"},
+    {"observe", ice_latch_observe, METH_VARARGS, "observe(source, datagram, now) -> verdict"},
+    {"nominated", ice_latch_nominated, METH_VARARGS, "nominated(source, now) -> bool"},
+    {"where_to_ask", ice_latch_where_to_ask, METH_O, "where_to_ask(now) -> address or None"},
+    {"asker", ice_latch_asker, METH_O, "asker(transaction) -> address or None"},
+    {"source", ice_latch_source, METH_NOARGS, "source() -> address or None"},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot ice_latch_slots[] = {
+    {Py_tp_new, latch_new},
+    {Py_tp_dealloc, latch_dealloc},
+    {Py_tp_methods, ice_latch_methods},
+    {0, NULL},
+};
+
+static PyType_Spec ice_latch_spec = {
+    "jingle_hnt.plane._engine.IceLatch", sizeof(Latch), 0, Py_TPFLAGS_DEFAULT, ice_latch_slots,
+};
+
 /* Module */
+
+static PyObject *parse_stun(PyObject *module, PyObject *args)
+{
+    const char *data;
+    Py_ssize_t length;
+    struct hnt_binding_message message;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "y#", &data, &length))
+        return NULL;
+    if (!hnt_stun_parse((const uint8_t *)data, (size_t)length, &message))
+        Py_RETURN_NONE;
+    return Py_BuildValue("(iy#y#Ni)", (int)message.kind, message.transaction, (Py_ssize_t)HNT_TRANSACTION,
+                         message.username ? (const char *)message.username : "",
+                         (Py_ssize_t)message.username_length, PyBool_FromLong(message.nominates),
+                         (int)message.integrity_at);
+}
+
+static PyObject *is_signed(PyObject *module, PyObject *args)
+{
+    const char *data, *password;
+    Py_ssize_t length, password_length;
+    struct hnt_binding_message message;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "y#y#", &data, &length, &password, &password_length))
+        return NULL;
+    return PyBool_FromLong(hnt_stun_parse((const uint8_t *)data, (size_t)length, &message) &&
+                           hnt_stun_is_signed((const uint8_t *)data, &message, (const uint8_t *)password,
+                                              (size_t)password_length));
+}
 
 static PyObject *classify(PyObject *module, PyObject *args)
 {
@@ -440,6 +638,9 @@ static PyObject *classify(PyObject *module, PyObject *args)
 
 static PyMethodDef functions[] = {
     {"classify", classify, METH_VARARGS, "classify(datagram) -> (kind, ssrc, sequence)"},
+    {"parse_stun", parse_stun, METH_VARARGS,
+     "parse_stun(datagram) -> (kind, transaction, username, nominates, integrity_at) or None"},
+    {"is_signed", is_signed, METH_VARARGS, "is_signed(datagram, password) -> bool"},
     {NULL, NULL, 0, NULL},
 };
 
@@ -453,7 +654,9 @@ static int add_type(PyObject *module, PyType_Spec *spec)
 
 static int execute(PyObject *module)
 {
-    return add_type(module, &engine_spec) < 0 || add_type(module, &latch_spec) < 0 ? -1 : 0;
+    bool failed = add_type(module, &engine_spec) < 0 || add_type(module, &latch_spec) < 0 ||
+                  add_type(module, &ice_latch_spec) < 0;
+    return failed ? -1 : 0;
 }
 
 static PyModuleDef_Slot slots[] = {{Py_mod_exec, execute}, {0, NULL}};

@@ -1,0 +1,190 @@
+"""Calls between ICE agents (aioice) through a real Prosody and real NATs: a direct path wins where
+there is one, and everything else connects through us."""
+
+import asyncio
+import json
+import re
+import sys
+from itertools import product
+
+import pytest
+
+from tests.integration.test_nat_calls import hang_up, legs
+from tests.lab.play import ROOT, Caller, Stage, delivered, stage
+from tests.lab.world import RELAY, STRANGER, NatKind
+
+pytestmark = pytest.mark.integration
+
+KINDS = list(NatKind)
+
+
+async def connect(caller: Caller, callee: Caller) -> tuple[list[str], list[str]]:
+    """One call until both agents are connected; returns the paths that they use."""
+    after = len(caller.events), len(callee.events)
+    caller.tell("call", to=callee.jid)
+    first = await caller.expect("connected", after=after[0])
+    second = await callee.expect("connected", after=after[1])
+    return first["paths"], second["paths"]
+
+
+def through_us(paths: list[str]) -> bool:
+    return all(path.rpartition(":")[0] == RELAY for path in paths)
+
+
+def past_us(paths: list[str]) -> bool:
+    return all(path.rpartition(":")[0] != RELAY for path in paths)
+
+
+async def assert_talk(caller: Caller, callee: Caller, seconds: float = 1.0) -> None:
+    """Both hear each other, nothing twice and nothing foreign; then they hang up."""
+    await asyncio.sleep(seconds)
+    await hang_up(caller, callee)
+    stats = {caller: await caller.stats(), callee: await callee.stats()}
+    for sender, receiver in ((caller, callee), (callee, caller)):
+        for component, sent in stats[sender].items():
+            heard = stats[receiver][component]
+            share = delivered(sent, heard)
+            assert share >= 0.99, f"{sender.jid} {component}: {share:.4f} of {sent['sent']}"
+            assert heard["duplicates"] == heard["foreign"] == 0
+
+
+@pytest.mark.rule("I3", "L12")
+@pytest.mark.parametrize("components", ["1", "2"])
+async def test_two_symmetric_nats_connect_through_us(components: str) -> None:
+    async with stage() as at:
+        alice = await at.ice_phone("alice", NatKind.SYMMETRIC, "--components", components)
+        bob = await at.ice_phone("bob", NatKind.SYMMETRIC, "--components", components)
+        for paths in await connect(alice, bob):
+            assert len(paths) == int(components)
+            assert through_us(paths)
+        (call,) = await at.relay.calls()
+        for (component, role), leg in legs(call).items():
+            if component <= int(components):
+                party = alice if role == "initiator" else bob
+                assert (leg["rung"], leg["latch"]) == ("R1", "latched")
+                assert leg["learned"].rpartition(":")[0] == party.public
+        await assert_talk(alice, bob)
+        status = await at.relay.until(lambda s: s["ports"]["quarantined"] == 0)
+        assert status["calls"] == status["plane"]["bindings"] == status["ports"]["leased"] == 0
+
+
+async def test_the_same_call_without_us_does_not_connect() -> None:
+    async with stage(relayed=False) as at:
+        alice = await at.ice_phone("alice", NatKind.SYMMETRIC, "--patience", "3")
+        bob = await at.ice_phone("bob", NatKind.SYMMETRIC, "--patience", "3")
+        alice.tell("call", to=bob.jid)
+        await alice.expect("unconnected")
+
+
+@pytest.mark.rule("I3")
+async def test_trickled_candidates_connect_as_well() -> None:
+    async with stage() as at:
+        alice = await at.ice_phone("alice", NatKind.SYMMETRIC, "--trickle")
+        bob = await at.ice_phone("bob", NatKind.PORT_RESTRICTED, "--trickle")
+        for paths in await connect(alice, bob):
+            assert through_us(paths)
+        ours = [s.count(f'ip="{RELAY}"') for s in bob.stanzas if "voice" in s]
+        assert ours == [1, *[0] * (len(ours) - 1)]
+        await assert_talk(alice, bob)
+
+
+@pytest.mark.rule("I3")
+@pytest.mark.parametrize(("caller", "callee"), list(product(KINDS, KINDS)))
+async def test_a_direct_path_wins_where_there_is_one(caller: NatKind, callee: NatKind) -> None:
+    async with stage() as at:
+        alice = await at.ice_phone("alice", caller)
+        bob = await at.ice_phone("bob", callee)
+        for paths in await connect(alice, bob):
+            if NatKind.NONE in (caller, callee):
+                assert past_us(paths)
+            else:
+                assert through_us(paths)
+        await assert_talk(alice, bob)
+
+
+@pytest.mark.rule("I1")
+async def test_in_the_other_mode_we_are_no_candidate() -> None:
+    async with stage(extra='[ice]\nmode = "pass"') as at:
+        alice = await at.ice_phone("alice", NatKind.NONE)
+        bob = await at.ice_phone("bob", NatKind.NONE)
+        for paths in await connect(alice, bob):
+            assert past_us(paths)
+        assert not any(RELAY in stanza for stanza in (*alice.stanzas, *bob.stanzas))
+        await assert_talk(alice, bob, seconds=0.3)
+
+
+@pytest.mark.rule("I3")
+async def test_a_direct_call_goes_on_when_our_ports_are_released() -> None:
+    limits = "[ice]\nidle_s = 1.0\n[times]\nfirst_media_s = 1.0\nsilence_s = 1.0"
+    async with stage(extra=limits) as at:
+        alice = await at.ice_phone("alice", NatKind.NONE)
+        bob = await at.ice_phone("bob", NatKind.NONE)
+        await connect(alice, bob)
+        released = await at.relay.until(lambda s: s["ports"]["leased"] == 0)
+        assert released["calls"] == 1
+        await asyncio.sleep(3)
+        assert (await at.relay.status())["calls"] == 1
+        assert not any("terminate" in stanza for stanza in (*alice.stanzas, *bob.stanzas))
+        await assert_talk(alice, bob)
+
+
+async def spray(at: Stage, ports: list[int], usernames: list[str]) -> dict[str, int]:
+    """What the stranger sent, and what came back."""
+    command = [sys.executable, "-m", "tests.lab.checker", "--address", RELAY]
+    command += ["--ports", ",".join(map(str, ports)), "--usernames", ",".join(usernames)]
+    process = await asyncio.create_subprocess_exec(
+        *at.lab.command("stranger", command), stdout=asyncio.subprocess.PIPE, cwd=ROOT
+    )
+    output, _ = await process.communicate()
+    found: dict[str, int] = json.loads(output)
+    return found
+
+
+def ufrag(stanzas: list[str]) -> str:
+    """What the other party's agent is called, in what was received of it."""
+    found = [match for stanza in stanzas for match in re.findall(r'ufrag="([^"]+)"', stanza)]
+    return str(found[0])
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.rule("I3", "L7", "L10")
+async def test_forged_checks_reach_nobody_and_move_nothing() -> None:
+    async with stage(engine="native") as at:
+        alice = await at.ice_phone("alice", NatKind.SYMMETRIC)
+        bob = await at.ice_phone("bob", NatKind.SYMMETRIC)
+        at.lab.public("stranger", STRANGER)
+        await connect(alice, bob)
+        (before,) = await at.relay.calls()
+        one, other = ufrag(alice.stanzas), ufrag(bob.stanzas)
+        names = [f"{one}:{other}", f"{other}:{one}"]
+        ports = [int(leg["advertised"].rpartition(":")[2]) for leg in legs(before).values()]
+        sprayed = await spray(at, sorted(ports), names)
+        (after,) = await at.relay.calls()
+        for key, leg in legs(after).items():
+            assert leg["learned"] == legs(before)[key]["learned"]
+        assert sum(leg["dropped"].get("unfit", 0) for leg in legs(after).values()) > 1000
+        assert sprayed["answers"] == 0
+        await assert_talk(alice, bob)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.rule("I3", "L5")
+async def test_a_remapped_agent_is_followed_by_its_next_check() -> None:
+    """aioice asks for consent every five seconds (RFC 7675), and that is signed."""
+    async with stage() as at:
+        alice = await at.ice_phone("alice", NatKind.SYMMETRIC)
+        bob = await at.ice_phone("bob", NatKind.SYMMETRIC)
+        await connect(alice, bob)
+        (call,) = await at.relay.calls()
+        before = legs(call)[1, "responder"]["learned"]
+        at.lab.remap("bob")
+        after = before
+        async with asyncio.timeout(12):
+            while after == before:
+                await asyncio.sleep(0.2)
+                (call,) = await at.relay.calls()
+                after = legs(call)[1, "responder"]["learned"]
+        settled = {p: len((await p.stats())["rtp"]["numbers"]) for p in (alice, bob)}
+        await asyncio.sleep(1)
+        for party, heard in settled.items():
+            assert len((await party.stats())["rtp"]["numbers"]) - heard > 30

@@ -1,0 +1,286 @@
+"""A phone for the lab whose media is aioice's: a full ICE agent that shares no code with us.
+
+Like `caller.py` it runs inside a client's namespace, takes JSON lines and writes JSON lines. It
+offers what aioice gathers and takes every candidate it is told. It has no STUN and no TURN server:
+what it connects through besides its own host's addresses is the relay's doing.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import sys
+import time
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import aioice
+
+from tests.lab.caller import LONGEST_COMMAND, _Endpoint, say
+from tests.lab.rtp import RTP_INTERVAL_S, Heard, mark, rtp
+from tests.lab.xmpp_actors import JINGLE, Client, Disconnected, as_text, unique
+
+ICE_UDP = "urn:xmpp:jingle:transports:ice-udp:1"
+ATTRIBUTES = ("component", "foundation", "generation", "id", "ip", "network", "port", "priority")
+"""What XEP-0176 requires of a candidate, beside protocol and type."""
+
+
+class Stream:
+    """The marked packets of one component, sent and heard."""
+
+    def __init__(self, own: str, peer: str, component: int) -> None:
+        self.name = f"{component}{own}".encode().ljust(16, b"\0")[:16]
+        self.ssrc = sum(self.name) * 2654435761 % 2**32
+        self.heard = Heard(f"{component}{peer}".encode().ljust(16, b"\0")[:16])
+        self.sent_at: list[float] = []
+
+    def next(self) -> bytes:
+        self.sent_at.append(time.monotonic())
+        return rtp(self.name, self.ssrc, len(self.sent_at) - 1)
+
+    def hear(self, datagram: bytes) -> None:
+        found = mark(datagram)
+        if found is None or found[0] != self.heard.expected:
+            self.heard.foreign += 1
+        else:
+            self.heard.numbers[found[1]] += 1
+
+
+class IcePhone:
+    """One user, one call at a time, one content."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.client: Client | None = None
+        self.peer = self.sid = ""
+        self.agent: aioice.Connection | None = None
+        self.streams: dict[int, Stream] = {}
+        self.tasks: list[asyncio.Task[None]] = []
+        self.sending = False
+
+    async def run(self) -> None:
+        host, _, port = self.options.server.rpartition(":")
+        endpoint = _Endpoint((host, int(port)))
+        self.client = await Client.login(endpoint, self.options.jid, self.options.password)
+        say("online")
+        listening = asyncio.create_task(self._listen(self.client))
+        try:
+            await self._obey()
+        finally:
+            listening.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await listening
+            await self._stop()
+            await self.client.close()
+
+    # Stanzas
+
+    async def _listen(self, client: Client) -> None:
+        with contextlib.suppress(Disconnected):
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    await self._receive(client, await client.next())
+
+    async def _receive(self, client: Client, stanza: ET.Element) -> None:
+        say("stanza", xml=as_text(stanza))
+        jingle = stanza.find(f"{{{JINGLE}}}jingle")
+        if stanza.get("type") != "set" or jingle is None:
+            return
+        client.acknowledge(stanza)
+        match jingle.get("action"):
+            case "session-initiate":
+                self.peer, self.sid = stanza.get("from", ""), jingle.get("sid", "")
+                await self._gather(controlling=False)
+                await self._learn(jingle)
+                self._offer("session-accept")
+                self._begin()
+            case "session-accept":
+                await self._learn(jingle)
+                say("accepted")
+                self._begin()
+            case "transport-info":
+                await self._learn(jingle)
+            case "session-terminate":
+                await self._stop()
+                say("ended", xml=as_text(jingle))
+
+    def _offer(self, action: str) -> None:
+        """Our credentials and candidates; trickled one by one where that is wanted."""
+        assert self.agent is not None
+        candidates = self.agent.local_candidates
+        if not self.options.trickle:
+            self._request(action, self._content(candidates, described=True))
+            return
+        self._request(action, self._content([], described=True))
+        for candidate in candidates:
+            self._request("transport-info", self._content([candidate], described=False))
+
+    def _content(self, candidates: list[aioice.Candidate], described: bool) -> str:
+        assert self.agent is not None
+        mux = "<rtcp-mux/>" if self.options.components == 1 else ""
+        description = (
+            '<description xmlns="urn:xmpp:jingle:apps:rtp:1" media="audio">'
+            f'<payload-type id="0" name="PCMU" clockrate="8000"/>{mux}</description>'
+        )
+        written = "".join(_written(candidate) for candidate in candidates)
+        return (
+            '<content creator="initiator" name="voice">'
+            f'{description if described else ""}<transport xmlns="{ICE_UDP}"'
+            f' ufrag="{self.agent.local_username}" pwd="{self.agent.local_password}">'
+            f"{written}</transport></content>"
+        )
+
+    def _request(self, action: str, payload: str) -> None:
+        assert self.client is not None
+        self.client.request(self.peer, action, self.sid, payload)
+
+    # Media
+
+    async def _gather(self, controlling: bool) -> None:
+        await self._stop()
+        components = self.options.components
+        self.agent = aioice.Connection(controlling, components=components, use_ipv6=False)
+        self.streams = {
+            number: Stream(self.options.jid, self.peer, number)
+            for number in range(1, components + 1)
+        }
+        await self.agent.gather_candidates()
+
+    async def _learn(self, jingle: ET.Element) -> None:
+        assert self.agent is not None
+        for transport in jingle.iter(f"{{{ICE_UDP}}}transport"):
+            self.agent.remote_username = transport.get("ufrag")
+            self.agent.remote_password = transport.get("pwd")
+            for candidate in transport.iter(f"{{{ICE_UDP}}}candidate"):
+                if int(candidate.get("component", "")) <= self.options.components:
+                    await self.agent.add_remote_candidate(_read(candidate))
+
+    def _begin(self) -> None:
+        self.tasks.append(asyncio.create_task(self._talk()))
+
+    async def _talk(self) -> None:
+        assert self.agent is not None
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout(self.options.patience):
+                await self.agent.connect()
+        except (ConnectionError, TimeoutError):
+            say("unconnected")
+            return
+        took = round(time.monotonic() - started, 3)
+        say("connected", paths=self._paths(), took_s=took)
+        self.sending = True
+        await asyncio.gather(self._speak(self.agent), self._hear(self.agent))
+
+    def _paths(self) -> list[str]:
+        """The remote address of each component's pair."""
+        assert self.agent is not None
+        pairs = self.agent._nominated  # there is no public way to ask
+        return [f"{pairs[n].remote_addr[0]}:{pairs[n].remote_addr[1]}" for n in sorted(pairs)]
+
+    async def _speak(self, agent: aioice.Connection) -> None:
+        with contextlib.suppress(ConnectionError):
+            while True:
+                for number, stream in self.streams.items():
+                    if self.sending:
+                        await agent.sendto(stream.next(), number)
+                await asyncio.sleep(RTP_INTERVAL_S)
+
+    async def _hear(self, agent: aioice.Connection) -> None:
+        with contextlib.suppress(ConnectionError):
+            while True:
+                datagram, component = await agent.recvfrom()
+                self.streams[component].hear(datagram)
+
+    async def _stop(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        self.tasks.clear()
+        if self.agent is not None:
+            await self.agent.close()
+            self.agent = None
+
+    # Commands
+
+    async def _obey(self) -> None:
+        reader = asyncio.StreamReader(limit=LONGEST_COMMAND)
+        loop = asyncio.get_running_loop()
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+        while line := await reader.readline():
+            command = json.loads(line)
+            if command["do"] == "quit":
+                return
+            await self._carry_out(command)
+
+    async def _carry_out(self, command: dict[str, Any]) -> None:
+        match command["do"]:
+            case "call":
+                self.peer, self.sid = command["to"], command.get("sid") or unique("call")
+                await self._gather(controlling=True)
+                self._offer("session-initiate")
+            case "quiet":
+                self.sending = False
+            case "hangup":
+                await self._stop()
+                self._request("session-terminate", "<reason><success/></reason>")
+            case "stats":
+                say("stats", media={"voice": [_stats(s) for s in self.streams.values()]})
+
+
+def _written(candidate: aioice.Candidate) -> str:
+    values = (
+        candidate.component,
+        candidate.foundation,
+        0,
+        unique("c"),
+        candidate.host,
+        0,
+        candidate.port,
+        candidate.priority,
+    )
+    attributes = "".join(f' {n}="{v}"' for n, v in zip(ATTRIBUTES, values, strict=True))
+    return f'<candidate{attributes} protocol="udp" type="{candidate.type}"/>'
+
+
+def _read(candidate: ET.Element) -> aioice.Candidate:
+    """As strict as the schema: what it requires must be there."""
+    assert all(candidate.get(name) is not None for name in ATTRIBUTES)
+    return aioice.Candidate(
+        foundation=candidate.attrib["foundation"],
+        component=int(candidate.attrib["component"]),
+        transport=candidate.attrib["protocol"],
+        priority=int(candidate.attrib["priority"]),
+        host=candidate.attrib["ip"],
+        port=int(candidate.attrib["port"]),
+        type=candidate.attrib["type"],
+    )
+
+
+def _stats(stream: Stream) -> dict[str, Any]:
+    numbers = stream.heard.numbers
+    return {
+        "sent": len(stream.sent_at),
+        "sent_at": stream.sent_at,
+        "numbers": sorted(numbers),
+        "duplicates": sum(numbers.values()) - len(numbers),
+        "foreign": stream.heard.foreign,
+    }
+
+
+def main() -> None:
+    """Run until told to quit, or until standard input ends."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jid", required=True)
+    parser.add_argument("--password", default="secret")
+    parser.add_argument("--server", required=True, help="IP:PORT")
+    parser.add_argument("--address", help="not needed: aioice finds the host's addresses")
+    parser.add_argument("--port", help="not needed: aioice takes ports as they come")
+    parser.add_argument("--components", type=int, choices=(1, 2), default=1)
+    parser.add_argument("--trickle", action="store_true")
+    parser.add_argument("--patience", type=float, default=8.0, help="seconds to connect in")
+    asyncio.run(IcePhone(parser.parse_args()).run())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,217 @@
+"""What both engines promise between two ICE agents, on real sockets."""
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+
+from jingle_hnt.model.address import TransportAddress
+from jingle_hnt.plane.api import Engine
+from jingle_hnt.relay.binding import Arm, Flow, Latched
+from jingle_hnt.relay.evidence import Evidence, IceKey, Rung
+from jingle_hnt.relay.latch import State
+from tests.plane.checks import answer, check
+from tests.plane.packets import dtls, rtp
+from tests.plane.test_engines import (
+    ALICE,
+    BOB,
+    STRANGER,
+    Bound,
+    Party,
+    anybody,
+    engine,
+    next_events,
+    only,
+    until,
+)
+
+pytestmark = pytest.mark.native
+
+__all__ = ["engine"]
+
+OF_ALICE, OF_BOB = IceKey("B:A", "pwd-of-b"), IceKey("A:B", "pwd-of-a")
+"""What Alice's checks are made with, and what Bob's."""
+
+
+class Call:
+    """A binding between two agents, armed and open, with a socket each."""
+
+    def __init__(self, engine: Engine, stack: contextlib.ExitStack) -> None:
+        self.bound = Bound(engine)
+        self.arm(0, OF_ALICE)
+        self.arm(1, OF_BOB)
+        self.bound.open()
+        self._stack = stack
+        self.alice, self.bob = self.party(0, ALICE), self.party(1, BOB)
+
+    def arm(self, side: int, *keys: IceKey, generation: int = 0) -> None:
+        evidence = Evidence(Rung.R1, anybody().sources, keys=keys)
+        assert self.bound.arm(side, evidence, generation)
+
+    def party(self, side: int, address: str) -> Party:
+        return self._stack.enter_context(self.bound.party(side, address))
+
+    def source(self, party: Party) -> TransportAddress:
+        return TransportAddress.of(*party.socket.getsockname())
+
+    def wait(self, side: int, party: Party) -> None:
+        """Until this party is the selected source."""
+        until(lambda: self.bound.pinhole(side).learned == self.source(party))
+
+    def meet(self) -> "Call":
+        """Both have asked, and so are known; neither has nominated."""
+        self.alice.say(alices(b"alice known."))
+        self.wait(0, self.alice)
+        self.bob.say(bobs(b"bob is known"))
+        self.wait(1, self.bob)
+        assert self.alice.hears(bobs(b"bob is known"))
+        return self
+
+
+def alices(transaction: bytes, nominates: bool = False) -> bytes:
+    return check(OF_ALICE.username, OF_ALICE.password, nominates, transaction)
+
+
+def bobs(transaction: bytes, nominates: bool = False) -> bytes:
+    return check(OF_BOB.username, OF_BOB.password, nominates, transaction)
+
+
+@pytest.fixture
+def call(engine: Engine) -> Iterator[Call]:
+    with contextlib.ExitStack() as stack:
+        yield Call(engine, stack)
+
+
+@pytest.mark.rule("I3", "L3")
+def test_checks_and_answers_go_on_as_they_came(call: Call) -> None:
+    call.meet()
+    call.alice.say(alices(b"alice asks.."))
+    assert call.bob.hears(alices(b"alice asks.."))
+    call.bob.say(answer("pwd-of-b", b"alice asks.."))
+    assert call.alice.hears(answer("pwd-of-b", b"alice asks.."))
+
+
+def test_media_goes_both_ways_once_both_are_known(call: Call) -> None:
+    call.meet()
+    call.alice.say(rtp(1))
+    assert call.bob.hears(rtp(1))
+    call.bob.say(dtls())
+    assert call.alice.hears(dtls())
+
+
+@pytest.mark.rule("L7", "I3")
+def test_strangers_reach_nobody_and_learn_nothing(call: Call) -> None:
+    call.meet()
+    stranger = call.party(0, STRANGER)
+    for datagram in (
+        check("B:A", "guessed", nominates=True),
+        check("A:B", "pwd-of-a", nominates=True),  # Bob's, at Alice's pinhole
+        answer("pwd-of-b", b"bob is known"),
+        rtp(1),
+        dtls(),
+    ):
+        stranger.say(datagram)
+    until(lambda: sum(dropped(call)) == 5)
+    call.alice.say(rtp(2))
+    assert call.bob.hears(rtp(2))
+    assert call.bound.pinhole(0).learned == call.source(call.alice)
+    stranger.socket.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        stranger.socket.recv(1)
+
+
+def dropped(call: Call) -> tuple[int, int]:
+    counters = call.bound.pinhole(0).counters
+    return counters.dropped_stranger, counters.dropped_unfit
+
+
+def test_a_check_that_only_its_sender_knows_of_goes_nowhere(call: Call) -> None:
+    call.alice.say(alices(b"too early..."))
+    call.wait(0, call.alice)
+    until(lambda: call.bound.pinhole(0).counters.dropped_unlatched == 1)
+    assert call.bound.pinhole(1).state is State.ARMED
+
+
+def test_each_answer_finds_the_socket_that_asked(call: Call) -> None:
+    call.meet()
+    second = call.party(0, ALICE)
+    call.alice.say(alices(b"of the first"))
+    second.say(alices(b"of the other"))
+    assert call.bob.hears(alices(b"of the first"))
+    assert call.bob.hears(alices(b"of the other"))
+    call.bob.say(answer("pwd-of-b", b"of the other"))
+    call.bob.say(answer("pwd-of-b", b"of the first"))
+    assert second.hears(answer("pwd-of-b", b"of the other"))
+    assert call.alice.hears(answer("pwd-of-b", b"of the first"))
+
+
+@pytest.mark.rule("L5")
+def test_media_follows_the_nomination(call: Call, engine: Engine) -> None:
+    call.meet()
+    engine.events()
+    second = call.party(0, ALICE)
+    second.say(alices(b"i am the one", nominates=True))
+    assert call.bob.hears(alices(b"i am the one", nominates=True))
+    call.wait(0, second)
+    call.bob.say(rtp(1))
+    assert second.hears(rtp(1))
+    (event,) = next_events(engine, Latched)
+    assert isinstance(event, Latched)
+    assert (event.side, event.source, event.relatched) == (0, call.source(second), True)
+
+
+def test_the_other_partys_nomination_selects_whom_it_reaches(call: Call) -> None:
+    call.meet()
+    second = call.party(1, BOB)
+    second.say(bobs(b"asked later."))
+    assert call.alice.hears(bobs(b"asked later."))
+    call.alice.say(alices(b"you it shall", nominates=True))
+    assert second.hears(alices(b"you it shall", nominates=True))
+    call.wait(1, second)
+
+
+def test_a_restart_takes_the_agents_over_without_a_gap(call: Call) -> None:
+    call.meet()
+    call.arm(0, IceKey("B2:A2", "new-pwd"), OF_ALICE, generation=1)
+    assert call.bound.pinhole(0).learned == call.source(call.alice)
+    call.bob.say(rtp(1))
+    assert call.alice.hears(rtp(1))
+    call.alice.say(alices(b"the old ones"))
+    assert call.bob.hears(alices(b"the old ones"))
+    moved = call.party(0, "127.0.0.4")
+    moved.say(check("B2:A2", "new-pwd", nominates=True))
+    call.wait(0, moved)
+    before = sum(dropped(call))
+    call.alice.say(alices(b"too late now"))
+    until(lambda: sum(dropped(call)) == before + 1)
+
+
+@pytest.mark.rule("G4")
+def test_a_hold_stops_media_and_lets_checks_through(call: Call) -> None:
+    call.meet()
+    call.bound.open(Flow.HELD, Flow.OPEN)
+    call.alice.say(rtp(1))
+    call.alice.say(alices(b"consent?...."))
+    assert call.bob.hears(alices(b"consent?...."))
+    assert call.bound.pinhole(0).counters.dropped_gate == 1
+
+
+def test_a_plane_that_lost_its_memory_is_told_who_was_known(call: Call) -> None:
+    home = call.source(call.alice)
+    evidence = Evidence(Rung.R1, anybody().sources, keys=(OF_ALICE,))
+    assert call.bound.engine.arm(Arm(call.bound.name, 0, 1, evidence, resume=home))
+    call.bob.say(bobs(b"bob is known"))
+    assert call.alice.hears(bobs(b"bob is known"))
+
+
+def test_a_pinhole_can_become_another_kind(call: Call) -> None:
+    """A transport that is no ICE follows the rules that it has."""
+    call.meet()
+    assert call.bound.arm(0, only(ALICE), generation=1)
+    second = call.party(0, ALICE)
+    second.say(rtp(1))
+    assert call.bob.hears(rtp(1))
+    second.say(alices(b"nothing here"))
+    until(lambda: call.bound.pinhole(0).counters.received_packets >= 3)
+    call.arm(0, OF_ALICE, generation=2)
+    assert call.bound.pinhole(0).state is State.ARMED

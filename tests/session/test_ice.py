@@ -1,0 +1,349 @@
+"""Calls between ICE agents, in which the relay is one more candidate (RFC 7584, optional)."""
+
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+
+from jingle_hnt.model.address import TransportAddress
+from jingle_hnt.model.content import Candidate, CandidateType, Content, ContentKey, Ice, Senders
+from jingle_hnt.model.jid import JID
+from jingle_hnt.model.jingle import Action, Info
+from jingle_hnt.relay.binding import Arm, Flow
+from jingle_hnt.relay.evidence import IceKey, Rung
+from jingle_hnt.session.effects import Moved, Pass, Replace
+from jingle_hnt.session.policy import IceMode, Times
+from jingle_hnt.session.record import dump, load
+from tests.session.stage import ALICE, BOB, CAMERA, VOICE, Stage, content
+
+NAMESPACE = "urn:xmpp:jingle:transports:ice-udp:1"
+OF_ALICE, OF_BOB = ("Aufrag", "pwd-of-alice"), ("Bufrag", "pwd-of-bob")
+ALICES_KEY = IceKey("Bufrag:Aufrag", "pwd-of-bob")
+BOBS_KEY = IceKey("Aufrag:Bufrag", "pwd-of-alice")
+
+
+def ice(
+    credentials: tuple[str, str] = ("", ""),
+    components: tuple[int, ...] = (1, 2),
+    generation: int = 0,
+    key: ContentKey = VOICE,
+    mux: bool = False,
+    media: str | None = "audio",
+    senders: Senders | None = None,
+) -> Content:
+    """A content with a host candidate for each of these components."""
+    address = TransportAddress.of("192.0.2.10", 5000)
+    candidates = tuple(
+        Candidate(c, generation, address, f"c{c}", CandidateType.HOST) for c in components
+    )
+    greatest = generation if components else None
+    transport = Ice(NAMESPACE, *credentials, candidates, frozenset(components), greatest)
+    return Content(key, senders, transport, media, mux)
+
+
+def informs(stage: Stage, who: JID, *contents: Content) -> object:
+    told = tuple(replace(c, media=None, mux=False) for c in contents)
+    return stage.says(who, Action.TRANSPORT_INFO, *told)
+
+
+def offered(stage: Stage, *contents: Content) -> Replace:
+    answer = stage.says(ALICE, Action.SESSION_INITIATE, *(contents or (ice(OF_ALICE),)))
+    assert isinstance(answer, Replace)
+    return answer
+
+
+def accepted(stage: Stage, *contents: Content) -> Replace:
+    answer = stage.says(BOB, Action.SESSION_ACCEPT, *(contents or (ice(OF_BOB),)))
+    assert isinstance(answer, Replace)
+    return answer
+
+
+def called(**options: object) -> Stage:
+    """A call that was offered and accepted."""
+    stage = Stage(**options)  # type: ignore[arg-type]
+    offered(stage)
+    accepted(stage)
+    return stage
+
+
+def armed(stage: Stage, side: int = 0, component: int = 1, name: str = "s1.1") -> Arm:
+    return stage.plane.armed[f"{name}.{component}", 0 if side == 0 else 1]
+
+
+def components(answer: object, key: ContentKey = VOICE) -> list[int]:
+    """Our components in a stanza that went on; none where it passed."""
+    if isinstance(answer, Pass):
+        return []
+    assert isinstance(answer, Replace)
+    return [c.component for c in answer.substitution.get(key, ())]
+
+
+@pytest.mark.rule("I3", "L1")
+def test_each_party_is_offered_the_port_that_faces_it() -> None:
+    stage = Stage()
+    to_bob = offered(stage).substitution[VOICE]
+    to_alice = accepted(stage).substitution[VOICE]
+    for number, component in enumerate((1, 2)):
+        first, second = stage.plane.bindings[f"s1.1.{component}"].pinholes
+        assert to_alice[number].address == first
+        assert to_bob[number].address == second
+    assert {c.type for c in (*to_bob, *to_alice)} == {CandidateType.RELAY}
+
+
+@pytest.mark.rule("I3")
+def test_checks_are_expected_named_and_signed_for_the_other_party() -> None:
+    stage = Stage()
+    offered(stage)
+    assert stage.plane.armed == {}
+    accepted(stage)
+    for component in (1, 2):
+        assert armed(stage, 0, component).evidence.keys == (ALICES_KEY,)
+        assert armed(stage, 1, component).evidence.keys == (BOBS_KEY,)
+    evidence = armed(stage).evidence
+    assert evidence.rung is Rung.R1
+    assert not evidence.admits(TransportAddress.of("203.0.113.9", 1).ip)
+    assert stage.plane.flows["s1.1.1"] == (Flow.OPEN, Flow.OPEN)
+
+
+@pytest.mark.rule("I1")
+def test_in_the_other_mode_everything_passes() -> None:
+    stage = Stage(ice=IceMode.PASS)
+    assert isinstance(stage.says(ALICE, Action.SESSION_INITIATE, ice(OF_ALICE)), Pass)
+    assert isinstance(stage.says(BOB, Action.SESSION_ACCEPT, ice(OF_BOB)), Pass)
+    assert stage.pool.counts.leased == 0
+
+
+def test_without_credentials_there_is_nothing_to_join_until_they_come() -> None:
+    stage = Stage()
+    assert isinstance(stage.says(ALICE, Action.SESSION_INITIATE, ice()), Pass)
+    assert components(informs(stage, ALICE, ice(OF_ALICE))) == [1, 2]
+    assert components(accepted(stage)) == [1, 2]
+    assert armed(stage).evidence.keys == (ALICES_KEY,)
+
+
+@pytest.mark.rule("I3")
+def test_trickled_candidates_get_no_second_set_of_ours() -> None:
+    stage = called()
+    for _ in range(3):
+        assert isinstance(informs(stage, ALICE, ice(OF_ALICE)), Pass)
+        assert isinstance(informs(stage, BOB, ice()), Pass)
+
+
+@pytest.mark.parametrize(
+    ("offer", "answer", "to_bob", "to_alice"),
+    [
+        ((False, (1, 2)), (False, (1, 2)), [1, 2], [1, 2]),
+        ((True, (1, 2)), (True, (1,)), [1, 2], [1]),
+        ((True, (1, 2)), (True, (1, 2)), [1, 2], [1]),
+        ((True, (1, 2)), (False, (1, 2)), [1, 2], [1, 2]),
+        ((True, ()), (True, ()), [1], [1]),
+        ((True, (1,)), (False, (1, 2)), [1], [1, 2]),
+    ],
+)
+def test_rtcp_gets_a_port_unless_it_goes_with_rtp(
+    offer: tuple[bool, tuple[int, ...]],
+    answer: tuple[bool, tuple[int, ...]],
+    to_bob: list[int],
+    to_alice: list[int],
+) -> None:
+    stage = Stage()
+    mux, own = offer
+    assert components(offered(stage, ice(OF_ALICE, own, mux=mux))) == to_bob
+    mux, own = answer
+    assert components(accepted(stage, ice(OF_BOB, own, mux=mux))) == to_alice
+
+
+def test_rtcp_gets_its_port_when_its_first_candidate_comes() -> None:
+    stage = Stage()
+    assert components(offered(stage, ice(OF_ALICE, (), mux=True))) == [1]
+    assert components(informs(stage, ALICE, ice(OF_ALICE, (1,)))) == []
+    assert components(informs(stage, ALICE, ice(OF_ALICE, (2,)))) == [2]
+
+
+def test_a_data_channel_has_one_component() -> None:
+    stage = Stage()
+    data = ice(OF_ALICE, (1,), key=CAMERA, media=None)
+    answer = offered(stage, ice(OF_ALICE), data)
+    assert components(answer) == [1, 2]
+    assert components(answer, CAMERA) == [1]
+
+
+def test_each_content_has_ports_of_its_own_whatever_is_bundled() -> None:
+    stage = Stage()
+    answer = offered(stage, ice(OF_ALICE), ice(OF_ALICE, key=CAMERA))
+    addresses = [c.address for key in (VOICE, CAMERA) for c in answer.substitution[key]]
+    assert len(set(addresses)) == 4
+
+
+@pytest.mark.rule("L4", "I3")
+def test_a_restart_brings_new_keys_and_the_old_hold_on() -> None:
+    stage = called()
+    stage.latch("s1.1.1", 0, "198.51.100.1")
+    before = armed(stage).generation
+    first = informs(stage, ALICE, ice(("A2", "pwd2"), generation=1))
+    assert isinstance(first, Replace)
+    assert {c.generation for c in first.substitution[VOICE]} == {1}
+    assert armed(stage).generation > before
+    assert armed(stage).evidence.keys == (IceKey("Bufrag:A2", "pwd-of-bob"), ALICES_KEY)
+    second = informs(stage, BOB, ice(("B2", "pwd3"), generation=1))
+    assert components(second) == [1, 2]
+    assert armed(stage).evidence.keys[0] == IceKey("B2:A2", "pwd3")
+    assert ALICES_KEY in armed(stage).evidence.keys
+    assert armed(stage, 1).evidence.keys[0] == IceKey("A2:B2", "pwd2")
+    pinhole = stage.registry.pinhole("s1.1.1", 0)
+    assert pinhole is not None
+    assert pinhole.learned == TransportAddress.of("198.51.100.1", 40000)
+
+
+def test_only_two_lives_of_credentials_are_known() -> None:
+    stage = called()
+    for number in range(5):
+        informs(stage, ALICE, ice((f"A{number}", "p")))
+        informs(stage, BOB, ice((f"B{number}", "p")))
+    assert {key.username for key in armed(stage).evidence.keys} == {
+        f"B{b}:A{a}" for a in (3, 4) for b in (3, 4)
+    }
+
+
+def test_a_restart_without_candidates_counts_on() -> None:
+    stage = called()
+    answer = informs(stage, ALICE, ice(("A2", "pwd2"), components=()))
+    assert isinstance(answer, Replace)
+    assert {c.generation for c in answer.substitution[VOICE]} == {1}
+
+
+def test_where_the_xmpp_connection_comes_from_changes_nothing() -> None:
+    stage = called()
+    before = dict(stage.plane.armed)
+    stage.registry.moved(Moved(ALICE, ip_address("198.51.100.77")), stage.now)
+    stage.settle()
+    assert stage.plane.armed == before
+
+
+@pytest.mark.rule("I3")
+def test_a_call_on_a_direct_path_lives_on_when_our_ports_are_released() -> None:
+    stage = called(times=Times(ice_idle_s=60.0))
+    stage.passes(59)
+    assert stage.plane.bindings
+    stage.passes(1)
+    assert stage.plane.bindings == {}
+    stage.drain()
+    assert stage.pool.counts.leased == 0
+    stage.passes(20_000)
+    assert (len(stage.registry), stage.ended, stage.injected) == (1, [], [])
+
+
+@pytest.mark.rule("I3")
+def test_a_relayed_call_keeps_its_ports_through_its_silence_and_gives_up_what_is_unused() -> None:
+    stage = Stage()
+    offered(stage, ice(OF_ALICE), ice(OF_ALICE, key=CAMERA))
+    accepted(stage, ice(OF_BOB), ice(OF_BOB, key=CAMERA))
+    stage.latch("s1.1.1", 0, "198.51.100.1")
+    stage.latch("s1.1.1", 1, "198.51.100.2")
+    stage.passes(300)
+    assert set(stage.plane.bindings) == {"s1.1.1", "s1.1.2"}
+    stage.silent("s1.1.1", 0)
+    stage.silent("s1.1.1", 1)
+    stage.passes(59)
+    stage.heard("s1.1.1", 1)
+    stage.passes(300)
+    assert "s1.1.1" in stage.plane.bindings
+    stage.silent("s1.1.1", 1)
+    stage.passes(60)
+    assert stage.plane.bindings == {}
+    assert stage.ended == []
+
+
+def test_an_agent_that_restarts_gets_a_new_place() -> None:
+    stage = called()
+    stage.passes(100)
+    assert stage.plane.bindings == {}
+    assert isinstance(informs(stage, ALICE, ice(OF_ALICE)), Pass)
+    assert components(informs(stage, ALICE, ice(("A2", "pwd2"), generation=1))) == [1, 2]
+    assert components(informs(stage, BOB, ice(("B2", "pwd3"), generation=1))) == [1, 2]
+    assert armed(stage, name="s1.2").evidence.keys[0] == IceKey("B2:A2", "pwd3")
+    assert stage.plane.flows["s1.2.1"] == (Flow.OPEN, Flow.OPEN)
+
+
+def test_without_ports_agents_do_without_us() -> None:
+    stage = Stage(ports=(2000, 2003))
+    offered(stage)
+    answer = stage.says(ALICE, Action.SESSION_INITIATE, ice(OF_ALICE), sid="b")
+    assert isinstance(answer, Pass)
+    assert (len(stage.registry), stage.ended) == (2, [])
+
+
+def test_what_the_plane_cannot_bind_is_not_promised() -> None:
+    stage = Stage()
+    stage.held = True
+    assert stage.says(ALICE, Action.SESSION_INITIATE, ice(OF_ALICE)) is None
+    stage.fail_all(port_taken=False)
+    assert isinstance(stage.answers[1], Pass)
+    assert isinstance(stage.says(BOB, Action.SESSION_ACCEPT, ice(OF_BOB)), Pass | None)
+    stage.fail_all(port_taken=False)
+    assert (len(stage.registry), stage.ended) == (1, [])
+    assert stage.pool.counts.leased == 0
+
+
+@pytest.mark.rule("G4")
+def test_what_flows_of_one_content_flows_of_all_between_agents() -> None:
+    """Either content's path may carry both (BUNDLE)."""
+    stage = Stage()
+    camera = {"key": CAMERA, "senders": Senders.INITIATOR}
+    offered(stage, ice(OF_ALICE, **camera), ice(OF_ALICE))  # type: ignore[arg-type]
+    accepted(stage, ice(OF_BOB, **camera), ice(OF_BOB))  # type: ignore[arg-type]
+    assert set(stage.plane.flows.values()) == {(Flow.OPEN, Flow.OPEN)}
+    stage.says(ALICE, Action.SESSION_INFO, info=Info.HOLD)
+    assert set(stage.plane.flows.values()) == {(Flow.OPEN, Flow.HELD)}
+    stage.says(ALICE, Action.SESSION_INFO, info=Info.UNHOLD)
+    assert set(stage.plane.flows.values()) == {(Flow.OPEN, Flow.OPEN)}
+
+
+def test_both_kinds_of_transport_go_side_by_side() -> None:
+    stage = Stage()
+    answer = offered(stage, content(), ice(OF_ALICE, key=CAMERA))
+    assert set(answer.substitution) == {VOICE, CAMERA}
+    accepted(stage, stage.bobs(), ice(OF_BOB, key=CAMERA))
+    assert armed(stage, name="s1.1").evidence.rung is Rung.R3
+    assert armed(stage, name="s1.2").evidence.rung is Rung.R1
+
+
+def test_the_end_of_the_call_leaves_nothing() -> None:
+    stage = called()
+    informs(stage, ALICE, ice(("A2", "pwd2")))
+    stage.says(BOB, Action.SESSION_TERMINATE)
+    stage.assert_nothing_left()
+
+
+def test_a_call_survives_a_restart_with_its_keys() -> None:
+    stage = called()
+    stage.latch("s1.1.1", 0, "198.51.100.1")
+    informs(stage, ALICE, ice(("A2", "pwd2"), generation=1))
+    (session,) = stage.registry
+    record = dump(session, stage.now)
+    reborn = Stage()
+    restored = load(record, reborn.registry, reborn.now)
+    assert dump(restored, reborn.now) == record
+    reborn.registry.restore(restored, reborn.now)
+    restored.anchor.rebind(restored.negotiation.allocations)
+    reborn.settle()
+    assert armed(reborn).evidence == armed(stage).evidence
+    assert armed(reborn).resume == TransportAddress.of("198.51.100.1", 40000)
+    assert components(informs(reborn, BOB, ice(("B2", "pwd3"), generation=1))) == [1, 2]
+
+
+def test_a_plane_that_comes_back_without_the_ports_ends_no_call() -> None:
+    stage = called()
+    (session,) = stage.registry
+    stage.held = True
+    session.anchor.rebind(session.negotiation.allocations)
+    stage.settle()
+    stage.fail_all(port_taken=True)
+    assert (len(stage.registry), stage.ended, stage.injected) == (1, [], [])
+
+
+def test_passwords_are_not_shown() -> None:
+    stage = called()
+    (session,) = stage.registry
+    shown = repr(session.negotiation.media) + repr(armed(stage)) + repr(ice(OF_ALICE))
+    assert "pwd-of" not in shown
