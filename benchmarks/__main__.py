@@ -2,9 +2,9 @@
 
 import sys
 
-from benchmarks import relay, setup
+from benchmarks import bindings, relay, setup
 
-BENCHMARKS = {"relay": relay.main, "setup": setup.main}
+BENCHMARKS = {"relay": relay.main, "bindings": bindings.main, "setup": setup.main}
 
 
 def run() -> int:

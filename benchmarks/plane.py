@@ -1,4 +1,4 @@
-"""A forwarding plane for a benchmark: ``python -m benchmarks.plane native PATH``."""
+"""A forwarding plane for a benchmark: ``python -m benchmarks.plane native PATH [WORKERS]``."""
 
 import asyncio
 import sys
@@ -9,5 +9,6 @@ from jingle_hnt.plane.engines import EngineKind, open_engine
 from jingle_hnt.plane.server import PlaneServer
 
 if __name__ == "__main__":
-    engine = open_engine(cast(EngineKind, sys.argv[1]))
+    workers = int(sys.argv[3]) if len(sys.argv) > 3 else 1
+    engine = open_engine(cast(EngineKind, sys.argv[1]), workers)
     asyncio.run(PlaneServer(Path(sys.argv[2]), engine).run())
