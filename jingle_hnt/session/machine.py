@@ -211,6 +211,22 @@ class Session:
         if not retract or (leg is Leg.INITIATOR and self.state is State.PENDING):
             self._end(Why.TERMINATED)
 
+    def gone(self, leg: Leg) -> None:
+        """The party has left the server."""
+        self.parties[leg].gone = True
+        self._lose_sight()
+
+    def _lose_sight(self) -> None:
+        """Forget a call of ICE agents that does without us and whose party has left the server.
+
+        Its media may well go on, and nobody is left to tell us of its end: nobody is told of ours,
+        and what they still say to each other passes.
+        """
+        agents = self.state is State.ACTIVE and self.negotiation.has_agents
+        if agents and not self.negotiation.allocations and any(p.gone for p in self.parties):
+            self.is_unrelayed = True
+            self._end(Why.SILENCE)
+
     def terminate(self, why: Why) -> None:
         """End the session for both parties, in each other's name (XEP-0166 section 6.7)."""
         if self.state is State.ENDED:
@@ -231,6 +247,7 @@ class Session:
         idle_at = self._idle_at
         if idle_at is not None and now >= idle_at:
             self._leave(now)
+            self._lose_sight()
         at, why = self.deadline
         if now >= at:
             self.terminate(why)

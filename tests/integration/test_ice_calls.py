@@ -230,3 +230,26 @@ async def test_a_remapped_agent_is_followed_by_its_next_check() -> None:
         await asyncio.sleep(1)
         for party, heard in settled.items():
             assert len((await party.stats())["rtp"]["numbers"]) - heard > 30
+
+
+@pytest.mark.timeout(120)
+async def test_a_call_outlives_the_plane_and_the_signalling_process() -> None:
+    """The keys and what was learned are in the journal; a new plane is told them."""
+    async with stage() as at:
+        alice = await at.ice_phone("alice", NatKind.SYMMETRIC)
+        bob = await at.ice_phone("bob", NatKind.SYMMETRIC)
+        await connect(alice, bob)
+        await asyncio.sleep(0.5)
+        await at.relay.end("signalling")
+        await at.relay.end("plane")
+        await at.relay.start("plane", "signalling")
+        before = {p: len((await p.stats())["rtp"]["numbers"]) for p in (alice, bob)}
+        await asyncio.sleep(1)
+        for party, heard in before.items():
+            assert len((await party.stats())["rtp"]["numbers"]) - heard > 30
+        secrets = [s for p in (alice, bob) for s in re.findall(r'pwd="(.+?)"', "".join(p.stanzas))]
+        assert len(secrets) == 2
+        assert not any(secret in at.relay.log_text() for secret in secrets)
+        await hang_up(alice, bob)
+        status = await at.relay.until(lambda s: s["ports"]["quarantined"] == 0)
+        assert status["calls"] == status["ports"]["leased"] == 0
