@@ -216,16 +216,21 @@ class Session:
         self.parties[leg].gone = True
         self._lose_sight()
 
-    def _lose_sight(self) -> None:
-        """Forget a call of ICE agents that does without us and whose party has left the server.
+    @property
+    def _does_without_us(self) -> bool:
+        """Whether ICE agents talk past the relay: the call is theirs, and not ours to end."""
+        agreed = self.state is State.ACTIVE and self.negotiation.has_agents
+        return agreed and not self.negotiation.allocations
 
-        Its media may well go on, and nobody is left to tell us of its end: nobody is told of ours,
-        and what they still say to each other passes.
-        """
-        agents = self.state is State.ACTIVE and self.negotiation.has_agents
-        if agents and not self.negotiation.allocations and any(p.gone for p in self.parties):
-            self.is_unrelayed = True
-            self._end(Why.SILENCE)
+    def _lose_sight(self) -> None:
+        """Forget a call that does without us and whose party has left the server."""
+        if self._does_without_us and any(party.gone for party in self.parties):
+            self._forget(Why.SILENCE)
+
+    def _forget(self, why: Why) -> None:
+        """End what we know of a call that may go on: nobody is told, and later requests pass."""
+        self.is_unrelayed = True
+        self._end(why)
 
     def terminate(self, why: Why) -> None:
         """End the session for both parties, in each other's name (XEP-0166 section 6.7)."""
@@ -249,7 +254,9 @@ class Session:
             self._leave(now)
             self._lose_sight()
         at, why = self.deadline
-        if now >= at:
+        if now >= at and self._does_without_us:
+            self._forget(why)
+        elif now >= at:
             self.terminate(why)
 
     # What the plane tells

@@ -346,6 +346,16 @@ def test_a_call_that_does_without_us_is_forgotten_when_its_party_has_left(first:
     stage.assert_nothing_left()
 
 
+def test_the_longest_duration_ends_relayed_calls_and_forgets_the_others() -> None:
+    stage = called(times=Times(call_s=1000.0))
+    stage.passes(1000)
+    assert (len(stage.registry), stage.injected) == (0, [])
+    stage = called(times=Times(call_s=1000.0))
+    stage.latch("s1.1.1", 0, "198.51.100.1")
+    stage.passes(1000)
+    assert len(stage.injected) == 2
+
+
 def test_a_relayed_call_is_kept_when_its_party_has_left() -> None:
     stage = called()
     stage.latch("s1.1.1", 0, "198.51.100.1")
