@@ -211,6 +211,27 @@ class Session:
         if not retract or (leg is Leg.INITIATOR and self.state is State.PENDING):
             self._end(Why.TERMINATED)
 
+    def gone(self, leg: Leg) -> None:
+        """The party has left the server."""
+        self.parties[leg].gone = True
+        self._lose_sight()
+
+    @property
+    def _does_without_us(self) -> bool:
+        """Whether ICE agents talk past the relay: the call is theirs, and not ours to end."""
+        agreed = self.state is State.ACTIVE and self.negotiation.has_agents
+        return agreed and not self.negotiation.allocations
+
+    def _lose_sight(self) -> None:
+        """Forget a call that does without us and whose party has left the server."""
+        if self._does_without_us and any(party.gone for party in self.parties):
+            self._forget(Why.SILENCE)
+
+    def _forget(self, why: Why) -> None:
+        """End what we know of a call that may go on: nobody is told, and later requests pass."""
+        self.is_unrelayed = True
+        self._end(why)
+
     def terminate(self, why: Why) -> None:
         """End the session for both parties, in each other's name (XEP-0166 section 6.7)."""
         if self.state is State.ENDED:
@@ -231,8 +252,11 @@ class Session:
         idle_at = self._idle_at
         if idle_at is not None and now >= idle_at:
             self._leave(now)
+            self._lose_sight()
         at, why = self.deadline
-        if now >= at:
+        if now >= at and self._does_without_us:
+            self._forget(why)
+        elif now >= at:
             self.terminate(why)
 
     # What the plane tells

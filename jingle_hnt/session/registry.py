@@ -134,7 +134,7 @@ class Registry:
     def gone(self, gone: Gone, now: float) -> None:
         """A party has left the server; a call whose media flows goes on (XEP-0166 section 6.8)."""
         for session in self._sessions_of(gone.jid):
-            session.parties[_leg_of(session, gone.jid)].gone = True
+            session.gone(_leg_of(session, gone.jid))
             self._settle(session, now)
 
     def channel(self, request: ChannelRequest, now: float) -> None:

@@ -1,8 +1,8 @@
 """A phone for the lab whose media is aioice's: a full ICE agent that shares no code with us.
 
 Like `caller.py` it runs inside a client's namespace, takes JSON lines and writes JSON lines. It
-offers what aioice gathers and takes every candidate it is told. It has no STUN and no TURN server:
-what it connects through besides its own host's addresses is the relay's doing.
+offers what aioice gathers and takes every candidate it is told. It has no TURN server, and a STUN
+server only where it is given one: whatever else it connects through is the relay's doing.
 """
 
 import argparse
@@ -139,7 +139,10 @@ class IcePhone:
     async def _gather(self, controlling: bool) -> None:
         await self._stop()
         components = self.options.components
-        self.agent = aioice.Connection(controlling, components=components, use_ipv6=False)
+        stun = (self.options.stun, 3478) if self.options.stun else None
+        self.agent = aioice.Connection(
+            controlling, components=components, stun_server=stun, use_ipv6=False
+        )
         self.streams = {
             number: Stream(self.options.jid, self.peer, number)
             for number in range(1, components + 1)
@@ -277,6 +280,7 @@ def main() -> None:
     parser.add_argument("--address", help="not needed: aioice finds the host's addresses")
     parser.add_argument("--port", help="not needed: aioice takes ports as they come")
     parser.add_argument("--components", type=int, choices=(1, 2), default=1)
+    parser.add_argument("--stun", help="the address of a STUN server")
     parser.add_argument("--trickle", action="store_true")
     parser.add_argument("--patience", type=float, default=8.0, help="seconds to connect in")
     asyncio.run(IcePhone(parser.parse_args()).run())

@@ -28,20 +28,49 @@ RELAY6 = "2001:db8::9"
 GATEWAY6 = "fe80::1"
 INSIDE = "192.0.2.0/24"
 INSIDE_GATEWAY = "192.0.2.1"
+BETWEEN, BETWEEN_GATEWAY = "192.0.2.130", "192.0.2.129"
+"""Between two NATs in a row; the inner one has the lower half of INSIDE then."""
 
 
 class NatKind(StrEnum):
     """How a site reaches the core; the terms are those of RFC 4787 and RFC 5780."""
 
     NONE = "none"
+    FULL_CONE = "full-cone"  # who knows a mapped port may send to it
+    ADDRESS_RESTRICTED = "address-restricted"  # so may every port of a host that was sent to
     PORT_RESTRICTED = "port-restricted"  # endpoint-independent mapping, port-dependent filtering
     SYMMETRIC = "symmetric"  # another random port for every destination
+    TWO_IN_A_ROW = "two-in-a-row"  # port-restricted at home, and the carrier's is symmetric
 
 
-_MASQUERADE = {
-    NatKind.PORT_RESTRICTED: "masquerade",
-    NatKind.SYMMETRIC: "masquerade fully-random",
+_SYMMETRIC = "masquerade fully-random"
+
+# A site has one host, so masquerading keeps its ports: the public port says which one is meant.
+_CONES = {
+    NatKind.FULL_CONE: ("inet_service", "udp sport", "udp dport"),
+    NatKind.ADDRESS_RESTRICTED: (
+        "inet_service . ipv4_addr",
+        "udp sport . ip daddr",
+        "udp dport . ip saddr",
+    ),
 }
+_CONE_RULES = """
+table ip cone {{
+    set opened {{
+        type {type}
+        flags dynamic, timeout
+        timeout 2m
+    }}
+    chain post {{
+        type filter hook postrouting priority 150
+        oifname "wan" meta l4proto udp update @opened {{ {leaving} }}
+    }}
+    chain pre {{
+        type nat hook prerouting priority dstnat
+        iifname "wan" {arriving} @opened dnat to {inside}
+    }}
+}}
+"""
 
 # Unsolicited packets are dropped without an answer: an answer, or an entry in conntrack, would take
 # the port that the site's own packets need.
@@ -59,7 +88,7 @@ table ip filter {{
     }}
     chain forward {{
         type filter hook forward priority filter
-        iifname "wan" ct state new drop
+        iifname "wan" ct state new ct status & dnat == 0 drop
     }}
 }}
 """
@@ -137,25 +166,75 @@ class Lab:
         if kind is NatKind.NONE:
             return self.public(node, public), public
         inside = f"192.0.2.{9 + number}"
-        nat = f"{node}-nat"
+        nat, prefix = f"{node}-nat", 24
+        if kind is NatKind.TWO_IN_A_ROW:
+            outer, prefix = f"{node}-outer", 25
+            self._namespace(outer)
+            self._uplink(outer, "wan", public)
+            self._namespace(nat)
+            self._lan(outer, BETWEEN_GATEWAY, nat, "wan", BETWEEN, prefix)
+            self._translate(outer, _SYMMETRIC)
+        else:
+            self._namespace(nat)
+            self._uplink(nat, "wan", public)
         self._namespace(node)
-        self._namespace(nat)
-        self._uplink(nat, "wan", public)
+        self._lan(nat, INSIDE_GATEWAY, node, "eth0", inside, prefix)
+        self._translate(nat, _SYMMETRIC if kind is NatKind.SYMMETRIC else "masquerade")
+        if kind in _CONES:
+            type_, leaving, arriving = _CONES[kind]
+            rules = _CONE_RULES.format(
+                type=type_, leaving=leaving, arriving=arriving, inside=inside
+            )
+            self._nft(nat, rules)
+        return inside, public
+
+    def neighbour(self, node: str, of: str) -> str:
+        """Add a host beside another one, behind its NAT; returns its own address."""
+        nat, inside = f"{of}-nat", f"192.0.2.{9 + next(self._numbers)}"
+        self._ip(
+            nat,
+            "link add bridge type bridge",
+            "link set lan master bridge",
+            f"addr del {INSIDE_GATEWAY}/24 dev lan",
+            f"addr add {INSIDE_GATEWAY}/24 dev bridge",
+            "link set bridge up",
+        )
+        self._namespace(node)
         _ip(
-            f"link add lan netns {self.namespace(nat)} type veth"
+            f"link add lan2 netns {self.namespace(nat)} type veth"
             f" peer name eth0 netns {self.namespace(node)}"
         )
-        self._ip(nat, f"addr add {INSIDE_GATEWAY}/24 dev lan", "link set lan up")
+        self._ip(nat, "link set lan2 master bridge", "link set lan2 up")
         self._ip(
             node,
             f"addr add {inside}/24 dev eth0",
             "link set eth0 up",
             f"route add default via {INSIDE_GATEWAY}",
         )
+        return inside
+
+    def _lan(
+        self, nat: str, gateway: str, node: str, device: str, address: str, prefix: int
+    ) -> None:
+        """A wire from a NAT to a node behind it."""
+        _ip(
+            f"link add lan netns {self.namespace(nat)} type veth"
+            f" peer name {device} netns {self.namespace(node)}"
+        )
+        self._ip(nat, f"addr add {gateway}/{prefix} dev lan", "link set lan up")
+        self._ip(
+            node,
+            f"addr add {address}/{prefix} dev {device}",
+            f"link set {device} up",
+            f"route add default via {gateway}",
+        )
+
+    def _translate(self, nat: str, masquerade: str) -> None:
         self._run(nat, "sysctl", "-qw", "net.ipv4.ip_forward=1")
-        rules = _RULES.format(masquerade=_MASQUERADE[kind])
+        self._nft(nat, _RULES.format(masquerade=masquerade))
+
+    def _nft(self, nat: str, rules: str) -> None:
         subprocess.run(self.command(nat, ["nft", "-f", "-"]), input=rules, text=True, check=True)
-        return inside, public
 
     def remap(self, node: str) -> None:
         """Let the site's NAT forget its mappings; the next packets leave from other ports."""
@@ -166,7 +245,7 @@ class Lab:
             " masquerade to :50000-60000 fully-random\n"
             'add rule ip nat post oifname "wan" masquerade\n'
         )
-        subprocess.run(self.command(nat, ["nft", "-f", "-"]), input=rules, text=True, check=True)
+        self._nft(nat, rules)
         subprocess.run(
             self.command(nat, ["conntrack", "-D", "-p", "udp"]), capture_output=True, check=False
         )

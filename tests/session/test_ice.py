@@ -11,7 +11,7 @@ from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Info
 from jingle_hnt.relay.binding import Arm, Flow
 from jingle_hnt.relay.evidence import IceKey, Rung
-from jingle_hnt.session.effects import Moved, Pass, Replace
+from jingle_hnt.session.effects import Gone, Moved, Pass, Replace
 from jingle_hnt.session.policy import IceMode, Times
 from jingle_hnt.session.record import dump, load
 from tests.session.stage import ALICE, BOB, CAMERA, VOICE, Stage, content
@@ -330,6 +330,38 @@ def test_a_call_survives_a_restart_with_its_keys() -> None:
     assert armed(reborn).evidence == armed(stage).evidence
     assert armed(reborn).resume == TransportAddress.of("198.51.100.1", 40000)
     assert components(informs(reborn, BOB, ice(("B2", "pwd3"), generation=1))) == [1, 2]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_call_that_does_without_us_is_forgotten_when_its_party_has_left(first: bool) -> None:
+    """Before its ports are released or after: nobody is told, and what is said later passes."""
+    stage = called()
+    stage.passes(1 if first else 100)
+    stage.registry.gone(Gone(ALICE), stage.now)
+    stage.settle()
+    assert len(stage.registry) == int(first)
+    stage.passes(100)
+    assert (len(stage.registry), stage.injected) == (0, [])
+    assert isinstance(informs(stage, BOB, ice(OF_BOB)), Pass)
+    stage.assert_nothing_left()
+
+
+def test_the_longest_duration_ends_relayed_calls_and_forgets_the_others() -> None:
+    stage = called(times=Times(call_s=1000.0))
+    stage.passes(1000)
+    assert (len(stage.registry), stage.injected) == (0, [])
+    stage = called(times=Times(call_s=1000.0))
+    stage.latch("s1.1.1", 0, "198.51.100.1")
+    stage.passes(1000)
+    assert len(stage.injected) == 2
+
+
+def test_a_relayed_call_is_kept_when_its_party_has_left() -> None:
+    stage = called()
+    stage.latch("s1.1.1", 0, "198.51.100.1")
+    stage.registry.gone(Gone(ALICE), stage.now)
+    stage.passes(1000)
+    assert (len(stage.registry), stage.ended) == (1, [])
 
 
 def test_a_plane_that_comes_back_without_the_ports_ends_no_call() -> None:
