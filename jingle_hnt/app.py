@@ -19,9 +19,12 @@ import structlog
 from jingle_hnt import __version__
 from jingle_hnt.admin import snapshots
 from jingle_hnt.admin.commands import Command, Field
+from jingle_hnt.admin.desk import Desk
+from jingle_hnt.admin.metrics import Metrics, MetricsServer
 from jingle_hnt.admin.server import AdminServer
 from jingle_hnt.config import RelayNodes, Settings
 from jingle_hnt.errors import JingleError, PlaneError, PlaneGone, PortTaken, SecretRefused
+from jingle_hnt.model.address import IPAddress
 from jingle_hnt.model.jid import JID
 from jingle_hnt.plane.client import PlaneClient
 from jingle_hnt.relay.binding import Arm, BindingSnapshot, Event, Gate, Latched, Rivalry
@@ -46,6 +49,7 @@ from jingle_hnt.session.effects import (
     Request,
     Withdrawn,
 )
+from jingle_hnt.session.machine import Session
 from jingle_hnt.session.policy import (
     AlreadyRelayed,
     ChannelPolicy,
@@ -59,6 +63,7 @@ from jingle_hnt.session.policy import (
 from jingle_hnt.session.reconcile import reconcile
 from jingle_hnt.session.record import dump, load
 from jingle_hnt.session.registry import Registry
+from jingle_hnt.store.history import History
 from jingle_hnt.store.journal import Journal
 from jingle_hnt.xmpp.component import Component, ComponentSettings
 
@@ -78,6 +83,9 @@ class Wiring:
     plane_socket: Path
     admin_socket: Path
     journal: Path
+    history: Path
+    history_calls: int
+    metrics: tuple[IPAddress, int] | None
 
 
 class Signalling:
@@ -92,6 +100,9 @@ class Signalling:
         self._registry = Registry(wiring.policy, wiring.pool, fresh_name)
         self._component = Component(wiring.component, self)
         self._journal = Journal(wiring.journal)
+        self._history = History(wiring.history, wiring.history_calls)
+        self._desk = Desk(self._registry, self._snapshot, self._history, clock)
+        self._metrics = Metrics(__version__)
         self._plane: PlaneClient | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -105,6 +116,7 @@ class Signalling:
         self._restore()
         self._carry_out()
         await admin.start()
+        server = self._serve_metrics()
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._keep_plane())
@@ -112,6 +124,8 @@ class Signalling:
         except* SecretRefused as refused:
             raise refused.exceptions[0] from None
         finally:
+            if server is not None:
+                await asyncio.to_thread(server.close)
             await self._stop(admin)
 
     # Inputs from the XMPP side
@@ -149,6 +163,7 @@ class Signalling:
     def rejected(self, sender: JID, error: JingleError) -> None:
         """A stanza was bounced for what it is, before any session saw it."""
         condition = error.answer.condition.value
+        self._metrics.refused(condition)
         log.info("stanza rejected", sender=str(sender), condition=condition, why=str(error))
 
     def link_up(self) -> None:
@@ -158,6 +173,8 @@ class Signalling:
 
     def link_down(self, reason: str) -> None:
         """The stream is gone; media goes on, and calls are under control again when it is back."""
+        if self._link_up:
+            self._metrics.link_lost()
         self._link_up = False
         log.warning("XMPP link is down; media goes on", reason=reason, calls=len(self._registry))
 
@@ -195,6 +212,8 @@ class Signalling:
     def _carry_out_one(self, effect: Effect) -> None:
         match effect:
             case Pass() | Replace() | Bounce() | Opened():
+                if isinstance(effect, Bounce):
+                    self._metrics.refused(effect.error.condition.value)
                 self._component.answer(effect)
             case Bind():
                 self._bind(effect)
@@ -204,9 +223,31 @@ class Signalling:
                 session = self._registry.find(name)
                 if session is not None:
                     self._journal.put(name, dump(session, self._clock()))
-            case Ended(session=name, why=why):
-                self._journal.forget(name)
-                log.info("call ended", call=name, why=why.value)
+            case Ended():
+                self._ended(effect)
+
+    def _ended(self, ended: Ended) -> None:
+        self._journal.forget(ended.session)
+        self._metrics.ended(ended.why)
+        session = self._registry.departed(ended.session)
+        if session is not None:
+            self._spawn(self._report(session, ended))
+
+    async def _report(self, session: Session, ended: Ended) -> None:
+        """One line and one row per call, with what the plane saw of it until the end."""
+        allocations = session.negotiation.allocations
+        bindings = await self._snapshot([name for a in allocations for name in a.bindings])
+        reason = None if ended.reason is None else ended.reason.condition or None
+        report = self._desk.report(session, bindings, ended.why, reason)
+        self._history.put(session.name, session.sid, report.model_dump_json())
+        log.info(
+            "call ended",
+            call=session.name,
+            why=ended.why.value,
+            reason=reason,
+            duration_s=report.duration_s,
+            findings=[finding.cause for finding in report.findings],
+        )
 
     def _bind(self, bind: Bind) -> None:
         if self._plane is None:
@@ -265,6 +306,7 @@ class Signalling:
             finally:
                 self._plane = None
                 await plane.close()
+            self._metrics.plane_lost()
             log.warning("forwarding plane is gone; reconnecting", calls=len(self._registry))
             await asyncio.sleep(PLANE_RETRY_S)
 
@@ -281,11 +323,18 @@ class Signalling:
             case Latched():
                 what = "re-latched" if event.relatched else "latched"
                 log.info(what, binding=event.name, side=event.side, source=str(event.source))
+                self._count_latch(event)
             case Rivalry():
                 source = str(event.source)
                 log.warning("rival source", binding=event.name, side=event.side, source=source)
+                self._metrics.rival()
         self._registry.told(event, self._clock())
         self._carry_out()
+
+    def _count_latch(self, event: Latched) -> None:
+        pinhole = self._registry.pinhole(event.name, event.side)
+        if pinhole is not None and pinhole.evidence is not None:
+            self._metrics.latched(pinhole.evidence.rung, event.relatched, event.after_s)
 
     # Time
 
@@ -329,15 +378,36 @@ class Signalling:
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(*self._tasks, return_exceptions=True)
         self._journal.close()
+        self._history.close()
+
+    def _serve_metrics(self) -> MetricsServer | None:
+        self._metrics.watch(
+            lambda state: sum(session.state is state for session in self._registry),
+            lambda: self._registry.pool.counts,
+            lambda: self._link_up,
+            lambda: self._plane is not None,
+            lambda: self._journal.healthy,
+        )
+        if self._wiring.metrics is None:
+            return None
+        address, port = self._wiring.metrics
+        try:
+            return MetricsServer(address, port, self._metrics, self._is_ready)
+        except OSError as error:
+            log.error("metrics are not served", address=f"{address}:{port}", why=str(error))
+            return None
+
+    def _is_ready(self) -> bool:
+        return self._link_up and self._plane is not None
 
     # What the administrator asks
 
     def _commands(self) -> tuple[Command, ...]:
-        call = Field("call", "The call's name", required=True)
+        name = Field("call", "The call's name", required=True)
         return (
             Command("status", "Status", self._status),
-            Command("calls", "Calls", self._calls),
-            Command("terminate", "End a call", self._terminate, (call,), changes=True),
+            Command("terminate", "End a call", self._terminate, (name,), changes=True),
+            *self._desk.commands(),
         )
 
     async def _status(self, _: Mapping[str, object]) -> snapshots.StatusSnapshot:
@@ -345,7 +415,7 @@ class Signalling:
         plane = self._plane
         return snapshots.StatusSnapshot(
             version=__version__,
-            ready=self._link_up and plane is not None,
+            ready=self._is_ready(),
             uptime_s=round(self._clock() - self._started_at, 3),
             link_up=self._link_up,
             journal_healthy=self._journal.healthy,
@@ -360,22 +430,18 @@ class Signalling:
             ports=snapshots.ports(self._registry.pool.counts),
         )
 
-    async def _calls(self, _: Mapping[str, object]) -> snapshots.CallsSnapshot:
-        bindings = {b.name: b for b in await self._snapshot()}
-        return snapshots.calls(self._registry, bindings, self._clock())
-
     async def _terminate(self, request: Mapping[str, object]) -> snapshots.CallsSnapshot:
         name = request.get("call")
         if not isinstance(name, str) or not self._registry.terminate(name, self._clock()):
             raise ValueError("no such call; `jingle-hnt calls` lists them by name")
         self._carry_out()
-        return await self._calls({})
+        return await self._desk.calls({})
 
-    async def _snapshot(self) -> list[BindingSnapshot]:
-        if self._plane is None:
+    async def _snapshot(self, names: Sequence[str] | None = None) -> list[BindingSnapshot]:
+        if self._plane is None or names == []:
             return []
         try:
-            return await self._plane.snapshot()
+            return await self._plane.snapshot(names)
         except PlaneError:
             return []
 
@@ -423,7 +489,17 @@ def wire(settings: Settings) -> Wiring:
         channels=_channels(settings.relay_nodes),
     )
     pool = PortPool(interfaces, *relay.port_range, secrets.randbelow)
-    return Wiring(component, policy, pool, state.plane_socket, state.admin_socket, state.journal)
+    return Wiring(
+        component=component,
+        policy=policy,
+        pool=pool,
+        plane_socket=state.plane_socket,
+        admin_socket=state.admin_socket,
+        journal=state.journal,
+        history=state.history,
+        history_calls=state.history_calls,
+        metrics=settings.metrics.endpoint,
+    )
 
 
 def _channels(nodes: RelayNodes) -> ChannelPolicy | None:

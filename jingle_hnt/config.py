@@ -227,11 +227,16 @@ class State(_Section):
     """Where the journal and the sockets are."""
 
     directory: Annotated[Path, AfterValidator(_existing_parent)] = Path("/var/lib/jingle-hnt")
+    history_calls: Annotated[int, Field(ge=0, le=10_000_000)] = 10_000
     runtime_directory: Annotated[Path, AfterValidator(_existing_parent)] = Path("/run/jingle-hnt")
 
     @property
     def journal(self) -> Path:
         return self.directory / "journal.sqlite"
+
+    @property
+    def history(self) -> Path:
+        return self.directory / "history.sqlite"
 
     @property
     def plane_socket(self) -> Path:
@@ -240,6 +245,32 @@ class State(_Section):
     @property
     def admin_socket(self) -> Path:
         return self.runtime_directory / "admin.sock"
+
+
+class MetricsSection(_Section):
+    """Metrics over HTTP, for Prometheus; off where `listen` is empty."""
+
+    listen: str = ""
+
+    @property
+    def endpoint(self) -> tuple[IPAddress, int] | None:
+        """The address and port to serve."""
+        if not self.listen:
+            return None
+        host, _, port = self.listen.rpartition(":")
+        return ip_address(host.strip("[]")), int(port)
+
+    @field_validator("listen")
+    @classmethod
+    def _is_endpoint(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        try:
+            known = not value or (bool(ip_address(host.strip("[]"))) and 0 <= int(port) <= 65535)
+        except ValueError:
+            known = False
+        if not known:
+            raise ValueError('write an IP address and a port, such as "127.0.0.1:9399"')
+        return value
 
 
 class Log(_Section):
@@ -269,6 +300,7 @@ class Settings(BaseSettings):
     times: Times = Field(default_factory=Times)
     state: State = Field(default_factory=State)
     log: Log = Field(default_factory=Log)
+    metrics: MetricsSection = Field(default_factory=MetricsSection)
 
     @classmethod
     def settings_customise_sources(

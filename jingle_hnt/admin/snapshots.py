@@ -100,6 +100,39 @@ class PlaneSnapshot(_Frozen):
     draining: int
 
 
+class Finding(_Frozen):
+    """One thing that is, or was, wrong with a call, and what to do about it.
+
+    `leg` and `media` name the party and the content it is about, where it is about one.
+    """
+
+    cause: str
+    leg: str | None = None
+    media: str | None = None
+    text: str
+    advice: str
+
+
+class CallReport(_Frozen):
+    """What became of a call. `ended_at` is in seconds of Unix time, None while the call lives.
+
+    `why` is what ended it, `reason` what the party said that hung up (XEP-0166 section 7.4).
+    """
+
+    call: CallSnapshot
+    ended_at: float | None
+    duration_s: float
+    why: str | None
+    reason: str | None
+    findings: tuple[Finding, ...]
+
+
+class HistorySnapshot(_Frozen):
+    """Reports, newest first."""
+
+    reports: tuple[CallReport, ...]
+
+
 class StatusSnapshot(_Frozen):
     """`ready` is whether a call that comes now would be relayed."""
 
@@ -119,7 +152,7 @@ def calls(
 ) -> CallsSnapshot:
     """Sessions and what the plane says of their bindings, put together."""
     ordered = sorted(sessions, key=lambda session: session.life.started_at)
-    return CallsSnapshot(calls=tuple(_call(session, bindings, now) for session in ordered))
+    return CallsSnapshot(calls=tuple(call(session, bindings, now) for session in ordered))
 
 
 def ports(counts: PortCounts) -> PortsSnapshot:
@@ -132,9 +165,10 @@ def ports(counts: PortCounts) -> PortsSnapshot:
     )
 
 
-def _call(
+def call(
     session: Session, bindings: Mapping[BindingName, BindingSnapshot], now: float
 ) -> CallSnapshot:
+    """One session and what the plane says of its bindings."""
     initiator, responder = session.parties
     media = session.negotiation.media.values()
     return CallSnapshot(

@@ -1,4 +1,4 @@
-"""status, calls, terminate: what a running jingle-hnt does, over its local socket."""
+"""status, calls, explain, history, terminate: what a running jingle-hnt does and did."""
 
 import argparse
 import json
@@ -25,10 +25,16 @@ def add_to(commands: Commands, add_config: AddConfig) -> None:
     calls = commands.add_parser("calls", help="the calls that are going on")
     calls.add_argument("--addresses", action="store_true", help="show whole addresses")
     calls.set_defaults(command=show_calls)
+    explain = commands.add_parser("explain", help="what is, or was, wrong with a call")
+    explain.add_argument("call", help="its name, as `calls` and `history` show it, or its sid")
+    explain.set_defaults(command=explain_call)
+    history = commands.add_parser("history", help="the calls that have ended, newest first")
+    history.add_argument("--limit", type=int, default=20, help="how many (default: 20)")
+    history.set_defaults(command=show_history)
     terminate = commands.add_parser("terminate", help="end a call for both parties")
     terminate.add_argument("call", help="the call's name, as `calls` shows it")
     terminate.set_defaults(command=terminate_call)
-    for command in (status, calls, terminate):
+    for command in (status, calls, explain, history, terminate):
         add_config(command)
         command.add_argument("--json", action="store_true", help="print the answer as JSON")
 
@@ -55,6 +61,59 @@ def show_calls(options: argparse.Namespace) -> int:
         print(json.dumps(answer))
     else:
         Console().print(table(answer, whole=options.addresses))
+    return 0
+
+
+def explain_call(options: argparse.Namespace) -> int:
+    """Print what became of a call, and what to do about it."""
+    report = ask(_socket(options), {"command": "explain", "call": options.call})
+    if report is None:
+        return 1
+    if options.json:
+        print(json.dumps(report))
+        return 0
+    call = report["call"]
+    print(f"{call['initiator']} called {call['responder']} ({call['call']}, sid {call['sid']})")
+    ended = f"ended after {report['duration_s']:.0f} s: {report['why']}"
+    print(
+        f"{ended} ({report['reason']})"
+        if report["reason"]
+        else ended
+        if report["why"]
+        else "goes on"
+    )
+    for finding in report["findings"]:
+        print(f"\n{finding['text']}\n  {finding['advice']}")
+    if not report["findings"]:
+        print("\nBoth parties were heard; the relay saw nothing wrong.")
+    return 0
+
+
+def _fate(report: Mapping[str, Any]) -> str:
+    if report["why"] is None:
+        return "it goes on"
+    said = f" ({report['reason']})" if report["reason"] else ""
+    return f"ended after {report['duration_s']:.0f} s: {report['why']}{said}"
+
+
+def show_history(options: argparse.Namespace) -> int:
+    """Print one line per ended call."""
+    answer = ask(_socket(options), {"command": "history", "limit": str(options.limit)})
+    if answer is None:
+        return 1
+    if options.json:
+        print(json.dumps(answer))
+        return 0
+    made = Table(title=f"{len(answer['reports'])} ended calls")
+    for column in ("call", "from", "to", "seconds", "why", "findings"):
+        made.add_column(column)
+    for report in answer["reports"]:
+        call = report["call"]
+        causes = ", ".join(finding["cause"] for finding in report["findings"])
+        why = report["why"] + (f", {report['reason']}" if report["reason"] else "")
+        seconds = f"{report['duration_s']:.0f}"
+        made.add_row(call["call"], call["initiator"], call["responder"], seconds, why, causes)
+    Console().print(made)
     return 0
 
 

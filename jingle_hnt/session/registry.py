@@ -82,6 +82,7 @@ class Registry:
         self._of_party: dict[JID, set[str]] = {}
         self._tombstones: OrderedDict[Key, float] = OrderedDict()
         self._timers: list[tuple[float, str]] = []
+        self._departed: dict[str, Session] = {}
         self._effects: list[Effect] = []
         self._quota = None if policy.channels is None else Quota(policy.channels)
 
@@ -96,6 +97,10 @@ class Registry:
         key = self._keys.get(name)
         return None if key is None else self._sessions[key]
 
+    def departed(self, name: str) -> Session | None:
+        """A session that has ended since the effects were taken last, once, for its report."""
+        return self.find(name) or self._departed.pop(name, None)
+
     def order(self, effect: Effect) -> None:
         """Add something to be done."""
         self._effects.append(effect)
@@ -104,6 +109,8 @@ class Registry:
         """Take what is to be done, in order."""
         taken = self._effects.copy()
         self._effects.clear()
+        if not taken:
+            self._departed.clear()
         return taken
 
     # Inputs: the parties
@@ -335,6 +342,7 @@ class Registry:
     def _leave(self, session: Session, now: float) -> None:
         key = self._keys.pop(session.name)
         del self._sessions[key]
+        self._departed[session.name] = session
         if isinstance(session, Channel) and self._quota is not None:
             self._quota.closed(key.initiator)
         for party in session.parties:

@@ -66,8 +66,11 @@ class Phone:
     async def run(self) -> None:
         host, _, port = self.options.server.rpartition(":")
         endpoint = _Endpoint((host, int(port)))
-        login = SlixmppClient.login if self.options.slixmpp else Client.login
-        self.client = await login(endpoint, self.options.jid, self.options.password)
+        jid, password = self.options.jid, self.options.password
+        if self.options.slixmpp:
+            self.client = await SlixmppClient.login(endpoint, jid, password)
+        else:
+            self.client = await Client.login(endpoint, jid, password, local=self.options.local)
         say("online")
         listening = asyncio.create_task(self._listen(self.client))
         try:
@@ -175,6 +178,8 @@ class Phone:
             await component.open(self.options.address, self._port(name) + number)
 
     def _send_media(self, jingle: ET.Element) -> None:
+        if self.options.mute:
+            return
         if self.channel is not None:
             host, port = self.channel
             for number, component in enumerate(self.media["voice"]):
@@ -314,6 +319,8 @@ def main() -> None:
     parser.add_argument("--server", required=True, help="IP:PORT")
     parser.add_argument("--address", required=True, help="the address to offer")
     parser.add_argument("--port", type=int, default=7078, help="RTP port; RTCP is the next")
+    parser.add_argument("--mute", action="store_true", help="never send media")
+    parser.add_argument("--from", dest="local", help="where the XMPP connection comes from")
     parser.add_argument("--slixmpp", action="store_true", help="slixmpp on the stream")
     parser.add_argument(
         "--answer", choices=("accept", "early", "decline", "ring"), default="accept"
