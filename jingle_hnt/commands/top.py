@@ -1,0 +1,132 @@
+"""top: the calls that go on, live: who is heard, at what rate, and where somebody is not."""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from jingle_hnt.commands import AddConfig, Commands
+from jingle_hnt.commands.inspect import ask
+from jingle_hnt.config import load
+from jingle_hnt.log import redact_text
+
+QUIET_S = 5.0
+"""A leg that was not heard for this long is marked."""
+
+Answer = Mapping[str, Any]
+LegKey = tuple[str, str, int, str]
+"""Call, content, component and leg."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One leg of one component. Rates are packets a second, None at the first look."""
+
+    call: str
+    party: str
+    media: str
+    rung: str
+    learned: str
+    in_rate: float | None
+    out_rate: float | None
+    mark: str
+
+
+def add_to(commands: Commands, add_config: AddConfig) -> None:
+    """Add the command."""
+    command = commands.add_parser("top", help="the calls that go on, live")
+    command.add_argument("--once", action="store_true", help="look for one interval and end")
+    command.add_argument("--interval", type=float, default=1.0, help="seconds between two looks")
+    command.add_argument("--addresses", action="store_true", help="show whole addresses")
+    add_config(command)
+    command.set_defaults(command=watch)
+
+
+def watch(options: argparse.Namespace) -> int:
+    """Look until interrupted; 1 where nobody answers, 2 for an interval that is none."""
+    if not 0.1 <= options.interval <= 60:
+        print(f"--interval is {options.interval}: write 0.1 to 60 seconds", file=sys.stderr)
+        return 2
+    path = load(options.config).state.admin_socket
+    console = Console()
+    before = ask(path, {"command": "calls"})
+    if before is None:
+        return 1
+    with Live(table([], 0), console=console, transient=not options.once) as live:
+        while True:
+            time.sleep(options.interval)
+            now = ask(path, {"command": "calls"})
+            if now is None:
+                return 1
+            shown = list(rows(now, before, options.interval, options.addresses))
+            live.update(table(shown, len(now["calls"])), refresh=True)
+            before = now
+            if options.once:
+                return 0
+
+
+def rows(now: Answer, before: Answer, seconds: float, whole: bool = False) -> Iterator[Row]:
+    """The legs of all calls; rates are what happened since the look before."""
+    earlier = dict(_legs(before))
+    for key, leg in _legs(now):
+        name, media, component, _ = key
+        learned = leg["learned"] or "-"
+        yield Row(
+            call=name,
+            party=leg["party"],
+            media=f"{media}/{component}",
+            rung=leg["rung"] or "-",
+            learned=learned if whole else redact_text(learned),
+            in_rate=_rate(leg, earlier.get(key), "received_packets", seconds),
+            out_rate=_rate(leg, earlier.get(key), "sent_packets", seconds),
+            mark=mark(leg),
+        )
+
+
+def mark(leg: Mapping[str, Any]) -> str:
+    """What is to be noticed of a leg, in a word or two; empty where all is well."""
+    if leg["flow"] not in ("open", "held"):
+        return "before accept"
+    if not leg["received_packets"]:
+        return "never heard"
+    if leg["heard_s"] is not None and leg["heard_s"] >= QUIET_S:
+        return f"silent {leg['heard_s']:.0f} s"
+    return "held" if leg["flow"] == "held" else ""
+
+
+def table(shown: list[Row], calls: int) -> Table:
+    """The rows as a table; what is to be noticed is red."""
+    made = Table(title=f"{calls} calls")
+    for column in ("call", "party", "media", "rung", "learned", "in/s", "out/s", ""):
+        made.add_column(column)
+    for row in shown:
+        style = "red" if row.mark.startswith(("never", "silent")) else None
+        rates = ("-" if r is None else f"{r:.0f}" for r in (row.in_rate, row.out_rate))
+        made.add_row(
+            row.call, row.party, row.media, row.rung, row.learned, *rates, row.mark, style=style
+        )
+    return made
+
+
+def _legs(answer: Answer) -> Iterator[tuple[LegKey, dict[str, Any]]]:
+    for call in answer["calls"]:
+        for content in call["contents"]:
+            for component in content["components"]:
+                for leg in component["legs"]:
+                    key = (call["call"], content["name"], component["component"], leg["leg"])
+                    yield key, {**leg, "party": call[leg["leg"]]}
+
+
+def _rate(
+    leg: Mapping[str, Any], earlier: Mapping[str, Any] | None, count: str, seconds: float
+) -> float | None:
+    if earlier is None:
+        return None
+    rate: float = (leg[count] - earlier[count]) / seconds
+    return rate
