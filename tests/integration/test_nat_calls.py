@@ -16,8 +16,9 @@ CANDIDATE = "{urn:xmpp:jingle:transports:raw-udp:1}candidate"
 
 async def hang_up(caller: Caller, callee: Caller) -> None:
     """Both stop sending, then one hangs up: what was sent can be compared with what was heard."""
-    caller.tell("quiet")
-    callee.tell("quiet")
+    for party in (caller, callee):
+        party.tell("quiet")
+        await party.stats()  # answered after the command before it
     await asyncio.sleep(0.2)
     after = len(callee.events)
     caller.tell("hangup")
