@@ -70,3 +70,20 @@ async def test_after_a_restart_of_the_server_everything_works_again(own_stage: S
     alice.request(bob.jid, "session-initiate", sid := unique("sid"))
     hnt.answer(await hnt.question(sid), "pass")
     await bob.next_request(sid)
+
+
+async def test_a_dead_connection_of_the_component_is_asked_nothing_more(own_stage: Stage) -> None:
+    """It takes nothing any more, so that the server may not even get rid of its end."""
+    alice, bob = await own_stage.pair(CLOSED)
+    dead = await own_stage.component()
+    await dead.turn_deaf()
+    filler = "<x xmlns='urn:example:x'>" + "x" * 150_000 + "</x>"
+    lost = [alice.request(bob.jid, "session-info", unique("sid"), filler) for _ in range(100)]
+    await alice.caught_up()
+    hnt = await own_stage.component()
+    for stanza_id in lost:
+        assert condition_of(await alice.reply_to(stanza_id)) == "remote-server-timeout"
+    for _ in range(10):
+        alice.request(bob.jid, "session-initiate", sid := unique("sid"))
+        hnt.answer(await hnt.question(sid), "pass")
+        await bob.next_request(sid)
