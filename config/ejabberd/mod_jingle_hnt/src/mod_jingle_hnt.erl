@@ -80,8 +80,8 @@ reload(_Host, _NewOpts, _OldOpts) ->
 depends(_Host, _Opts) ->
     [].
 
-mod_options(_Host) ->
-    [{component, <<>>}, {fail, open}, {timeout, timer:seconds(3)}].
+mod_options(Host) ->
+    [{component, <<"hnt.", Host/binary>>}, {fail, open}, {timeout, timer:seconds(3)}].
 
 mod_opt_type(component) -> econf:domain();
 mod_opt_type(fail) -> econf:enum([open, closed]);
