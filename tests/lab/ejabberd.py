@@ -5,6 +5,7 @@ evaluated, one a line, which is how accounts are made and modules loaded and unl
 """
 
 import asyncio
+import atexit
 import json
 import shutil
 import subprocess
@@ -194,6 +195,7 @@ def _options(host: VirtualHost) -> dict[str, object]:
 def compiled() -> Path:
     """The directory of the compiled module; made once per test run, from stock packages."""
     directory = Path(tempfile.mkdtemp(prefix="hnt-ejabberd-module-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
     command = ["erlc", "-o", str(directory)]
     for name in ("ejabberd-*", "p1_xmpp-*", "xmpp-*"):
         for library in (path for root in ALL_LIBRARIES for path in root.glob(name)):
@@ -205,6 +207,5 @@ def compiled() -> Path:
         check=False,
     )
     if done.returncode != 0:
-        shutil.rmtree(directory)
         raise ServerFailed(f"mod_jingle_hnt does not compile:\n{done.stdout}{done.stderr}")
     return directory
