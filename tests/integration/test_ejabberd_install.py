@@ -1,7 +1,6 @@
 """The module's way into a running ejabberd and out of it, by ejabberd's own installer, offline."""
 
 import shutil
-from pathlib import Path
 
 import pytest
 
@@ -23,7 +22,7 @@ async def is_there(hnt: Component) -> bool:
     return False
 
 
-async def test_it_is_installed_upgraded_and_removed_while_the_server_runs(tmp_path: Path) -> None:
+async def test_it_is_installed_upgraded_and_removed_while_the_server_runs() -> None:
     users = {"alice": "secret", "bob": "secret"}
     server = Ejabberd([VirtualHost(DOMAIN, users)], {HNT: "secret"}, module_on_path=False)
     async with server:
@@ -39,7 +38,21 @@ async def test_it_is_installed_upgraded_and_removed_while_the_server_runs(tmp_pa
                 alice.request(bob.jid, "session-initiate", sid := unique("sid"))
                 hnt.answer(await hnt.question(sid), "pass")
                 await bob.next_request(sid)
-            assert await server.evaluate(f"ext_mod:upgrade({NAME}).") == "ok"
+                alice.request(bob.jid, "session-info", held := unique("sid"))
+                await hnt.question(held)
+                assert await server.evaluate(f"ext_mod:upgrade({NAME}).") == "ok"
+                await bob.next_request(held)
             assert await is_there(hnt)
             assert await server.evaluate(f"ext_mod:uninstall({NAME}).") == "ok"
             assert not await is_there(hnt)
+
+
+async def test_without_options_it_asks_the_component_named_after_the_host() -> None:
+    server = Ejabberd([VirtualHost(DOMAIN)], {HNT: "secret"}, module_on_path=False)
+    async with server:
+        sources = server.directory / "modules" / "sources" / PACKAGE.name
+        shutil.copytree(PACKAGE, sources)
+        (sources / "conf" / "mod_jingle_hnt.yml").write_text("modules: {mod_jingle_hnt: {}}\n")
+        async with await Component.connect(server, HNT) as hnt:
+            assert await server.evaluate(f"ext_mod:install({NAME}).") == "ok"
+            assert await is_there(hnt)

@@ -5,6 +5,7 @@ evaluated, one a line, which is how accounts are made and modules loaded and unl
 """
 
 import asyncio
+import atexit
 import json
 import shutil
 import subprocess
@@ -18,6 +19,8 @@ from tests.lab.server import LocalServer, ServerFailed, VirtualHost
 
 PACKAGE = Path(__file__).resolve().parents[2] / "config" / "ejabberd" / "mod_jingle_hnt"
 _ANSWER_S = 20.0
+# Other servers are found by the system's resolver: the process has an /etc/hosts of its own.
+_SEEING = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"']
 # Debian keeps ejabberd in the directory of its architecture, Erlang's libraries in one of theirs.
 LIBRARIES = next((p.parent for p in Path("/usr/lib").glob("*/ejabberd-*")), Path("/usr/lib"))
 ALL_LIBRARIES = (LIBRARIES, Path("/usr/lib/erlang/lib"))
@@ -44,6 +47,8 @@ spawn(Loop).
 
 class Ejabberd(LocalServer):
     """See `LocalServer`; `settings` are members of ejabberd.yml.
+
+    All its `routes` have the port of the last: ejabberd knows but one for all servers.
 
     With `module_on_path` False the module is not to be found until it is installed.
     """
@@ -110,9 +115,9 @@ class Ejabberd(LocalServer):
         arguments = ["-noshell", "-boot", "start_clean"]
         if self._module_on_path:
             arguments += ["-pa", str(compiled())]
-        arguments += ["-mnesia", "dir", f'"{directory}/database"', "-kernel", "inetrc"]
-        arguments += [f'"{directory}/inetrc"', "-s", "ejabberd", "-eval", _CONTROL]
-        return ["erl", "+S", "2", "+sbwt", "none", *arguments]
+        arguments += ["-mnesia", "dir", f'"{directory}/database"']
+        arguments += ["-s", "ejabberd", "-eval", _CONTROL]
+        return [*_SEEING, str(directory / "hosts"), "erl", "+S", "2", "+sbwt", "none", *arguments]
 
     def _environment(self, directory: Path) -> dict[str, str]:
         return {
@@ -125,11 +130,9 @@ class Ejabberd(LocalServer):
 
     def _write_files(self, directory: Path) -> None:
         (directory / "ejabberd.yml").write_text(json.dumps(self._configuration(), indent=1))
-        names: dict[str, list[str]] = {}
-        for domain, (address, _) in (self.routes or {}).items():
-            names.setdefault(address.replace(".", ","), []).append(domain)
-        lines = [f"{{host, {{{ip}}}, {json.dumps(each)}}}." for ip, each in names.items()]
-        (directory / "inetrc").write_text("\n".join(["{lookup, [file]}.", *lines]) + "\n")
+        routes = (self.routes or {}).items()
+        lines = ["127.0.0.1 localhost", *(f"{address} {name}" for name, (address, _) in routes)]
+        (directory / "hosts").write_text("\n".join(lines) + "\n")
 
     def _configuration(self) -> dict[str, object]:
         """ejabberd.yml; JSON is YAML."""
@@ -159,7 +162,8 @@ class Ejabberd(LocalServer):
             if self.routes is not None:
                 listen.append({"port": self.s2s[1], "module": "ejabberd_s2s_in", **common})
         modules = ["mod_disco", "mod_ping", "mod_roster", "mod_carboncopy", "mod_s2s_dialback"]
-        ports = [port for _, port in (self.routes or {}).values() if port != 1]
+        own = {host.domain for host in self.hosts}
+        ports = [port for name, (_, port) in (self.routes or {}).items() if name not in own]
         return {
             "hosts": [host.domain for host in self.hosts],
             "loglevel": "info",
@@ -167,7 +171,9 @@ class Ejabberd(LocalServer):
             "auth_method": "internal",
             "auth_password_format": "plain",
             "s2s_use_starttls": False,
-            "outgoing_s2s_port": ports[0] if ports else 5269,
+            "s2s_dns_timeout": "1 second",
+            "s2s_dns_retries": 1,
+            "outgoing_s2s_port": ports[-1] if ports else 5269,
             "modules": {
                 **{module: {} for module in modules},
                 "mod_stream_mgmt": {"resend_on_timeout": "if_offline", "max_ack_queue": 5000},
@@ -189,6 +195,7 @@ def _options(host: VirtualHost) -> dict[str, object]:
 def compiled() -> Path:
     """The directory of the compiled module; made once per test run, from stock packages."""
     directory = Path(tempfile.mkdtemp(prefix="hnt-ejabberd-module-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
     command = ["erlc", "-o", str(directory)]
     for name in ("ejabberd-*", "p1_xmpp-*", "xmpp-*"):
         for library in (path for root in ALL_LIBRARIES for path in root.glob(name)):
@@ -200,6 +207,5 @@ def compiled() -> Path:
         check=False,
     )
     if done.returncode != 0:
-        shutil.rmtree(directory)
         raise ServerFailed(f"mod_jingle_hnt does not compile:\n{done.stdout}{done.stderr}")
     return directory

@@ -143,6 +143,13 @@ class Stream:
             came = "\n".join(map(as_text, self.inbox)) or "nothing"
             raise TimeoutError(f"what was waited for did not come, but: {came}") from None
 
+    async def turn_deaf(self) -> None:
+        """Read nothing any more, as if the host had been cut off; the connection stays."""
+        assert self._task is not None, "open the stream first"
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+
     async def ended(self) -> None:
         """Wait until the server closed the stream."""
         async with asyncio.timeout(PATIENCE_S):

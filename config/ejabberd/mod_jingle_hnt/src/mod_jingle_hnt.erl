@@ -80,8 +80,8 @@ reload(_Host, _NewOpts, _OldOpts) ->
 depends(_Host, _Opts) ->
     [].
 
-mod_options(_Host) ->
-    [{component, <<>>}, {fail, open}, {timeout, timer:seconds(3)}].
+mod_options(Host) ->
+    [{component, <<"hnt.", Host/binary>>}, {fail, open}, {timeout, timer:seconds(3)}].
 
 mod_opt_type(component) -> econf:domain();
 mod_opt_type(fail) -> econf:enum([open, closed]);
@@ -463,11 +463,8 @@ handle_cast({answer, Id, Answer}, State) ->
         false ->
             {noreply, State}
     end;
-handle_cast({component_gone, Component}, State) ->
-    case component(State#state.host) of
-        Component -> {noreply, decide_all(State)};
-        _ -> {noreply, State}
-    end;
+handle_cast(flush, State) ->
+    {noreply, decide_all(State)};
 handle_cast(_, State) ->
     {noreply, State}.
 
@@ -495,13 +492,29 @@ code_change(_Old, State, _Extra) ->
     {ok, State}.
 
 %% ejabberd keeps a second connection beside the first and shares the stanzas out between them: after
-%% the component's host was cut off, every second one would go to a dead connection.
+%% the component's host was cut off, every second one would go to a dead connection. The dead one loses
+%% its route here and now, for it cannot end itself while it waits for its socket to take more.
 component_here(Component) ->
-    Ours = [H || H <- ejabberd_option:hosts(), gen_mod:is_loaded(H, ?MODULE), component(H) == Component],
-    case Ours of
-        [] -> ok;
-        _ -> [ejabberd_service:close(Pid) || Pid <- connections(Component), Pid =/= self()], ok
+    case asking(Component) of
+        [] ->
+            ok;
+        Hosts ->
+            Others = [Pid || Pid <- connections(Component), Pid =/= self()],
+            [begin
+                 ejabberd_router:unregister_route(Component, Pid),
+                 ejabberd_service:close(Pid)
+             end || Pid <- Others],
+            %% What is held was asked on one of these.
+            Others == [] orelse flush(Hosts),
+            ok
     end.
+
+%% The hosts that ask this component.
+asking(Component) ->
+    [H || H <- ejabberd_option:hosts(), gen_mod:is_loaded(H, ?MODULE), component(H) == Component].
+
+flush(Hosts) ->
+    [gen_server:cast(process_of(H), flush) || H <- Hosts].
 
 connections(Component) ->
     Backend = ejabberd_router:get_backend(),
@@ -511,8 +524,11 @@ connections(Component) ->
     end.
 
 component_gone(Component, _Reason) ->
-    [gen_server:cast(process_of(Host), {component_gone, Component})
-     || Host <- ejabberd_option:hosts(), gen_mod:is_loaded(Host, ?MODULE)],
+    %% The end of a connection that was replaced concerns nothing that its successor was asked.
+    case connections(Component) of
+        [] -> flush(asking(Component));
+        _ -> ok
+    end,
     ok.
 
 is_waiting(Id, #state{held = Held}) ->

@@ -1,0 +1,86 @@
+"""The hosts under test, who acts on them, and what is read from stanzas."""
+
+from contextlib import AsyncExitStack
+
+from tests.lab.ejabberd import Ejabberd
+from tests.lab.prosody import Prosody
+from tests.lab.server import LocalServer, VirtualHost
+from tests.lab.xmpp_actors import CLIENT, JINGLE, Client, Component, Element, as_text, unique
+
+HNT = "hnt.example.org"
+OPEN = "open.example.org"
+CLOSED = "closed.example.org"
+PLAIN = "plain.example.org"  # a host of the same server without the module
+HOLD_S = 0.6
+
+USERS = {"alice": "secret", "bob": "secret", "carol": "secret"}
+COMPONENTS = {HNT: "secret", "other.example.org": "secret"}
+
+
+def hosts(hold_s: float = HOLD_S) -> list[VirtualHost]:
+    """One host per fail policy, and one without the module."""
+    return [
+        VirtualHost(OPEN, USERS, component=HNT, fail="open", timeout_s=hold_s),
+        VirtualHost(CLOSED, USERS, component=HNT, fail="closed", timeout_s=hold_s),
+        VirtualHost(PLAIN, USERS),
+    ]
+
+
+KINDS: dict[str, type[LocalServer]] = {"prosody": Prosody, "ejabberd": Ejabberd}
+
+
+class Stage:
+    """Logs actors in and out of one server."""
+
+    def __init__(self, server: LocalServer, actors: AsyncExitStack) -> None:
+        self.server = server
+        self._actors = actors
+
+    async def client(self, bare: str, local: str | None = None) -> Client:
+        """A client of this user, online from the address `local`."""
+        login = Client.login(self.server, f"{bare}/{unique('r')}", local=local)
+        return await self._actors.enter_async_context(await login)
+
+    async def resumed(self, lost: Client, local: str) -> Client:
+        """The session of `lost` on a new connection."""
+        resume = Client.resume(self.server, lost, local=local)
+        return await self._actors.enter_async_context(await resume)
+
+    async def component(self, domain: str = HNT) -> Component:
+        """The component, connected."""
+        connect = Component.connect(self.server, domain)
+        return await self._actors.enter_async_context(await connect)
+
+    async def pair(self, domain: str = OPEN) -> tuple[Client, Client]:
+        """Alice and Bob of one host."""
+        return await self.client(f"alice@{domain}"), await self.client(f"bob@{domain}")
+
+
+def jingle_of(stanza: Element) -> Element:
+    """The payload of a Jingle request."""
+    jingle = stanza.find(f"{{{JINGLE}}}jingle")
+    assert jingle is not None, as_text(stanza)
+    return jingle
+
+
+def envelope(stanza: Element) -> dict[str, str]:
+    """The stanza's attributes; xml:lang apart, which a server may copy from the stream."""
+    return {name: value for name, value in stanza.attrib.items() if "}" not in name}
+
+
+def jingle_text(sid: str, inside: str = "", action: str = "session-initiate") -> str:
+    """A <jingle/> with this inside."""
+    return f"<jingle xmlns='{JINGLE}' action='{action}' sid='{sid}'>{inside}</jingle>"
+
+
+def order_of(stanzas: list[Element]) -> list[int]:
+    """The numbers in the sids of requests that were named ``name#number``."""
+    return [int(jingle_of(stanza).get("sid", "").partition("#")[2]) for stanza in stanzas]
+
+
+def terminate(sender: str, recipient: str, sid: str, action: str = "session-terminate") -> str:
+    """An IQ for `Component.inject`."""
+    return (
+        f"<iq xmlns='{CLIENT}' type='set' from='{sender}' to='{recipient}' id='{unique('inj')}'>"
+        f"{jingle_text(sid, action=action)}</iq>"
+    )

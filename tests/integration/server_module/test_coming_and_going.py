@@ -1,0 +1,89 @@
+"""Module and server come and go (each on a server of its own)."""
+
+import asyncio
+
+import pytest
+
+from tests.integration.server_module.stage import CLOSED, OPEN, Stage, order_of
+from tests.lab.xmpp_actors import INTERCEPT, condition_of, unique
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.mark.parametrize("domain", [OPEN, CLOSED])
+async def test_unloading_lets_go_what_is_held_and_loading_takes_over_again(
+    own_stage: Stage, domain: str
+) -> None:
+    alice, bob = await own_stage.pair(domain)
+    hnt = await own_stage.component()
+    name = unique("sid")
+    ids = [alice.request(bob.jid, "transport-info", f"{name}#{n}") for n in range(5)]
+    for _ in range(5):
+        await hnt.question()
+    await own_stage.server.reload_module(False, domain)
+    if domain == OPEN:
+        assert order_of([await bob.next_request() for _ in range(5)]) == list(range(5))
+    else:
+        for stanza_id in ids:
+            assert condition_of(await alice.reply_to(stanza_id)) == "remote-server-timeout"
+
+    hnt.inbox.clear()
+    alice.request(bob.jid, "session-initiate", without := unique("sid"))
+    await bob.next_request(without)
+    absent = await hnt.request(domain, "get", f"<module xmlns='{INTERCEPT}'/>")
+    assert condition_of(absent) == "service-unavailable"
+    assert hnt.inbox == []
+
+    await own_stage.server.reload_module(True, domain)
+    alice.request(bob.jid, "session-initiate", again := unique("sid"))
+    hnt.answer(await hnt.question(again), "pass")
+    await bob.next_request(again)
+    assert await bob.caught_up() == []
+
+
+async def test_a_reload_in_the_middle_of_a_call_forgets_nothing(own_stage: Stage) -> None:
+    alice, bob = await own_stage.pair()
+    hnt = await own_stage.component()
+    alice.request(bob.jid, "session-initiate", sid := unique("sid"))
+    hnt.answer(await hnt.question(sid), "pass")
+    request = await bob.next_request(sid)
+    await own_stage.server.reload_module(True)
+    bob.reject(request)
+    assert (await hnt.event("error")).get("sid") == sid
+    await alice.close()
+    assert (await hnt.event("gone")).get("jid") == alice.jid
+    await hnt.abort()
+    async with asyncio.timeout(5):  # the new module follows the component's connection, too
+        carol = await own_stage.client(f"carol@{OPEN}")
+        carol.request(bob.jid, "session-initiate", other := unique("sid"))
+        await bob.next_request(other)
+
+
+async def test_after_a_restart_of_the_server_everything_works_again(own_stage: Stage) -> None:
+    alice, bob = await own_stage.pair()
+    hnt = await own_stage.component()
+    await asyncio.to_thread(own_stage.server.restart)
+    for actor in (alice, bob, hnt):
+        await actor.ended()
+    alice, bob = await own_stage.pair()
+    hnt = await own_stage.component()
+    alice.request(bob.jid, "session-initiate", sid := unique("sid"))
+    hnt.answer(await hnt.question(sid), "pass")
+    await bob.next_request(sid)
+
+
+async def test_a_dead_connection_of_the_component_is_asked_nothing_more(own_stage: Stage) -> None:
+    """It takes nothing any more, so that the server may not even get rid of its end."""
+    alice, bob = await own_stage.pair(CLOSED)
+    dead = await own_stage.component()
+    await dead.turn_deaf()
+    filler = "<x xmlns='urn:example:x'>" + "x" * 150_000 + "</x>"
+    lost = [alice.request(bob.jid, "session-info", unique("sid"), filler) for _ in range(100)]
+    await alice.caught_up()
+    hnt = await own_stage.component()
+    for stanza_id in lost:
+        assert condition_of(await alice.reply_to(stanza_id)) == "remote-server-timeout"
+    for _ in range(10):
+        alice.request(bob.jid, "session-initiate", sid := unique("sid"))
+        hnt.answer(await hnt.question(sid), "pass")
+        await bob.next_request(sid)
