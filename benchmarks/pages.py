@@ -13,6 +13,7 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results.json"
 PAGES = (ROOT / "README.md", ROOT / "docs" / "sizing.md")
 BEGIN, END = "<!-- figures of {name}: made by scripts/bench -->", "<!-- end of {name} -->"
+UNRECORDED = "Not measured for this version yet: `scripts/bench {name} --record` does it."
 
 Rows = Callable[[dict[str, Any]], str]
 
@@ -49,6 +50,10 @@ def filled(text: str, tables: dict[str, str]) -> str:
 
 def write(rows: dict[str, Rows]) -> None:
     """Bring all pages up to date with what is recorded."""
-    tables = {name: rows[name](figures) for name, figures in recorded().items()}
+    results = recorded()
+    tables = {
+        name: rows_of(results[name]) if name in results else UNRECORDED.format(name=name)
+        for name, rows_of in rows.items()
+    }
     for page in PAGES:
         page.write_text(filled(page.read_text(), tables))
