@@ -1,25 +1,76 @@
-"""``python -m benchmarks NAME [options]``; `scripts/bench` does the set-up first."""
+"""``python -m benchmarks NAME [options]``; `scripts/bench` does the set-up first.
 
+Every benchmark has a `main`, which takes its own options and returns figures, and a `rows`, which
+makes a table of them.
+"""
+
+import argparse
+import json
+import signal
 import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
 
-from benchmarks import bindings, relay, setup
+from benchmarks import (
+    bindings,
+    latency,
+    memory,
+    pages,
+    reference,
+    relay,
+    saturation,
+    setup,
+    signalling,
+)
 
-BENCHMARKS = {"relay": relay.main, "bindings": bindings.main, "setup": setup.main}
+MAINS: dict[str, Callable[[list[str]], dict[str, Any]]] = {
+    "relay": relay.main,
+    "reference": reference.main,
+    "latency": latency.main,
+    "saturation": saturation.main,
+    "memory": memory.main,
+    "bindings": bindings.main,
+    "setup": setup.main,
+    "signalling": signalling.main,
+}
+ROWS: dict[str, pages.Rows] = {
+    "relay": relay.rows,
+    "reference": relay.rows,
+    "latency": latency.rows,
+    "saturation": saturation.rows,
+    "memory": memory.rows,
+    "bindings": bindings.rows,
+    "setup": setup.rows,
+    "signalling": signalling.rows,
+}
 
 
 def run() -> int:
-    """Run one benchmark by name, or all of them."""
-    name, *rest = sys.argv[1:] or ["--help"]
-    if name == "all":
-        for main in BENCHMARKS.values():
-            main(rest)
-        return 0
-    if name not in BENCHMARKS:
-        names = ", ".join(BENCHMARKS)
-        print(f"usage: scripts/bench NAME [--json] [options]; NAME is one of {names}, all")
-        return 0 if name == "--help" else 2
-    BENCHMARKS[name](rest)
+    """Run one benchmark by name, or all of them, and print what came of it."""
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench",
+        epilog="Further options are the benchmark's own: scripts/bench NAME -- --help",
+    )
+    parser.add_argument("name", choices=[*MAINS, "all", "pages"])
+    parser.add_argument("--json", action="store_true", help="figures as one JSON object")
+    parser.add_argument("--record", action="store_true", help="keep the figures, write the pages")
+    options, rest = parser.parse_known_args()
+    signal.signal(signal.SIGTERM, _stop)
+    names = {"all": list(MAINS), "pages": []}.get(options.name, [options.name])
+    for name in names:
+        figures = {"benchmark": name, **MAINS[name]([word for word in rest if word != "--"])}
+        print(json.dumps(figures) if options.json else f"{name}\n\n{ROWS[name](figures)}\n")
+        if options.record:
+            pages.record(name, figures)
+    if options.record or options.name == "pages":
+        pages.write(ROWS)
     return 0
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """Leave by an exception, so that namespaces and processes are removed."""
+    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":

@@ -1,116 +1,98 @@
-"""What a relayed packet costs: our native engine against rtpengine, in turns.
+"""What a relayed packet costs: the native engine against another relay, in turns.
 
-Two parties and the relay are network namespaces. Each party of every call sends 50 packets of 172
-bytes a second to the relay, which sends them on. The cost is the relay process's user and system
-time per relayed packet. Both directions are checked, and loss and latency are stated. `--against
-reference` compares with our own engine in pure Python.
+Calls of 50 packets of 172 bytes a second each way go through one relay and then through the other,
+from the same generator in the same minute. The cost is the relay process's user and system time per
+relayed packet; the ratio is the median of the rounds' ratios. Both directions are counted.
 """
 
 import argparse
 import asyncio
-import json
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from dataclasses import asdict
-from typing import Any
+import sys
+from collections.abc import Sequence
 
-from benchmarks.figures import cpu_s, machine, median
-from benchmarks.relays import Running, ours, rtpengine
-from benchmarks.traffic import lab, say, talk
-from tests.lab.world import Lab
+from benchmarks.figures import machine, median, table
+from benchmarks.generator import Load
+from benchmarks.network import Network
+from benchmarks.rig import Figures, measure
 
-Figures = dict[str, Any]
-Relay = Callable[[Lab, int], AbstractAsyncContextManager[Running]]
+CALLS = (100, 500, 1000)
+HEADS = ("calls", "relay", "packets/s", "CPU µs/packet", "loss", "p50 ms", "p99 ms", "ratio")
 
 
-def reference(where: Lab, calls: int) -> AbstractAsyncContextManager[Running]:
-    """Our pure Python engine."""
-    return ours(where, calls, engine="reference")
-
-
-AGAINST: dict[str, Relay] = {"rtpengine": rtpengine, "reference": reference}
-
-
-async def measure(name: str, relay: Relay, calls: int, seconds: float) -> Figures:
-    """One run of one relay."""
-    with lab() as where:
-        async with relay(where, calls) as running:
-            before = cpu_s(running.pid)
-            heard = await talk(where, running.calls, seconds)
-            used = cpu_s(running.pid) - before
-    return {
-        "relay": name,
-        "calls": calls,
-        "cpu_us_per_packet": round(1e6 * used / max(1, heard.relayed), 3),
-        "loss": round(heard.loss, 6),
-        **asdict(heard),
-    }
-
-
-async def compare(against: str, calls: int, seconds: float, rounds: int) -> Figures:
-    """Both relays in turns, and the median of the ratios."""
+async def compare(kinds: Sequence[str], calls: Sequence[int], rounds: int, load: Load) -> Figures:
+    """Both relays in turns at each number of calls."""
     runs: list[Figures] = []
-    for number in range(rounds):
-        for name, relay in ((against, AGAINST[against]), ("jingle-hnt", ours)):
-            say(f"{calls} calls, round {number + 1} of {rounds}: {name}")
-            runs.append(await measure(name, relay, calls, seconds))
-    own = [run for run in runs if run["relay"] == "jingle-hnt"]
-    other = [run for run in runs if run["relay"] == against]
+    with Network() as network:
+        for count in calls:
+            for number in range(rounds):
+                for kind in kinds:
+                    say = f"{count} calls, round {number + 1} of {rounds}: {kind}"
+                    print(f"[bench] {say}", file=sys.stderr)
+                    runs.append(await measure(network, kind, count, load))
+    return {
+        "machine": machine(),
+        "rounds": rounds,
+        "seconds": load.seconds,
+        "summary": [summary(kinds, count, runs) for count in calls],
+        "runs": runs,
+    }
 
-    def ratio(figure: str) -> float:
-        pairs = zip(own, other, strict=True)
-        return round(median([a[figure] / max(1e-9, b[figure]) for a, b in pairs]), 3)
 
+def summary(kinds: Sequence[str], calls: int, runs: Sequence[Figures]) -> Figures:
+    """The medians of one number of calls, and the median ratio of the first relay to the second."""
+    here = {kind: [r for r in runs if r["relay"] == kind and r["calls"] == calls] for kind in kinds}
+    cost = {kind: [run["cpu_us_per_packet"] for run in here[kind]] for kind in kinds}
+    ratios = [mine / other for mine, other in zip(*cost.values(), strict=True)]
     return {
         "calls": calls,
-        "ratio": ratio("cpu_us_per_packet"),
-        "p99_ratio": ratio("p99_us"),
-        "runs": runs,
-        **{
-            f"{side}_{figure}": median([run[figure] for run in part])
-            for side, part in (("own", own), ("other", other))
-            for figure in ("cpu_us_per_packet", "p50_us", "p99_us", "loss")
-        },
+        "ratio": round(median(ratios), 3),
+        "ratios": [round(ratio, 3) for ratio in ratios],
+        "relays": [{"relay": kind, **_medians(here[kind])} for kind in kinds],
     }
+
+
+def _medians(runs: Sequence[Figures]) -> Figures:
+    names = ("packets_per_s", "cpu_us_per_packet", "p50_ms", "p99_ms", "rss_mb")
+    values: Figures = {name: median([run[name] for run in runs]) for name in names}
+    return {**values, "worst_loss": max(max(run["loss"]) for run in runs)}
+
+
+def rows(figures: Figures) -> str:
+    """The table of the medians."""
+    return table(
+        HEADS,
+        [
+            (
+                line["calls"],
+                relay["relay"],
+                round(relay["packets_per_s"]),
+                f"{relay['cpu_us_per_packet']:.2f}",
+                f"{relay['worst_loss']:.3%}",
+                f"{relay['p50_ms']:.2f}",
+                f"{relay['p99_ms']:.2f}",
+                f"{line['ratio']:.2f}" if at == 0 else "",
+            )
+            for line in figures["summary"]
+            for at, relay in enumerate(line["relays"])
+        ],
+    )
+
+
+def against(other: str, calls: Sequence[int], arguments: list[str]) -> Figures:
+    """Measure the native engine and another relay as the options say."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--calls", type=int, nargs="+", default=list(calls))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=5.0, help="measured, of each run")
+    parser.add_argument("--against", choices=["rtpengine", "reference"], default=other)
+    parser.add_argument("--quick", action="store_true", help="one short round, about 40 s")
+    options = parser.parse_args(arguments)
+    rounds, load = options.rounds, Load(seconds=options.seconds)
+    if options.quick:
+        rounds, load = 1, Load(seconds=min(3.0, options.seconds), warm_s=0.5)
+    return asyncio.run(compare(("native", options.against), options.calls, rounds, load))
 
 
 def main(arguments: list[str]) -> Figures:
-    """Measure as told and print; returns the figures."""
-    parser = argparse.ArgumentParser(prog="scripts/bench relay", description=__doc__)
-    parser.add_argument("--calls", type=int, nargs="+", default=[100, 500, 1000])
-    parser.add_argument("--seconds", type=float, default=5)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--against", choices=list(AGAINST), default="rtpengine")
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args(arguments)
-    compared = [
-        asyncio.run(compare(options.against, calls, options.seconds, options.rounds))
-        for calls in options.calls
-    ]
-    figures: Figures = {
-        "benchmark": "relay",
-        "against": options.against,
-        "machine": machine(),
-        "seconds": options.seconds,
-        "rounds": options.rounds,
-        "compared": compared,
-    }
-    print(json.dumps(figures) if options.json else table(figures))
-    return figures
-
-
-def table(figures: Figures) -> str:
-    """The figures in Markdown."""
-    other = figures["against"]
-    lines = [
-        f"| calls | jingle-hnt µs CPU/packet | {other} | ratio | p99 latency | {other} | loss |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    lines += [
-        f"| {row['calls']} | {row['own_cpu_us_per_packet']:.1f} |"
-        f" {row['other_cpu_us_per_packet']:.1f} | {row['ratio']:.2f} |"
-        f" {row['own_p99_us'] / 1000:.2f} ms | {row['other_p99_us'] / 1000:.2f} ms |"
-        f" {row['own_loss']:.3%} / {row['other_loss']:.3%} |"
-        for row in figures["compared"]
-    ]
-    return "\n".join(lines)
+    """The native engine against rtpengine."""
+    return against("rtpengine", CALLS, arguments)

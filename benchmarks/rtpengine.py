@@ -1,103 +1,183 @@
-"""Sets up calls on an rtpengine by its NG protocol: ``python -m benchmarks.rtpengine CALLS A B``.
+"""rtpengine as a benchmark's relay: Debian's daemon in userspace, driven over its NG protocol.
 
-Prints the relay's ports as JSON: for each call the one that faces A and the one that faces B.
+NG is a cookie and a bencoded dictionary in one UDP datagram each way (rtpengine's documentation,
+"The NG control protocol").
 """
 
-import json
+import asyncio
+import contextlib
 import re
+import secrets
 import socket
-import sys
+import tempfile
 import time
+from collections.abc import AsyncIterator
+from typing import Any
 
-NG = ("127.0.0.1", 22222)
-START_S = 15.0
-PATIENCE_S = 2.0
+from benchmarks.generator import PORT
+from benchmarks.network import CLIENTS, RELAY, Network
 
-Value = str | int | list["Value"] | dict[str, "Value"]
+CONTROL = ("127.0.0.1", 2223)
+START_S = 10.0
+ANSWER_S = 0.5
+TRIES = 6
+NOTHING_ELSE = ("--config-file=none", "--log-level=3", "--log-stderr", "--foreground")
 
-SDP = """\
-v=0\r
-o=- 1 1 IN IP4 {ip}\r
-s=-\r
-c=IN IP4 {ip}\r
-t=0 0\r
-m=audio {port} RTP/AVP 0\r
-a=rtpmap:0 PCMU/8000\r
-a=sendrecv\r
-"""
+Value = str | int | list[Any] | dict[str, Any]
 
 
 def bencode(value: Value) -> bytes:
-    """The encoding of the NG protocol."""
+    """Bencoding as BitTorrent's BEP 3 has it, with text in UTF-8."""
     match value:
-        case str():
-            return f"{len(value.encode())}:".encode() + value.encode()
         case int():
-            return f"i{value}e".encode()
+            return b"i%de" % value
+        case str():
+            data = value.encode()
+            return b"%d:%b" % (len(data), data)
         case list():
             return b"l" + b"".join(map(bencode, value)) + b"e"
         case dict():
-            items = (bencode(k) + bencode(v) for k, v in sorted(value.items()))
-            return b"d" + b"".join(items) + b"e"
+            items = sorted(value.items())
+            return b"d" + b"".join(bencode(key) + bencode(item) for key, item in items) + b"e"
 
 
-class Client:
-    """Asks one thing after the other."""
-
-    def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.connect(NG)
-        self._socket.settimeout(PATIENCE_S)
-        self._cookies = 0
-
-    def ask(self, **request: Value) -> bytes:
-        """The raw answer; asks again while nothing listens yet."""
-        self._cookies += 1
-        cookie = f"{self._cookies} ".encode()
-        deadline = time.monotonic() + START_S
-        while True:
-            try:
-                self._socket.send(cookie + bencode(request))
-                answer = self._socket.recv(65535)
-            except (ConnectionRefusedError, TimeoutError):
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.05)
-                continue
-            if answer.startswith(cookie):
-                return answer
-
-    def port(self, **request: Value) -> int:
-        """The port of the SDP in the answer."""
-        answer = self.ask(**request)
-        found = re.search(rb"m=audio (\d+) ", answer)
-        if found is None:
-            raise RuntimeError(f"rtpengine answers {answer!r}")
-        return int(found[1])
+def bdecode(data: bytes) -> Value:
+    """The value of these bytes; raises ValueError where they are not one."""
+    value, rest = _value(data)
+    if rest:
+        raise ValueError(f"bytes after the bencoded value: {rest[:20]!r}")
+    return value
 
 
-def main() -> None:
-    """Make the calls and print their ports."""
-    calls, *addresses = int(sys.argv[1]), *sys.argv[2:]
-    a, b = addresses
-    client = Client()
-    client.ask(command="ping")
-    ports = []
-    for number in range(calls):
-        own = 7000 + 2 * (number % 8)
+def _value(data: bytes) -> tuple[Value, bytes]:
+    kind = data[:1]
+    if kind == b"i":
+        number, _, rest = data[1:].partition(b"e")
+        return int(number), rest
+    if kind in (b"l", b"d"):
+        items, rest = [], data[1:]
+        while rest[:1] != b"e":
+            item, rest = _value(rest)
+            items.append(item)
+        if kind == b"l":
+            return items, rest[1:]
+        return dict(zip(map(str, items[::2]), items[1::2], strict=True)), rest[1:]
+    length, colon, rest = data.partition(b":")
+    if not colon or len(rest) < int(length):
+        raise ValueError(f"not bencoded: {data[:20]!r}")
+    return rest[: int(length)].decode(), rest[int(length) :]
+
+
+class Rtpengine:
+    """A running daemon. `call` makes calls whose parties are the network's two clients."""
+
+    name = "rtpengine"
+
+    def __init__(self, pid: int, control: socket.socket) -> None:
+        self.pid = pid
+        self._control = control
+
+    async def calls(self, count: int) -> tuple[list[int], list[int]]:
+        """Make so many calls; returns the relay's ports that face client 0, and client 1."""
+        return await asyncio.to_thread(self._calls, count)
+
+    def _calls(self, count: int) -> tuple[list[int], list[int]]:
+        pairs = [self._call(f"call-{number}") for number in range(count)]
+        return [mine for mine, _ in pairs], [yours for _, yours in pairs]
+
+    def _call(self, name: str) -> tuple[int, int]:
+        """Offer and answer: the answer tells the caller's port, the offer the callee's."""
         common: dict[str, Value] = {
-            "call-id": f"bench-{number}",
-            "from-tag": "a",
+            "call-id": name,
+            "from-tag": "caller",
             "flags": ["strict source"],
-            "ICE": "remove",
             "replace": ["origin"],
+            "ICE": "remove",
         }
-        offer = {**common, "command": "offer", "sdp": SDP.format(ip=a, port=own)}
-        answer = {**common, "command": "answer", "to-tag": "b", "sdp": SDP.format(ip=b, port=own)}
-        facing_b = client.port(**offer)
-        ports.append((client.port(**answer), facing_b))
-    print(json.dumps(ports))
+        offer = self.ask({"command": "offer", "sdp": _sdp(CLIENTS[0]), **common})
+        answer = self.ask(
+            {"command": "answer", "to-tag": "callee", "sdp": _sdp(CLIENTS[1]), **common}
+        )
+        return _port(answer), _port(offer)
+
+    def delete(self, count: int) -> None:
+        """End the first so many calls at once."""
+        for number in range(count):
+            named: dict[str, Value] = {"call-id": f"call-{number}", "from-tag": "caller"}
+            self.ask({"command": "delete", "delete-delay": 0, **named})
+
+    def ask(self, order: dict[str, Value]) -> dict[str, Any]:
+        """One order and its answer, repeated under the same cookie while none comes.
+
+        Raises TimeoutError, or RuntimeError with the daemon's own words.
+        """
+        cookie = secrets.token_hex(8).encode()
+        for _ in range(TRIES):
+            self._control.send(cookie + b" " + bencode(order))
+            with contextlib.suppress(TimeoutError, ConnectionRefusedError):
+                while True:
+                    came, _, body = self._control.recv(65536).partition(b" ")
+                    if came == cookie:
+                        return _granted(order, bdecode(body))
+        raise TimeoutError(f"rtpengine does not answer {order['command']}")
 
 
-if __name__ == "__main__":
-    main()
+def _granted(order: dict[str, Value], answer: Value) -> dict[str, Any]:
+    if not isinstance(answer, dict) or answer.get("result") not in ("ok", "pong"):
+        raise RuntimeError(f"rtpengine refuses {order['command']}: {answer}")
+    return answer
+
+
+def _sdp(address: str) -> str:
+    return (
+        f"v=0\r\no=- 1 1 IN IP4 {address}\r\ns=-\r\nc=IN IP4 {address}\r\nt=0 0\r\n"
+        f"m=audio {PORT} RTP/AVP 0\r\n"
+    )
+
+
+def _port(answer: dict[str, Any]) -> int:
+    found = re.search(r"^m=audio (\d+) ", answer["sdp"], re.MULTILINE)
+    if found is None:
+        raise RuntimeError(f"rtpengine answers without a port: {answer}")
+    return int(found.group(1))
+
+
+@contextlib.asynccontextmanager
+async def rtpengine(network: Network, threads: int | None = None) -> AsyncIterator[Rtpengine]:
+    """The daemon in the relay's namespace, with as many threads as it starts by itself or as told.
+
+    It learns endpoints from the first packet, as our relay does, rather than after three seconds.
+    """
+    words = ["rtpengine", *NOTHING_ELSE, "--table=-1", f"--interface={RELAY}"]
+    words += [f"--listen-ng={CONTROL[0]}:{CONTROL[1]}", "--endpoint-learning=immediate"]
+    words += ["--port-min=10000", "--port-max=59999"]
+    words += [] if threads is None else [f"--num-threads={threads}"]
+    with tempfile.TemporaryFile() as log, network.udp_socket(network.relay) as control:
+        control.settimeout(ANSWER_S)
+        control.connect(CONTROL)
+        process = await asyncio.create_subprocess_exec(
+            *network.command(network.relay, words), stdout=log, stderr=log
+        )
+        try:
+            relay = Rtpengine(process.pid, control)
+            await _until_ready(relay, process)
+            yield relay
+        except BaseException as error:
+            log.seek(0)
+            error.add_note("rtpengine: " + log.read()[-2000:].decode(errors="replace"))
+            raise
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+
+async def _until_ready(relay: Rtpengine, process: asyncio.subprocess.Process) -> None:
+    deadline = time.monotonic() + START_S
+    while True:
+        try:
+            await asyncio.to_thread(relay.ask, {"command": "ping"})
+            return
+        except TimeoutError:
+            if process.returncode is not None or time.monotonic() > deadline:
+                raise

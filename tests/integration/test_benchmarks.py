@@ -1,16 +1,25 @@
-"""The benchmarks run, and count what they should; how fast is for nobody to assert here."""
+"""The benchmarks themselves: short runs whose figures have the shape that pages are made from."""
 
 import json
 import shutil
 import subprocess
 import sys
+import time
 from typing import Any
 
 import pytest
 
+from benchmarks import pages, relay, rig
+from benchmarks.generator import Generators, Load
+from benchmarks.network import RELAY, Network
+from benchmarks.rtpengine import bdecode, bencode
 from tests.lab.play import ROOT
 
 pytestmark = pytest.mark.integration
+
+SHORT = Load(pps=20, warm_s=0.5, seconds=0.5)
+CALLS = 5
+EACH_WAY = [CALLS * 10, CALLS * 10]
 
 
 def bench(*arguments: str) -> dict[str, Any]:
@@ -21,19 +30,81 @@ def bench(*arguments: str) -> dict[str, Any]:
     return figures
 
 
-def test_both_directions_of_every_call_are_relayed_and_measured() -> None:
-    against = "rtpengine" if shutil.which("rtpengine") else "reference"
-    once = ("--calls", "10", "--seconds", "1", "--rounds", "1", "--against", against)
-    (row,) = bench("relay", *once)["compared"]
-    assert [run["relay"] for run in row["runs"]] == [against, "jingle-hnt"]
-    for run in row["runs"]:
-        assert run["sent"] == 2 * 10 * (50 - 10)
-        assert all(heard > 0.9 * run["sent"] / 2 for heard in run["heard"])
-        assert run["silent_flows"] == run["foreign"] == 0
-        assert run["cpu_us_per_packet"] > 0
+@pytest.mark.native
+def test_command_line_prints_json() -> None:
+    figures = bench("relay", "--against", "reference", "--calls", "2", "--quick", "--seconds", "1")
+    assert figures["benchmark"] == "relay"
+    assert [run["relay"] for run in figures["runs"]] == ["native", "reference"]
 
 
-def test_bindings_are_made_and_released() -> None:
-    (row,) = bench("bindings", "--calls", "50")["measured"]
-    assert row["calls"] == 50
-    assert row["opened_bindings_per_s"] > 0
+@pytest.mark.native
+@pytest.mark.skipif(not shutil.which("rtpengine"), reason="rtpengine is not installed")
+def test_bindings_are_made_and_leave_nothing_open() -> None:
+    figures = bench("bindings", "--calls", "50")
+    assert figures["descriptors_left"] == 0
+    assert [line["relay"] for line in figures["summary"]] == ["native", "native", "rtpengine"]
+    assert all(line["calls_per_s"] > 0 for line in figures["summary"])
+
+
+@pytest.mark.native
+async def test_relay_benchmark_hears_every_packet_both_ways() -> None:
+    kinds = ["native", "reference"]
+    if shutil.which("rtpengine"):
+        kinds.append("rtpengine")
+    for other in kinds[1:]:
+        figures = await relay.compare(("native", other), [CALLS], 1, SHORT)
+        assert [run["relay"] for run in figures["runs"]] == ["native", other]
+        for run in figures["runs"]:
+            assert run["sent"] == run["heard"] == EACH_WAY
+            assert run["loss"] == [0, 0]
+            assert run["silent_flows"] == run["foreign"] == run["duplicates"] == 0
+            assert run["cpu_us_per_packet"] > 0
+            assert run["p99_ms"] >= run["p50_ms"] > 0
+        (line,) = figures["summary"]
+        assert line["ratio"] > 0
+        assert other in relay.rows(figures)
+
+
+async def test_calls_that_do_not_connect_are_found_out() -> None:
+    with Network() as network:
+        async with rig.relay_of("reference", network) as at:
+            mine, yours = await at.calls(CALLS)
+            there = [(RELAY, port) for port in mine]
+            away = [(RELAY, port + 2 * CALLS) for port in yours]  # where nobody listens
+            traffic, _ = await rig.drive(network, (there, away), SHORT, at.pid)
+            assert sum(traffic.heard) == 0
+            assert list(traffic.loss) == [1, 1]
+            assert traffic.silent_flows == 2 * CALLS
+
+
+async def test_the_wire_itself_loses_nothing() -> None:
+    with Network() as network:
+        run = await rig.measure_wire(network, CALLS, SHORT)
+    assert run["heard"] == EACH_WAY
+    assert run["foreign"] == 0
+
+
+async def test_generators_end_when_they_are_stopped() -> None:
+    with Network() as network:
+        long = Load(seconds=600)
+        generators = await Generators.start(network, ([(RELAY, 9)], [(RELAY, 9)]), long)
+        started = time.monotonic()
+        await generators.stop()
+        assert time.monotonic() - started < long.seconds / 2
+
+
+def test_bencoding_is_read_as_it_was_written() -> None:
+    value = {"command": "offer", "flags": ["strict source"], "n": -3, "sdp": "v=0\r\né"}
+    assert bdecode(bencode(value)) == value
+    assert bencode({"b": 1, "a": ["é"]}) == b"d1:al2:\xc3\xa9e1:bi1ee"
+    with pytest.raises(ValueError, match="bencoded"):
+        bdecode(b"i1ee")
+
+
+def test_tables_go_between_their_markers_and_again() -> None:
+    begin, end = pages.BEGIN.format(name="relay"), pages.END.format(name="relay")
+    once = pages.filled(f"before\n{begin}\n{end}\nafter\n", {"relay": "| a |", "memory": "| b |"})
+    assert once == f"before\n{begin}\n\n| a |\n\n{end}\nafter\n"
+    assert pages.filled(once, {"relay": "| a |"}) == once
+    with pytest.raises(ValueError, match="lacks its end"):
+        pages.filled(begin, {"relay": "| a |"})
