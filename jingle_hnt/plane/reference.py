@@ -44,6 +44,7 @@ from jingle_hnt.relay.evidence import Evidence
 from jingle_hnt.relay.ice_latch import IceLatch
 from jingle_hnt.relay.latch import Latch, State, Verdict
 from jingle_hnt.relay.packet import SETUP_KINDS, Header, Kind, classify
+from jingle_hnt.relay.quality import Stream
 
 TICK_S = 0.1
 """How often silence and draining are looked at."""
@@ -76,6 +77,7 @@ class _Pinhole:
     early_left: tuple[int, int] = (0, 0)  # packets and bytes
     flow: Flow = Flow.CLOSED
     counts: dict[str, int] = field(default_factory=dict)
+    stream: Stream = field(default_factory=Stream)
     armed_at: float = 0.0
     busy_at: float = 0.0
     silent: bool = False
@@ -120,6 +122,7 @@ class _Pinhole:
             heard_s=now - latch.heard_at if latched else None,
             flow=self.flow,
             counters=Counters(**self.counts),
+            quality=self.stream.quality,
         )
 
 
@@ -301,6 +304,8 @@ class ReferenceEngine:
         self._heard(pinhole)
         pinhole.count("received_packets")
         pinhole.count("received_bytes", len(datagram))
+        other = pinhole.binding.pinholes[1 - pinhole.side]
+        pinhole.stream.observe(header, datagram, now, other.stream)
         self._forward(pinhole, header, datagram, now)
         if verdict is Verdict.LATCHED:
             self._deliver_kept(pinhole, now)

@@ -87,6 +87,23 @@ class Counters:
 
 
 @dataclass(frozen=True, slots=True)
+class Quality:
+    """How well one side's RTP arrives at the relay (`quality.py`); counts are of its packets.
+
+    `jitter_ms` is RFC 3550's estimate, `round_trip_ms` that between the relay and the party, known
+    only where RTCP is not encrypted; `ssrc` is the last stream's, None before the first packet.
+    """
+
+    ssrc: int | None = None
+    packets: int = 0
+    lost: int = 0
+    reordered: int = 0
+    duplicates: int = 0
+    jitter_ms: float = 0.0
+    round_trip_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PinholeSnapshot:
     """One pinhole as it stands. Times are seconds ago; None means not yet."""
 
@@ -99,6 +116,7 @@ class PinholeSnapshot:
     heard_s: float | None
     flow: Flow
     counters: Counters
+    quality: Quality = Quality()
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from jingle_hnt.relay.binding import (
 )
 from jingle_hnt.relay.evidence import Evidence, Rung
 from jingle_hnt.relay.latch import State
-from tests.plane.packets import rtp
+from tests.plane.packets import report, rtp
 from tests.plane.test_engines import (
     ALICE,
     BOB,
@@ -291,3 +291,24 @@ def test_a_few_packets_may_go_to_a_public_candidate_unasked(
         bob.say(rtp(0, ssrc=2))
         assert alice.hears(rtp(0, ssrc=2))
         assert not engine.arm(early), "a repeated order does not begin anew"
+
+
+def test_how_well_a_side_is_heard_is_told_of_each_side(engine: Engine) -> None:
+    bound = Bound(engine).ready()
+    with bound.party(0, ALICE) as alice, bound.party(1, BOB) as bob:
+        talk(bound, alice, bob)
+        for number in (3, 5, 4, 4, 8):
+            alice.say(rtp(number))
+        until(lambda: bound.pinhole(0).counters.received_packets >= 6)
+        said, back = report(middle=7), report(last=7)
+        alice.say(said)
+        until(lambda: bound.pinhole(0).counters.received_packets >= 7)
+        bob.say(back)
+        until(lambda: bound.pinhole(1).quality.round_trip_ms is not None)
+        first, second = bound.pinhole(0).quality, bound.pinhole(1).quality
+        assert (first.ssrc, first.lost, first.reordered, first.duplicates) == (1, 2, 1, 1)
+        assert first.jitter_ms > 0
+        assert first.round_trip_ms is None
+        assert second.round_trip_ms is not None
+        assert 0 <= second.round_trip_ms < 3000
+        assert (second.ssrc, second.lost) == (2, 0)

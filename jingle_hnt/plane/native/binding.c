@@ -77,6 +77,7 @@ void hnt_pinhole_view(const struct pinhole *pinhole, double now, struct hnt_view
         out->latched_s = now - latch->latched_at;
         out->heard_s = now - latch->heard_at;
     }
+    out->quality = hnt_stream_quality(&pinhole->stream);
     memcpy(out->counters, pinhole->counters, sizeof out->counters);
     if (pinhole->door >= 0)
         out->counters[HNT_DROPPED_KERNEL] += hnt_socket_drops(pinhole->door);
@@ -182,6 +183,7 @@ struct binding *hnt_open_binding(struct worker *worker, const struct hnt_address
         pinhole->door = pinhole->line = -1;
         pinhole->rivalry_told_at = -HNT_RIVALRY_EVENT_S;
         hnt_latch_init(&pinhole->latch);
+        hnt_stream_init(&pinhole->stream);
     }
     for (unsigned side = 0; side < 2; side++) {
         if (open_door(worker, &binding->pinholes[side]) < 0) {

@@ -12,6 +12,7 @@
 #include <sys/uio.h>
 
 #include "engine.h"
+#include "quality.h"
 
 #define HNT_RIVALRY_EVENT_S 1.0
 
@@ -33,6 +34,7 @@ struct pinhole {
     double armed_at, busy_at, rivalry_told_at, rivals_since;
     int64_t nominal_second;
     unsigned nominal_passed, rivals;
+    struct hnt_stream stream; /* what its party sends */
     uint64_t counters[HNT_COUNTERS];
 };
 

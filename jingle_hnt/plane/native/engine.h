@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "latch.h"
+#include "quality.h"
 
 enum hnt_flow { HNT_CLOSED = 0, HNT_NOMINAL = 1, HNT_HELD = 2, HNT_OPEN = 3 };
 
@@ -37,6 +38,7 @@ struct hnt_view {
     int32_t generation;
     double latched_s, heard_s;
     uint64_t counters[HNT_COUNTERS];
+    struct hnt_quality quality;
 };
 
 enum hnt_event_kind { HNT_EVENT_LATCHED, HNT_EVENT_RIVALRY, HNT_EVENT_SILENT, HNT_EVENT_HEARD, HNT_EVENT_DRAINED };

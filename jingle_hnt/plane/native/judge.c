@@ -181,6 +181,7 @@ bool hnt_judge(struct pinhole *from, const struct hnt_address *source, const uin
     }
     from->counters[HNT_RECEIVED_PACKETS]++;
     from->counters[HNT_RECEIVED_BYTES] += length;
+    hnt_stream_observe(&from->stream, header, data, length, now, &to->stream);
     if (header.kind == HNT_EMPTY)
         from->counters[HNT_DROPPED_EMPTY]++;
     else if (!may_flow(from, header, now))

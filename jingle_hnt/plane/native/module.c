@@ -124,6 +124,13 @@ static struct hnt_evidence *read_evidence(const char *sources, Py_ssize_t source
     return evidence;
 }
 
+static PyObject *write_quality(const struct hnt_quality *quality)
+{
+    return Py_BuildValue("(LLLLLdd)", (long long)quality->ssrc, (long long)quality->packets,
+                         (long long)quality->lost, (long long)quality->reordered,
+                         (long long)quality->duplicates, quality->jitter_ms, quality->round_trip_ms);
+}
+
 static PyObject *write_view(const struct hnt_view *view)
 {
     PyObject *counters = PyTuple_New(HNT_COUNTERS);
@@ -131,9 +138,9 @@ static PyObject *write_view(const struct hnt_view *view)
         return NULL;
     for (int i = 0; i < HNT_COUNTERS; i++)
         PyTuple_SetItem(counters, i, PyLong_FromUnsignedLongLong(view->counters[i]));
-    return Py_BuildValue("(NiiNddiN)", write_address(&view->bound), (int)view->state, (int)view->generation,
+    return Py_BuildValue("(NiiNddiNN)", write_address(&view->bound), (int)view->state, (int)view->generation,
                          write_address(&view->learned), view->latched_s, view->heard_s, (int)view->flow,
-                         counters);
+                         counters, write_quality(&view->quality));
 }
 
 static PyObject *os_error(int error, unsigned failed)
@@ -594,6 +601,73 @@ static PyType_Spec ice_latch_spec = {
     "jingle_hnt.plane._engine.IceLatch", sizeof(Latch), 0, Py_TPFLAGS_DEFAULT, ice_latch_slots,
 };
 
+/* Stream: the same for relay/quality.py */
+
+typedef struct {
+    PyObject_HEAD
+    struct hnt_stream stream;
+} Stream;
+
+static PyObject *stream_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    (void)args, (void)kwargs;
+    allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+    Stream *self = (Stream *)allocate(type, 0);
+    if (self != NULL)
+        hnt_stream_init(&self->stream);
+    return (PyObject *)self;
+}
+
+static void stream_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    release(self);
+    Py_DECREF(type);
+}
+
+static PyObject *stream_observe(PyObject *self, PyObject *args)
+{
+    const char *data;
+    Py_ssize_t length;
+    double now;
+    PyObject *other;
+    if (!PyArg_ParseTuple(args, "y#dO", &data, &length, &now, &other))
+        return NULL;
+    if (Py_TYPE(other) != Py_TYPE(self)) {
+        PyErr_SetString(PyExc_TypeError, "the other side is a Stream too");
+        return NULL;
+    }
+    const uint8_t *bytes = (const uint8_t *)data;
+    hnt_stream_observe(&((Stream *)self)->stream, hnt_classify(bytes, (size_t)length), bytes, (size_t)length, now,
+                       &((Stream *)other)->stream);
+    Py_RETURN_NONE;
+}
+
+static PyObject *stream_quality(PyObject *self, PyObject *unused)
+{
+    struct hnt_quality quality = hnt_stream_quality(&((Stream *)self)->stream);
+    (void)unused;
+    return write_quality(&quality);
+}
+
+static PyMethodDef stream_methods[] = {
+    {"observe", stream_observe, METH_VARARGS, "observe(datagram, now, other)"},
+    {"quality", stream_quality, METH_NOARGS, "quality() -> tuple"},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot stream_slots[] = {
+    {Py_tp_new, stream_new},
+    {Py_tp_dealloc, stream_dealloc},
+    {Py_tp_methods, stream_methods},
+    {0, NULL},
+};
+
+static PyType_Spec stream_spec = {
+    "jingle_hnt.plane._engine.Stream", sizeof(Stream), 0, Py_TPFLAGS_DEFAULT, stream_slots,
+};
+
 /* Module */
 
 static PyObject *parse_stun(PyObject *module, PyObject *args)
@@ -655,7 +729,7 @@ static int add_type(PyObject *module, PyType_Spec *spec)
 static int execute(PyObject *module)
 {
     bool failed = add_type(module, &engine_spec) < 0 || add_type(module, &latch_spec) < 0 ||
-                  add_type(module, &ice_latch_spec) < 0;
+                  add_type(module, &ice_latch_spec) < 0 || add_type(module, &stream_spec) < 0;
     return failed ? -1 : 0;
 }
 
