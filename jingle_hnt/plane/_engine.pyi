@@ -14,7 +14,9 @@ _Event = tuple[int, int, int, int, bytes | None, bool, float, tuple[_View, _View
 """kind, handle, side, generation, source, relatched, seconds, views of a drained binding."""
 
 class Engine:
-    def __new__(cls, workers: int = 1) -> Engine: ...
+    def __new__(
+        cls, workers: int = 1, max_kbps: int = 0, max_pps: int = 0, dscp: int = 0
+    ) -> Engine: ...
     def bind(self, addresses: list[bytes], /) -> list[int]:
         """Two addresses a binding. Raises OSError whose third argument is the address's index."""
     def arm(
@@ -57,6 +59,12 @@ class IceLatch:
     def where_to_ask(self, now: float, /) -> bytes | None: ...
     def asker(self, transaction: bytes, /) -> bytes | None: ...
     def source(self) -> bytes | None: ...
+
+class Bucket:
+    """Likewise for `relay/policing.py`."""
+
+    def __new__(cls, max_kbps: int, max_pps: int, /) -> Bucket: ...
+    def admits(self, length: int, now: float, /) -> bool: ...
 
 class Stream:
     """Likewise for `relay/quality.py`."""

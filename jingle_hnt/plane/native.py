@@ -32,6 +32,7 @@ from jingle_hnt.relay.binding import (
 )
 from jingle_hnt.relay.evidence import IceKey, Rung
 from jingle_hnt.relay.latch import State
+from jingle_hnt.relay.policing import NO_LIMITS, Limits
 
 _LATCHED, _RIVALRY, _SILENT, _HEARD, _DRAINED = range(5)
 
@@ -54,8 +55,13 @@ class NativeEngine:
 
     name = "native"
 
-    def __init__(self, workers: int = 1) -> None:
-        self._engine = _engine.Engine(workers=workers)
+    def __init__(self, workers: int = 1, limits: Limits = NO_LIMITS) -> None:
+        self._engine = _engine.Engine(
+            workers=workers,
+            max_kbps=limits.max_kbps,
+            max_pps=limits.max_pps,
+            dscp=limits.dscp,
+        )
         self._handles: dict[BindingName, int] = {}
         self._names: dict[int, BindingName] = {}
         # The rung is of no use to the C side, which knows the evidence only.

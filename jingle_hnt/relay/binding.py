@@ -80,6 +80,7 @@ class Counters:
     dropped_probation: int = 0
     dropped_rival: int = 0
     dropped_gate: int = 0  # the gate did not let it through
+    dropped_policed: int = 0  # this side sends more than it may (`policing.py`)
     dropped_unlatched: int = 0  # the other side has no learned address yet
     dropped_empty: int = 0  # an empty datagram of the learned source: a keepalive, ends here
     dropped_send: int = 0  # the kernel refused to send it

@@ -13,6 +13,7 @@ from jingle_hnt.plane.native import pack, pack_networks, read_quality, unpack
 from jingle_hnt.relay.evidence import Evidence, Rung
 from jingle_hnt.relay.latch import Latch
 from jingle_hnt.relay.packet import classify
+from jingle_hnt.relay.policing import Bucket, Limits
 from jingle_hnt.relay.quality import Stream
 from tests.plane.packets import dtls, report, rtcp, rtp, stun, zrtp
 
@@ -143,6 +144,18 @@ def test_both_measure_a_call_alike(packets: list[tuple[int, bytes, float]]) -> N
         python[side].observe(classify(datagram), datagram, now, python[1 - side])
         native[side].observe(datagram, now, native[1 - side])
         assert read_quality(native[side].quality()) == python[side].quality
+
+
+SENT = st.tuples(st.integers(0, 65507), st.sampled_from([0.0, 0.001, 0.02, 0.3, 1.0, 9.0]))
+
+
+@settings(max_examples=300)
+@given(st.sampled_from([0, 8, 4000]), st.sampled_from([0, 1, 3, 50]), st.lists(SENT, max_size=80))
+def test_both_police_alike(kbps: int, pps: int, packets: list[tuple[int, float]]) -> None:
+    python, native, now = Bucket(Limits(kbps, pps)), _engine.Bucket(kbps, pps), 0.0
+    for length, later in packets:
+        now += later
+        assert native.admits(length, now) is python.admits(length, now)
 
 
 @given(SOURCES)

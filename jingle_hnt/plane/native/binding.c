@@ -58,7 +58,7 @@ void hnt_connect_line(struct worker *worker, struct pinhole *pinhole)
 {
     hnt_hang_up(pinhole);
     pinhole->line_peer = pinhole->latch.source;
-    pinhole->line = hnt_line_open(pinhole->door, &pinhole->bound, &pinhole->line_peer);
+    pinhole->line = hnt_line_open(pinhole->door, &pinhole->bound, &pinhole->line_peer, worker->engine->limits.dscp);
     if (pinhole->line >= 0 && watch(worker, pinhole, pinhole->line, true) < 0)
         hnt_hang_up(pinhole);
     hnt_set_door(pinhole);
@@ -164,7 +164,7 @@ void hnt_free_binding(struct binding *binding)
 /* Doors are shut, so the worker hears nothing of them before the binding is taken in. */
 static int open_door(struct worker *worker, struct pinhole *pinhole)
 {
-    pinhole->door = hnt_door_open(&pinhole->bound);
+    pinhole->door = hnt_door_open(&pinhole->bound, worker->engine->limits.dscp);
     return pinhole->door < 0 ? -1 : watch(worker, pinhole, pinhole->door, false);
 }
 

@@ -34,6 +34,7 @@ struct pinhole {
     double armed_at, busy_at, rivalry_told_at, rivals_since;
     int64_t nominal_second;
     unsigned nominal_passed, rivals;
+    struct hnt_bucket bucket;
     struct hnt_stream stream; /* what its party sends */
     uint64_t counters[HNT_COUNTERS];
 };
@@ -68,6 +69,7 @@ struct hnt_engine {
     struct binding *table[HNT_BUCKETS];
     uint64_t last_handle;
     unsigned workers, started;
+    struct hnt_limits limits;
     atomic_bool stopping;
     int told;
     struct hnt_event *events;

@@ -12,12 +12,13 @@ enum {
     EARLY_BYTES = 1000,
 };
 
-struct hnt_engine *hnt_engine_new(unsigned workers)
+struct hnt_engine *hnt_engine_new(unsigned workers, struct hnt_limits limits)
 {
     struct hnt_engine *engine = calloc(1, sizeof *engine + workers * sizeof engine->worker[0]);
     if (engine == NULL)
         return NULL;
     engine->workers = workers;
+    engine->limits = limits;
     engine->event_room = 256;
     engine->events = malloc(engine->event_room * sizeof *engine->events);
     engine->told = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);

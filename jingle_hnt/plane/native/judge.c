@@ -186,6 +186,8 @@ bool hnt_judge(struct pinhole *from, const struct hnt_address *source, const uin
         from->counters[HNT_DROPPED_EMPTY]++;
     else if (!may_flow(from, header, now))
         from->counters[HNT_DROPPED_GATE]++;
+    else if (!hnt_bucket_admits(&from->bucket, &from->binding->worker->engine->limits, length, now))
+        from->counters[HNT_DROPPED_POLICED]++;
     else if (!find_destination(from, to, header, data, length, now, destination, destination_length))
         from->counters[HNT_DROPPED_UNLATCHED]++;
     else

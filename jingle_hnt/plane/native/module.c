@@ -169,9 +169,11 @@ static struct hnt_engine *open_engine(PyObject *self)
 
 static PyObject *engine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"workers", NULL};
+    static char *names[] = {"workers", "max_kbps", "max_pps", "dscp", NULL};
     unsigned workers = 1;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|I", names, &workers))
+    struct hnt_limits limits = {0};
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|IIIb", names, &workers, &limits.max_kbps, &limits.max_pps,
+                                     &limits.dscp))
         return NULL;
     if (workers < 1 || workers > 64) {
         PyErr_SetString(PyExc_ValueError, "workers must be between 1 and 64");
@@ -181,7 +183,7 @@ static PyObject *engine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     Engine *self = (Engine *)allocate(type, 0);
     if (self == NULL)
         return NULL;
-    self->engine = hnt_engine_new(workers);
+    self->engine = hnt_engine_new(workers, limits);
     if (self->engine == NULL) {
         Py_DECREF(self);
         return PyErr_SetFromErrno(PyExc_OSError);
@@ -618,7 +620,7 @@ static PyObject *stream_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     return (PyObject *)self;
 }
 
-static void stream_dealloc(PyObject *self)
+static void plain_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
@@ -659,13 +661,60 @@ static PyMethodDef stream_methods[] = {
 
 static PyType_Slot stream_slots[] = {
     {Py_tp_new, stream_new},
-    {Py_tp_dealloc, stream_dealloc},
+    {Py_tp_dealloc, plain_dealloc},
     {Py_tp_methods, stream_methods},
     {0, NULL},
 };
 
 static PyType_Spec stream_spec = {
     "jingle_hnt.plane._engine.Stream", sizeof(Stream), 0, Py_TPFLAGS_DEFAULT, stream_slots,
+};
+
+/* Bucket: the same for relay/policing.py */
+
+typedef struct {
+    PyObject_HEAD
+    struct hnt_bucket bucket;
+    struct hnt_limits limits;
+} Bucket;
+
+static PyObject *bucket_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    struct hnt_limits limits = {0};
+    (void)kwargs;
+    if (!PyArg_ParseTuple(args, "II", &limits.max_kbps, &limits.max_pps))
+        return NULL;
+    allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+    Bucket *self = (Bucket *)allocate(type, 0);
+    if (self != NULL)
+        self->limits = limits;
+    return (PyObject *)self;
+}
+
+static PyObject *bucket_admits(PyObject *self, PyObject *args)
+{
+    Bucket *bucket = (Bucket *)self;
+    unsigned length;
+    double now;
+    if (!PyArg_ParseTuple(args, "Id", &length, &now))
+        return NULL;
+    return PyBool_FromLong(hnt_bucket_admits(&bucket->bucket, &bucket->limits, length, now));
+}
+
+static PyMethodDef bucket_methods[] = {
+    {"admits", bucket_admits, METH_VARARGS, "admits(length, now) -> bool"},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot bucket_slots[] = {
+    {Py_tp_new, bucket_new},
+    {Py_tp_dealloc, plain_dealloc},
+    {Py_tp_methods, bucket_methods},
+    {0, NULL},
+};
+
+static PyType_Spec bucket_spec = {
+    "jingle_hnt.plane._engine.Bucket", sizeof(Bucket), 0, Py_TPFLAGS_DEFAULT, bucket_slots,
 };
 
 /* Module */
@@ -729,7 +778,8 @@ static int add_type(PyObject *module, PyType_Spec *spec)
 static int execute(PyObject *module)
 {
     bool failed = add_type(module, &engine_spec) < 0 || add_type(module, &latch_spec) < 0 ||
-                  add_type(module, &ice_latch_spec) < 0 || add_type(module, &stream_spec) < 0;
+                  add_type(module, &ice_latch_spec) < 0 || add_type(module, &stream_spec) < 0 ||
+                  add_type(module, &bucket_spec) < 0;
     return failed ? -1 : 0;
 }
 
