@@ -52,12 +52,12 @@ class LegSnapshot(_Frozen):
     sent_packets: int
     sent_bytes: int
     dropped: dict[str, int]
-    lost_packets: int
-    reordered_packets: int
-    duplicate_packets: int
-    jitter_ms: float
-    round_trip_ms: float | None
-    mos: float | None
+    lost_packets: int = 0
+    reordered_packets: int = 0
+    duplicate_packets: int = 0
+    jitter_ms: float = 0.0
+    round_trip_ms: float | None = None
+    mos: float | None = None
 
 
 class ComponentSnapshot(_Frozen):
@@ -67,8 +67,8 @@ class ComponentSnapshot(_Frozen):
     """
 
     component: int
-    unheard: str | None
     legs: tuple[LegSnapshot, ...]
+    unheard: str | None = None
 
 
 class ContentSnapshot(_Frozen):
