@@ -33,6 +33,7 @@ from pydantic_settings import (
 )
 
 from jingle_hnt.errors import ConfigurationError
+from jingle_hnt.relay.policing import Limits
 
 DEFAULT_PATH = Path("/etc/jingle-hnt/jingle-hnt.toml")
 ENVIRONMENT = "JINGLE_HNT_"
@@ -143,6 +144,14 @@ class Relay(_Section):
     unknown_source: Literal["probation", "refuse"] = "probation"
     engine: Literal["auto", "native", "reference"] = "auto"
     workers: Annotated[int, Field(ge=1, le=64)] = 1
+    max_kbps: Annotated[int, Field(ge=0, le=10_000_000)] = 4000
+    max_pps: Annotated[int, Field(ge=0, le=1_000_000)] = 1000
+    dscp: Annotated[int, Field(ge=0, le=63)] = 46
+
+    @property
+    def limits(self) -> Limits:
+        """What each side of a call may send, and how it is marked."""
+        return Limits(self.max_kbps, self.max_pps, self.dscp)
 
     @property
     def port_range(self) -> tuple[int, int]:

@@ -10,7 +10,14 @@ from pydantic import BaseModel, ConfigDict
 
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import COMPONENTS
-from jingle_hnt.relay.binding import BindingName, BindingSnapshot, Counters, PinholeSnapshot
+from jingle_hnt.relay import quality
+from jingle_hnt.relay.binding import (
+    BindingName,
+    BindingSnapshot,
+    Counters,
+    PinholeSnapshot,
+    Quality,
+)
 from jingle_hnt.relay.ports import PortCounts
 from jingle_hnt.session.allocation import Allocation
 from jingle_hnt.session.machine import Session
@@ -26,7 +33,9 @@ class LegSnapshot(_Frozen):
     """One leg of one component.
 
     `signalled` is what the party says of itself, `advertised` what it is told to send to, `learned`
-    where its packets really come from, `rung` what the latch rests on (R1 to R5).
+    where its packets really come from, `rung` what the latch rests on (R1 to R5). Loss, order,
+    jitter and `mos` (1 to 4.5) are of what the party sends, on its way to the relay;
+    `round_trip_ms` is told by RTCP that is not encrypted, None where there is none.
     """
 
     leg: str
@@ -43,13 +52,23 @@ class LegSnapshot(_Frozen):
     sent_packets: int
     sent_bytes: int
     dropped: dict[str, int]
+    lost_packets: int = 0
+    reordered_packets: int = 0
+    duplicate_packets: int = 0
+    jitter_ms: float = 0.0
+    round_trip_ms: float | None = None
+    mos: float | None = None
 
 
 class ComponentSnapshot(_Frozen):
-    """One component (1 RTP, 2 RTCP) of a relayed content."""
+    """One component (1 RTP, 2 RTCP) of a relayed content.
+
+    `unheard` is the leg of which nothing comes although the other's media does: a one-way call.
+    """
 
     component: int
     legs: tuple[LegSnapshot, ...]
+    unheard: str | None = None
 
 
 class ContentSnapshot(_Frozen):
@@ -209,7 +228,9 @@ def _component(
         _leg(medium, allocation, component, leg, None if seen is None else seen.pinholes[leg])
         for leg in Leg
     )
-    return ComponentSnapshot(component=component, legs=legs)
+    side = None if seen is None else quality.unheard(seen)
+    unheard = None if side is None else Leg(side).name.lower()
+    return ComponentSnapshot(component=component, unheard=unheard, legs=legs)
 
 
 def _leg(
@@ -217,6 +238,8 @@ def _leg(
 ) -> LegSnapshot:
     pinhole = allocation.pinholes[component, leg]
     counters = Counters() if seen is None else seen.counters
+    heard = Quality() if seen is None else seen.quality
+    score = quality.mos(heard)
     learned = pinhole.learned if seen is None else seen.learned
     candidates = medium.signalled.get(leg, ())
     return LegSnapshot(
@@ -234,6 +257,12 @@ def _leg(
         sent_packets=counters.sent_packets,
         sent_bytes=counters.sent_bytes,
         dropped=_dropped(counters),
+        lost_packets=heard.lost,
+        reordered_packets=heard.reordered,
+        duplicate_packets=heard.duplicates,
+        jitter_ms=round(heard.jitter_ms, 3),
+        round_trip_ms=None if heard.round_trip_ms is None else round(heard.round_trip_ms, 3),
+        mos=None if score is None else round(score, 2),
     )
 
 

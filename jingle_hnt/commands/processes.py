@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
 def plane(options: argparse.Namespace) -> int:
     """Run the forwarding plane until SIGTERM; every media socket is closed then."""
     settings = _start(options)
-    engine = open_engine(settings.relay.engine, settings.relay.workers)
+    engine = open_engine(settings.relay.engine, settings.relay.workers, settings.relay.limits)
     asyncio.run(_until_told(PlaneServer(settings.state.plane_socket, engine).run()))
     return 0
 

@@ -4,14 +4,19 @@ An address is the IP address (4 or 16 bytes) and the port (2 bytes, big endian).
 records of 18 bytes: version, prefix, IP address padded to 16.
 """
 
-_View = tuple[bytes, int, int, bytes | None, float, float, int, tuple[int, ...]]
-"""bound, state, generation, learned, latched_s, heard_s, flow, counters."""
+_Quality = tuple[int, int, int, int, int, float, float]
+"""ssrc, packets, lost, reordered, duplicates, jitter_ms, round_trip_ms; -1 for not known."""
+
+_View = tuple[bytes, int, int, bytes | None, float, float, int, tuple[int, ...], _Quality]
+"""bound, state, generation, learned, latched_s, heard_s, flow, counters, quality."""
 
 _Event = tuple[int, int, int, int, bytes | None, bool, float, tuple[_View, _View] | None]
 """kind, handle, side, generation, source, relatched, seconds, views of a drained binding."""
 
 class Engine:
-    def __new__(cls, workers: int = 1) -> Engine: ...
+    def __new__(
+        cls, workers: int = 1, max_kbps: int = 0, max_pps: int = 0, dscp: int = 0
+    ) -> Engine: ...
     def bind(self, addresses: list[bytes], /) -> list[int]:
         """Two addresses a binding. Raises OSError whose third argument is the address's index."""
     def arm(
@@ -54,6 +59,19 @@ class IceLatch:
     def where_to_ask(self, now: float, /) -> bytes | None: ...
     def asker(self, transaction: bytes, /) -> bytes | None: ...
     def source(self) -> bytes | None: ...
+
+class Bucket:
+    """Likewise for `relay/policing.py`."""
+
+    def __new__(cls, max_kbps: int, max_pps: int, /) -> Bucket: ...
+    def admits(self, length: int, now: float, /) -> bool: ...
+
+class Stream:
+    """Likewise for `relay/quality.py`."""
+
+    def __new__(cls) -> Stream: ...
+    def observe(self, datagram: bytes, now: float, other: Stream, /) -> None: ...
+    def quality(self) -> _Quality: ...
 
 def parse_stun(datagram: bytes, /) -> tuple[int, bytes, bytes, bool, int] | None:
     """kind, transaction, username, nominates, integrity_at."""

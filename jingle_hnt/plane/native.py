@@ -25,17 +25,22 @@ from jingle_hnt.relay.binding import (
     Heard,
     Latched,
     PinholeSnapshot,
+    Quality,
     Rivalry,
     Side,
     Silent,
 )
 from jingle_hnt.relay.evidence import IceKey, Rung
 from jingle_hnt.relay.latch import State
+from jingle_hnt.relay.policing import NO_LIMITS, Limits
 
 _LATCHED, _RIVALRY, _SILENT, _HEARD, _DRAINED = range(5)
 
-View = tuple[bytes, int, int, bytes | None, float, float, int, tuple[int, ...]]
-"""bound, state, generation, learned, latched_s, heard_s, flow, counters."""
+RawQuality = tuple[int, int, int, int, int, float, float]
+"""ssrc, packets, lost, reordered, duplicates, jitter_ms, round_trip_ms; -1 for not known."""
+
+View = tuple[bytes, int, int, bytes | None, float, float, int, tuple[int, ...], RawQuality]
+"""bound, state, generation, learned, latched_s, heard_s, flow, counters, quality."""
 
 Views = tuple[View, View]
 
@@ -50,8 +55,13 @@ class NativeEngine:
 
     name = "native"
 
-    def __init__(self, workers: int = 1) -> None:
-        self._engine = _engine.Engine(workers=workers)
+    def __init__(self, workers: int = 1, limits: Limits = NO_LIMITS) -> None:
+        self._engine = _engine.Engine(
+            workers=workers,
+            max_kbps=limits.max_kbps,
+            max_pps=limits.max_pps,
+            dscp=limits.dscp,
+        )
         self._handles: dict[BindingName, int] = {}
         self._names: dict[int, BindingName] = {}
         # The rung is of no use to the C side, which knows the evidence only.
@@ -187,8 +197,22 @@ def pack_keys(keys: Sequence[IceKey]) -> list[tuple[bytes, bytes]]:
     return [(key.username.encode(), key.password.encode()) for key in keys]
 
 
+def read_quality(raw: RawQuality) -> Quality:
+    """The quality that the C side has written."""
+    ssrc, packets, lost, reordered, duplicates, jitter_ms, round_trip_ms = raw
+    return Quality(
+        ssrc=None if ssrc < 0 else ssrc,
+        packets=packets,
+        lost=lost,
+        reordered=reordered,
+        duplicates=duplicates,
+        jitter_ms=jitter_ms,
+        round_trip_ms=None if round_trip_ms < 0 else round_trip_ms,
+    )
+
+
 def _pinhole(view: View, rung: Rung | None) -> PinholeSnapshot:
-    bound, state, generation, learned, latched_s, heard_s, flow, counters = view
+    bound, state, generation, learned, latched_s, heard_s, flow, counters, quality = view
     return PinholeSnapshot(
         bound=unpack(bound),
         state=State(state),
@@ -199,6 +223,7 @@ def _pinhole(view: View, rung: Rung | None) -> PinholeSnapshot:
         heard_s=None if learned is None else heard_s,
         flow=Flow(flow),
         counters=Counters(*counters),
+        quality=read_quality(quality),
     )
 
 

@@ -28,7 +28,7 @@ from jingle_hnt.relay.binding import (
     Silent,
 )
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Raised whenever an older peer could misunderstand a newer one."""
 
 MAX_LINE = 1 << 20

@@ -44,6 +44,8 @@ from jingle_hnt.relay.evidence import Evidence
 from jingle_hnt.relay.ice_latch import IceLatch
 from jingle_hnt.relay.latch import Latch, State, Verdict
 from jingle_hnt.relay.packet import SETUP_KINDS, Header, Kind, classify
+from jingle_hnt.relay.policing import NO_LIMITS, Bucket, Limits
+from jingle_hnt.relay.quality import Stream
 
 TICK_S = 0.1
 """How often silence and draining are looked at."""
@@ -71,11 +73,13 @@ class _Pinhole:
     bound: TransportAddress
     socket: socket.socket
     binding: "_Binding"
+    bucket: Bucket
     latch: Latch | IceLatch = field(default_factory=Latch)
     early: TransportAddress | None = None
     early_left: tuple[int, int] = (0, 0)  # packets and bytes
     flow: Flow = Flow.CLOSED
     counts: dict[str, int] = field(default_factory=dict)
+    stream: Stream = field(default_factory=Stream)
     armed_at: float = 0.0
     busy_at: float = 0.0
     silent: bool = False
@@ -120,6 +124,7 @@ class _Pinhole:
             heard_s=now - latch.heard_at if latched else None,
             flow=self.flow,
             counters=Counters(**self.counts),
+            quality=self.stream.quality,
         )
 
 
@@ -141,7 +146,10 @@ class ReferenceEngine:
 
     name = "reference"
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, limits: Limits = NO_LIMITS, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._limits = limits
         self._clock = clock
         self._lock = threading.Lock()
         self._bindings: dict[BindingName, _Binding] = {}
@@ -244,9 +252,9 @@ class ReferenceEngine:
         pinholes = []
         for side in sides:
             bound = spec.pinholes[side]
-            opened = _open_socket(bound)
+            opened = _open_socket(bound, self._limits.dscp)
             undo.callback(opened.close)
-            pinholes.append(_Pinhole(side, bound, opened, binding))
+            pinholes.append(_Pinhole(side, bound, opened, binding, Bucket(self._limits)))
         binding.pinholes = tuple(pinholes)
         return binding
 
@@ -301,6 +309,8 @@ class ReferenceEngine:
         self._heard(pinhole)
         pinhole.count("received_packets")
         pinhole.count("received_bytes", len(datagram))
+        other = pinhole.binding.pinholes[1 - pinhole.side]
+        pinhole.stream.observe(header, datagram, now, other.stream)
         self._forward(pinhole, header, datagram, now)
         if verdict is Verdict.LATCHED:
             self._deliver_kept(pinhole, now)
@@ -311,6 +321,8 @@ class ReferenceEngine:
             pinhole.count("dropped_empty")
         elif not _may_flow(pinhole, header, now):
             pinhole.count("dropped_gate")
+        elif not pinhole.bucket.admits(len(datagram), now):
+            pinhole.count("dropped_policed")
         elif (destination := _destination(pinhole, other, header, datagram, now)) is None:
             pinhole.count("dropped_unlatched")
         else:
@@ -434,7 +446,7 @@ def _may_flow(pinhole: _Pinhole, header: Header, now: float) -> bool:
             return False
 
 
-def _open_socket(bound: TransportAddress) -> socket.socket:
+def _open_socket(bound: TransportAddress, dscp: int) -> socket.socket:
     family = socket.AF_INET if bound.ip.version == 4 else socket.AF_INET6
     try:
         opened = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
@@ -443,6 +455,9 @@ def _open_socket(bound: TransportAddress) -> socket.socket:
     try:
         if family == socket.AF_INET6:
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, dscp << 2)
+        else:
+            opened.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, dscp << 2)
         opened.bind((str(bound.ip), bound.port))
     except OSError as error:
         opened.close()

@@ -80,10 +80,28 @@ class Counters:
     dropped_probation: int = 0
     dropped_rival: int = 0
     dropped_gate: int = 0  # the gate did not let it through
+    dropped_policed: int = 0  # this side sends more than it may (`policing.py`)
     dropped_unlatched: int = 0  # the other side has no learned address yet
     dropped_empty: int = 0  # an empty datagram of the learned source: a keepalive, ends here
     dropped_send: int = 0  # the kernel refused to send it
     dropped_kernel: int = 0  # stopped by the socket's filter or a full receive queue
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How well one side's RTP arrives at the relay (`quality.py`); counts are of its packets.
+
+    `jitter_ms` is RFC 3550's estimate, `round_trip_ms` that between the relay and the party, known
+    only where RTCP is not encrypted; `ssrc` is the last stream's, None before the first packet.
+    """
+
+    ssrc: int | None = None
+    packets: int = 0
+    lost: int = 0
+    reordered: int = 0
+    duplicates: int = 0
+    jitter_ms: float = 0.0
+    round_trip_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +117,7 @@ class PinholeSnapshot:
     heard_s: float | None
     flow: Flow
     counters: Counters
+    quality: Quality = Quality()
 
 
 @dataclass(frozen=True, slots=True)

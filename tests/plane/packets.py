@@ -21,3 +21,10 @@ def dtls() -> bytes:
 
 def zrtp() -> bytes:
     return b"\x10\0\0\1ZRTP" + bytes(12)
+
+
+def report(middle: int = 0, last: int = 0, delay: int = 0, ssrc: int = 1) -> bytes:
+    """A sender report of this middle of an NTP time, with one block (RFC 3550 section 6.4.1)."""
+    sender = struct.pack(">IQIII", ssrc, middle << 16, 0, 0, 0)
+    block = struct.pack(">IIIIII", 2, 0, 0, 0, last, delay)
+    return struct.pack(">BBH", 0x81, 200, 12) + sender + block

@@ -24,11 +24,13 @@ from jingle_hnt.relay.binding import (
     Gate,
     Heard,
     Rivalry,
+    Side,
     Silent,
 )
 from jingle_hnt.relay.evidence import Evidence, Rung
 from jingle_hnt.relay.latch import State
-from tests.plane.packets import rtp
+from jingle_hnt.relay.policing import Limits
+from tests.plane.packets import report, rtp
 from tests.plane.test_engines import (
     ALICE,
     BOB,
@@ -291,3 +293,80 @@ def test_a_few_packets_may_go_to_a_public_candidate_unasked(
         bob.say(rtp(0, ssrc=2))
         assert alice.hears(rtp(0, ssrc=2))
         assert not engine.arm(early), "a repeated order does not begin anew"
+
+
+def test_how_well_a_side_is_heard_is_told_of_each_side(engine: Engine) -> None:
+    bound = Bound(engine).ready()
+    with bound.party(0, ALICE) as alice, bound.party(1, BOB) as bob:
+        talk(bound, alice, bob)
+        for number in (3, 5, 4, 4, 8):
+            alice.say(rtp(number))
+        until(lambda: bound.pinhole(0).counters.received_packets >= 6)
+        said, back = report(middle=7), report(last=7)
+        alice.say(said)
+        until(lambda: bound.pinhole(0).counters.received_packets >= 7)
+        bob.say(back)
+        until(lambda: bound.pinhole(1).quality.round_trip_ms is not None)
+        first, second = bound.pinhole(0).quality, bound.pinhole(1).quality
+        assert (first.ssrc, first.lost, first.reordered, first.duplicates) == (1, 2, 1, 1)
+        assert first.jitter_ms > 0
+        assert first.round_trip_ms is None
+        assert second.round_trip_ms is not None
+        assert 0 <= second.round_trip_ms < 3000
+        assert (second.ssrc, second.lost) == (2, 0)
+
+
+@pytest.mark.parametrize("kind", [NativeEngine, ReferenceEngine])
+def test_who_sends_too_much_is_cut_and_counted_and_the_other_side_is_not(
+    kind: type[NativeEngine] | type[ReferenceEngine],
+) -> None:
+    with contextlib.closing(kind(limits=Limits(max_kbps=80))) as engine:  # 10,000 bytes
+        bound = Bound(engine).ready()
+        with bound.party(0, ALICE) as alice, bound.party(1, BOB) as bob:
+            talk(bound, alice, bob)
+            for number in range(3, 23):
+                alice.say(rtp(number).ljust(3000, b"."))
+            until(lambda: bound.pinhole(0).counters.received_packets == 22)
+            dropped = bound.pinhole(0).counters.dropped_policed
+            assert 10 <= dropped <= 17
+            assert bound.pinhole(1).counters.sent_packets + dropped == 21
+            assert bound.pinhole(1).counters.dropped_policed == 0
+
+
+@pytest.mark.parametrize(("host", "parties"), [(RELAY, (ALICE, BOB)), ("::1", ("::1", "::1"))])
+@pytest.mark.parametrize("kind", [NativeEngine, ReferenceEngine])
+def test_what_is_sent_on_is_marked(
+    kind: type[NativeEngine] | type[ReferenceEngine], host: str, parties: tuple[str, str]
+) -> None:
+    level, told, name = (
+        (socket.IPPROTO_IP, socket.IP_RECVTOS, socket.IP_TOS)
+        if host == RELAY
+        else (socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, socket.IPV6_TCLASS)
+    )
+    with contextlib.closing(kind(limits=Limits(dscp=46))) as engine:
+        ports = (free_port(host), free_port(host))
+        first, second = (TransportAddress.of(host, port) for port in ports)
+        engine.bind([BindingSpec("a.1", (first, second))])
+        sides: tuple[Side, Side] = (0, 1)
+        for side in sides:
+            engine.arm(Arm("a.1", side, 0, only(parties[side])))
+        engine.gate(Gate("a.1", (Flow.OPEN, Flow.OPEN)))
+        with Party(parties[0], (host, ports[0])) as a, Party(parties[1], (host, ports[1])) as b:
+            b.socket.setsockopt(level, told, 1)
+            b.say(rtp(1, ssrc=2))
+            until(lambda: engine.snapshot()[0].pinholes[1].state is State.LATCHED)
+            a.say(rtp(1))
+            b.socket.settimeout(3)
+            data, ancillary, _, _ = b.socket.recvmsg(2048, 64)
+            ((_, kind_of, value),) = ancillary
+            assert (data, kind_of, value[0]) == (rtp(1), name, 46 << 2)
+
+
+def test_the_largest_datagram_goes_on_whole(engine: Engine) -> None:
+    bound = Bound(engine).ready()
+    with bound.party(0, ALICE) as alice, bound.party(1, BOB) as bob:
+        talk(bound, alice, bob)
+        for number in (3, 4):
+            largest = rtp(number).ljust(65507, bytes((number,)))
+            alice.say(largest)
+            assert bob.hears(largest)

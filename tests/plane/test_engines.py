@@ -127,11 +127,19 @@ def anybody() -> Evidence:
     return Evidence(Rung.R5, (ip_network("127.0.0.0/8"),), probation=5)
 
 
+_given: set[int] = set()
+
+
 def free_port(address: str) -> int:
+    """A port that is free and was not given before: a binding needs two at once."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        probe.bind((address, 0))
-        return int(probe.getsockname()[1])
+    while True:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((address, 0))
+            port = int(probe.getsockname()[1])
+        if port not in _given:
+            _given.add(port)
+            return port
 
 
 def until(holds: Callable[[], bool]) -> None:

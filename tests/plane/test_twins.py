@@ -1,5 +1,6 @@
 """The rules in C are the rules in Python: both are shown the same packets and must agree."""
 
+import struct
 from ipaddress import ip_network
 
 import pytest
@@ -8,11 +9,13 @@ from hypothesis import strategies as st
 
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.plane import _engine
-from jingle_hnt.plane.native import pack, pack_networks, unpack
+from jingle_hnt.plane.native import pack, pack_networks, read_quality, unpack
 from jingle_hnt.relay.evidence import Evidence, Rung
 from jingle_hnt.relay.latch import Latch
 from jingle_hnt.relay.packet import classify
-from tests.plane.packets import dtls, rtcp, rtp, stun, zrtp
+from jingle_hnt.relay.policing import Bucket, Limits
+from jingle_hnt.relay.quality import Stream
+from tests.plane.packets import dtls, report, rtcp, rtp, stun, zrtp
 
 pytestmark = pytest.mark.native
 
@@ -103,6 +106,56 @@ def test_both_heal_a_remapped_stream_alike(
 def test_both_classify_alike(datagram: bytes) -> None:
     header = classify(datagram)
     assert _engine.classify(datagram) == (header.kind, header.ssrc, header.sequence)
+
+
+def media(payload_type: int, sequence: int, timestamp: int, ssrc: int) -> bytes:
+    return struct.pack(">BBHII", 0x80, payload_type, sequence, timestamp, ssrc)
+
+
+NTP = st.sampled_from([0, 1, 2, 0xFFFFFFFF])
+STREAMED = st.one_of(
+    st.builds(
+        media,
+        st.sampled_from([0, 8, 17, 26, 96]),
+        st.integers(0, 200),
+        st.integers(0, 9000),
+        st.just(1),
+    ),
+    st.builds(
+        media, st.just(111), st.integers(0, 0xFFFF), st.integers(0, 0xFFFFFFFF), st.integers(1, 2)
+    ),
+    st.builds(report, NTP, NTP, st.sampled_from([0, 1, 0x4000, 0x90000])),
+    st.builds(
+        lambda cut, extra: (report(1, 1) + report(2, 2))[:cut] + extra,
+        st.integers(0, 104),
+        st.binary(max_size=40),
+    ),
+    st.builds(lambda rest: b"\x82\xc9" + rest, st.binary(min_size=6, max_size=80)),
+)
+HEARD = st.tuples(st.integers(0, 1), STREAMED, st.sampled_from([0.0, 0.01, 0.02, 0.3, 4.0]))
+
+
+@settings(max_examples=600)
+@given(st.lists(HEARD, max_size=80))
+def test_both_measure_a_call_alike(packets: list[tuple[int, bytes, float]]) -> None:
+    python, native, now = (Stream(), Stream()), (_engine.Stream(), _engine.Stream()), 0.0
+    for side, datagram, later in packets:
+        now += later
+        python[side].observe(classify(datagram), datagram, now, python[1 - side])
+        native[side].observe(datagram, now, native[1 - side])
+        assert read_quality(native[side].quality()) == python[side].quality
+
+
+SENT = st.tuples(st.integers(0, 65507), st.sampled_from([0.0, 0.001, 0.02, 0.3, 1.0, 9.0]))
+
+
+@settings(max_examples=300)
+@given(st.sampled_from([0, 8, 4000]), st.sampled_from([0, 1, 3, 50]), st.lists(SENT, max_size=80))
+def test_both_police_alike(kbps: int, pps: int, packets: list[tuple[int, float]]) -> None:
+    python, native, now = Bucket(Limits(kbps, pps)), _engine.Bucket(kbps, pps), 0.0
+    for length, later in packets:
+        now += later
+        assert native.admits(length, now) is python.admits(length, now)
 
 
 @given(SOURCES)

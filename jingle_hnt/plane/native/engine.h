@@ -9,6 +9,8 @@
 #include <stdint.h>
 
 #include "latch.h"
+#include "policing.h"
+#include "quality.h"
 
 enum hnt_flow { HNT_CLOSED = 0, HNT_NOMINAL = 1, HNT_HELD = 2, HNT_OPEN = 3 };
 
@@ -24,6 +26,7 @@ enum hnt_counter {
     HNT_DROPPED_PROBATION,
     HNT_DROPPED_RIVAL,
     HNT_DROPPED_GATE,
+    HNT_DROPPED_POLICED,
     HNT_DROPPED_UNLATCHED,
     HNT_DROPPED_EMPTY,
     HNT_DROPPED_SEND,
@@ -37,6 +40,7 @@ struct hnt_view {
     int32_t generation;
     double latched_s, heard_s;
     uint64_t counters[HNT_COUNTERS];
+    struct hnt_quality quality;
 };
 
 enum hnt_event_kind { HNT_EVENT_LATCHED, HNT_EVENT_RIVALRY, HNT_EVENT_SILENT, HNT_EVENT_HEARD, HNT_EVENT_DRAINED };
@@ -53,7 +57,7 @@ struct hnt_event {
 
 struct hnt_engine;
 
-struct hnt_engine *hnt_engine_new(unsigned workers);
+struct hnt_engine *hnt_engine_new(unsigned workers, struct hnt_limits limits);
 void hnt_engine_free(struct hnt_engine *engine);
 
 /* Make `count` bindings on pairs of addresses, or none. Returns 0, or an errno with `*failed` naming the

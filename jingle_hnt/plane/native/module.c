@@ -124,6 +124,13 @@ static struct hnt_evidence *read_evidence(const char *sources, Py_ssize_t source
     return evidence;
 }
 
+static PyObject *write_quality(const struct hnt_quality *quality)
+{
+    return Py_BuildValue("(LLLLLdd)", (long long)quality->ssrc, (long long)quality->packets,
+                         (long long)quality->lost, (long long)quality->reordered,
+                         (long long)quality->duplicates, quality->jitter_ms, quality->round_trip_ms);
+}
+
 static PyObject *write_view(const struct hnt_view *view)
 {
     PyObject *counters = PyTuple_New(HNT_COUNTERS);
@@ -131,9 +138,9 @@ static PyObject *write_view(const struct hnt_view *view)
         return NULL;
     for (int i = 0; i < HNT_COUNTERS; i++)
         PyTuple_SetItem(counters, i, PyLong_FromUnsignedLongLong(view->counters[i]));
-    return Py_BuildValue("(NiiNddiN)", write_address(&view->bound), (int)view->state, (int)view->generation,
+    return Py_BuildValue("(NiiNddiNN)", write_address(&view->bound), (int)view->state, (int)view->generation,
                          write_address(&view->learned), view->latched_s, view->heard_s, (int)view->flow,
-                         counters);
+                         counters, write_quality(&view->quality));
 }
 
 static PyObject *os_error(int error, unsigned failed)
@@ -162,9 +169,11 @@ static struct hnt_engine *open_engine(PyObject *self)
 
 static PyObject *engine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"workers", NULL};
+    static char *names[] = {"workers", "max_kbps", "max_pps", "dscp", NULL};
     unsigned workers = 1;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|I", names, &workers))
+    struct hnt_limits limits = {0};
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|IIIb", names, &workers, &limits.max_kbps, &limits.max_pps,
+                                     &limits.dscp))
         return NULL;
     if (workers < 1 || workers > 64) {
         PyErr_SetString(PyExc_ValueError, "workers must be between 1 and 64");
@@ -174,7 +183,7 @@ static PyObject *engine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     Engine *self = (Engine *)allocate(type, 0);
     if (self == NULL)
         return NULL;
-    self->engine = hnt_engine_new(workers);
+    self->engine = hnt_engine_new(workers, limits);
     if (self->engine == NULL) {
         Py_DECREF(self);
         return PyErr_SetFromErrno(PyExc_OSError);
@@ -594,6 +603,120 @@ static PyType_Spec ice_latch_spec = {
     "jingle_hnt.plane._engine.IceLatch", sizeof(Latch), 0, Py_TPFLAGS_DEFAULT, ice_latch_slots,
 };
 
+/* Stream: the same for relay/quality.py */
+
+typedef struct {
+    PyObject_HEAD
+    struct hnt_stream stream;
+} Stream;
+
+static PyObject *stream_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    (void)args, (void)kwargs;
+    allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+    Stream *self = (Stream *)allocate(type, 0);
+    if (self != NULL)
+        hnt_stream_init(&self->stream);
+    return (PyObject *)self;
+}
+
+static void plain_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    release(self);
+    Py_DECREF(type);
+}
+
+static PyObject *stream_observe(PyObject *self, PyObject *args)
+{
+    const char *data;
+    Py_ssize_t length;
+    double now;
+    PyObject *other;
+    if (!PyArg_ParseTuple(args, "y#dO", &data, &length, &now, &other))
+        return NULL;
+    if (Py_TYPE(other) != Py_TYPE(self)) {
+        PyErr_SetString(PyExc_TypeError, "the other side is a Stream too");
+        return NULL;
+    }
+    const uint8_t *bytes = (const uint8_t *)data;
+    hnt_stream_observe(&((Stream *)self)->stream, hnt_classify(bytes, (size_t)length), bytes, (size_t)length, now,
+                       &((Stream *)other)->stream);
+    Py_RETURN_NONE;
+}
+
+static PyObject *stream_quality(PyObject *self, PyObject *unused)
+{
+    struct hnt_quality quality = hnt_stream_quality(&((Stream *)self)->stream);
+    (void)unused;
+    return write_quality(&quality);
+}
+
+static PyMethodDef stream_methods[] = {
+    {"observe", stream_observe, METH_VARARGS, "observe(datagram, now, other)"},
+    {"quality", stream_quality, METH_NOARGS, "quality() -> tuple"},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot stream_slots[] = {
+    {Py_tp_new, stream_new},
+    {Py_tp_dealloc, plain_dealloc},
+    {Py_tp_methods, stream_methods},
+    {0, NULL},
+};
+
+static PyType_Spec stream_spec = {
+    "jingle_hnt.plane._engine.Stream", sizeof(Stream), 0, Py_TPFLAGS_DEFAULT, stream_slots,
+};
+
+/* Bucket: the same for relay/policing.py */
+
+typedef struct {
+    PyObject_HEAD
+    struct hnt_bucket bucket;
+    struct hnt_limits limits;
+} Bucket;
+
+static PyObject *bucket_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    struct hnt_limits limits = {0};
+    (void)kwargs;
+    if (!PyArg_ParseTuple(args, "II", &limits.max_kbps, &limits.max_pps))
+        return NULL;
+    allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+    Bucket *self = (Bucket *)allocate(type, 0);
+    if (self != NULL)
+        self->limits = limits;
+    return (PyObject *)self;
+}
+
+static PyObject *bucket_admits(PyObject *self, PyObject *args)
+{
+    Bucket *bucket = (Bucket *)self;
+    unsigned length;
+    double now;
+    if (!PyArg_ParseTuple(args, "Id", &length, &now))
+        return NULL;
+    return PyBool_FromLong(hnt_bucket_admits(&bucket->bucket, &bucket->limits, length, now));
+}
+
+static PyMethodDef bucket_methods[] = {
+    {"admits", bucket_admits, METH_VARARGS, "admits(length, now) -> bool"},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot bucket_slots[] = {
+    {Py_tp_new, bucket_new},
+    {Py_tp_dealloc, plain_dealloc},
+    {Py_tp_methods, bucket_methods},
+    {0, NULL},
+};
+
+static PyType_Spec bucket_spec = {
+    "jingle_hnt.plane._engine.Bucket", sizeof(Bucket), 0, Py_TPFLAGS_DEFAULT, bucket_slots,
+};
+
 /* Module */
 
 static PyObject *parse_stun(PyObject *module, PyObject *args)
@@ -655,7 +778,8 @@ static int add_type(PyObject *module, PyType_Spec *spec)
 static int execute(PyObject *module)
 {
     bool failed = add_type(module, &engine_spec) < 0 || add_type(module, &latch_spec) < 0 ||
-                  add_type(module, &ice_latch_spec) < 0;
+                  add_type(module, &ice_latch_spec) < 0 || add_type(module, &stream_spec) < 0 ||
+                  add_type(module, &bucket_spec) < 0;
     return failed ? -1 : 0;
 }
 

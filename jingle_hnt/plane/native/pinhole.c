@@ -173,15 +173,18 @@ void hnt_from_sockaddr(const struct sockaddr_storage *in, struct hnt_address *ou
     }
 }
 
-static int new_socket(uint8_t version)
+static int new_socket(uint8_t version, uint8_t dscp)
 {
-    int on = 1, family = version == 4 ? AF_INET : AF_INET6;
+    int on = 1, marked = dscp << 2, family = version == 4 ? AF_INET : AF_INET6;
     int made = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (made >= 0 && family == AF_INET6 &&
         setsockopt(made, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) < 0) {
         close(made);
         return -1;
     }
+    if (made >= 0 && dscp > 0) /* unmarked is no reason to be silent */
+        setsockopt(made, family == AF_INET ? IPPROTO_IP : IPPROTO_IPV6,
+                   family == AF_INET ? IP_TOS : IPV6_TCLASS, &marked, sizeof marked);
     return made;
 }
 
@@ -199,9 +202,9 @@ static void close_keeping_errno(int socket)
     errno = kept;
 }
 
-int hnt_door_open(const struct hnt_address *bound)
+int hnt_door_open(const struct hnt_address *bound, uint8_t dscp)
 {
-    int door = new_socket(bound->version);
+    int door = new_socket(bound->version, dscp);
     if (door < 0)
         return -1;
     /* The filter stands before the port is open, so that nothing slips in between. */
@@ -217,11 +220,11 @@ static void share_address(int socket, int on)
     setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
 }
 
-int hnt_line_open(int door, const struct hnt_address *bound, const struct hnt_address *peer)
+int hnt_line_open(int door, const struct hnt_address *bound, const struct hnt_address *peer, uint8_t dscp)
 {
     struct sockaddr_storage name;
     socklen_t length = hnt_to_sockaddr(peer, &name);
-    int line = new_socket(bound->version);
+    int line = new_socket(bound->version, dscp);
     if (line < 0)
         return -1;
     /* Shared for a moment only: nobody else is to join us on this port. */

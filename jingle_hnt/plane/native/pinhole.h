@@ -13,8 +13,8 @@
 
 #include "latch.h"
 
-/* A new door, bound and shut. Returns -1 with errno set. */
-int hnt_door_open(const struct hnt_address *bound);
+/* A new door, bound and shut; what it sends is marked with the codepoint (RFC 2474). Returns -1 with errno set. */
+int hnt_door_open(const struct hnt_address *bound, uint8_t dscp);
 
 /* Let in nothing, or what the evidence admits, or one address with any port. `version` is the door's. Return
  * -1 with errno set; evidence too long for the kernel lets everything in, and the latch judges alone. */
@@ -23,7 +23,7 @@ int hnt_door_filter_evidence(int door, uint8_t version, const struct hnt_evidenc
 int hnt_door_filter_host(int door, const struct hnt_address *host);
 
 /* A new line beside the door, connected to the peer. Returns -1 with errno set. */
-int hnt_line_open(int door, const struct hnt_address *bound, const struct hnt_address *peer);
+int hnt_line_open(int door, const struct hnt_address *bound, const struct hnt_address *peer, uint8_t dscp);
 
 /* Packets that the kernel has dropped at this socket: by its filter, or for want of room. */
 uint32_t hnt_socket_drops(int socket);

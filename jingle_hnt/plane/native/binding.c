@@ -1,0 +1,199 @@
+#include "binding.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "ice.h"
+#include "pinhole.h"
+
+#define SILENT_S 5.0
+#define LINGER_CAP_S 600.0
+
+double hnt_monotonic(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+/* Sockets */
+
+static int watch(struct worker *worker, struct pinhole *pinhole, int socket, bool line)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+    event.data.u64 = (uint64_t)(uintptr_t)pinhole | (line ? 1 : 0); /* pinholes are aligned */
+    return epoll_ctl(worker->epoll, EPOLL_CTL_ADD, socket, &event);
+}
+
+void hnt_hang_up(struct pinhole *pinhole)
+{
+    if (pinhole->line < 0)
+        return;
+    pinhole->counters[HNT_DROPPED_KERNEL] += hnt_socket_drops(pinhole->line);
+    close(pinhole->line);
+    pinhole->line = -1;
+}
+
+/* The door follows the latch: shut, open to the evidence, or open to the learned host's other ports. An ICE
+ * agent may send from anywhere at any time, so its door stays open to the evidence. */
+void hnt_set_door(struct pinhole *pinhole)
+{
+    const struct hnt_latch *latch = &pinhole->latch;
+    pinhole->door_shut = false;
+    if (pinhole->binding->released || latch->evidence == NULL)
+        hnt_door_close_filter(pinhole->door);
+    else if (latch->state == HNT_LATCHED && latch->ice == NULL)
+        hnt_door_filter_host(pinhole->door, &latch->source);
+    else
+        hnt_door_filter_evidence(pinhole->door, pinhole->bound.version, latch->evidence);
+}
+
+/* A line that cannot be made (no descriptors left) costs speed, not the call: the door serves alone. A line
+ * that nobody reads would swallow the party's packets. */
+void hnt_connect_line(struct worker *worker, struct pinhole *pinhole)
+{
+    hnt_hang_up(pinhole);
+    pinhole->line_peer = pinhole->latch.source;
+    pinhole->line = hnt_line_open(pinhole->door, &pinhole->bound, &pinhole->line_peer, worker->engine->limits.dscp);
+    if (pinhole->line >= 0 && watch(worker, pinhole, pinhole->line, true) < 0)
+        hnt_hang_up(pinhole);
+    hnt_set_door(pinhole);
+}
+
+void hnt_pinhole_view(const struct pinhole *pinhole, double now, struct hnt_view *out)
+{
+    const struct hnt_latch *latch = &pinhole->latch;
+    memset(out, 0, sizeof *out);
+    out->bound = pinhole->bound;
+    out->state = latch->state;
+    out->flow = pinhole->flow;
+    out->generation = latch->generation;
+    if (latch->state == HNT_LATCHED) {
+        out->learned = latch->source;
+        out->latched_s = now - latch->latched_at;
+        out->heard_s = now - latch->heard_at;
+    }
+    out->quality = hnt_stream_quality(&pinhole->stream);
+    memcpy(out->counters, pinhole->counters, sizeof out->counters);
+    if (pinhole->door >= 0)
+        out->counters[HNT_DROPPED_KERNEL] += hnt_socket_drops(pinhole->door);
+    if (pinhole->line >= 0)
+        out->counters[HNT_DROPPED_KERNEL] += hnt_socket_drops(pinhole->line);
+}
+
+/* An agent's media follows its nomination at once, the line only at the next tick. */
+bool hnt_is_on_the_line(const struct pinhole *to)
+{
+    return to->line >= 0 && (to->latch.ice == NULL || hnt_same_address(&to->line_peer, &to->latch.source));
+}
+
+/* Time */
+
+void hnt_drain(struct binding *binding, double now)
+{
+    struct hnt_event event = {.handle = binding->handle, .kind = HNT_EVENT_DRAINED};
+    event.views = calloc(2, sizeof *event.views);
+    for (unsigned side = 0; side < 2; side++) {
+        struct pinhole *pinhole = &binding->pinholes[side];
+        if (event.views != NULL)
+            hnt_pinhole_view(pinhole, now, &event.views[side]);
+        hnt_hang_up(pinhole);
+        close(pinhole->door);
+        pinhole->door = -1;
+    }
+    binding->dead = true;
+    *binding->link = binding->next;
+    if (binding->next != NULL)
+        binding->next->link = binding->link;
+    binding->worker->count--;
+    hnt_happened(binding->worker->engine, event);
+}
+
+static void tick_pinhole(struct pinhole *pinhole, double now)
+{
+    const struct hnt_latch *latch = &pinhole->latch;
+    if (latch->state != HNT_LATCHED)
+        return;
+    if (pinhole->moved) {
+        pinhole->moved = false;
+        if (!hnt_is_on_the_line(pinhole))
+            hnt_connect_line(pinhole->binding->worker, pinhole);
+        hnt_tell_latched(pinhole, true, now);
+    }
+    double silent_s = now - latch->heard_at;
+    if (pinhole->door_shut && (silent_s >= HNT_SILENCE_S || now - pinhole->rivals_since >= 1.0))
+        hnt_set_door(pinhole);
+    if (silent_s >= SILENT_S && !pinhole->silent && pinhole->flow != HNT_CLOSED) {
+        struct hnt_event event = hnt_event_of(pinhole, HNT_EVENT_SILENT);
+        event.seconds = silent_s;
+        pinhole->silent = true;
+        hnt_happened(pinhole->binding->worker->engine, event);
+    }
+}
+
+void hnt_tick_binding(struct binding *binding, double now)
+{
+    struct pinhole *pinholes = binding->pinholes;
+    if (!binding->released) {
+        tick_pinhole(&pinholes[0], now);
+        tick_pinhole(&pinholes[1], now);
+        return;
+    }
+    double busy_at = pinholes[0].busy_at > pinholes[1].busy_at ? pinholes[0].busy_at : pinholes[1].busy_at;
+    if (now - busy_at >= binding->linger_s || now - binding->released_at >= LINGER_CAP_S)
+        hnt_drain(binding, now);
+}
+
+/* Life */
+
+void hnt_free_binding(struct binding *binding)
+{
+    for (unsigned side = 0; side < 2; side++) {
+        hnt_hang_up(&binding->pinholes[side]);
+        if (binding->pinholes[side].door >= 0)
+            close(binding->pinholes[side].door);
+        hnt_latch_clear(&binding->pinholes[side].latch);
+    }
+    free(binding);
+}
+
+/* Doors are shut, so the worker hears nothing of them before the binding is taken in. */
+static int open_door(struct worker *worker, struct pinhole *pinhole)
+{
+    pinhole->door = hnt_door_open(&pinhole->bound, worker->engine->limits.dscp);
+    return pinhole->door < 0 ? -1 : watch(worker, pinhole, pinhole->door, false);
+}
+
+struct binding *hnt_open_binding(struct worker *worker, const struct hnt_address *bound, unsigned *failed)
+{
+    struct binding *binding = calloc(1, sizeof *binding);
+    if (binding == NULL)
+        return NULL;
+    binding->worker = worker;
+    worker->count++;
+    for (unsigned side = 0; side < 2; side++) {
+        struct pinhole *pinhole = &binding->pinholes[side];
+        pinhole->binding = binding;
+        pinhole->side = (uint8_t)side;
+        pinhole->bound = bound[side];
+        pinhole->door = pinhole->line = -1;
+        pinhole->rivalry_told_at = -HNT_RIVALRY_EVENT_S;
+        hnt_latch_init(&pinhole->latch);
+        hnt_stream_init(&pinhole->stream);
+    }
+    for (unsigned side = 0; side < 2; side++) {
+        if (open_door(worker, &binding->pinholes[side]) < 0) {
+            int kept = errno;
+            *failed = side;
+            worker->count--;
+            hnt_free_binding(binding);
+            errno = kept;
+            return NULL;
+        }
+    }
+    return binding;
+}

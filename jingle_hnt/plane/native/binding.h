@@ -1,0 +1,120 @@
+/* What the native engine is made of: pinholes, bindings, workers, and what its parts ask of each other.
+ *
+ * engine.c has the orders, worker.c the threads and the batches, judge.c what becomes of a packet, binding.c
+ * sockets and time, event.c what the other side of the seam is told. All of it but the orders and the events
+ * runs with the worker's lock held. */
+#ifndef HNT_BINDING_H
+#define HNT_BINDING_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "engine.h"
+#include "quality.h"
+
+#define HNT_RIVALRY_EVENT_S 1.0
+
+enum { HNT_BATCH = 32, HNT_BUCKETS = 4096 };
+
+struct binding;
+
+struct pinhole {
+    struct binding *binding;
+    int door, line;
+    uint8_t side, flow;
+    bool silent, door_shut, moved; /* moved: an agent nominated another source; told at the next tick */
+    struct hnt_address bound;
+    struct hnt_latch latch;
+    uint32_t read_in; /* the round of the worker in which the line was last read */
+    struct hnt_address line_peer; /* whom the line is connected to: the learned source, or an agent's last but one */
+    struct hnt_address early; /* where packets go while nothing is learned; version 0: nowhere */
+    unsigned early_packets, early_bytes;
+    double armed_at, busy_at, rivalry_told_at, rivals_since;
+    int64_t nominal_second;
+    unsigned nominal_passed, rivals;
+    struct hnt_bucket bucket;
+    struct hnt_stream stream; /* what its party sends */
+    uint64_t counters[HNT_COUNTERS];
+};
+
+struct binding {
+    uint64_t handle;
+    struct worker *worker;
+    struct binding *same_bucket, *next, **link; /* of the table; of the worker's list */
+    struct pinhole pinholes[2];
+    double linger_s, released_at;
+    bool released, dead;
+};
+
+struct worker {
+    struct hnt_engine *engine;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    int epoll, wake;
+    atomic_uint count; /* of live bindings; read without the lock */
+    double ticked_at;
+    uint32_t round; /* of epoll_wait */
+    struct binding *bindings, *graveyard;
+    uint8_t *memory;
+    struct mmsghdr in[HNT_BATCH], out[HNT_BATCH];
+    struct iovec in_vector[HNT_BATCH], out_vector[HNT_BATCH];
+    struct sockaddr_storage names[HNT_BATCH], destinations[HNT_BATCH];
+    socklen_t destination_lengths[HNT_BATCH]; /* 0: where the pinhole's party is */
+};
+
+struct hnt_engine {
+    pthread_mutex_t lock, events_lock;
+    struct binding *table[HNT_BUCKETS];
+    uint64_t last_handle;
+    unsigned workers, started;
+    struct hnt_limits limits;
+    atomic_bool stopping;
+    int told;
+    struct hnt_event *events;
+    unsigned event_count, event_room;
+    struct worker worker[];
+};
+
+double hnt_monotonic(void);
+
+/* event.c */
+
+void hnt_happened(struct hnt_engine *engine, struct hnt_event event);
+struct hnt_event hnt_event_of(const struct pinhole *pinhole, enum hnt_event_kind kind);
+void hnt_tell_latched(struct pinhole *pinhole, bool again, double now);
+
+/* binding.c */
+
+/* A binding that no table or worker knows yet; NULL with errno and `*failed`, the side that could not be. */
+struct binding *hnt_open_binding(struct worker *worker, const struct hnt_address *bound, unsigned *failed);
+void hnt_free_binding(struct binding *binding);
+void hnt_hang_up(struct pinhole *pinhole);
+void hnt_set_door(struct pinhole *pinhole);
+void hnt_connect_line(struct worker *worker, struct pinhole *pinhole);
+bool hnt_is_on_the_line(const struct pinhole *to);
+void hnt_pinhole_view(const struct pinhole *pinhole, double now, struct hnt_view *out);
+void hnt_drain(struct binding *binding, double now);
+void hnt_tick_binding(struct binding *binding, double now);
+
+/* judge.c */
+
+/* Whether a packet goes on; everything about it is counted here but its sending. `source` is NULL on the
+ * line, `*destination_length` 0 where the packet goes to the other party's learned source. */
+bool hnt_judge(struct pinhole *from, const struct hnt_address *source, const uint8_t *data, size_t length,
+               double now, struct sockaddr_storage *destination, socklen_t *destination_length);
+
+/* worker.c */
+
+/* Starts a thread; -1 where that failed, and the worker is to be disposed of. */
+int hnt_worker_start(struct hnt_engine *engine, struct worker *worker);
+void hnt_worker_join(struct worker *worker);
+void hnt_worker_dispose(struct worker *worker);
+
+/* engine.c */
+
+/* A drained binding whose event was taken: nobody can name it any more. */
+void hnt_forget(struct hnt_engine *engine, uint64_t handle);
+
+#endif

@@ -1,0 +1,196 @@
+#include "binding.h"
+
+#include "ice.h"
+#include "pinhole.h"
+
+enum {
+    NOMINAL_PER_S = 20,
+    RIVALS_PER_S = 200, /* past this the door is shut to rivals until the next second */
+};
+
+static bool is_setup(struct hnt_header header)
+{
+    return header.kind == HNT_STUN || header.kind == HNT_ZRTP || header.kind == HNT_DTLS;
+}
+
+static bool may_flow(struct pinhole *from, struct hnt_header header, double now)
+{
+    switch (from->flow) {
+    case HNT_OPEN:
+        return true;
+    case HNT_HELD:
+        return header.kind == HNT_RTCP || (from->latch.ice != NULL && is_setup(header));
+    case HNT_NOMINAL: {
+        int64_t second = (int64_t)now;
+        if (!is_setup(header))
+            return false;
+        if (from->nominal_second != second) {
+            from->nominal_second = second;
+            from->nominal_passed = 0;
+        }
+        return from->nominal_passed < NOMINAL_PER_S && ++from->nominal_passed > 0;
+    }
+    default:
+        return false;
+    }
+}
+
+/* Whether a packet may go to a pinhole that has heard nobody yet (RFC 7362 section 4). */
+static bool may_go_unasked(struct pinhole *to, size_t length)
+{
+    if (to->early.version == 0 || to->early_packets == 0 || to->early_bytes < length)
+        return false;
+    to->early_packets--;
+    to->early_bytes -= (unsigned)length;
+    return true;
+}
+
+static void count_rival(struct pinhole *pinhole, const struct hnt_address *source, double now)
+{
+    if (now - pinhole->rivalry_told_at >= HNT_RIVALRY_EVENT_S) {
+        struct hnt_event event = hnt_event_of(pinhole, HNT_EVENT_RIVALRY);
+        event.source = *source;
+        pinhole->rivalry_told_at = now;
+        hnt_happened(pinhole->binding->worker->engine, event);
+    }
+    if (now - pinhole->rivals_since >= 1.0) {
+        pinhole->rivals_since = now;
+        pinhole->rivals = 0;
+    }
+    if (++pinhole->rivals > RIVALS_PER_S && pinhole->latch.state == HNT_LATCHED &&
+        pinhole->latch.ice == NULL && !pinhole->door_shut) {
+        pinhole->door_shut = true;
+        hnt_door_close_filter(pinhole->door);
+    }
+}
+
+/* What the latch says; `source` is NULL on the line, where the kernel has checked it. */
+static enum hnt_verdict observe(struct pinhole *pinhole, const struct hnt_address *source,
+                                struct hnt_header header, const uint8_t *data, size_t length, double now)
+{
+    struct hnt_latch *latch = &pinhole->latch;
+    if (latch->ice != NULL)
+        return hnt_ice_observe(latch, source != NULL ? source : &pinhole->line_peer, header, data, length, now);
+    if (source != NULL)
+        return hnt_latch_observe(latch, source, header, now);
+    hnt_latch_heard(latch, header, now);
+    return HNT_PASS;
+}
+
+/* Where a check or an answer of one ICE agent goes at the other; NULL where nobody is to have it. */
+static const struct hnt_address *destination_of_check(struct pinhole *from, struct pinhole *to,
+                                                      const uint8_t *data, size_t length, double now)
+{
+    struct hnt_binding_message message;
+    if (to->latch.ice == NULL || !hnt_stun_parse(data, length, &message))
+        return NULL;
+    if (message.kind == HNT_INDICATION)
+        return to->latch.state == HNT_LATCHED ? &to->latch.source : NULL;
+    if (message.kind != HNT_REQUEST)
+        return hnt_ice_asker(&to->latch, message.transaction);
+    const struct hnt_address *destination = hnt_ice_where_to_ask(&to->latch, now);
+    if (destination == NULL && from->latch.ice != NULL)
+        hnt_ice_keep(&from->latch, data, length);
+    else if (destination != NULL && message.nominates && hnt_ice_nominated(&to->latch, destination, now))
+        to->moved = true;
+    return destination;
+}
+
+/* An agent is known from now on: it gets the check that waited for that. */
+static void deliver_kept(struct pinhole *to, double now)
+{
+    struct pinhole *from = &to->binding->pinholes[1 - to->side];
+    struct hnt_ice *ice = from->latch.ice;
+    if (to->latch.ice == NULL || ice == NULL || ice->kept_length == 0)
+        return;
+    struct sockaddr_storage name;
+    uint16_t length = ice->kept_length;
+    const struct hnt_address *destination = destination_of_check(from, to, ice->kept, length, now);
+    ice->kept_length = 0;
+    if (destination == NULL)
+        return;
+    socklen_t name_length = hnt_to_sockaddr(destination, &name);
+    if (sendto(to->line >= 0 ? to->line : to->door, ice->kept, length, MSG_DONTWAIT | MSG_NOSIGNAL,
+               (struct sockaddr *)&name, name_length) < 0) {
+        to->counters[HNT_DROPPED_SEND]++;
+        return;
+    }
+    to->counters[HNT_SENT_PACKETS]++;
+    to->counters[HNT_SENT_BYTES] += length;
+}
+
+static bool is_let_in(struct pinhole *pinhole, const struct hnt_address *source, struct hnt_header header,
+                      const uint8_t *data, size_t length, double now)
+{
+    static const uint8_t DROP[] = {
+        [HNT_ON_PROBATION] = HNT_DROPPED_PROBATION, [HNT_NOT_ARMED] = HNT_DROPPED_SHUT,
+        [HNT_STRANGER] = HNT_DROPPED_STRANGER,      [HNT_UNFIT] = HNT_DROPPED_UNFIT,
+        [HNT_RIVAL] = HNT_DROPPED_RIVAL,
+    };
+    enum hnt_verdict verdict = observe(pinhole, source, header, data, length, now);
+    if (verdict == HNT_PASS)
+        return true;
+    if (verdict == HNT_RELATCHED && pinhole->latch.ice != NULL) {
+        pinhole->moved = true;
+        return true;
+    }
+    if (verdict == HNT_LATCHED_NOW || verdict == HNT_RELATCHED) {
+        hnt_connect_line(pinhole->binding->worker, pinhole);
+        hnt_tell_latched(pinhole, verdict == HNT_RELATCHED, now);
+        if (verdict == HNT_LATCHED_NOW)
+            deliver_kept(pinhole, now);
+        return true;
+    }
+    pinhole->counters[DROP[verdict]]++;
+    if (verdict == HNT_RIVAL)
+        count_rival(pinhole, source, now);
+    return false;
+}
+
+/* Whether a packet that may go on has somewhere to go; `*length_out` is 0 where that is the other party's
+ * learned source. */
+static bool find_destination(struct pinhole *from, struct pinhole *to, struct hnt_header header,
+                             const uint8_t *data, size_t length, double now, struct sockaddr_storage *out,
+                             socklen_t *length_out)
+{
+    *length_out = 0;
+    if (header.kind != HNT_STUN || from->latch.ice == NULL)
+        return to->latch.state == HNT_LATCHED || may_go_unasked(to, length);
+    const struct hnt_address *destination = destination_of_check(from, to, data, length, now);
+    if (destination == NULL)
+        return false;
+    *length_out = hnt_to_sockaddr(destination, out);
+    return true;
+}
+
+bool hnt_judge(struct pinhole *from, const struct hnt_address *source, const uint8_t *data,
+                  size_t length, double now, struct sockaddr_storage *destination,
+                  socklen_t *destination_length)
+{
+    if (from->binding->released) {
+        from->busy_at = now;
+        return false;
+    }
+    struct pinhole *to = &from->binding->pinholes[1 - from->side];
+    struct hnt_header header = hnt_classify(data, length);
+    if (!is_let_in(from, source, header, data, length, now))
+        return false;
+    if (from->silent) {
+        from->silent = false;
+        hnt_happened(from->binding->worker->engine, hnt_event_of(from, HNT_EVENT_HEARD));
+    }
+    from->counters[HNT_RECEIVED_PACKETS]++;
+    from->counters[HNT_RECEIVED_BYTES] += length;
+    hnt_stream_observe(&from->stream, header, data, length, now, &to->stream);
+    if (header.kind == HNT_EMPTY)
+        from->counters[HNT_DROPPED_EMPTY]++;
+    else if (!may_flow(from, header, now))
+        from->counters[HNT_DROPPED_GATE]++;
+    else if (!hnt_bucket_admits(&from->bucket, &from->binding->worker->engine->limits, length, now))
+        from->counters[HNT_DROPPED_POLICED]++;
+    else if (!find_destination(from, to, header, data, length, now, destination, destination_length))
+        from->counters[HNT_DROPPED_UNLATCHED]++;
+    else
+        return true;
+    return false;
+}
