@@ -99,10 +99,10 @@ class Signalling:
         self._wiring = wiring
         self._clock = clock
         self._registry = Registry(wiring.policy, wiring.pool, fresh_name)
-        self._component = Component(wiring.component, self, commands=self._commands())
         self._journal = Journal(wiring.journal)
         self._history = History(wiring.history, wiring.history_calls)
         self._desk = Desk(self._registry, self._snapshot, self._history, clock)
+        self._component = Component(wiring.component, self, commands=self._commands())
         self._metrics = Metrics(__version__)
         self._plane: PlaneClient | None = None
         self._timer: asyncio.TimerHandle | None = None
