@@ -55,10 +55,12 @@ async def _drain(settings: Settings) -> None:
     path = settings.state.admin_socket
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(settings.stop.drain_s):
-            answer = await asyncio.to_thread(ask, path, {"command": "drain"})
-            while answer is not None and answer.get("calls"):
+            # Refused where there is no such command; the calls are waited for all the same.
+            await asyncio.to_thread(ask, path, {"command": "drain"})
+            while (status := await asyncio.to_thread(ask, path, {"command": "status"})) is not None:
+                if not status["calls"]:
+                    return
                 await asyncio.sleep(DRAIN_POLL_S)
-                answer = await asyncio.to_thread(ask, path, {"command": "status"})
 
 
 def plane(options: argparse.Namespace) -> int:
