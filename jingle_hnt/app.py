@@ -26,6 +26,7 @@ from jingle_hnt.config import RelayNodes, Settings
 from jingle_hnt.errors import JingleError, PlaneError, PlaneGone, PortTaken, SecretRefused
 from jingle_hnt.model.address import IPAddress
 from jingle_hnt.model.jid import JID
+from jingle_hnt.plane import probe
 from jingle_hnt.plane.client import PlaneClient
 from jingle_hnt.relay.binding import Arm, BindingSnapshot, Event, Gate, Latched, Rivalry
 from jingle_hnt.relay.interfaces import Interface
@@ -98,10 +99,10 @@ class Signalling:
         self._wiring = wiring
         self._clock = clock
         self._registry = Registry(wiring.policy, wiring.pool, fresh_name)
-        self._component = Component(wiring.component, self)
         self._journal = Journal(wiring.journal)
         self._history = History(wiring.history, wiring.history_calls)
         self._desk = Desk(self._registry, self._snapshot, self._history, clock)
+        self._component = Component(wiring.component, self, commands=self._commands())
         self._metrics = Metrics(__version__)
         self._plane: PlaneClient | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -127,6 +128,11 @@ class Signalling:
             if server is not None:
                 await asyncio.to_thread(server.close)
             await self._stop(admin)
+
+    def reload(self, settings: Settings) -> None:
+        """Take up what can change while calls go on: the administrators. The rest needs a start."""
+        self._component.administer(administrators(settings))
+        log.info("configuration read again", taken_up="admin, log", rest="needs a restart")
 
     # Inputs from the XMPP side
 
@@ -319,6 +325,8 @@ class Signalling:
 
     def _told(self, event: Event) -> None:
         """Something happened in the plane."""
+        if event.name.startswith(probe.PREFIX):
+            return
         match event:
             case Latched():
                 what = "re-latched" if event.relatched else "latched"
@@ -462,6 +470,7 @@ def wire(settings: Settings) -> Wiring:
         port=port,
         ping_s=settings.xmpp.ping_s,
         channels=settings.relay_nodes.enabled,
+        administrators=administrators(settings),
     )
     own = {ip for interface in interfaces for ip in (interface.bound, interface.advertised)}
     peers = PeerPolicy(
@@ -500,6 +509,11 @@ def wire(settings: Settings) -> Wiring:
         history_calls=state.history_calls,
         metrics=settings.metrics.endpoint,
     )
+
+
+def administrators(settings: Settings) -> tuple[JID, ...]:
+    """Who may use ad-hoc commands."""
+    return tuple(JID.of(jid) for jid in settings.admin.jids)
 
 
 def _channels(nodes: RelayNodes) -> ChannelPolicy | None:

@@ -4,11 +4,15 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from jingle_hnt.cli import main
+from jingle_hnt.commands import processes
+from jingle_hnt.config import Settings
 from tests.test_config import NEEDED
 
 
@@ -91,3 +95,23 @@ def test_usage_is_status_2(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_secret_is_never_on_a_command_line() -> None:
     assert "secret" not in run("run", "--help").stdout
     assert os.environ.get("JINGLE_HNT_XMPP__SECRET") is None
+
+
+def _settings(drain_s: float) -> Settings:
+    return Settings(**tomllib.loads(f"{NEEDED}\n[stop]\ndrain_s = {drain_s}"))
+
+
+async def test_a_drain_waits_until_no_call_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    left = [2, 1, 0]
+
+    def ask(path: Path, request: Mapping[str, object]) -> dict[str, object] | None:
+        asked.append(request["command"])
+        return {"calls": left.pop(0)} if request["command"] == "status" else None
+
+    monkeypatch.setattr(processes, "ask", ask)
+    monkeypatch.setattr(processes, "DRAIN_POLL_S", 0.001)
+    await processes._drain(_settings(10))
+    assert asked == ["drain", "status", "status", "status"]
+    left[:] = [1] * 1_000_000
+    await processes._drain(_settings(0.05))  # and no longer

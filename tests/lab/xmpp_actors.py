@@ -380,6 +380,7 @@ class Component(_Actor):
         component.send(f"<handshake>{proof}</handshake>")
         answer = await component.next()
         if bare_name(answer) != "handshake":
+            await component.abort()
             raise Refused(as_text(answer))
         return component
 
