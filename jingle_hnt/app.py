@@ -263,7 +263,7 @@ class Signalling:
 
     async def _bind_on(self, plane: PlaneClient, bind: Bind) -> None:
         try:
-            await plane.bind(bind.specs)
+            await plane.bind(bind.specs, bind.orders)
         except PlaneError as error:
             self._bind_failed(bind, error)
         else:

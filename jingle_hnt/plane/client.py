@@ -110,9 +110,15 @@ class PlaneClient:
             raise PlaneError(f"the plane speaks another protocol than {PROTOCOL}; update both")
         return cls(hello, reader, writer, on_event, on_lost)
 
-    async def bind(self, specs: Sequence[BindingSpec]) -> None:
-        """See `api.Engine.bind`. Raises PlaneError also for more specs than a line can hold."""
-        await self._ask(BindRequest(id=next(self._ids), specs=tuple(specs)))
+    async def bind(self, specs: Sequence[BindingSpec], orders: Sequence[Arm | Gate] = ()) -> None:
+        """See `api.Engine.bind`; the orders are carried out before the answer comes.
+
+        Raises PlaneError also for more than a line can hold.
+        """
+        arms = tuple(order for order in orders if isinstance(order, Arm))
+        gates = tuple(order for order in orders if isinstance(order, Gate))
+        request = BindRequest(id=next(self._ids), specs=tuple(specs), arms=arms, gates=gates)
+        await self._ask(request)
 
     async def arm(self, orders: Sequence[Arm]) -> None:
         """See `api.Engine.arm`; orders of a generation that is not greater change nothing.

@@ -28,7 +28,7 @@ from jingle_hnt.relay.binding import (
     Silent,
 )
 
-PROTOCOL = 3
+PROTOCOL = 4
 """Raised whenever an older peer could misunderstand a newer one."""
 
 MAX_LINE = 1 << 20
@@ -99,9 +99,13 @@ class Hello(_Message):
 
 
 class BindRequest(_Message):
+    """Make all bindings or none; then carry these orders out before the answer."""
+
     op: Literal["bind"] = "bind"
     id: RequestId
     specs: tuple[NamedSpec, ...]
+    arms: tuple[BoundedArm, ...] = ()
+    gates: tuple[Gate, ...] = ()
 
 
 class ArmRequest(_Message):

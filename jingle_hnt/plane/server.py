@@ -141,6 +141,8 @@ class PlaneServer:
         match request:
             case BindRequest():
                 self._engine.bind(request.specs)
+                _each(self._engine.arm, request.arms)
+                _each(self._engine.gate, request.gates)
             case ArmRequest():
                 _each(self._engine.arm, request.orders)
             case GateRequest():

@@ -101,6 +101,11 @@ class Allocation:
                 generation, evidence = pinhole.generation, pinhole.evidence
                 yield Arm(name, side, generation, evidence, pinhole.learned, pinhole.early)
 
+    def orders(self) -> Iterator[Arm | Gate]:
+        """All that a plane has to be told of bindings that it has just made."""
+        yield from self.arm_again()
+        yield from self.gate_again()
+
     def gate(self, flows: tuple[Flow, Flow]) -> Iterator[Gate]:
         """Set what may flow, on both components; nothing where it flows so already."""
         if flows != self.flows:

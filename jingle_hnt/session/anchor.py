@@ -50,7 +50,7 @@ class Anchor:
         self.out = out
         self.made = 0
         self.one_interface = False
-        self._binding: dict[int, Sequence[Allocation]] = {}
+        self._binding: dict[int, tuple[Sequence[Allocation], frozenset[Arm | Gate]]] = {}
 
     def allocate(self, leg: Leg, candidates: Sequence[Candidate], now: float) -> Allocation:
         """Lease ports for a content of this leg's, which signals these candidates.
@@ -78,8 +78,10 @@ class Anchor:
     def bind(self, allocations: Sequence[Allocation]) -> int:
         """Ask the plane for these bindings, all or none; returns the number of the request."""
         number = self.made
-        self._binding[number] = allocations
-        self.out.append(Bind(self.name, number, tuple(s for a in allocations for s in a.specs())))
+        specs = tuple(spec for a in allocations for spec in a.specs())
+        orders = tuple(order for a in allocations for order in a.orders())
+        self._binding[number] = allocations, frozenset(orders)
+        self.out.append(Bind(self.name, number, specs, orders))
         return number
 
     @property
@@ -88,16 +90,15 @@ class Anchor:
         return bool(self._binding)
 
     def bound(self, number: int) -> None:
-        """The plane has made the bindings: give it the orders kept back.
+        """The plane has made the bindings: give it the orders that came up meanwhile.
 
         What nobody wants any more by now is released instead.
         """
-        made = self._binding.pop(number, ())
+        made, told = self._taken(number)
         for allocation in made:
             allocation.bound = True
             if not allocation.unwanted:
-                self.out.extend(allocation.arm_again())
-                self.out.extend(allocation.gate_again())
+                self.out.extend(order for order in allocation.orders() if order not in told)
         self.retire(a for a in made if a.unwanted)
 
     def retry(self, number: int, now: float) -> int | None:
@@ -105,7 +106,7 @@ class Anchor:
 
         Returns the number of the new request, or None where no ports are left.
         """
-        allocations = self._binding.pop(number, ())
+        allocations, _ = self._taken(number)
         for allocation in allocations:
             for lease in allocation.leases:
                 self._pool.shun(lease, now)
@@ -120,7 +121,7 @@ class Anchor:
 
     def abandon(self, number: int) -> Sequence[Allocation]:
         """The plane could not make these bindings, which are returned: their leases are free."""
-        lost = self._binding.pop(number, ())
+        lost, _ = self._taken(number)
         self.abandon_all(lost)
         return lost
 
@@ -222,6 +223,10 @@ class Anchor:
             allocation.bound = False
         self.made += 1
         self.bind(allocations)
+
+    def _taken(self, number: int) -> tuple[Sequence[Allocation], frozenset[Arm | Gate]]:
+        """What a `Bind` asked for, which is answered now; nothing where it is not known."""
+        return self._binding.pop(number, ((), frozenset()))
 
     def _places(self, leg: Leg) -> list[IPAddress]:
         """Where the party is, as far as its server knows; that beats what it says of itself."""

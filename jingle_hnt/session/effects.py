@@ -135,12 +135,15 @@ Answer = Verdict | Opened
 class Bind:
     """Make these bindings, all or none; answered by `Registry.bound` or `Registry.unbound`.
 
-    `number` tells the binds of one session apart.
+    `orders` are carried out with it: a party may send as soon as it has the stanza that waits for
+    these bindings, and its first packet shall find its latch armed. `number` tells the binds of
+    one session apart.
     """
 
     session: str
     number: int
     specs: tuple[BindingSpec, ...]
+    orders: tuple[Arm | Gate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ from jingle_hnt.relay.binding import (
     Silent,
 )
 from jingle_hnt.relay.evidence import Evidence, Rung
-from tests.plane.test_engines import RELAY, free_port
+from tests.plane.test_engines import RELAY, free_port, only
 
 ADDRESS = TransportAddress.of("203.0.113.9", 2200)
 EVIDENCE = Evidence(Rung.R3, (ip_network("198.51.100.7"),), (ip_network("10.0.0.0/8"),), 5)
@@ -138,6 +138,16 @@ async def test_a_binding_lives_through_the_clients_death(path: Path) -> None:
         drained = [await asyncio.wait_for(events.get(), 2) for _ in range(2)]
         assert [event.name for event in drained if isinstance(event, Drained)] == ["a.1", "a.2"]
         assert await second.snapshot() == []
+
+
+async def test_a_binding_can_be_made_with_its_latches_armed_and_its_gate_set(path: Path) -> None:
+    async with connected(path) as client:
+        gate, arm = Gate("a.1", (Flow.OPEN, Flow.HELD)), Arm("a.1", 1, 3, only(RELAY))
+        await client.bind([spec("a.1")], [arm, gate])
+        (binding,) = await client.snapshot()
+        assert [p.flow for p in binding.pinholes] == [Flow.OPEN, Flow.HELD]
+        assert [p.rung for p in binding.pinholes] == [None, only(RELAY).rung]
+        assert binding.pinholes[1].generation == 3
 
 
 async def test_the_planes_errors_arrive_as_what_they_are(path: Path) -> None:

@@ -206,6 +206,8 @@ class Stage:
         binds, self.binds = self.binds, []
         for bind in binds:
             self.plane.bind(bind.specs)
+            for order in bind.orders:
+                self._carry_out(order)
             self.registry.bound(bind.session, bind.number, self.now)
         self.settle()
 

@@ -16,7 +16,8 @@ from jingle_hnt.model.content import (
 )
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Info
-from jingle_hnt.relay.binding import BindingSnapshot, Flow, PinholeSnapshot
+from jingle_hnt.relay.binding import Arm, BindingSnapshot, Flow, Gate, PinholeSnapshot
+from jingle_hnt.relay.evidence import Rung
 from jingle_hnt.relay.interfaces import Interface
 from jingle_hnt.session.effects import Bounce, Gone, Moved, Pass, Refusal, Replace, Why
 from jingle_hnt.session.policy import EarlyMedia, Fallback, GatePolicy, Times
@@ -313,6 +314,30 @@ def test_both_may_call_at_once_and_the_refused_session_is_released() -> None:
     assert isinstance(stage.says(BOB, Action.SESSION_ACCEPT, stage.bobs()), Replace)
     stage.says(ALICE, Action.SESSION_TERMINATE)
     stage.assert_nothing_left()
+
+
+def test_latches_are_armed_with_the_binding_that_the_offer_waits_for() -> None:
+    stage = Stage()
+    stage.held = True
+    stage.says(ALICE, Action.SESSION_INITIATE, content())
+    (bind,) = stage.binds
+    arms = [order for order in bind.orders if isinstance(order, Arm)]
+    assert {(arm.name, arm.side) for arm in arms} == {
+        (spec.name, side) for spec in bind.specs for side in (0, 1)
+    }
+    assert {arm.evidence.rung for arm in arms} == {Rung.R3}
+    stage.registry.bound(bind.session, bind.number, stage.now)
+    assert not [e for e in stage.registry.effects() if isinstance(e, Arm | Gate)]
+
+
+def test_what_changes_while_the_plane_binds_is_ordered_when_it_has() -> None:
+    stage = Stage()
+    stage.held = True
+    stage.says(ALICE, Action.SESSION_INITIATE, content())
+    elsewhere = ip_address("198.51.100.77")
+    stage.registry.moved(Moved(ALICE, elsewhere), stage.now)
+    stage.bind_all()
+    assert stage.plane.armed["s1.1.1", 0].evidence.admits(elsewhere)
 
 
 def test_a_stanza_does_not_overtake_one_that_waits_for_the_plane() -> None:
