@@ -6,7 +6,7 @@ from its table. `python scripts/draw.py` writes them, `--check` says whether the
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from html import escape
 from ipaddress import ip_address
@@ -99,7 +99,7 @@ class _Stage:
         for effect in self._effects():
             match effect:
                 case Bind():
-                    yield Step(SIGNALLING, PLANE, "bind RTP and RTCP, both sides", "c")
+                    yield Step(SIGNALLING, PLANE, "bind RTP and RTCP, both sides, and at once", "c")
                 case Arm(side=side):
                     yield Step(SIGNALLING, PLANE, f"arm side {side}: {_sources(effect)}", "c")
                 case Gate(flows=(flow, _)) if flow is Flow.OPEN:
@@ -128,7 +128,7 @@ class _Stage:
     def _effects(self) -> Iterator[object]:
         seen: set[object] = set()
         while effects := self.registry.effects():
-            for effect in effects:
+            for effect in _each_order(effects):
                 key = (type(effect), getattr(effect, "side", None))
                 if isinstance(effect, Bind):
                     self.registry.bound(effect.session, effect.number, 0.0)
@@ -143,6 +143,14 @@ def _content(ip: str, port: int) -> Content:
     )
     key = ContentKey(Creator.INITIATOR, "voice")
     return Content(key, Senders.BOTH, RawUdp(candidates), "audio")
+
+
+def _each_order(effects: Iterable[object]) -> Iterator[object]:
+    """Effects one by one, and the orders that go with a bind behind it."""
+    for effect in effects:
+        yield effect
+        if isinstance(effect, Bind):
+            yield from effect.orders
 
 
 def _sources(arm: Arm) -> str:
