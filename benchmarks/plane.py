@@ -45,9 +45,9 @@ class Plane:
         return list(mine), list(yours)
 
     async def make(self, numbers: Sequence[int]) -> None:
-        """Bind, arm and open the bindings of these numbers."""
-        await self.client.bind([spec(number) for number in numbers])
-        await self.client.arm([arm(number, side) for number in numbers for side in SIDES])
+        """Bind these bindings with their latches armed, as an offer does; open them, as an answer."""
+        arms = [arm(number, side) for number in numbers for side in SIDES]
+        await self.client.bind([spec(number) for number in numbers], arms)
         await self.client.gate([Gate(f"b{number}", (Flow.OPEN, Flow.OPEN)) for number in numbers])
 
     async def release(self, numbers: Sequence[int]) -> None:

@@ -1,0 +1,23 @@
+"""What all tests share: where several run at once, each process has an internet of its own.
+
+Tests bind ports that were free a moment before, so two of them must not look for ports in the same
+network namespace.
+"""
+
+import ctypes
+import os
+import subprocess
+
+import pytest
+
+CLONE_NEWNET = 0x40000000
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give a worker of pytest-xdist its own network namespace; without root it keeps the common one."""
+    if "PYTEST_XDIST_WORKER" not in os.environ or os.geteuid() != 0:
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "cannot make a network namespace for this worker")
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
