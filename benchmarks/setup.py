@@ -47,6 +47,8 @@ directory = "{directory}"
 runtime_directory = "{directory}"
 [log]
 level = "error"
+[limits]
+per_minute = 0
 """
 
 Figures = dict[str, Any]

@@ -9,25 +9,35 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Sequence
 from itertools import groupby
-from pathlib import Path
 
 import structlog
 
-from jingle_hnt import __version__
 from jingle_hnt.admin import snapshots
-from jingle_hnt.admin.commands import Command, Field
+from jingle_hnt.admin.desk import Desk
 from jingle_hnt.admin.server import AdminServer
-from jingle_hnt.config import RelayNodes, Settings
-from jingle_hnt.errors import JingleError, PlaneError, PlaneGone, PortTaken, SecretRefused
+from jingle_hnt.errors import (
+    ConfigurationError,
+    JingleError,
+    PlaneError,
+    PlaneGone,
+    PortTaken,
+    SecretRefused,
+)
+from jingle_hnt.log import set_level
 from jingle_hnt.model.jid import JID
 from jingle_hnt.plane.client import PlaneClient
-from jingle_hnt.relay.binding import Arm, BindingSnapshot, Event, Gate, Latched, Rivalry
-from jingle_hnt.relay.interfaces import Interface
-from jingle_hnt.relay.policy import PeerPolicy, UnknownSource
-from jingle_hnt.relay.ports import PortPool
+from jingle_hnt.relay.binding import (
+    Arm,
+    BindingName,
+    BindingSnapshot,
+    Event,
+    Gate,
+    Latched,
+    Rivalry,
+)
+from jingle_hnt.reload import Reloader
 from jingle_hnt.session.effects import (
     Bind,
     Bounce,
@@ -46,38 +56,18 @@ from jingle_hnt.session.effects import (
     Request,
     Withdrawn,
 )
-from jingle_hnt.session.policy import (
-    AlreadyRelayed,
-    ChannelPolicy,
-    EarlyMedia,
-    Fallback,
-    GatePolicy,
-    IceMode,
-    SessionPolicy,
-    Times,
-)
 from jingle_hnt.session.reconcile import reconcile
 from jingle_hnt.session.record import dump, load
 from jingle_hnt.session.registry import Registry
+from jingle_hnt.store.history import History
 from jingle_hnt.store.journal import Journal
-from jingle_hnt.xmpp.component import Component, ComponentSettings
+from jingle_hnt.wiring import Wiring, session_policy
+from jingle_hnt.xmpp.component import Component
 
 log = structlog.get_logger(__name__)
 
 PLANE_RETRY_S = 0.2
 """Pause between attempts to reach the plane: a local socket, and calls wait behind it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wiring:
-    """All that the signalling process needs of the configuration, as small values."""
-
-    component: ComponentSettings
-    policy: SessionPolicy
-    pool: PortPool
-    plane_socket: Path
-    admin_socket: Path
-    journal: Path
 
 
 class Signalling:
@@ -86,22 +76,26 @@ class Signalling:
     It is also what the XMPP side talks to: the methods named in `xmpp.component.Inputs`.
     """
 
-    def __init__(self, wiring: Wiring, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, wiring: Wiring, reloader: Reloader, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._wiring = wiring
+        self._reloader = reloader
         self._clock = clock
         self._registry = Registry(wiring.policy, wiring.pool, fresh_name)
-        self._component = Component(wiring.component, self)
         self._journal = Journal(wiring.journal)
+        self._history = History(wiring.history, wiring.history_calls)
+        self._desk = Desk(self, self._history)
+        self._component = Component(wiring.component, self)
         self._plane: PlaneClient | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._link_up = False
-        self._started_at = clock()
         self._carrying_out = False
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        admin = AdminServer(self._wiring.admin_socket, self._commands())
+        admin = AdminServer(self._wiring.admin_socket, self._desk.commands)
         self._restore()
         self._carry_out()
         await admin.start()
@@ -204,9 +198,9 @@ class Signalling:
                 session = self._registry.find(name)
                 if session is not None:
                     self._journal.put(name, dump(session, self._clock()))
-            case Ended(session=name, why=why):
+            case Ended(session=name):
                 self._journal.forget(name)
-                log.info("call ended", call=name, why=why.value)
+                self._spawn(self._desk.close_case(effect))
 
     def _bind(self, bind: Bind) -> None:
         if self._plane is None:
@@ -284,6 +278,7 @@ class Signalling:
             case Rivalry():
                 source = str(event.source)
                 log.warning("rival source", binding=event.name, side=event.side, source=source)
+        self._desk.told(event)
         self._registry.told(event, self._clock())
         self._carry_out()
 
@@ -329,107 +324,68 @@ class Signalling:
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(*self._tasks, return_exceptions=True)
         self._journal.close()
+        self._history.close()
 
-    # What the administrator asks
+    # What the desk needs (admin.desk.Office)
 
-    def _commands(self) -> tuple[Command, ...]:
-        call = Field("call", "The call's name", required=True)
-        return (
-            Command("status", "Status", self._status),
-            Command("calls", "Calls", self._calls),
-            Command("terminate", "End a call", self._terminate, (call,), changes=True),
-        )
+    @property
+    def registry(self) -> Registry:
+        return self._registry
 
-    async def _status(self, _: Mapping[str, object]) -> snapshots.StatusSnapshot:
-        bindings = await self._snapshot()
-        plane = self._plane
-        return snapshots.StatusSnapshot(
-            version=__version__,
-            ready=self._link_up and plane is not None,
-            uptime_s=round(self._clock() - self._started_at, 3),
-            link_up=self._link_up,
-            journal_healthy=self._journal.healthy,
-            calls=len(self._registry),
-            tasks=len(asyncio.all_tasks()),
-            plane=snapshots.PlaneSnapshot(
-                up=plane is not None,
-                engine=None if plane is None else plane.engine,
-                bindings=sum(not b.draining for b in bindings),
-                draining=sum(b.draining for b in bindings),
-            ),
-            ports=snapshots.ports(self._registry.pool.counts),
-        )
+    @property
+    def link_is_up(self) -> bool:
+        return self._link_up
 
-    async def _calls(self, _: Mapping[str, object]) -> snapshots.CallsSnapshot:
-        bindings = {b.name: b for b in await self._snapshot()}
-        return snapshots.calls(self._registry, bindings, self._clock())
+    @property
+    def journal_healthy(self) -> bool:
+        return self._journal.healthy
 
-    async def _terminate(self, request: Mapping[str, object]) -> snapshots.CallsSnapshot:
-        name = request.get("call")
-        if not isinstance(name, str) or not self._registry.terminate(name, self._clock()):
-            raise ValueError("no such call; `jingle-hnt calls` lists them by name")
+    @property
+    def engine(self) -> str | None:
+        """The plane's engine; None while it is not connected."""
+        return None if self._plane is None else self._plane.engine
+
+    def now(self) -> float:
+        return self._clock()
+
+    def settle(self) -> None:
+        """Carry out what a command has ordered."""
         self._carry_out()
-        return await self._calls({})
 
-    async def _snapshot(self) -> list[BindingSnapshot]:
-        if self._plane is None:
-            return []
+    def set_log_level(self, level: str) -> None:
+        """See `log.set_level`."""
+        set_level(level)
+
+    def reload(self) -> snapshots.ReloadSnapshot:
+        """Read the configuration again; new calls follow it. Raises ValueError."""
         try:
-            return await self._plane.snapshot()
+            changed, waiting = self._reloader.reload()
+        except ConfigurationError as error:
+            log.error("the configuration is not reloaded", why=str(error))
+            raise ValueError(f"nothing is changed: {error}") from None
+        settings = self._reloader.settings
+        self._registry.policy = session_policy(settings)
+        set_level(settings.log.level)
+        log.info("configuration is reloaded", changed=list(changed), needs_restart=list(waiting))
+        return snapshots.ReloadSnapshot(changed=changed, needs_restart=waiting)
+
+    def hang_up_signal(self) -> None:
+        """SIGHUP: reload, and say in the log what came of it."""
+        with contextlib.suppress(ValueError):
+            self.reload()
+
+    async def bindings(
+        self, names: Sequence[BindingName] | None = None
+    ) -> list[BindingSnapshot] | None:
+        """What the plane holds; None where it does not answer."""
+        if self._plane is None:
+            return None
+        try:
+            found = await self._plane.snapshot(names)
         except PlaneError:
-            return []
-
-
-def wire(settings: Settings) -> Wiring:
-    """Small values out of the settings. Raises ConfigurationError where the secret is missing."""
-    relay, state = settings.relay, settings.state
-    interfaces = [
-        Interface(i.address, i.advertise or i.address, i.port_offset, i.networks)
-        for i in relay.interfaces
-    ]
-    host, port = settings.xmpp.endpoint
-    component = ComponentSettings(
-        jid=settings.xmpp.component,
-        secret=settings.secret,
-        domains=settings.xmpp.domains,
-        host=str(host),
-        port=port,
-        ping_s=settings.xmpp.ping_s,
-        channels=settings.relay_nodes.enabled,
-    )
-    own = {ip for interface in interfaces for ip in (interface.bound, interface.advertised)}
-    peers = PeerPolicy(
-        own=tuple(sorted(own, key=str)),
-        allowed=relay.allow_networks,
-        proxies=relay.proxies,
-        widen_v4=relay.widen_v4,
-        widen_v6=relay.widen_v6,
-        early_stream=relay.early_stream,
-        unknown=UnknownSource(relay.unknown_source),
-    )
-    policy = SessionPolicy(
-        domains=frozenset(settings.xmpp.domains),
-        peers=peers,
-        gate=GatePolicy(settings.gate.policy),
-        early_media=EarlyMedia(settings.gate.early_media),
-        exhausted=Fallback(relay.exhausted),
-        already_relayed=AlreadyRelayed(relay.already_relayed),
-        ice=IceMode(settings.ice.mode),
-        times=Times(
-            **settings.times.model_dump(),
-            ice_idle_s=settings.ice.idle_s,
-            linger_s=relay.quarantine_s,
-        ),
-        channels=_channels(settings.relay_nodes),
-    )
-    pool = PortPool(interfaces, *relay.port_range, secrets.randbelow)
-    return Wiring(component, policy, pool, state.plane_socket, state.admin_socket, state.journal)
-
-
-def _channels(nodes: RelayNodes) -> ChannelPolicy | None:
-    if not nodes.enabled:
-        return None
-    return ChannelPolicy(nodes.per_user, nodes.per_minute, nodes.expire_s)
+            return None
+        self._desk.tally.traffic.seen(found)
+        return found
 
 
 def fresh_name() -> str:

@@ -138,6 +138,7 @@ class Relay(_Section):
     widen_v4: Annotated[int, Field(ge=16, le=32)] = 32
     widen_v6: Annotated[int, Field(ge=48, le=128)] = 128
     exhausted: Literal["refuse", "pass"] = "refuse"
+    draining: Literal["refuse", "pass"] = "pass"
     already_relayed: Literal["pass", "relay"] = "pass"
     early_stream: bool = False
     unknown_source: Literal["probation", "refuse"] = "probation"
@@ -217,6 +218,15 @@ class Times(_Section):
     call_s: Seconds = 86400.0
 
 
+class Limits(_Section):
+    """How many calls there may be, by who makes them; 0 means that there is no limit."""
+
+    per_user: Annotated[int, Field(ge=0)] = 10
+    per_domain: Annotated[int, Field(ge=0)] = 0
+    calls: Annotated[int, Field(ge=0)] = 0
+    per_minute: Annotated[int, Field(ge=0)] = 60
+
+
 def _existing_parent(path: Path) -> Path:
     if not path.is_absolute():
         raise ValueError("write an absolute path")
@@ -228,10 +238,15 @@ class State(_Section):
 
     directory: Annotated[Path, AfterValidator(_existing_parent)] = Path("/var/lib/jingle-hnt")
     runtime_directory: Annotated[Path, AfterValidator(_existing_parent)] = Path("/run/jingle-hnt")
+    history_calls: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
 
     @property
     def journal(self) -> Path:
         return self.directory / "journal.sqlite"
+
+    @property
+    def history(self) -> Path:
+        return self.directory / "history.sqlite"
 
     @property
     def plane_socket(self) -> Path:
@@ -267,6 +282,7 @@ class Settings(BaseSettings):
     gate: Gate = Field(default_factory=Gate)
     ice: Ice = Field(default_factory=Ice)
     times: Times = Field(default_factory=Times)
+    limits: Limits = Field(default_factory=Limits)
     state: State = Field(default_factory=State)
     log: Log = Field(default_factory=Log)
 

@@ -56,6 +56,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         keepers = [asyncio.create_task(self._keep(child)) for child in self._children]
         notify("READY=1")
         await self._stopping.wait()
@@ -65,6 +66,12 @@ class Supervisor:
             await asyncio.gather(keeper, return_exceptions=True)
             await self._end(child)
         return self._status
+
+    def _hang_up(self) -> None:
+        """SIGHUP: the children know what to read again."""
+        for process in self._running.values():
+            if process.returncode is None:
+                process.send_signal(signal.SIGHUP)
 
     async def _keep(self, child: Child) -> None:
         pause_s = FIRST_PAUSE_S

@@ -22,6 +22,18 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class QualitySnapshot(_Frozen):
+    """What the RTP that a leg sends says of its way here; None where it cannot be told.
+
+    `loss` is the fraction lost (0 to 1), `jitter_s` as RFC 3550 section 6.4.1 has it, `mos` an
+    estimate of how it sounds (1 to 4.5).
+    """
+
+    loss: float | None = None
+    jitter_s: float | None = None
+    mos: float | None = None
+
+
 class LegSnapshot(_Frozen):
     """One leg of one component.
 
@@ -43,6 +55,7 @@ class LegSnapshot(_Frozen):
     sent_packets: int
     sent_bytes: int
     dropped: dict[str, int]
+    quality: QualitySnapshot | None = None
 
 
 class ComponentSnapshot(_Frozen):
@@ -53,10 +66,14 @@ class ComponentSnapshot(_Frozen):
 
 
 class ContentSnapshot(_Frozen):
-    """One content; `components` is empty where it is not relayed."""
+    """One content; `components` is empty where it is not relayed.
+
+    `transport` is ``raw-udp``, ``ice``, or ``other`` for one that the relay takes no part in.
+    """
 
     creator: str
     name: str
+    transport: str
     senders: str
     agreed: bool
     relayed: bool
@@ -64,7 +81,7 @@ class ContentSnapshot(_Frozen):
 
 
 class CallSnapshot(_Frozen):
-    """One call."""
+    """One call. `setup_s` is the time from offer to accept, None while it is not accepted."""
 
     call: str
     sid: str
@@ -72,6 +89,7 @@ class CallSnapshot(_Frozen):
     responder: str
     state: str
     age_s: float
+    setup_s: float | None
     held: bool
     contents: tuple[ContentSnapshot, ...]
 
@@ -107,11 +125,39 @@ class StatusSnapshot(_Frozen):
     ready: bool
     uptime_s: float
     link_up: bool
+    draining: bool
     journal_healthy: bool
+    history_healthy: bool
     calls: int
     tasks: int
     plane: PlaneSnapshot
     ports: PortsSnapshot
+
+
+class LimitsSnapshot(_Frozen):
+    """The limits (0 is none), and those who have most: calls made and going on."""
+
+    per_user: int
+    per_domain: int
+    calls: int
+    per_minute: int
+    total: int
+    users: dict[str, int]
+    domains: dict[str, int]
+    blocked: tuple[str, ...]
+
+
+class LogSnapshot(_Frozen):
+    """How much is logged."""
+
+    level: str
+
+
+class ReloadSnapshot(_Frozen):
+    """Which options have changed: those in force for new calls, those that need a restart."""
+
+    changed: tuple[str, ...]
+    needs_restart: tuple[str, ...]
 
 
 def calls(
@@ -119,7 +165,7 @@ def calls(
 ) -> CallsSnapshot:
     """Sessions and what the plane says of their bindings, put together."""
     ordered = sorted(sessions, key=lambda session: session.life.started_at)
-    return CallsSnapshot(calls=tuple(_call(session, bindings, now) for session in ordered))
+    return CallsSnapshot(calls=tuple(call(session, bindings, now) for session in ordered))
 
 
 def ports(counts: PortCounts) -> PortsSnapshot:
@@ -132,9 +178,11 @@ def ports(counts: PortCounts) -> PortsSnapshot:
     )
 
 
-def _call(
+def call(
     session: Session, bindings: Mapping[BindingName, BindingSnapshot], now: float
 ) -> CallSnapshot:
+    """One session and what the plane says of its bindings, put together."""
+    accepted_at = session.life.accepted_at
     initiator, responder = session.parties
     media = session.negotiation.media.values()
     return CallSnapshot(
@@ -144,6 +192,7 @@ def _call(
         responder=str(responder.jid),
         state=session.state.value,
         age_s=round(now - session.life.started_at, 3),
+        setup_s=None if accepted_at is None else round(accepted_at - session.life.started_at, 3),
         held=bool(session.negotiation.holders),
         contents=tuple(_content(medium, bindings) for medium in media),
     )
@@ -155,6 +204,7 @@ def _content(medium: Medium, bindings: Mapping[BindingName, BindingSnapshot]) ->
     return ContentSnapshot(
         creator=medium.key.creator.value,
         name=medium.key.name,
+        transport=_transport(medium),
         senders=medium.senders.value,
         agreed=medium.agreed,
         relayed=relayed,
@@ -162,6 +212,12 @@ def _content(medium: Medium, bindings: Mapping[BindingName, BindingSnapshot]) ->
         if allocation is None
         else tuple(_component(medium, allocation, c, bindings) for c in COMPONENTS),
     )
+
+
+def _transport(medium: Medium) -> str:
+    if medium.agents is not None:
+        return "ice"
+    return "other" if medium.allocation is None else "raw-udp"
 
 
 def _component(

@@ -7,12 +7,14 @@ import signal
 from collections.abc import Coroutine
 
 from jingle_hnt import log
-from jingle_hnt.app import Signalling, wire
+from jingle_hnt.app import Signalling
 from jingle_hnt.commands import AddConfig, Commands
 from jingle_hnt.config import Settings, load
 from jingle_hnt.plane.engines import open_engine
 from jingle_hnt.plane.server import PlaneServer
+from jingle_hnt.reload import Reloader
 from jingle_hnt.supervisor import Supervisor, children
+from jingle_hnt.wiring import Wiring, wire
 
 
 def add_to(commands: Commands, add_config: AddConfig) -> None:
@@ -37,6 +39,7 @@ def run(options: argparse.Namespace) -> int:
 def plane(options: argparse.Namespace) -> int:
     """Run the forwarding plane until SIGTERM; every media socket is closed then."""
     settings = _start(options)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it has nothing to reload, and calls to keep
     engine = open_engine(settings.relay.engine, settings.relay.workers)
     asyncio.run(_until_told(PlaneServer(settings.state.plane_socket, engine).run()))
     return 0
@@ -44,9 +47,16 @@ def plane(options: argparse.Namespace) -> int:
 
 def signalling(options: argparse.Namespace) -> int:
     """Run the signalling process until SIGTERM; media goes on."""
-    wiring = wire(_start(options))
-    asyncio.run(_until_told(Signalling(wiring).run()))
+    settings = _start(options)
+    reloader = Reloader(settings, lambda: load(options.config))
+    asyncio.run(_signalling(wire(settings), reloader))
     return 0
+
+
+async def _signalling(wiring: Wiring, reloader: Reloader) -> None:
+    process = Signalling(wiring, reloader)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, process.hang_up_signal)
+    await _until_told(process.run())
 
 
 def _start(options: argparse.Namespace) -> Settings:

@@ -377,7 +377,7 @@ class Session:
             return
         self.state = State.ENDED
         self.anchor.retire(self.negotiation.allocations)
-        self._out.append(Ended(self.name, why, reason))
+        self._out.append(Ended(self.name, why, reason, self))
 
     def note_life(self, now: float) -> None:
         """Take note of whether any of the session's media flows."""

@@ -36,8 +36,9 @@ from jingle_hnt.session.effects import (
     Why,
     Withdrawn,
 )
+from jingle_hnt.session.limits import Limits
 from jingle_hnt.session.machine import NO_CAPACITY, Session
-from jingle_hnt.session.policy import SessionPolicy
+from jingle_hnt.session.policy import Fallback, SessionPolicy
 from jingle_hnt.session.table import Leg, State
 
 NOT_LOCAL = StanzaError(
@@ -76,6 +77,7 @@ class Registry:
         self.policy = policy
         self.pool = pool
         self.draining = False
+        self.limits = Limits()
         self._names = names
         self._sessions: dict[Key, Session] = {}
         self._keys: dict[str, Key] = {}
@@ -239,10 +241,12 @@ class Registry:
             session.receive(Leg.INITIATOR, request, now)
         elif key in self._tombstones:
             self._revenant(request, now)
-        elif not self._is_ours(request.jingle) or self.draining:
+        elif not self._is_ours(request.jingle):
             self._effects.append(Pass(request.token))
-        elif not {request.sender.domain, request.recipient.domain} & self.policy.domains:
-            self._effects.append(Bounce(request.token, NOT_LOCAL))
+        elif (refusal := self._call_refusal(request, now)) is not None:
+            self._effects.append(Bounce(request.token, refusal))
+        elif self.draining:
+            self._effects.append(Pass(request.token))
         else:
             self._begin(key, request, now)
 
@@ -256,6 +260,14 @@ class Registry:
         self._enter(key, session)
         session.initiate(request, now)
         self._settle(session, now)
+
+    def _call_refusal(self, request: Request, now: float) -> StanzaError | None:
+        """Why this call may not be made; None where it may, relayed or not."""
+        if self.draining:
+            return NO_CAPACITY if self.policy.draining is Fallback.REFUSE else None
+        if not {request.sender.domain, request.recipient.domain} & self.policy.domains:
+            return NOT_LOCAL
+        return self.limits.refusal(self.policy.limits, request.sender, request.recipient, now)
 
     def _channel_refusal(self, request: ChannelRequest, now: float) -> StanzaError | None:
         if self._quota is None or request.requester.domain not in self.policy.domains:
@@ -319,7 +331,9 @@ class Registry:
         self._keys[session.name] = key
         for party in session.parties:
             self._of_party.setdefault(party.jid, set()).add(session.name)
-        if isinstance(session, Channel) and self._quota is not None:
+        if not isinstance(session, Channel):
+            self.limits.opened(key.initiator)
+        elif self._quota is not None:
             self._quota.opened(key.initiator)
 
     def _settle(self, session: Session, now: float) -> None:
@@ -335,7 +349,9 @@ class Registry:
     def _leave(self, session: Session, now: float) -> None:
         key = self._keys.pop(session.name)
         del self._sessions[key]
-        if isinstance(session, Channel) and self._quota is not None:
+        if not isinstance(session, Channel):
+            self.limits.closed(key.initiator)
+        elif self._quota is not None:
             self._quota.closed(key.initiator)
         for party in session.parties:
             names = self._of_party.get(party.jid, set())
