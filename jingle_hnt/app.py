@@ -143,11 +143,13 @@ class Signalling:
     def rejected(self, sender: JID, error: JingleError) -> None:
         """A stanza was bounced for what it is, before any session saw it."""
         condition = error.answer.condition.value
+        self._desk.tally.refused[condition] += 1
         log.info("stanza rejected", sender=str(sender), condition=condition, why=str(error))
 
     def link_up(self) -> None:
         """The XMPP server has accepted us."""
         self._link_up = True
+        self._desk.tally.connections += 1
         log.info("connected to the XMPP server", component=self._wiring.component.jid)
 
     def link_down(self, reason: str) -> None:
@@ -188,7 +190,10 @@ class Signalling:
 
     def _carry_out_one(self, effect: Effect) -> None:
         match effect:
-            case Pass() | Replace() | Bounce() | Opened():
+            case Bounce(error=error):
+                self._desk.tally.refused[error.condition.value] += 1
+                self._component.answer(effect)
+            case Pass() | Replace() | Opened():
                 self._component.answer(effect)
             case Bind():
                 self._bind(effect)
@@ -264,6 +269,7 @@ class Signalling:
 
     async def _meet(self, plane: PlaneClient) -> None:
         bindings = await plane.snapshot()
+        self._desk.plane_met(plane.instance)
         self._plane = plane
         log.info("forwarding plane", engine=plane.engine, bindings=len(bindings))
         reconcile(self._registry, bindings, self._clock())
@@ -384,7 +390,7 @@ class Signalling:
             found = await self._plane.snapshot(names)
         except PlaneError:
             return None
-        self._desk.tally.traffic.seen(found)
+        self._desk.tally.traffic.seen(found, every=names is None)
         return found
 
 

@@ -5,7 +5,7 @@ which the local socket, the command line and the ad-hoc commands of XMPP clients
 """
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -25,7 +25,7 @@ from jingle_hnt.admin.reports import (
     log_line,
     report,
 )
-from jingle_hnt.admin.tally import Tally
+from jingle_hnt.admin.tally import FIELDS, KINDS, Tally
 from jingle_hnt.model.jid import JID
 from jingle_hnt.relay.binding import (
     BindingName,
@@ -99,6 +99,7 @@ class Desk:
         self._office = office
         self._archive = archive
         self._started_at = office.now()
+        self._plane_instance = ""
         self._drained: OrderedDict[BindingName, Drained] = OrderedDict()
         office.registry.limits.blocked = archive.blocked()
         self.commands = self._table()
@@ -121,6 +122,13 @@ class Desk:
                 self._drained[event.name] = event
                 if len(self._drained) > DRAINED_KEPT:
                     self._drained.popitem(last=False)
+
+    def plane_met(self, instance: str) -> None:
+        """The plane is connected; another instance than the last counts from zero."""
+        if instance != self._plane_instance:
+            self.tally.traffic.plane_is_new()
+            self.tally.planes += 1
+        self._plane_instance = instance
 
     async def close_case(self, ended: Ended) -> None:
         """Write the report of a call that is over, with what the plane has counted."""
@@ -169,6 +177,7 @@ class Desk:
             Command("call", "One call in full", self._call, (call,)),
             Command("explain", "What is wrong with a call", self._explain, (either,)),
             Command("history", "Calls that are over", self._history, (count, party)),
+            Command("stats", "Counts since the start", self._stats),
             Command("limits", "Limits and who is near them", self._limits),
             Command("terminate", "End a call", self._terminate, (call,), changes=True),
             Command("drain", "Take no new calls", self._drain, changes=True),
@@ -257,6 +266,31 @@ class Desk:
             except ValidationError:
                 continue  # of another version
         return HistorySnapshot(calls=tuple(reports))
+
+    async def _stats(self, _: Request) -> snapshots.StatsSnapshot:
+        office, tally = self._office, self.tally
+        await office.bindings()
+        total = tally.traffic.total()
+        drops = {name: total[name, 1] + total[name, 2] for name in FIELDS if "dropped_" in name}
+        again = sum(count for (_, kind), count in tally.latches.items() if kind == "again")
+        return snapshots.StatsSnapshot(
+            uptime_s=round(office.now() - self._started_at, 3),
+            calls=dict(Counter(session.state.value for session in office.registry)),
+            accepted=tally.accepted,
+            ended=dict(tally.ended),
+            refused=dict(tally.refused),
+            one_way=tally.one_way,
+            latches={
+                rung: count for (rung, kind), count in tally.latches.items() if kind == "first"
+            },
+            latches_again=again,
+            rivalries=tally.rivalries,
+            received_packets={k: total["received_packets", n] for n, k in KINDS.items()},
+            received_bytes={k: total["received_bytes", n] for n, k in KINDS.items()},
+            dropped={name.removeprefix("dropped_"): n for name, n in drops.items() if n},
+            link_connections=tally.connections,
+            planes=tally.planes,
+        )
 
     async def _limits(self, _: Request) -> snapshots.LimitsSnapshot:
         registry = self._office.registry

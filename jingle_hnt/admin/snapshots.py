@@ -147,6 +147,25 @@ class LimitsSnapshot(_Frozen):
     blocked: tuple[str, ...]
 
 
+class StatsSnapshot(_Frozen):
+    """Counts since the process started; `packets` and `bytes` by ``rtp`` and ``rtcp``."""
+
+    uptime_s: float
+    calls: dict[str, int]
+    accepted: int
+    ended: dict[str, int]
+    refused: dict[str, int]
+    one_way: int
+    latches: dict[str, int]
+    latches_again: int
+    rivalries: int
+    received_packets: dict[str, int]
+    received_bytes: dict[str, int]
+    dropped: dict[str, int]
+    link_connections: int
+    planes: int
+
+
 class LogSnapshot(_Frozen):
     """How much is logged."""
 

@@ -13,6 +13,9 @@ from jingle_hnt.relay.binding import BindingName, BindingSnapshot, Counters, Dra
 SETUP_BOUNDS_S = (0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0)
 LATCH_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
+KINDS = {1: "rtp", 2: "rtcp"}
+"""Components as labels."""
+
 FIELDS = tuple(f.name for f in fields(Counters))
 
 
@@ -45,10 +48,12 @@ class Traffic:
         self._gone: Counter[tuple[str, int]] = Counter()
         self._live: dict[BindingName, Counter[tuple[str, int]]] = {}
 
-    def seen(self, bindings: Iterable[BindingSnapshot]) -> None:
-        """These are the plane's counters as they stand."""
-        for binding in bindings:
-            self._live[binding.name] = _counts(binding)
+    def seen(self, bindings: Iterable[BindingSnapshot], every: bool = False) -> None:
+        """These are the plane's counters as they stand, of all its bindings where `every`."""
+        fresh = {binding.name: _counts(binding) for binding in bindings}
+        for name in [name for name in self._live if every and name not in fresh]:
+            self._gone.update(self._live.pop(name))
+        self._live.update(fresh)
 
     def drained(self, event: Drained) -> None:
         """A binding is gone; these were its last counters."""
@@ -73,7 +78,6 @@ class Traffic:
 class Tally:
     """Everything that is counted; the keys are the values of the enums that they are named by."""
 
-    offered: int = 0
     accepted: int = 0
     ended: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)

@@ -175,6 +175,8 @@ class Phone:
             await component.open(self.options.address, self._port(name) + number)
 
     def _send_media(self, jingle: ET.Element) -> None:
+        if self.options.mute:
+            return
         if self.channel is not None:
             host, port = self.channel
             for number, component in enumerate(self.media["voice"]):
@@ -315,6 +317,7 @@ def main() -> None:
     parser.add_argument("--address", required=True, help="the address to offer")
     parser.add_argument("--port", type=int, default=7078, help="RTP port; RTCP is the next")
     parser.add_argument("--slixmpp", action="store_true", help="slixmpp on the stream")
+    parser.add_argument("--mute", action="store_true", help="send no media")
     parser.add_argument(
         "--answer", choices=("accept", "early", "decline", "ring"), default="accept"
     )

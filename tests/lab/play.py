@@ -158,11 +158,11 @@ class Relay:
 
     async def status(self) -> Event:
         """The answer to `jingle-hnt status`; raises OSError while nobody answers."""
-        return await self._ask("status")
+        return await self.ask("status")
 
     async def calls(self) -> list[Event]:
         """The calls that `jingle-hnt calls` lists."""
-        answer = await self._ask("calls")
+        answer = await self.ask("calls")
         found: list[Event] = answer["calls"]
         return found
 
@@ -178,7 +178,8 @@ class Relay:
             await asyncio.sleep(0.05)
         raise TimeoutError(f"status stays {status}\n{self.log_text()[-3000:]}")
 
-    async def _ask(self, command: str) -> Event:
+    async def ask(self, command: str) -> Event:
+        """The answer to a command; raises OSError while nobody answers."""
         reader, writer = await asyncio.open_unix_connection(self.directory / "admin.sock")
         try:
             writer.write(json.dumps({"command": command}).encode() + b"\n")
