@@ -16,6 +16,7 @@ import structlog
 
 from jingle_hnt.admin import snapshots
 from jingle_hnt.admin.desk import Desk
+from jingle_hnt.admin.http import MetricsServer
 from jingle_hnt.admin.server import AdminServer
 from jingle_hnt.errors import (
     ConfigurationError,
@@ -99,6 +100,7 @@ class Signalling:
         self._restore()
         self._carry_out()
         await admin.start()
+        metrics = self._serve_metrics()
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._keep_plane())
@@ -106,7 +108,19 @@ class Signalling:
         except* SecretRefused as refused:
             raise refused.exceptions[0] from None
         finally:
+            if metrics is not None:
+                await metrics.close()
             await self._stop(admin)
+
+    def _serve_metrics(self) -> MetricsServer | None:
+        """Calls are worth more than metrics: a listener that cannot be is told, and that is all."""
+        if self._wiring.metrics is None:
+            return None
+        try:
+            return MetricsServer(*self._wiring.metrics, self._desk.scrape)
+        except OSError as error:
+            log.error("metrics cannot be served", listen=str(self._wiring.metrics), why=str(error))
+            return None
 
     # Inputs from the XMPP side
 

@@ -257,6 +257,32 @@ class State(_Section):
         return self.runtime_directory / "admin.sock"
 
 
+class Metrics(_Section):
+    """The HTTP listener for Prometheus and for probes."""
+
+    listen: str = ""
+
+    @property
+    def endpoint(self) -> tuple[str, int] | None:
+        """The address and port to listen on; None where nobody asked for it."""
+        if not self.listen:
+            return None
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+    @field_validator("listen")
+    @classmethod
+    def _is_place(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        try:
+            known = not value or (ip_address(host.strip("[]")) and 0 <= int(port) <= 65535)
+        except ValueError:
+            known = False
+        if not known:
+            raise ValueError('write an IP address and a port, such as "127.0.0.1:9399"')
+        return value
+
+
 class Log(_Section):
     """What is logged, and how."""
 
@@ -284,6 +310,7 @@ class Settings(BaseSettings):
     times: Times = Field(default_factory=Times)
     limits: Limits = Field(default_factory=Limits)
     state: State = Field(default_factory=State)
+    metrics: Metrics = Field(default_factory=Metrics)
     log: Log = Field(default_factory=Log)
 
     @classmethod

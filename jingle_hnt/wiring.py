@@ -34,6 +34,7 @@ class Wiring:
     journal: Path
     history: Path
     history_calls: int
+    metrics: tuple[str, int] | None
 
 
 def wire(settings: Settings) -> Wiring:
@@ -63,6 +64,7 @@ def wire(settings: Settings) -> Wiring:
         state.journal,
         state.history,
         state.history_calls,
+        settings.metrics.endpoint,
     )
 
 

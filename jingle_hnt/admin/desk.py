@@ -17,6 +17,7 @@ from jingle_hnt import __version__
 from jingle_hnt.admin import snapshots
 from jingle_hnt.admin.commands import Command, Field, Kind
 from jingle_hnt.admin.diagnosis import Case, diagnose
+from jingle_hnt.admin.metrics import Scrape
 from jingle_hnt.admin.reports import (
     CallReport,
     Explanation,
@@ -216,6 +217,11 @@ class Desk:
         """Whether a call that comes now would be relayed."""
         office = self._office
         return office.link_is_up and office.engine is not None and not office.registry.draining
+
+    async def scrape(self) -> Scrape:
+        """What a scrape of the metrics shows now."""
+        states = Counter(session.state.value for session in self._office.registry)
+        return Scrape(await self.status(), states, self.tally)
 
     async def _status(self, _: Request) -> snapshots.StatusSnapshot:
         return await self.status()

@@ -1,0 +1,149 @@
+"""Metrics for Prometheus: counted live, read at the scrape.
+
+Every series is there at 0 from the start, in base units; no JID, sid or address is a label.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from jingle_hnt.admin.snapshots import StatusSnapshot
+from jingle_hnt.admin.tally import FIELDS, KINDS, Histogram, Tally
+from jingle_hnt.errors import Condition
+from jingle_hnt.relay.evidence import Rung
+from jingle_hnt.session.effects import Why
+from jingle_hnt.session.table import State
+
+PREFIX = "jingle_hnt_"
+LIVE = (State.PENDING, State.ACTIVE)
+DROPS = tuple(name.removeprefix("dropped_") for name in FIELDS if name.startswith("dropped_"))
+DIRECTIONS = {"in": "received", "out": "sent"}
+
+
+@dataclass(frozen=True, slots=True)
+class Scrape:
+    """All that one scrape shows, taken at one moment. `calls` counts the live ones by state."""
+
+    status: StatusSnapshot
+    calls: Mapping[str, int]
+    tally: Tally
+
+
+class Metrics(Collector):
+    """Collects one scrape; made anew for each."""
+
+    def __init__(self, scrape: Scrape) -> None:
+        self._scrape = scrape
+
+    def collect(self) -> Iterable[Metric]:
+        """Every family, always with all of its series."""
+        yield from self._state()
+        yield from self._calls()
+        yield from self._latches()
+        yield from self._traffic()
+
+    def _state(self) -> Iterator[Metric]:
+        status = self._scrape.status
+        built = GaugeMetricFamily(
+            PREFIX + "build_info", "Always 1; what is running.", labels=["version", "engine"]
+        )
+        built.add_metric([status.version, status.plane.engine or "none"], 1)
+        yield built
+        for name, text, value in (
+            ("ready", "Whether a call that comes now would be relayed.", status.ready),
+            ("link_up", "Whether the XMPP server is connected.", status.link_up),
+            ("plane_up", "Whether the forwarding plane is connected.", status.plane.up),
+            ("draining", "Whether new calls are not relayed.", status.draining),
+            ("journal_healthy", "Whether live calls are recorded.", status.journal_healthy),
+            ("history_healthy", "Whether ended calls are recorded.", status.history_healthy),
+            ("uptime_seconds", "Age of the signalling process.", status.uptime_s),
+        ):
+            yield GaugeMetricFamily(PREFIX + name, text, value=float(value))
+        ports = status.ports.model_dump()
+        yield _gauge("ports", "Media ports by state.", "state", ports, ports)
+        bindings = {"live": status.plane.bindings, "draining": status.plane.draining}
+        yield _gauge("bindings", "The plane's bindings by state.", "state", bindings, bindings)
+        tally = self._scrape.tally
+        yield _total("link_connections", "Times the XMPP server was connected.", tally.connections)
+        yield _total("planes", "Forwarding planes met since the start.", tally.planes)
+
+    def _calls(self) -> Iterator[Metric]:
+        tally = self._scrape.tally
+        yield _gauge("calls", "Calls that go on, by state.", "state", LIVE, self._scrape.calls)
+        text = "Calls that were accepted, counted at their end."
+        yield _total("calls_accepted", text, tally.accepted)
+        yield _totals("calls_ended", "Calls that are over, by why.", "why", Why, tally.ended)
+        text = "Requests that were refused, by the condition told."
+        yield _totals("refused", text, "condition", Condition, tally.refused)
+        text = "Accepted calls in which only one party was heard."
+        yield _total("calls_one_way", text, tally.one_way)
+        yield _histogram("setup_seconds", "From the offer of a call to its accept.", tally.setup)
+
+    def _latches(self) -> Iterator[Metric]:
+        tally = self._scrape.tally
+        family = CounterMetricFamily(
+            PREFIX + "latches",
+            "Sources learned, by the rung of the evidence, first or again.",
+            labels=["rung", "kind"],
+        )
+        for rung in Rung:
+            for kind in ("first", "again"):
+                family.add_metric([rung, kind], tally.latches[rung.value, kind])
+        yield family
+        yield _total("rivalries", "Times that two sources competed for a latch.", tally.rivalries)
+        yield _histogram("latch_seconds", "From the arming of a latch to its source.", tally.latch)
+
+    def _traffic(self) -> Iterator[Metric]:
+        total = self._scrape.tally.traffic.total()
+        for unit in ("packets", "bytes"):
+            family = CounterMetricFamily(
+                PREFIX + unit, f"Media {unit} relayed.", labels=["component", "direction"]
+            )
+            for number, kind in KINDS.items():
+                for direction, field in DIRECTIONS.items():
+                    family.add_metric([kind, direction], total[f"{field}_{unit}", number])
+            yield family
+        family = CounterMetricFamily(
+            PREFIX + "dropped_packets",
+            "Packets dropped, by reason.",
+            labels=["component", "reason"],
+        )
+        for number, kind in KINDS.items():
+            for reason in DROPS:
+                family.add_metric([kind, reason], total[f"dropped_{reason}", number])
+        yield family
+
+
+def _total(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(PREFIX + name, text, value=value)
+
+
+def _totals(
+    name: str, text: str, label: str, known: Iterable[str], counts: Mapping[str, int]
+) -> Metric:
+    family = CounterMetricFamily(PREFIX + name, text, labels=[label])
+    for value in known:
+        family.add_metric([value], counts.get(value, 0))
+    return family
+
+
+def _gauge(
+    name: str, text: str, label: str, known: Iterable[str], counts: Mapping[str, int]
+) -> Metric:
+    family = GaugeMetricFamily(PREFIX + name, text, labels=[label])
+    for value in known:
+        family.add_metric([value], counts.get(value, 0))
+    return family
+
+
+def _histogram(name: str, text: str, histogram: Histogram) -> Metric:
+    family = HistogramMetricFamily(PREFIX + name, text)
+    family.add_metric([], buckets=histogram.buckets(), sum_value=histogram.sum)
+    return family
