@@ -26,7 +26,7 @@ from jingle_hnt.errors import (
     PortTaken,
     SecretRefused,
 )
-from jingle_hnt.log import set_level
+from jingle_hnt.log import configure, set_level
 from jingle_hnt.model.jid import JID
 from jingle_hnt.plane.client import PlaneClient
 from jingle_hnt.relay.binding import (
@@ -384,8 +384,8 @@ class Signalling:
             log.error("the configuration is not reloaded", why=str(error))
             raise ValueError(f"nothing is changed: {error}") from None
         settings = self._reloader.settings
-        self._registry.policy = session_policy(settings)
-        set_level(settings.log.level)
+        self._registry.follow(session_policy(settings))
+        configure(settings.log.level, settings.log.format, settings.log.redact)
         log.info("configuration is reloaded", changed=list(changed), needs_restart=list(waiting))
         return snapshots.ReloadSnapshot(changed=changed, needs_restart=waiting)
 

@@ -275,10 +275,11 @@ class Metrics(_Section):
     def _is_place(cls, value: str) -> str:
         host, _, port = value.rpartition(":")
         try:
-            known = not value or (ip_address(host.strip("[]")) and 0 <= int(port) <= 65535)
+            ip_address(host.strip("[]"))
+            known = 0 <= int(port) <= 65535
         except ValueError:
             known = False
-        if not known:
+        if value and not known:
             raise ValueError('write an IP address and a port, such as "127.0.0.1:9399"')
         return value
 

@@ -34,6 +34,31 @@ async def test_a_child_that_dies_is_started_again_and_its_sibling_is_left_alone(
     assert steady.stat().st_size == 1
 
 
+async def test_sighup_goes_to_the_children_and_ends_none(tmp_path: Path) -> None:
+    heard, deaf = tmp_path / "heard", tmp_path / "deaf"
+    listen = (
+        "import signal, sys, time; "
+        "signal.signal(signal.SIGHUP, lambda *_: open(sys.argv[1], 'a').write('h')); "
+        "open(sys.argv[1], 'a').write('x'); [time.sleep(0.1) for _ in range(600)]"
+    )
+    supervisor = Supervisor(
+        [
+            child("deaf", APPEND + "import time; time.sleep(60)", deaf),
+            child("listening", listen, heard),
+        ]
+    )
+    running = asyncio.create_task(supervisor.run())
+    async with asyncio.timeout(20):
+        while not (heard.exists() and deaf.exists()):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGHUP)
+        while heard.read_text() != "xh":  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await running == 0
+    assert deaf.read_text() == "x"
+
+
 async def test_status_78_of_a_child_ends_the_whole(tmp_path: Path) -> None:
     supervisor = Supervisor(
         [

@@ -228,6 +228,12 @@ class Registry:
         self._enter(Key(initiator.jid, responder.jid, session.sid), session)
         self._settle(session, now)
 
+    def follow(self, policy: SessionPolicy) -> None:
+        """New calls follow this policy; those that go on keep the one that they began under."""
+        self.policy = policy
+        if self._quota is not None and policy.channels is not None:
+            self._quota.policy = policy.channels
+
     def anchor(self, name: str, parties: tuple[Party, Party]) -> Anchor:
         """The anchor that a session of this registry needs."""
         return Anchor(name, parties, self.pool, self.policy.peers, self._effects)

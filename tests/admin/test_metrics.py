@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -20,6 +21,7 @@ from jingle_hnt.admin.http import MetricsServer
 from jingle_hnt.admin.metrics import Metrics, Scrape
 from jingle_hnt.admin.snapshots import PlaneSnapshot, PortsSnapshot, StatusSnapshot
 from jingle_hnt.admin.tally import Histogram, Tally, Traffic
+from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.relay.binding import (
     BindingName,
     BindingSnapshot,
@@ -31,7 +33,7 @@ from jingle_hnt.relay.binding import (
 from jingle_hnt.relay.evidence import Rung
 from jingle_hnt.relay.latch import State
 from jingle_hnt.session.effects import Why
-from tests.session.stage import RELAY, TransportAddress
+from tests.session.stage import RELAY
 
 ROOT = Path(__file__).parent.parent.parent
 PLANE = PlaneSnapshot(up=True, engine="native", bindings=2, draining=0)
@@ -50,7 +52,7 @@ STATUS = StatusSnapshot(
 )
 
 
-def scrape(tally: Tally | None = None, **status: object) -> Scrape:
+def scrape(tally: Tally | None = None, **status: Any) -> Scrape:
     changed = STATUS.model_copy(update=status)
     return Scrape(changed, {"active": 1}, Tally() if tally is None else tally)
 
@@ -101,7 +103,8 @@ def test_no_label_can_hold_a_name_or_an_address() -> None:
 def test_both_formats_can_be_read_back() -> None:
     registry = CollectorRegistry()
     registry.register(Metrics(scrape()))
-    read = list(text_string_to_metric_families(openmetrics(registry).decode()))
+    text = openmetrics(registry).decode()  # type: ignore[no-untyped-call]
+    read = list(text_string_to_metric_families(text))  # type: ignore[no-untyped-call]
     assert len(read) == len(list(Metrics(scrape()).collect()))
 
 
@@ -181,7 +184,7 @@ async def test_metrics_are_served(server: MetricsServer) -> None:
     ],
 )
 async def test_probes(
-    server: MetricsServer, changes: dict[str, object], path: str, status: int, part: str
+    server: MetricsServer, changes: dict[str, Any], path: str, status: int, part: str
 ) -> None:
     shown["now"] = scrape(**changes)
     found, _, text = await page(server, path)
