@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import signal
 import sys
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 from tests.integration.test_nat_calls import hang_up
 from tests.lab.play import ROOT, Stage, stage
 from tests.lab.world import NatKind
+
+ENDED = 'jingle_hnt_calls_ended_total{why="terminated"} '
 
 pytestmark = pytest.mark.integration
 
@@ -61,6 +64,55 @@ async def test_an_operator_follows_a_call_from_its_start_to_its_report() -> None
         stats = await told(at, "stats")
         assert stats["ended"] == {"terminated": 1}
         assert stats["received_packets"]["rtp"] >= sum(leg["received_packets"] for leg in rtp)
+
+
+async def fetched(at: Stage, path: str) -> str:
+    """A page of the metrics listener, which is on the relay's own loopback address."""
+    url = f"http://127.0.0.1:9399{path}"
+    code = f"import urllib.request as u; print(u.urlopen('{url}').read().decode())"
+    process = await asyncio.create_subprocess_exec(
+        *at.lab.command("relay", [sys.executable, "-c", code]), stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await process.communicate()
+    return output.decode()
+
+
+async def test_metrics_follow_calls_and_never_go_back() -> None:
+    async with stage(extra='[metrics]\nlisten = "127.0.0.1:9399"\n') as at:
+        assert ENDED + "0.0" in await fetched(at, "/metrics")
+        assert await fetched(at, "/readyz") == "ready\n\n"
+        alice = await at.phone("alice", NatKind.PORT_RESTRICTED)
+        bob = await at.phone("bob", NatKind.SYMMETRIC)
+        alice.tell("call", to=bob.jid)
+        await alice.expect("accepted")
+        seen = []
+        for _ in range(3):
+            await asyncio.sleep(0.5)
+            seen.append(packets_in(await fetched(at, "/metrics")))
+        await at.relay.end("plane")
+        await at.relay.start("plane")
+        seen.append(packets_in(await fetched(at, "/metrics")))
+        await asyncio.sleep(1.0)
+        seen.append(packets_in(await fetched(at, "/metrics")))
+        await hang_up(alice, bob)
+        await at.relay.until(lambda status: status["plane"]["bindings"] == 0)
+        await asyncio.sleep(1.5)
+        text = await fetched(at, "/metrics")
+        seen.append(packets_in(text))
+        assert 0 < seen[0] < seen[2]
+        assert seen == sorted(seen)
+        assert ENDED + "1.0" in text
+        assert "jingle_hnt_planes_total 2.0" in text
+        assert "alice" not in text
+        at.relay.processes["signalling"].send_signal(signal.SIGHUP)
+        async with asyncio.timeout(5):
+            while "configuration is reloaded" not in at.relay.log_text():  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+
+
+def packets_in(text: str) -> float:
+    (found,) = re.findall(r'jingle_hnt_packets_total\{component="rtp",direction="in"\} (\S+)', text)
+    return float(found)
 
 
 async def test_a_party_that_sends_nothing_is_named() -> None:
