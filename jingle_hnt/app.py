@@ -90,7 +90,7 @@ class Signalling:
         self._wiring = wiring
         self._clock = clock
         self._registry = Registry(wiring.policy, wiring.pool, fresh_name)
-        self._component = Component(wiring.component, self)
+        self._component = Component(wiring.component, self, commands=self._commands())
         self._journal = Journal(wiring.journal)
         self._plane: PlaneClient | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -396,6 +396,7 @@ def wire(settings: Settings) -> Wiring:
         port=port,
         ping_s=settings.xmpp.ping_s,
         channels=settings.relay_nodes.enabled,
+        administrators=tuple(JID.of(jid) for jid in settings.admin.jids),
     )
     own = {ip for interface in interfaces for ip in (interface.bound, interface.advertised)}
     peers = PeerPolicy(

@@ -242,6 +242,24 @@ class State(_Section):
         return self.runtime_directory / "admin.sock"
 
 
+class Admin(_Section):
+    """Who may use ad-hoc commands from an XMPP client (XEP-0050)."""
+
+    jids: tuple[str, ...] = ()
+    other_domains: bool = False
+
+    @field_validator("jids")
+    @classmethod
+    def _are_bare(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for jid in value:
+            user, at, domain = jid.partition("@")
+            if not (user and at and domain) or "/" in jid or "@" in domain:
+                raise ValueError(f'{jid!r} is no bare JID; write one such as "alice@example.org"')
+            if jid != jid.lower():
+                raise ValueError(f"write {jid.lower()!r}: the server puts {jid!r} in lower case")
+        return value
+
+
 class Log(_Section):
     """What is logged, and how."""
 
@@ -268,7 +286,18 @@ class Settings(BaseSettings):
     ice: Ice = Field(default_factory=Ice)
     times: Times = Field(default_factory=Times)
     state: State = Field(default_factory=State)
+    admin: Admin = Field(default_factory=Admin)
     log: Log = Field(default_factory=Log)
+
+    @model_validator(mode="after")
+    def _administrators_are_ours(self) -> Self:
+        strangers = [j for j in self.admin.jids if j.partition("@")[2] not in self.xmpp.domains]
+        if strangers and not self.admin.other_domains:
+            raise ValueError(
+                f"admin.jids: {', '.join(strangers)} is of no domain in xmpp.domains; write"
+                " admin.other_domains = true where you trust the XMPP server's word about them"
+            )
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -332,7 +361,8 @@ def _problems(path: Path, error: ValidationError) -> Iterator[str]:
             case "missing":
                 yield f"{path}: {key}: missing; {_NEEDED.get(key, 'it has no default')}"
             case _:
-                yield f"{path}: {key}: {problem['msg'].removeprefix('Value error, ')}"
+                named = f"{key}: " if key else ""
+                yield f"{path}: {named}{problem['msg'].removeprefix('Value error, ')}"
 
 
 _NEEDED = {
