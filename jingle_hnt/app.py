@@ -23,6 +23,7 @@ from jingle_hnt.admin.server import AdminServer
 from jingle_hnt.config import RelayNodes, Settings
 from jingle_hnt.errors import JingleError, PlaneError, PlaneGone, PortTaken, SecretRefused
 from jingle_hnt.model.jid import JID
+from jingle_hnt.plane import probe
 from jingle_hnt.plane.client import PlaneClient
 from jingle_hnt.relay.binding import Arm, BindingSnapshot, Event, Gate, Latched, Rivalry
 from jingle_hnt.relay.interfaces import Interface
@@ -113,6 +114,11 @@ class Signalling:
             raise refused.exceptions[0] from None
         finally:
             await self._stop(admin)
+
+    def reload(self, settings: Settings) -> None:
+        """Take up what can change while calls go on: the administrators. The rest needs a start."""
+        self._component.administer(administrators(settings))
+        log.info("configuration read again", taken_up="admin, log", rest="needs a restart")
 
     # Inputs from the XMPP side
 
@@ -277,6 +283,8 @@ class Signalling:
 
     def _told(self, event: Event) -> None:
         """Something happened in the plane."""
+        if event.name.startswith(probe.PREFIX):
+            return
         match event:
             case Latched():
                 what = "re-latched" if event.relatched else "latched"
@@ -396,7 +404,7 @@ def wire(settings: Settings) -> Wiring:
         port=port,
         ping_s=settings.xmpp.ping_s,
         channels=settings.relay_nodes.enabled,
-        administrators=tuple(JID.of(jid) for jid in settings.admin.jids),
+        administrators=administrators(settings),
     )
     own = {ip for interface in interfaces for ip in (interface.bound, interface.advertised)}
     peers = PeerPolicy(
@@ -425,6 +433,11 @@ def wire(settings: Settings) -> Wiring:
     )
     pool = PortPool(interfaces, *relay.port_range, secrets.randbelow)
     return Wiring(component, policy, pool, state.plane_socket, state.admin_socket, state.journal)
+
+
+def administrators(settings: Settings) -> tuple[JID, ...]:
+    """Who may use ad-hoc commands."""
+    return tuple(JID.of(jid) for jid in settings.admin.jids)
 
 
 def _channels(nodes: RelayNodes) -> ChannelPolicy | None:

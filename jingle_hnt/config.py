@@ -242,6 +242,12 @@ class State(_Section):
         return self.runtime_directory / "admin.sock"
 
 
+class Stop(_Section):
+    """What the first SIGTERM does; the second ends everything at once."""
+
+    drain_s: Annotated[float, Field(ge=0, le=86400)] = 0.0
+
+
 class Admin(_Section):
     """Who may use ad-hoc commands from an XMPP client (XEP-0050)."""
 
@@ -286,6 +292,7 @@ class Settings(BaseSettings):
     ice: Ice = Field(default_factory=Ice)
     times: Times = Field(default_factory=Times)
     state: State = Field(default_factory=State)
+    stop: Stop = Field(default_factory=Stop)
     admin: Admin = Field(default_factory=Admin)
     log: Log = Field(default_factory=Log)
 

@@ -3,16 +3,26 @@
 import argparse
 import asyncio
 import contextlib
+import functools
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+
+import structlog
 
 from jingle_hnt import log
 from jingle_hnt.app import Signalling, wire
 from jingle_hnt.commands import AddConfig, Commands
+from jingle_hnt.commands.inspect import ask
 from jingle_hnt.config import Settings, load
+from jingle_hnt.errors import ConfigurationError
 from jingle_hnt.plane.engines import open_engine
+from jingle_hnt.plane.probe import probe
 from jingle_hnt.plane.server import PlaneServer
 from jingle_hnt.supervisor import Supervisor, children
+
+logger = structlog.get_logger(__name__)
+
+DRAIN_POLL_S = 1.0
 
 
 def add_to(commands: Commands, add_config: AddConfig) -> None:
@@ -31,7 +41,24 @@ def run(options: argparse.Namespace) -> int:
     """Run both processes; the configuration is read first, so that a bad one is told once."""
     settings = _start(options)
     wire(settings)
-    return asyncio.run(Supervisor(children(str(options.config))).run())
+    supervisor = Supervisor(
+        children(str(options.config)),
+        alive=functools.partial(probe, settings.state.plane_socket),
+        drain=functools.partial(_drain, settings) if settings.stop.drain_s else None,
+        reloads="signalling",
+    )
+    return asyncio.run(supervisor.run())
+
+
+async def _drain(settings: Settings) -> None:
+    """Ask for a drain, and wait until the last call is over or `stop.drain_s` has passed."""
+    path = settings.state.admin_socket
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(settings.stop.drain_s):
+            answer = await asyncio.to_thread(ask, path, {"command": "drain"})
+            while answer is not None and answer.get("calls"):
+                await asyncio.sleep(DRAIN_POLL_S)
+                answer = await asyncio.to_thread(ask, path, {"command": "status"})
 
 
 def plane(options: argparse.Namespace) -> int:
@@ -45,8 +72,26 @@ def plane(options: argparse.Namespace) -> int:
 def signalling(options: argparse.Namespace) -> int:
     """Run the signalling process until SIGTERM; media goes on."""
     wiring = wire(_start(options))
-    asyncio.run(_until_told(Signalling(wiring).run()))
+    asyncio.run(_signalling(options, Signalling(wiring)))
     return 0
+
+
+async def _signalling(options: argparse.Namespace, process: Signalling) -> None:
+    asyncio.get_running_loop().add_signal_handler(
+        signal.SIGHUP, functools.partial(_reload, options, process.reload)
+    )
+    await _until_told(process.run())
+
+
+def _reload(options: argparse.Namespace, take_up: Callable[[Settings], None]) -> None:
+    """Read the file again; one that cannot be used changes nothing."""
+    try:
+        settings = load(options.config)
+    except ConfigurationError as error:
+        logger.error("the configuration is not taken up", why=str(error))
+        return
+    log.configure(settings.log.level, settings.log.format, settings.log.redact)
+    take_up(settings)
 
 
 def _start(options: argparse.Namespace) -> Settings:
