@@ -28,6 +28,7 @@ from jingle_hnt.errors import (
 )
 from jingle_hnt.log import configure, set_level
 from jingle_hnt.model.jid import JID
+from jingle_hnt.plane import probe
 from jingle_hnt.plane.client import PlaneClient
 from jingle_hnt.relay.binding import (
     Arm,
@@ -62,7 +63,7 @@ from jingle_hnt.session.record import dump, load
 from jingle_hnt.session.registry import Registry
 from jingle_hnt.store.history import History
 from jingle_hnt.store.journal import Journal
-from jingle_hnt.wiring import Wiring, session_policy
+from jingle_hnt.wiring import Wiring, administrators, session_policy
 from jingle_hnt.xmpp.component import Component
 
 log = structlog.get_logger(__name__)
@@ -87,7 +88,7 @@ class Signalling:
         self._journal = Journal(wiring.journal)
         self._history = History(wiring.history, wiring.history_calls)
         self._desk = Desk(self, self._history)
-        self._component = Component(wiring.component, self)
+        self._component = Component(wiring.component, self, commands=self._desk.commands)
         self._plane: PlaneClient | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -291,6 +292,8 @@ class Signalling:
 
     def _told(self, event: Event) -> None:
         """Something happened in the plane."""
+        if event.name.startswith(probe.PREFIX):
+            return
         match event:
             case Latched():
                 what = "re-latched" if event.relatched else "latched"
@@ -385,6 +388,7 @@ class Signalling:
             raise ValueError(f"nothing is changed: {error}") from None
         settings = self._reloader.settings
         self._registry.follow(session_policy(settings))
+        self._component.administer(administrators(settings))
         configure(settings.log.level, settings.log.format, settings.log.redact)
         log.info("configuration is reloaded", changed=list(changed), needs_restart=list(waiting))
         return snapshots.ReloadSnapshot(changed=changed, needs_restart=waiting)
@@ -404,6 +408,7 @@ class Signalling:
             found = await self._plane.snapshot(names)
         except PlaneError:
             return None
+        found = [b for b in found if not b.name.startswith(probe.PREFIX)]
         self._desk.tally.traffic.seen(found, every=names is None)
         return found
 

@@ -284,6 +284,30 @@ class Metrics(_Section):
         return value
 
 
+class Stop(_Section):
+    """What the first SIGTERM does; the second ends everything at once."""
+
+    drain_s: Annotated[float, Field(ge=0, le=86400)] = 0.0
+
+
+class Admin(_Section):
+    """Who may use ad-hoc commands from an XMPP client (XEP-0050)."""
+
+    jids: tuple[str, ...] = ()
+    other_domains: bool = False
+
+    @field_validator("jids")
+    @classmethod
+    def _are_bare(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for jid in value:
+            user, at, domain = jid.partition("@")
+            if not (user and at and domain) or "/" in jid or "@" in domain:
+                raise ValueError(f'{jid!r} is no bare JID; write one such as "alice@example.org"')
+            if jid != jid.lower():
+                raise ValueError(f"write {jid.lower()!r}: the server puts {jid!r} in lower case")
+        return value
+
+
 class Log(_Section):
     """What is logged, and how."""
 
@@ -311,8 +335,20 @@ class Settings(BaseSettings):
     times: Times = Field(default_factory=Times)
     limits: Limits = Field(default_factory=Limits)
     state: State = Field(default_factory=State)
+    stop: Stop = Field(default_factory=Stop)
+    admin: Admin = Field(default_factory=Admin)
     metrics: Metrics = Field(default_factory=Metrics)
     log: Log = Field(default_factory=Log)
+
+    @model_validator(mode="after")
+    def _administrators_are_ours(self) -> Self:
+        strangers = [j for j in self.admin.jids if j.partition("@")[2] not in self.xmpp.domains]
+        if strangers and not self.admin.other_domains:
+            raise ValueError(
+                f"admin.jids: {', '.join(strangers)} is of no domain in xmpp.domains; write"
+                " admin.other_domains = true where you trust the XMPP server's word about them"
+            )
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -376,7 +412,8 @@ def _problems(path: Path, error: ValidationError) -> Iterator[str]:
             case "missing":
                 yield f"{path}: {key}: missing; {_NEEDED.get(key, 'it has no default')}"
             case _:
-                yield f"{path}: {key}: {problem['msg'].removeprefix('Value error, ')}"
+                named = f"{key}: " if key else ""
+                yield f"{path}: {named}{problem['msg'].removeprefix('Value error, ')}"
 
 
 _NEEDED = {

@@ -18,7 +18,7 @@ NEEDS_RESTART = (
     "relay.workers",
     "relay_nodes.enabled",
     "state",
-    "admin",
+    "stop",
     "metrics",
 )
 """Options, and tables of options, that are read at the start only."""

@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -43,35 +43,84 @@ class Child:
 
 
 class Supervisor:
-    """Runs children, in this order, until it is told to stop; stops them in the reverse order."""
+    """Runs children, in this order, until it is told to stop; stops them in the reverse order.
 
-    def __init__(self, children: Sequence[Child]) -> None:
+    SIGHUP goes on to the child named `reloads`. SIGTERM and SIGINT stop it once `drain` is done;
+    the second of them ends everything now. `alive` raises where the children do not do their work:
+    while it does not, systemd's watchdog is kept quiet (sd_notify(3), WatchdogSec=).
+    """
+
+    def __init__(
+        self,
+        children: Sequence[Child],
+        *,
+        alive: Callable[[], Awaitable[object]] | None = None,
+        drain: Callable[[], Awaitable[object]] | None = None,
+        reloads: str = "",
+    ) -> None:
         self._children = children
+        self._alive = alive
+        self._drain = drain
+        self._reloads = reloads
         self._running: dict[str, asyncio.subprocess.Process] = {}
         self._stopping = asyncio.Event()
+        self._now = asyncio.Event()
         self._status = 0
 
     async def run(self) -> int:
         """Run until SIGTERM or SIGINT, or until a child cannot start; returns the exit status."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stopping.set)
-        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+            loop.add_signal_handler(number, self._stop)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
         keepers = [asyncio.create_task(self._keep(child)) for child in self._children]
+        watching = asyncio.create_task(self._watch(watchdog_s()))
         notify("READY=1")
         await self._stopping.wait()
         notify("STOPPING=1")
+        await self._drained()
+        watching.cancel()
         for child, keeper in reversed(list(zip(self._children, keepers, strict=True))):
             keeper.cancel()
             await asyncio.gather(keeper, return_exceptions=True)
             await self._end(child)
         return self._status
 
-    def _hang_up(self) -> None:
-        """SIGHUP: the children know what to read again."""
-        for process in self._running.values():
-            if process.returncode is None:
-                process.send_signal(signal.SIGHUP)
+    def _stop(self) -> None:
+        """The first time in an orderly way, the second time now."""
+        if self._stopping.is_set():
+            self._now.set()
+        self._stopping.set()
+
+    def _reload(self) -> None:
+        process = self._running.get(self._reloads)
+        if process is not None and process.returncode is None:
+            process.send_signal(signal.SIGHUP)
+
+    async def _drained(self) -> None:
+        """Wait for the drain to end, or a second signal; after a failure there is none."""
+        if self._drain is None or self._status:
+            return
+        draining = asyncio.ensure_future(self._drain())
+        now = asyncio.create_task(self._now.wait())
+        await asyncio.wait((draining, now), return_when=asyncio.FIRST_COMPLETED)
+        for task in (draining, now):
+            task.cancel()
+        await asyncio.gather(draining, now, return_exceptions=True)
+
+    async def _watch(self, limit_s: float | None) -> None:
+        """Tell the watchdog that all is well, as long as it is, three times in each period."""
+        if limit_s is None or self._alive is None:
+            return
+        while True:
+            try:
+                async with asyncio.timeout(limit_s / 3):
+                    await self._alive()
+            except Exception as error:
+                log.warning("the watchdog's probe failed", why=str(error) or type(error).__name__)
+            else:
+                notify("WATCHDOG=1")
+            await asyncio.sleep(limit_s / 3)
 
     async def _keep(self, child: Child) -> None:
         pause_s = FIRST_PAUSE_S
@@ -95,13 +144,13 @@ class Supervisor:
         if process is None or process.returncode is not None:
             return
         process.terminate()
-        try:
-            async with asyncio.timeout(GRACE_S):
-                await process.wait()
-        except TimeoutError:
-            log.error("process does not end; it is killed", process=child.name)
+        ended, now = asyncio.create_task(process.wait()), asyncio.create_task(self._now.wait())
+        await asyncio.wait((ended, now), timeout=GRACE_S, return_when=asyncio.FIRST_COMPLETED)
+        now.cancel()
+        if not ended.done():
+            log.error("process does not end at once; it is killed", process=child.name)
             process.kill()
-            await process.wait()
+        await ended
 
 
 def children(configuration: str) -> list[Child]:
@@ -110,6 +159,13 @@ def children(configuration: str) -> list[Child]:
     return [
         Child(name, [*base, name, "--config", configuration]) for name in ("plane", "signalling")
     ]
+
+
+def watchdog_s() -> float | None:
+    """Seconds within which systemd wants to hear of us (sd_watchdog_enabled(3)); None for never."""
+    microseconds = os.environ.get("WATCHDOG_USEC", "")
+    meant = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+    return int(microseconds) / 1e6 if microseconds.isdecimal() and meant else None
 
 
 def notify(state: str) -> None:

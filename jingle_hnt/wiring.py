@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jingle_hnt.config import RelayNodes, Settings
+from jingle_hnt.model.jid import JID
 from jingle_hnt.relay.interfaces import Interface
 from jingle_hnt.relay.policy import PeerPolicy, UnknownSource
 from jingle_hnt.relay.ports import PortPool
@@ -53,6 +54,7 @@ def wire(settings: Settings) -> Wiring:
         port=port,
         ping_s=settings.xmpp.ping_s,
         channels=settings.relay_nodes.enabled,
+        administrators=administrators(settings),
     )
     pool = PortPool(interfaces, *relay.port_range, secrets.randbelow)
     return Wiring(
@@ -98,6 +100,11 @@ def session_policy(settings: Settings) -> SessionPolicy:
         limits=LimitPolicy(**settings.limits.model_dump()),
         draining=Fallback(relay.draining),
     )
+
+
+def administrators(settings: Settings) -> tuple[JID, ...]:
+    """Who may use ad-hoc commands."""
+    return tuple(JID.of(jid) for jid in settings.admin.jids)
 
 
 def _channels(nodes: RelayNodes) -> ChannelPolicy | None:

@@ -57,6 +57,9 @@ def test_four_answers_are_enough(write: Path) -> None:
         (NEEDED.replace("[relay]", 'server = "xmpp.example:5347"\n[relay]'), "127.0.0.1:5347"),
         (NEEDED.replace("[relay]", 'server = "203.0.113.2:5347"\n[relay]'), "allow_plaintext_to"),
         ("not toml", "not TOML"),
+        (NEEDED + '[admin]\njids = ["a@example.org/x"]', "no bare JID"),
+        (NEEDED + '[admin]\njids = ["A@example.org"]', "write 'a@example.org'"),
+        (NEEDED + '[admin]\njids = ["a@b.example"]', "toml: admin.jids: a@b.example is of no"),
         (NEEDED + '[state]\ndirectory = "here"', "absolute path"),
     ],
 )
@@ -112,3 +115,8 @@ def test_the_sample_shows_every_option_with_its_default(write: Path) -> None:
     for name, section in Settings.model_fields.items():
         fields = getattr(section.annotation, "model_fields", {})
         assert set(fields) - hidden == set(shown[name]), name
+
+
+def test_administrators_of_other_domains_are_trusted_in_so_many_words(write: Path) -> None:
+    text = NEEDED + '[admin]\njids = ["a@b.example"]\nother_domains = true'
+    assert loaded(write, text).admin.jids == ("a@b.example",)

@@ -3,10 +3,15 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from jingle_hnt.supervisor import Child, Supervisor, notify
+import pytest
+
+from jingle_hnt.supervisor import Child, Supervisor, notify, watchdog_s
+from tests.xmpp.recorder import until
 
 APPEND = "import sys; open(sys.argv[1], 'a').write('x'); "
 
@@ -34,31 +39,6 @@ async def test_a_child_that_dies_is_started_again_and_its_sibling_is_left_alone(
     assert steady.stat().st_size == 1
 
 
-async def test_sighup_goes_to_the_children_and_ends_none(tmp_path: Path) -> None:
-    heard, deaf = tmp_path / "heard", tmp_path / "deaf"
-    listen = (
-        "import signal, sys, time; "
-        "signal.signal(signal.SIGHUP, lambda *_: open(sys.argv[1], 'a').write('h')); "
-        "open(sys.argv[1], 'a').write('x'); [time.sleep(0.1) for _ in range(600)]"
-    )
-    supervisor = Supervisor(
-        [
-            child("deaf", APPEND + "import time; time.sleep(60)", deaf),
-            child("listening", listen, heard),
-        ]
-    )
-    running = asyncio.create_task(supervisor.run())
-    async with asyncio.timeout(20):
-        while not (heard.exists() and deaf.exists()):  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGHUP)
-        while heard.read_text() != "xh":  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
-    os.kill(os.getpid(), signal.SIGTERM)
-    assert await running == 0
-    assert deaf.read_text() == "x"
-
-
 async def test_status_78_of_a_child_ends_the_whole(tmp_path: Path) -> None:
     supervisor = Supervisor(
         [
@@ -73,3 +53,138 @@ async def test_status_78_of_a_child_ends_the_whole(tmp_path: Path) -> None:
 def test_without_systemd_notify_says_nothing() -> None:
     assert "NOTIFY_SOCKET" not in os.environ
     notify("READY=1")
+
+
+# systemd
+
+
+SLEEP = APPEND + "import time; time.sleep(60)"
+
+
+@pytest.fixture
+def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """The socket on which systemd would hear of us."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        channel.bind(str(tmp_path / "notify"))
+        channel.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        yield channel
+
+
+async def said(channel: socket.socket) -> str:
+    async with asyncio.timeout(10):
+        return (await asyncio.get_running_loop().sock_recv(channel, 4096)).decode()
+
+
+async def test_the_watchdog_is_fed_while_the_children_do_their_work(
+    tmp_path: Path, systemd: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", "30000")
+    monkeypatch.delenv("WATCHDOG_PID", raising=False)
+    well, probes = True, 0
+
+    async def alive() -> None:
+        nonlocal probes
+        probes += 1
+        if not well:
+            raise OSError("nothing comes through")
+
+    supervisor = Supervisor([child("a", SLEEP, tmp_path / "a")], alive=alive)
+    running = asyncio.create_task(supervisor.run())
+    assert await said(systemd) == "READY=1"
+    assert await said(systemd) == "WATCHDOG=1"
+    well = False
+    seen = probes
+    await until(lambda: probes > seen + 2)
+    while True:
+        try:
+            systemd.recv(4096)
+        except BlockingIOError:
+            break
+    seen = probes
+    await until(lambda: probes > seen + 2)
+    with pytest.raises(BlockingIOError):
+        systemd.recv(4096)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await said(systemd) == "STOPPING=1"
+    await running
+
+
+@pytest.mark.parametrize(
+    ("usec", "pid", "wanted"),
+    [("30000000", "", 30.0), ("30000000", "1", None), ("", "", None), ("x", "", None)],
+)
+def test_the_watchdogs_period(
+    usec: str, pid: str, wanted: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", usec)
+    monkeypatch.setenv("WATCHDOG_PID", pid or str(os.getpid()))
+    assert watchdog_s() == wanted
+
+
+# Signals
+
+
+async def test_hup_goes_to_the_child_that_reloads(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    listen = (
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGHUP, lambda *_: open(sys.argv[1], 'a').write('h'))\n"
+        "open(sys.argv[1], 'a').write('x')\n"
+        "while True: time.sleep(0.05)"
+    )
+    children = [child("other", SLEEP, tmp_path / "other"), child("reloads", listen, told)]
+    running = asyncio.create_task(Supervisor(children, reloads="reloads").run())
+    await until(lambda: told.exists() and told.read_text() == "x")
+    await until((tmp_path / "other").exists)
+    os.kill(os.getpid(), signal.SIGHUP)
+    await until(lambda: told.read_text() == "xh")
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await running == 0
+    assert (tmp_path / "other").read_text() == "x"
+
+
+@pytest.mark.parametrize("again", [False, True])
+async def test_term_waits_for_the_drain_and_a_second_one_for_nothing(
+    tmp_path: Path, again: bool
+) -> None:
+    begun, drained = asyncio.Event(), asyncio.Event()
+    finished = False
+
+    async def drain() -> None:
+        nonlocal finished
+        begun.set()
+        await drained.wait()
+        finished = True
+
+    supervisor = Supervisor([child("a", SLEEP, tmp_path / "a")], drain=drain)
+    running = asyncio.create_task(supervisor.run())
+    await until((tmp_path / "a").exists)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await begun.wait()
+    assert not running.done()
+    if again:
+        os.kill(os.getpid(), signal.SIGTERM)
+    else:
+        drained.set()
+    async with asyncio.timeout(10):
+        assert await running == 0
+    assert finished is not again
+
+
+async def test_a_second_term_kills_what_does_not_end(tmp_path: Path) -> None:
+    stubborn = (
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: open(sys.argv[1], 'a').write('t'))\n"
+        "open(sys.argv[1], 'a').write('x')\n"
+        "while True: time.sleep(0.05)"
+    )
+    path = tmp_path / "a"
+    supervisor = Supervisor([child("a", stubborn, path)])
+    running = asyncio.create_task(supervisor.run())
+    await until(lambda: path.exists() and path.read_text() == "x")
+    os.kill(os.getpid(), signal.SIGTERM)
+    await until(lambda: path.read_text() == "xt")
+    os.kill(os.getpid(), signal.SIGTERM)
+    async with asyncio.timeout(4):  # less than the grace that it would have otherwise
+        assert await running == 0

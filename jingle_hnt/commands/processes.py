@@ -3,18 +3,23 @@
 import argparse
 import asyncio
 import contextlib
+import functools
 import signal
 from collections.abc import Coroutine
 
 from jingle_hnt import log
 from jingle_hnt.app import Signalling
 from jingle_hnt.commands import AddConfig, Commands
+from jingle_hnt.commands.asking import ask_at
 from jingle_hnt.config import Settings, load
 from jingle_hnt.plane.engines import open_engine
+from jingle_hnt.plane.probe import probe
 from jingle_hnt.plane.server import PlaneServer
 from jingle_hnt.reload import Reloader
 from jingle_hnt.supervisor import Supervisor, children
 from jingle_hnt.wiring import Wiring, wire
+
+DRAIN_POLL_S = 1.0
 
 
 def add_to(commands: Commands, add_config: AddConfig) -> None:
@@ -33,7 +38,24 @@ def run(options: argparse.Namespace) -> int:
     """Run both processes; the configuration is read first, so that a bad one is told once."""
     settings = _start(options)
     wire(settings)
-    return asyncio.run(Supervisor(children(str(options.config))).run())
+    supervisor = Supervisor(
+        children(str(options.config)),
+        alive=functools.partial(probe, settings.state.plane_socket),
+        drain=functools.partial(_drain, settings) if settings.stop.drain_s else None,
+        reloads="signalling",
+    )
+    return asyncio.run(supervisor.run())
+
+
+async def _drain(settings: Settings) -> None:
+    """Ask for a drain, and wait until the last call is over or `stop.drain_s` has passed."""
+    path = settings.state.admin_socket
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(settings.stop.drain_s):
+            answer = await asyncio.to_thread(ask_at, path, {"command": "drain"})
+            while answer is not None and answer.get("calls"):
+                await asyncio.sleep(DRAIN_POLL_S)
+                answer = await asyncio.to_thread(ask_at, path, {"command": "status"})
 
 
 def plane(options: argparse.Namespace) -> int:

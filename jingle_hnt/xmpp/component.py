@@ -8,8 +8,8 @@ bounced here, and every stanza that leaves is from the component's own domain.
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from xml.etree.ElementTree import Element
 
 import structlog
@@ -31,7 +31,7 @@ from jingle_hnt.session.effects import (
     Token,
     Withdrawn,
 )
-from jingle_hnt.xmpp import disco, filter, names, nodes
+from jingle_hnt.xmpp import adhoc, disco, filter, names, nodes
 from jingle_hnt.xmpp.asked import Asked
 from jingle_hnt.xmpp.codec import parse
 from jingle_hnt.xmpp.guard import Stanza
@@ -57,7 +57,8 @@ class ComponentSettings:
 
     `domains` are the virtual hosts with a server module, `ping_s` the time between pings to the
     server, `ask_s` how long a question of ours waits, `contacts` the form fields of XEP-0157.
-    `channels` says whether users may ask for relay channels (XEP-0278).
+    `channels` says whether users may ask for relay channels (XEP-0278); `administrators` are the
+    bare JIDs that may use ad-hoc commands.
     """
 
     jid: str
@@ -69,6 +70,7 @@ class ComponentSettings:
     ask_s: float = 5.0
     contacts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     channels: bool = False
+    administrators: tuple[JID, ...] = ()
 
 
 class Component:
@@ -79,6 +81,7 @@ class Component:
         settings: ComponentSettings,
         inputs: Inputs,
         clock: Callable[[], float] = time.monotonic,
+        commands: Iterable[adhoc.Command] = (),
     ) -> None:
         self._settings = settings
         self._inputs = inputs
@@ -87,6 +90,8 @@ class Component:
         self._asked = Asked()
         features = nodes.FEATURES if settings.channels else ()
         self._about = disco.About(__version__, clock(), settings.contacts, features)
+        self._adhoc = adhoc.AdHoc(commands, settings.administrators, settings.jid)
+        self._streams = 0
         self._asking: set[asyncio.Task[None]] = set()
         self._link = Link(
             LinkSettings(
@@ -106,8 +111,13 @@ class Component:
         """Keep the link up until cancelled or stopped. Raises SecretRefused, and nothing else."""
         await self._link.run()
 
+    def administer(self, administrators: Iterable[JID]) -> None:
+        """From now on these bare JIDs, and no others, may use ad-hoc commands."""
+        self._adhoc.administrators = frozenset(jid.bare for jid in administrators)
+
     async def stop(self) -> None:
         """Close the stream in an orderly way; `run` returns."""
+        self._adhoc.stop()
         await self._link.stop()
 
     # What the app wants
@@ -163,6 +173,7 @@ class Component:
     # Stanzas that arrive
 
     def _down(self, reason: str) -> None:
+        self._streams += 1
         self._held.clear()
         self._asked.clear()
         self._inputs.link_down(reason)
@@ -202,20 +213,46 @@ class Component:
                 why = f"{sender} is not among the domains of {self._settings.jid}"
                 self._refuse(iq, stanza_error("forbidden", "auth", why))
             return
-        if iq.get("type") == "get" and payload is not None and iq.get("to") == self._settings.jid:
-            if self._settings.channels and payload.tag == nodes.CHANNEL:
-                self._channel_wanted(iq, payload)
-                return
-            if self._settings.channels and payload.tag == nodes.SERVICES:
-                answer: Element | None = nodes.services(self._settings.jid)
-            else:
-                answer = disco.answer(payload, self._about, self._clock())
+        if payload is None or iq.get("to") != self._settings.jid:
+            self._refuse(iq, disco.unavailable())
+        elif iq.get("type") == "set" and payload.tag == adhoc.COMMAND and not stanza.pruned:
+            self._administered(iq, payload)
+        elif iq.get("type") == "get":
+            self._asked_of_us(iq, payload)
         else:
-            answer = disco.unavailable()
+            self._refuse(iq, disco.unavailable())
+
+    def _asked_of_us(self, iq: Element, payload: Element) -> None:
+        """An IQ-get of anybody, to our own address."""
+        if self._settings.channels and payload.tag == nodes.CHANNEL:
+            self._channel_wanted(iq, payload)
+            return
+        if self._settings.channels and payload.tag == nodes.SERVICES:
+            answer: Element | None = nodes.services(self._settings.jid)
+        else:
+            answer = self._said_of_us(payload, iq.get("from", ""))
         if answer is not None and local_name(answer) == "error":
             self._refuse(iq, answer)
         else:
             self._reply(iq, "result", answer)
+
+    def _said_of_us(self, query: Element, sender: str) -> Element | None:
+        about = self._about
+        if self._adhoc.serves(sender):
+            about = replace(about, features=(*about.features, names.COMMANDS))
+        found = self._adhoc.discovered(query, sender)
+        return disco.answer(query, about, self._clock()) if found is None else found
+
+    def _administered(self, iq: Element, command: Element) -> None:
+        """A step of an ad-hoc command; its answer belongs on this stream or nowhere."""
+        stream = self._streams
+
+        def answer(payload: Element) -> None:
+            if self._streams == stream:
+                failed = local_name(payload) == "error"
+                self._reply(iq, "error" if failed else "result", payload)
+
+        self._adhoc.step(command, iq.get("from", ""), self._clock(), answer)
 
     def _asked_about(self, host: str, id_: str, intercept: Element, pruned: bool) -> None:
         """Hold a question, read it, and pass it on or bounce it."""

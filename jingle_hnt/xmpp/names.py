@@ -19,6 +19,8 @@ ICE = "urn:xmpp:jingle:transports:ice:0"
 RTP = "urn:xmpp:jingle:apps:rtp:1"
 RTP_INFO = "urn:xmpp:jingle:apps:rtp:info:1"
 
+COMMANDS = "http://jabber.org/protocol/commands"
+ADMIN = "http://jabber.org/protocol/admin"
 DATA_FORMS = "jabber:x:data"
 DISCO_INFO = "http://jabber.org/protocol/disco#info"
 DISCO_ITEMS = "http://jabber.org/protocol/disco#items"
@@ -26,6 +28,7 @@ LAST_ACTIVITY = "jabber:iq:last"
 NODES = "http://jabber.org/protocol/jinglenodes"
 NODES_CHANNEL = "http://jabber.org/protocol/jinglenodes#channel"
 PING = "urn:xmpp:ping"
+VALIDATE = "http://jabber.org/protocol/xdata-validate"
 VERSION = "jabber:iq:version"
 
 

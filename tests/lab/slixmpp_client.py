@@ -23,7 +23,7 @@ class SlixmppClient:
         self.jid = jid
         self._inbox: asyncio.Queue[Element | None] = asyncio.Queue()
         self._stream: Any = slixmpp.ClientXMPP(jid, password)
-        self._stream["feature_mechanisms"].unencrypted_plain = True
+        self._stream.plugin["feature_mechanisms"].unencrypted_plain = True
         self._stream.enable_starttls = False
         self._stream.enable_direct_tls = False
         self._stream.enable_plaintext = True
