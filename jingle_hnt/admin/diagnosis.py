@@ -185,6 +185,34 @@ LEG_CAUSES = (
         hides=frozenset({"never-sent", "one-way"}),
     ),
     LegCause(
+        "forged-checks",
+        "{party} sent {count} connectivity checks that are not signed with what was signalled",
+        "somebody else sends to its port, or its client restarts ICE without saying so",
+        lambda case, s: (
+            s.leg.rung == "R1" and not s.leg.received_packets and s.dropped("unfit") > 0
+        ),
+        count=lambda stream: stream.dropped("unfit"),
+        hides=frozenset({"never-sent", "one-way"}),
+    ),
+    LegCause(
+        "on-probation",
+        "{party} sent {count} packets of {medium}, too few in sequence to be believed",
+        "the server does not know where the party is: a remote user, or a proxy that is not in"
+        " relay.proxies",
+        lambda case, s: s.leg.learned is None and s.dropped("probation") > 0,
+        count=lambda stream: stream.dropped("probation"),
+        hides=frozenset({"never-sent", "one-way"}),
+    ),
+    LegCause(
+        "gated",
+        "the gate stopped {count} packets of {medium} of {party}: the call was not accepted, or on"
+        " hold",
+        "its client sends before the accept or against the content's senders; gate.policy and"
+        " gate.early_media say what may flow when",
+        lambda case, s: s.dropped("gate") > s.leg.received_packets // 2 > 0,
+        count=lambda stream: stream.dropped("gate"),
+    ),
+    LegCause(
         "rival",
         "two sources competed to be {party}'s {medium}: {count} packets were dropped",
         "somebody else sends to its port, or its NAT changes its mapping; where it is one network,"

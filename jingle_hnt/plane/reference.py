@@ -302,6 +302,8 @@ class ReferenceEngine:
         pinhole.count("received_packets")
         pinhole.count("received_bytes", len(datagram))
         self._forward(pinhole, header, datagram, now)
+        if verdict is Verdict.LATCHED:
+            self._deliver_kept(pinhole, now)
 
     def _forward(self, pinhole: _Pinhole, header: Header, datagram: bytes, now: float) -> None:
         other = pinhole.binding.pinholes[1 - pinhole.side]
@@ -313,6 +315,14 @@ class ReferenceEngine:
             pinhole.count("dropped_unlatched")
         else:
             self._send(other, destination, datagram)
+
+    def _deliver_kept(self, pinhole: _Pinhole, now: float) -> None:
+        """An agent is known from now on: it gets the check that waited for that."""
+        other = pinhole.binding.pinholes[1 - pinhole.side]
+        if isinstance(other.latch, IceLatch) and (check := other.latch.take_kept()):
+            destination = _destination_of_check(other, pinhole, check, now)
+            if destination is not None:
+                self._send(pinhole, destination, check)
 
     def _send(self, pinhole: _Pinhole, destination: TransportAddress, datagram: bytes) -> None:
         try:
@@ -378,11 +388,13 @@ def _destination(
 ) -> TransportAddress | None:
     """Where the other side's party is to have this packet; None where nobody is known."""
     if header.kind is Kind.STUN and isinstance(pinhole.latch, IceLatch):
-        return _destination_of_check(other, datagram, now)
+        return _destination_of_check(pinhole, other, datagram, now)
     return other.latch.source or other.unasked(len(datagram))
 
 
-def _destination_of_check(other: _Pinhole, datagram: bytes, now: float) -> TransportAddress | None:
+def _destination_of_check(
+    pinhole: _Pinhole, other: _Pinhole, datagram: bytes, now: float
+) -> TransportAddress | None:
     """Checks and answers between two ICE agents; an agent has nothing to ask of anybody else."""
     message = stun.parse(datagram)
     if message is None or not isinstance(other.latch, IceLatch):
@@ -392,7 +404,9 @@ def _destination_of_check(other: _Pinhole, datagram: bytes, now: float) -> Trans
             return other.latch.source
         case stun.Class.REQUEST:
             destination = other.latch.where_to_ask(now)
-            if destination is not None and message.nominates:
+            if destination is None and isinstance(pinhole.latch, IceLatch):
+                pinhole.latch.keep(datagram)
+            elif destination is not None and message.nominates:
                 other.moved |= other.latch.nominated(destination, now)
             return destination
         case _:

@@ -16,6 +16,8 @@ relay signs nothing and answers nothing. The rules:
 4.  The other party's checks go to the selected source while it is nominated and heard, else to the
     source that asked last. An answer goes back to the source that sent the request of the same
     transaction. A transaction that is asked again from elsewhere is a replay, and not believed.
+    The last check that came before the other party was known is kept, and goes to it when it is:
+    its sender would ask again only half a second later (RFC 8445 section 14.3).
 5.  A greater generation brings new keys (ICE restart). The keys before it hold until one of the
     newest is used; the selected source stays until another is nominated or it is silent.
 
@@ -33,6 +35,9 @@ from jingle_hnt.relay.stun import Binding, Class
 
 SOURCES = 8
 """Sources of one agent that are known at a time; the one that asked longest ago makes room."""
+
+LONGEST_KEPT = 512
+"""Of a check that is kept until the other party is known, in bytes."""
 
 TRANSACTIONS = 64
 """Requests of one agent that may be answered; the oldest makes room."""
@@ -58,6 +63,7 @@ class IceLatch:
     evidence: Evidence | None = None
     latched_at: float = 0.0
     heard_at: float = 0.0
+    kept: bytes = field(default=b"", repr=False)
     _nominated: bool = False
     _selected: _Source | None = None
     _keys: tuple[IceKey, ...] = ()
@@ -117,6 +123,15 @@ class IceLatch:
     def asker(self, transaction: bytes) -> TransportAddress | None:
         """Who sent the request of this transaction, and is to have its answer."""
         return self._asked.get(transaction)
+
+    def keep(self, check: bytes) -> None:
+        """Keep a believed check of this party for the other one, in place of an earlier one."""
+        self.kept = check if len(check) <= LONGEST_KEPT else b""
+
+    def take_kept(self) -> bytes:
+        """The check that was kept; empty where there is none."""
+        kept, self.kept = self.kept, b""
+        return kept
 
     def nominated(self, address: TransportAddress, now: float) -> bool:
         """A nomination of the other party is handed to this source; tells whether that moves us."""

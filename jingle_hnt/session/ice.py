@@ -86,17 +86,16 @@ class Agents:
         """These components of ours are put beside this leg's candidates."""
         self.of[leg].shown |= frozenset(components)
 
-    def missing(self, leg: Leg, answers: bool) -> tuple[int, ...]:
+    def missing(self, leg: Leg) -> tuple[int, ...]:
         """Our components that belong beside this leg's candidates and are not there yet.
 
         RTCP has none where it is known to go with RTP: the offerer has no candidate for it either,
-        or both have agreed on it (RFC 5761 section 5.1.1). `answers` tells that this leg is who
-        answers the other one's offer.
+        or both have agreed on it (RFC 5761 section 5.1.1).
         """
         agent = self.of[leg]
         if not agent.credentials:
             return ()
-        agreed = answers and agent.mux and self.of[leg.other].mux
+        agreed = agent.mux and self.of[leg.other].mux
         alone = agreed or ((agent.mux or not self.has_media) and RTCP not in agent.components)
         wanted = (RTP,) if alone else (RTP, RTCP)
         return tuple(c for c in wanted if c not in agent.shown)

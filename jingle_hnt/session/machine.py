@@ -333,6 +333,7 @@ class Session:
             held.error = NO_CAPACITY
         else:
             self._enter(legal.to, jingle, now)
+            self.note_life(now)
 
     def _enter(self, state: State, jingle: Jingle, now: float) -> None:
         if state is self.state:
@@ -342,7 +343,6 @@ class Session:
             return
         self.state = state
         self.life.accepted_at = now
-        self.note_life(now)
         self._out.append(Remember(self.name))
 
     def _go_on(self, held: Held) -> None:

@@ -326,7 +326,7 @@ class Negotiation:
             medium.agents = Agents(has_media=content.media is not None)
         agents = medium.agents
         changed = agents.hear(leg, content)
-        components = agents.missing(leg, answers=leg is not medium.proposer)
+        components = agents.missing(leg)
         if components and medium.allocation is None:
             self._enter(reply, medium, agents, leg, content.transport, now)
         if medium.allocation is None:

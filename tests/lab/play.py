@@ -178,11 +178,11 @@ class Relay:
             await asyncio.sleep(0.05)
         raise TimeoutError(f"status stays {status}\n{self.log_text()[-3000:]}")
 
-    async def ask(self, command: str) -> Event:
+    async def ask(self, command: str, **fields: object) -> Event:
         """The answer to a command; raises OSError while nobody answers."""
         reader, writer = await asyncio.open_unix_connection(self.directory / "admin.sock")
         try:
-            writer.write(json.dumps({"command": command}).encode() + b"\n")
+            writer.write(json.dumps({"command": command, **fields}).encode() + b"\n")
             answer: Event = json.loads(await reader.readline() or b"{}")
         except ValueError as error:
             raise OSError("no answer") from error

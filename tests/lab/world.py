@@ -153,6 +153,11 @@ class Lab:
         )
         return address
 
+    def add_address(self, node: str, address: str) -> None:
+        """Give a public host a second IPv4 address."""
+        self._ip(node, f"addr add {address}/32 dev eth0")
+        self._ip("core", f"route add {address}/32 dev {self._uplinks[node]}")
+
     def six_only(self, node: str, address: str) -> str:
         """Add a public host that has IPv6 only; returns the address."""
         self._namespace(node)

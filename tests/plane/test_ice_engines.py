@@ -4,11 +4,13 @@ import contextlib
 from collections.abc import Iterator
 
 import pytest
+from aioice import stun as other
 
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.plane.api import Engine
 from jingle_hnt.relay.binding import Arm, Flow, Latched
 from jingle_hnt.relay.evidence import Evidence, IceKey, Rung
+from jingle_hnt.relay.ice_latch import LONGEST_KEPT
 from jingle_hnt.relay.latch import State
 from tests.plane.checks import answer, check
 from tests.plane.packets import dtls, rtp
@@ -64,6 +66,7 @@ class Call:
         self.wait(0, self.alice)
         self.bob.say(bobs(b"bob is known"))
         self.wait(1, self.bob)
+        assert self.bob.hears(alices(b"alice known."))
         assert self.alice.hears(bobs(b"bob is known"))
         return self
 
@@ -125,11 +128,42 @@ def dropped(call: Call) -> tuple[int, int]:
     return counters.dropped_stranger, counters.dropped_unfit
 
 
-def test_a_check_that_only_its_sender_knows_of_goes_nowhere(call: Call) -> None:
+def test_a_check_that_comes_too_early_is_kept_until_the_other_agent_is_known(call: Call) -> None:
+    """The last one; its answer finds its way, and no second copy of it is sent."""
+    second = call.party(0, ALICE)
     call.alice.say(alices(b"too early..."))
     call.wait(0, call.alice)
-    until(lambda: call.bound.pinhole(0).counters.dropped_unlatched == 1)
+    second.say(alices(b"early enough", nominates=True))
+    until(lambda: call.bound.pinhole(0).counters.dropped_unlatched == 2)
     assert call.bound.pinhole(1).state is State.ARMED
+    call.bob.say(bobs(b"bob is known"))
+    assert call.bob.hears(alices(b"early enough", nominates=True))
+    call.bob.say(answer("pwd-of-b", b"early enough"))
+    assert second.hears(bobs(b"bob is known"))
+    assert second.hears(answer("pwd-of-b", b"early enough"))
+    assert call.bob.hears_nothing()
+    assert call.bound.pinhole(1).counters.sent_packets == 1
+
+
+def test_what_is_not_signed_or_too_long_is_not_kept(call: Call) -> None:
+    call.alice.say(alices(b"alice known."))
+    call.wait(0, call.alice)
+    call.alice.say(long_check())
+    until(lambda: call.bound.pinhole(0).counters.dropped_unlatched == 2)
+    call.alice.say(check("B:A", "guessed"))
+    until(lambda: sum(dropped(call)) == 1)
+    call.bob.say(bobs(b"bob is known"))
+    call.wait(1, call.bob)
+    assert call.bob.hears_nothing()
+
+
+def long_check() -> bytes:
+    """A check that is signed, and longer than one that is kept."""
+    message = other.Message(other.Method.BINDING, other.Class.REQUEST)
+    message.attributes["USERNAME"] = OF_ALICE.username
+    message.attributes["SOFTWARE"] = "x" * LONGEST_KEPT
+    message.add_message_integrity(OF_ALICE.password.encode())
+    return bytes(message)
 
 
 def test_each_answer_finds_the_socket_that_asked(call: Call) -> None:

@@ -181,6 +181,24 @@ def test_a_restart_holds_the_old_keys_until_the_new_are_used() -> None:
     assert asks(latch, MOBILE, 0.4, nominates=True, key=NEW) is Verdict.RELATCHED
 
 
+def test_after_a_restart_checks_go_to_who_has_asked_with_the_new_keys() -> None:
+    """The old source may be gone for good, though its last packets were just heard."""
+    latch = armed()
+    asks(latch, WIFI, nominates=True)
+    latch.arm(1, evidence(NEW, OLD))
+    asks(latch, MOBILE, 0.2, key=NEW)
+    hear(latch, WIFI, rtp(1), 0.3)
+    assert latch.where_to_ask(0.3) == MOBILE
+
+
+def test_who_was_nominated_by_the_other_party_is_asked_again() -> None:
+    latch = armed()
+    asks(latch, WIFI)
+    asks(latch, MOBILE, 0.1)
+    assert not latch.nominated(WIFI, 0.1)
+    assert latch.where_to_ask(0.2) == WIFI
+
+
 @pytest.mark.rule("L4")
 def test_a_generation_that_is_not_greater_changes_nothing() -> None:
     latch = armed()

@@ -1,6 +1,8 @@
 """Binding messages are read as aioice, which shares no code with us, writes and reads them."""
 
+import hmac
 import struct
+import zlib
 
 import pytest
 from aioice import stun as other
@@ -98,6 +100,29 @@ def test_what_follows_the_integrity_counts_for_nothing() -> None:
     assert message is not None
     assert is_signed(forged, message, b"secret")
     assert (message.username, message.nominates) == (b"B:A", False)
+
+
+def signed_by_hand(attributes: bytes, password: bytes) -> bytes:
+    """A request with just these attributes, and its integrity."""
+    header = b"\0\1" + (len(attributes) + 24).to_bytes(2) + bytes.fromhex("2112a442") + bytes(12)
+    digest = hmac.digest(password, header + attributes, "sha1")
+    return header + attributes + bytes((0, 8, 0, 20)) + digest
+
+
+def test_of_two_names_the_first_counts() -> None:
+    names = b"\0\6\0\4B:AA" + b"\0\6\0\4evil"
+    datagram = signed_by_hand(names, b"secret")
+    message = parse(datagram)
+    assert message is not None
+    assert is_signed(datagram, message, b"secret")
+    assert message.username == b"B:AA"
+
+
+def test_a_fingerprint_is_the_last_attribute() -> None:
+    header = b"\0\1\0\x0c" + bytes.fromhex("2112a442") + bytes(12)
+    crc = zlib.crc32(header) ^ 0x5354554E
+    fingerprint = bytes.fromhex("80280004") + crc.to_bytes(4)
+    assert parse(header + fingerprint + bytes.fromhex("00250000")) is None
 
 
 HEADER = bytes.fromhex("00010008 2112a442") + bytes(12)

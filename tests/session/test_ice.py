@@ -9,9 +9,9 @@ from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import Candidate, CandidateType, Content, ContentKey, Ice, Senders
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Info
-from jingle_hnt.relay.binding import Arm, Flow
+from jingle_hnt.relay.binding import Arm, Flow, Latched
 from jingle_hnt.relay.evidence import IceKey, Rung
-from jingle_hnt.session.effects import Gone, Moved, Pass, Replace
+from jingle_hnt.session.effects import Gone, Moved, Pass, Replace, Why
 from jingle_hnt.session.policy import IceMode, Times
 from jingle_hnt.session.record import dump, load
 from tests.session.stage import ALICE, BOB, CAMERA, VOICE, Stage, content
@@ -160,6 +160,36 @@ def test_rtcp_gets_its_port_when_its_first_candidate_comes() -> None:
     assert components(informs(stage, ALICE, ice(OF_ALICE, (2,)))) == [2]
 
 
+def test_rtcp_that_goes_with_rtp_needs_no_port_after_a_restart_either() -> None:
+    stage = Stage()
+    offered(stage, ice(OF_ALICE, (1, 2), mux=True))
+    accepted(stage, ice(OF_BOB, (1,), mux=True))
+    assert components(informs(stage, ALICE, ice(("A2", "pwd2"), (1, 2)))) == [1]
+
+
+@pytest.mark.rule("L2")
+def test_an_agent_is_given_the_family_of_its_connection_where_it_can_use_both() -> None:
+    stage = Stage()
+    offer = ice(OF_ALICE)
+    assert isinstance(offer.transport, Ice)
+    texts = ("fe80::1", "2001:db8:1::5", "192.0.2.10")
+    both = tuple(Candidate(1, 0, TransportAddress.of(ip, 5000)) for ip in texts)
+    offered(stage, replace(offer, transport=replace(offer.transport, candidates=both)))
+    assert accepted(stage).substitution[VOICE][0].address.ip.version == 4
+
+
+@pytest.mark.rule("L2")
+def test_an_agent_that_has_ipv6_only_is_given_that() -> None:
+    """Link-local addresses of the other family do not count."""
+    stage = Stage()
+    offer = ice(OF_ALICE)
+    assert isinstance(offer.transport, Ice)
+    texts = ("169.254.1.1", "2001:db8:1::5")
+    six = tuple(Candidate(1, 0, TransportAddress.of(ip, 5000)) for ip in texts)
+    offered(stage, replace(offer, transport=replace(offer.transport, candidates=six)))
+    assert accepted(stage).substitution[VOICE][0].address.ip.version == 6
+
+
 def test_a_data_channel_has_one_component() -> None:
     stage = Stage()
     data = ice(OF_ALICE, (1,), key=CAMERA, media=None)
@@ -252,6 +282,59 @@ def test_a_relayed_call_keeps_its_ports_through_its_silence_and_gives_up_what_is
     stage.passes(60)
     assert stage.plane.bindings == {}
     assert stage.ended == []
+
+
+def test_each_place_is_released_in_its_own_time() -> None:
+    stage = Stage(times=Times(ice_idle_s=60.0))
+    offered(stage, ice(OF_ALICE), ice(OF_ALICE, key=CAMERA))
+    accepted(stage, ice(OF_BOB), ice(OF_BOB, key=CAMERA))
+    stage.latch("s1.1.1", 0, "198.51.100.1")
+    stage.passes(30)
+    stage.silent("s1.1.1", 0)
+    stage.passes(30)
+    assert set(stage.plane.bindings) == {"s1.1.1", "s1.1.2"}
+    stage.passes(30)
+    assert stage.plane.bindings == {}
+
+
+def test_a_place_is_kept_for_as_long_as_the_call_rings() -> None:
+    stage = Stage(times=Times(ice_idle_s=60.0))
+    offered(stage)
+    stage.passes(100)
+    accepted(stage)
+    stage.passes(59)
+    assert stage.plane.bindings
+    stage.passes(1)
+    assert stage.plane.bindings == {}
+
+
+def test_what_was_learned_while_new_keys_were_on_their_way_counts() -> None:
+    stage = called()
+    order = armed(stage)
+    informs(stage, ALICE, ice(("A2", "pwd2"), generation=1))
+    source = TransportAddress.of("198.51.100.1", 40000)
+    told = Latched("s1.1.1", 0, order.generation, source, relatched=False, after_s=0.1)
+    stage.registry.told(told, stage.now)
+    stage.settle()
+    stage.passes(1000)
+    assert "s1.1.1" in stage.plane.bindings
+
+
+def test_a_transport_that_replaces_ice_follows_its_own_rules() -> None:
+    stage = called()
+    stage.says(ALICE, Action.TRANSPORT_REPLACE, content())
+    stage.says(BOB, Action.TRANSPORT_ACCEPT, stage.bobs())
+    assert armed(stage, name="s1.2").evidence.rung is Rung.R3
+    stage.passes(31)
+    assert [ended.why for ended in stage.ended] == [Why.NO_MEDIA]
+
+
+def test_a_transport_is_not_of_another_kind_all_at_once() -> None:
+    stage = Stage()
+    stage.call()
+    before = dict(stage.plane.armed)
+    assert isinstance(informs(stage, ALICE, ice(OF_ALICE)), Pass)
+    assert stage.plane.armed == before
 
 
 def test_an_agent_that_restarts_gets_a_new_place() -> None:

@@ -314,6 +314,48 @@ static enum hnt_verdict observe(struct pinhole *pinhole, const struct hnt_addres
     return HNT_PASS;
 }
 
+/* Where a check or an answer of one ICE agent goes at the other; NULL where nobody is to have it. */
+static const struct hnt_address *destination_of_check(struct pinhole *from, struct pinhole *to,
+                                                      const uint8_t *data, size_t length, double now)
+{
+    struct hnt_binding_message message;
+    if (to->latch.ice == NULL || !hnt_stun_parse(data, length, &message))
+        return NULL;
+    if (message.kind == HNT_INDICATION)
+        return to->latch.state == HNT_LATCHED ? &to->latch.source : NULL;
+    if (message.kind != HNT_REQUEST)
+        return hnt_ice_asker(&to->latch, message.transaction);
+    const struct hnt_address *destination = hnt_ice_where_to_ask(&to->latch, now);
+    if (destination == NULL && from->latch.ice != NULL)
+        hnt_ice_keep(&from->latch, data, length);
+    else if (destination != NULL && message.nominates && hnt_ice_nominated(&to->latch, destination, now))
+        to->moved = true;
+    return destination;
+}
+
+/* An agent is known from now on: it gets the check that waited for that. */
+static void deliver_kept(struct pinhole *to, double now)
+{
+    struct pinhole *from = &to->binding->pinholes[1 - to->side];
+    struct hnt_ice *ice = from->latch.ice;
+    if (to->latch.ice == NULL || ice == NULL || ice->kept_length == 0)
+        return;
+    struct sockaddr_storage name;
+    uint16_t length = ice->kept_length;
+    const struct hnt_address *destination = destination_of_check(from, to, ice->kept, length, now);
+    ice->kept_length = 0;
+    if (destination == NULL)
+        return;
+    socklen_t name_length = hnt_to_sockaddr(destination, &name);
+    if (sendto(to->line >= 0 ? to->line : to->door, ice->kept, length, MSG_DONTWAIT | MSG_NOSIGNAL,
+               (struct sockaddr *)&name, name_length) < 0) {
+        to->counters[HNT_DROPPED_SEND]++;
+        return;
+    }
+    to->counters[HNT_SENT_PACKETS]++;
+    to->counters[HNT_SENT_BYTES] += length;
+}
+
 static bool is_let_in(struct pinhole *pinhole, const struct hnt_address *source, struct hnt_header header,
                       const uint8_t *data, size_t length, double now)
 {
@@ -332,29 +374,14 @@ static bool is_let_in(struct pinhole *pinhole, const struct hnt_address *source,
     if (verdict == HNT_LATCHED_NOW || verdict == HNT_RELATCHED) {
         connect_line(pinhole->binding->worker, pinhole);
         tell_latched(pinhole, verdict == HNT_RELATCHED, now);
+        if (verdict == HNT_LATCHED_NOW)
+            deliver_kept(pinhole, now);
         return true;
     }
     pinhole->counters[DROP[verdict]]++;
     if (verdict == HNT_RIVAL)
         count_rival(pinhole, source, now);
     return false;
-}
-
-/* Where a check or an answer of one ICE agent goes at the other; NULL where nobody is to have it. */
-static const struct hnt_address *destination_of_check(struct pinhole *to, const uint8_t *data, size_t length,
-                                                      double now)
-{
-    struct hnt_binding_message message;
-    if (to->latch.ice == NULL || !hnt_stun_parse(data, length, &message))
-        return NULL;
-    if (message.kind == HNT_INDICATION)
-        return to->latch.state == HNT_LATCHED ? &to->latch.source : NULL;
-    if (message.kind != HNT_REQUEST)
-        return hnt_ice_asker(&to->latch, message.transaction);
-    const struct hnt_address *destination = hnt_ice_where_to_ask(&to->latch, now);
-    if (destination != NULL && message.nominates && hnt_ice_nominated(&to->latch, destination, now))
-        to->moved = true;
-    return destination;
 }
 
 /* Whether a packet that may go on has somewhere to go; `*length_out` is 0 where that is the other party's
@@ -366,7 +393,7 @@ static bool find_destination(struct pinhole *from, struct pinhole *to, struct hn
     *length_out = 0;
     if (header.kind != HNT_STUN || from->latch.ice == NULL)
         return to->latch.state == HNT_LATCHED || may_go_unasked(to, length);
-    const struct hnt_address *destination = destination_of_check(to, data, length, now);
+    const struct hnt_address *destination = destination_of_check(from, to, data, length, now);
     if (destination == NULL)
         return false;
     *length_out = hnt_to_sockaddr(destination, out);

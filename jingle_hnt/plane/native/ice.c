@@ -204,6 +204,13 @@ const struct hnt_address *hnt_ice_asker(const struct hnt_latch *latch, const uin
     return asked == NULL ? NULL : &asked->source;
 }
 
+void hnt_ice_keep(struct hnt_latch *latch, const uint8_t *data, size_t length)
+{
+    struct hnt_ice *ice = latch->ice;
+    ice->kept_length = length <= sizeof ice->kept ? (uint16_t)length : 0;
+    memmove(ice->kept, data, ice->kept_length);
+}
+
 bool hnt_ice_nominated(struct hnt_latch *latch, const struct hnt_address *address, double now)
 {
     struct hnt_source *source = known(latch->ice, address);

@@ -8,7 +8,7 @@
 #include "latch.h"
 #include "stun.h"
 
-enum { HNT_SOURCES = 8, HNT_TRANSACTIONS = 64, HNT_MAX_USERNAME = 513, HNT_MAX_PASSWORD = 256 };
+enum { HNT_SOURCES = 8, HNT_TRANSACTIONS = 64, HNT_MAX_USERNAME = 513, HNT_MAX_PASSWORD = 256, HNT_LONGEST_KEPT = 512 };
 
 struct hnt_key {
     uint16_t username_length, password_length;
@@ -33,6 +33,8 @@ struct hnt_ice {
     unsigned sources, transactions, oldest, keys;
     int selected;
     bool nominated;
+    uint16_t kept_length; /* of a check that waits until the other party is known; 0: none */
+    uint8_t kept[HNT_LONGEST_KEPT];
 };
 
 /* Arm a latch with evidence that has keys. False: the generation is not greater, or no memory. */
@@ -46,6 +48,9 @@ const struct hnt_address *hnt_ice_where_to_ask(const struct hnt_latch *latch, do
 
 /* Who sent the request of this transaction; NULL where nobody did, or too long ago. */
 const struct hnt_address *hnt_ice_asker(const struct hnt_latch *latch, const uint8_t *transaction);
+
+/* Keep a believed check of this party for the other one, in place of an earlier one. */
+void hnt_ice_keep(struct hnt_latch *latch, const uint8_t *data, size_t length);
 
 /* A nomination of the other party goes to this source; tells whether that moves the selection. */
 bool hnt_ice_nominated(struct hnt_latch *latch, const struct hnt_address *address, double now);

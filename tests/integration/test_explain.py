@@ -1,0 +1,109 @@
+"""Calls that were made to fail in different ways, each explained with the right cause."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.integration.test_nat_calls import hang_up
+from tests.lab.play import Caller, Stage, stage
+from tests.lab.world import NatKind
+
+pytestmark = pytest.mark.integration
+
+
+async def explained(at: Stage) -> dict[str, Any]:
+    """The report of the call that ended last."""
+    await at.relay.until(lambda status: status["calls"] == 0)
+    for _ in range(100):  # the report follows the end when the plane has answered
+        reports = (await at.relay.ask("history"))["calls"]
+        if reports:
+            break
+        await asyncio.sleep(0.05)
+    answer = await at.relay.ask("explain", call=reports[0]["call"]["call"])
+    report: dict[str, Any] = answer["report"]
+    assert report == reports[0]
+    return report
+
+
+def causes(report: dict[str, Any]) -> list[tuple[str, str | None]]:
+    return [(finding["cause"], finding["party"]) for finding in report["diagnosis"]]
+
+
+async def talk(at: Stage, alice: Caller, bob: Caller) -> dict[str, Any]:
+    alice.tell("call", to=bob.jid)
+    await alice.expect("accepted")
+    await asyncio.sleep(6)
+    await hang_up(alice, bob)
+    return await explained(at)
+
+
+@pytest.mark.rule("L12")
+async def test_a_good_call_is_reported_without_findings_and_counted() -> None:
+    async with stage(extra='[metrics]\nlisten = "127.0.0.1:9399"') as at:
+        alice = await at.phone("alice", NatKind.PORT_RESTRICTED)
+        bob = await at.phone("bob", NatKind.SYMMETRIC)
+        report = await talk(at, alice, bob)
+        assert (report["why"], report["reason"], causes(report)) == ("terminated", "success", [])
+        legs = report["call"]["contents"][0]["components"][0]["legs"]
+        assert all(leg["received_packets"] > 50 for leg in legs)
+        assert all(leg["learned"] for leg in legs)
+        code = (
+            "import urllib.request as r; print(r.urlopen('http://127.0.0.1:9399/metrics').read())"
+        )
+        command = at.lab.command("relay", ["python3", "-c", code])
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        page, _ = await process.communicate()
+        assert b'calls_ended_total{why="terminated"} 1.0' in page
+        assert b'latches_total{kind="first",rung="R3"} 4.0' in page
+
+
+@pytest.mark.rule("L9")
+async def test_a_mute_callee_is_named() -> None:
+    async with stage() as at:
+        alice = await at.phone("alice", NatKind.PORT_RESTRICTED)
+        bob = await at.phone("bob", NatKind.SYMMETRIC, "--mute")
+        report = await talk(at, alice, bob)
+        assert causes(report) == [("one-way", bob.jid)]
+        assert bob.jid in report["diagnosis"][0]["text"]
+
+
+@pytest.mark.rule("L9")
+async def test_media_from_another_network_than_the_xmpp_connection_is_named() -> None:
+    async with stage() as at:
+        alice = await at.phone("alice", NatKind.PORT_RESTRICTED)
+        address, public = at.lab.site("bob", NatKind.NONE)
+        at.lab.add_address("bob", "198.51.100.77")
+        bob = await at.phone_at("bob", "bob", "198.51.100.77", public, extra=("--from", address))
+        report = await talk(at, alice, bob)
+        assert causes(report) == [("other-network", bob.jid)]
+
+
+async def test_a_callee_that_never_answers_and_one_that_refuses() -> None:
+    async with stage(extra="[times]\nsetup_s = 1") as at:
+        alice = await at.phone("alice", NatKind.PORT_RESTRICTED)
+        bob = await at.phone("bob", NatKind.SYMMETRIC)
+        bob.tell("answer", how="ring")
+        alice.tell("call", to=bob.jid)
+        await alice.expect("ended")
+        assert causes(await explained(at)) == [("setup-timeout", None)]
+        alice.tell("call", to=f"{bob.jid}-gone")
+        await alice.expect("stanza", lambda e: "service-unavailable" in e["xml"])
+        await asyncio.sleep(0.3)
+        assert causes(await explained(at)) == [("refused-by-party", None)]
+
+
+async def test_ports_that_are_gone() -> None:
+    async with stage(ports="30000-30003") as at:
+        alice = await at.phone("alice", NatKind.PORT_RESTRICTED)
+        bob = await at.phone("bob", NatKind.SYMMETRIC)
+        alice.tell("call", to=bob.jid)
+        await alice.expect("accepted")
+        bob.tell("add", content="camera")
+        await bob.expect("stanza", lambda e: "resource-constraint" in e["xml"])
+        await hang_up(alice, bob)
+        again = len(alice.events)
+        alice.tell("call", to=bob.jid)
+        await alice.expect("stanza", lambda e: "resource-constraint" in e["xml"], after=again)
+        await asyncio.sleep(0.3)
+        assert causes(await explained(at)) == [("no-ports", None)]
