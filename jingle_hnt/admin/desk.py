@@ -101,6 +101,7 @@ class Desk:
         self._archive = archive
         self._started_at = office.now()
         self._plane_instance = ""
+        self._closing = asyncio.Lock()
         self._drained: OrderedDict[BindingName, Drained] = OrderedDict()
         office.registry.limits.blocked = archive.blocked()
         self.commands = self._table()
@@ -138,13 +139,14 @@ class Desk:
             return
         now, at = self._office.now(), datetime.now(UTC)
         names = [n for a in session.negotiation.allocations for n in a.bindings]
-        found = await self._office.bindings(names) if names else []
-        bindings = self._counted(names, found or [])
-        call = snapshots.call(session, bindings, now)
-        made = report(Case(call, ended.why, len(bindings) == len(names)), ended.reason, at)
-        self._count(made)
-        log.info("call ended", **log_line(made))
-        self._archive.add(session.name, session.sid, made.model_dump_json())
+        async with self._closing:  # reports are kept in the order of the ends
+            found = await self._office.bindings(names) if names else []
+            bindings = self._counted(names, found or [])
+            call = snapshots.call(session, bindings, now)
+            made = report(Case(call, ended.why, len(bindings) == len(names)), ended.reason, at)
+            self._count(made)
+            log.info("call ended", **log_line(made))
+            self._archive.add(session.name, session.sid, made.model_dump_json())
 
     def _counted(
         self, names: Iterable[BindingName], found: Iterable[BindingSnapshot]
