@@ -26,6 +26,9 @@ quarantine_s = 0
 [state]
 directory = "{directory}"
 runtime_directory = "{directory}"
+[limits]
+per_user = 0
+per_minute = 0
 [log]
 level = "error"
 """

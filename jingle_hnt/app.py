@@ -9,29 +9,37 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Sequence
 from itertools import groupby
-from pathlib import Path
 
 import structlog
 
-from jingle_hnt import __version__
 from jingle_hnt.admin import snapshots
-from jingle_hnt.admin.commands import Command, Field
 from jingle_hnt.admin.desk import Desk
-from jingle_hnt.admin.metrics import Metrics, MetricsServer
+from jingle_hnt.admin.http import MetricsServer
 from jingle_hnt.admin.server import AdminServer
-from jingle_hnt.config import RelayNodes, Settings
-from jingle_hnt.errors import JingleError, PlaneError, PlaneGone, PortTaken, SecretRefused
-from jingle_hnt.model.address import IPAddress
+from jingle_hnt.errors import (
+    ConfigurationError,
+    JingleError,
+    PlaneError,
+    PlaneGone,
+    PortTaken,
+    SecretRefused,
+)
+from jingle_hnt.log import configure, set_level
 from jingle_hnt.model.jid import JID
 from jingle_hnt.plane import probe
 from jingle_hnt.plane.client import PlaneClient
-from jingle_hnt.relay.binding import Arm, BindingSnapshot, Event, Gate, Latched, Rivalry
-from jingle_hnt.relay.interfaces import Interface
-from jingle_hnt.relay.policy import PeerPolicy, UnknownSource
-from jingle_hnt.relay.ports import PortPool
+from jingle_hnt.relay.binding import (
+    Arm,
+    BindingName,
+    BindingSnapshot,
+    Event,
+    Gate,
+    Latched,
+    Rivalry,
+)
+from jingle_hnt.reload import Reloader
 from jingle_hnt.session.effects import (
     Bind,
     Bounce,
@@ -50,43 +58,18 @@ from jingle_hnt.session.effects import (
     Request,
     Withdrawn,
 )
-from jingle_hnt.session.machine import Session
-from jingle_hnt.session.policy import (
-    AlreadyRelayed,
-    ChannelPolicy,
-    EarlyMedia,
-    Fallback,
-    GatePolicy,
-    IceMode,
-    SessionPolicy,
-    Times,
-)
 from jingle_hnt.session.reconcile import reconcile
 from jingle_hnt.session.record import dump, load
 from jingle_hnt.session.registry import Registry
 from jingle_hnt.store.history import History
 from jingle_hnt.store.journal import Journal
-from jingle_hnt.xmpp.component import Component, ComponentSettings
+from jingle_hnt.wiring import Wiring, administrators, session_policy
+from jingle_hnt.xmpp.component import Component
 
 log = structlog.get_logger(__name__)
 
 PLANE_RETRY_S = 0.2
 """Pause between attempts to reach the plane: a local socket, and calls wait behind it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wiring:
-    """All that the signalling process needs of the configuration, as small values."""
-
-    component: ComponentSettings
-    policy: SessionPolicy
-    pool: PortPool
-    plane_socket: Path
-    admin_socket: Path
-    journal: Path
-    history: Path
-    history_calls: int
-    metrics: tuple[IPAddress, int] | None
 
 
 class Signalling:
@@ -95,29 +78,30 @@ class Signalling:
     It is also what the XMPP side talks to: the methods named in `xmpp.component.Inputs`.
     """
 
-    def __init__(self, wiring: Wiring, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, wiring: Wiring, reloader: Reloader, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._wiring = wiring
+        self._reloader = reloader
         self._clock = clock
         self._registry = Registry(wiring.policy, wiring.pool, fresh_name)
         self._journal = Journal(wiring.journal)
         self._history = History(wiring.history, wiring.history_calls)
-        self._desk = Desk(self._registry, self._snapshot, self._history, clock)
-        self._component = Component(wiring.component, self, commands=self._commands())
-        self._metrics = Metrics(__version__)
+        self._desk = Desk(self, self._history)
+        self._component = Component(wiring.component, self, commands=self._desk.commands)
         self._plane: PlaneClient | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._link_up = False
-        self._started_at = clock()
         self._carrying_out = False
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        admin = AdminServer(self._wiring.admin_socket, self._commands())
+        admin = AdminServer(self._wiring.admin_socket, self._desk.commands)
         self._restore()
         self._carry_out()
         await admin.start()
-        server = self._serve_metrics()
+        metrics = self._serve_metrics()
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._keep_plane())
@@ -125,14 +109,19 @@ class Signalling:
         except* SecretRefused as refused:
             raise refused.exceptions[0] from None
         finally:
-            if server is not None:
-                await asyncio.to_thread(server.close)
+            if metrics is not None:
+                await metrics.close()
             await self._stop(admin)
 
-    def reload(self, settings: Settings) -> None:
-        """Take up what can change while calls go on: the administrators. The rest needs a start."""
-        self._component.administer(administrators(settings))
-        log.info("configuration read again", taken_up="admin, log", rest="needs a restart")
+    def _serve_metrics(self) -> MetricsServer | None:
+        """Calls are worth more than metrics: a listener that cannot be is told, and that is all."""
+        if self._wiring.metrics is None:
+            return None
+        try:
+            return MetricsServer(*self._wiring.metrics, self._desk.scrape)
+        except OSError as error:
+            log.error("metrics cannot be served", listen=str(self._wiring.metrics), why=str(error))
+            return None
 
     # Inputs from the XMPP side
 
@@ -169,18 +158,17 @@ class Signalling:
     def rejected(self, sender: JID, error: JingleError) -> None:
         """A stanza was bounced for what it is, before any session saw it."""
         condition = error.answer.condition.value
-        self._metrics.refused(condition)
+        self._desk.tally.refused[condition] += 1
         log.info("stanza rejected", sender=str(sender), condition=condition, why=str(error))
 
     def link_up(self) -> None:
         """The XMPP server has accepted us."""
         self._link_up = True
+        self._desk.tally.connections += 1
         log.info("connected to the XMPP server", component=self._wiring.component.jid)
 
     def link_down(self, reason: str) -> None:
         """The stream is gone; media goes on, and calls are under control again when it is back."""
-        if self._link_up:
-            self._metrics.link_lost()
         self._link_up = False
         log.warning("XMPP link is down; media goes on", reason=reason, calls=len(self._registry))
 
@@ -217,9 +205,10 @@ class Signalling:
 
     def _carry_out_one(self, effect: Effect) -> None:
         match effect:
-            case Pass() | Replace() | Bounce() | Opened():
-                if isinstance(effect, Bounce):
-                    self._metrics.refused(effect.error.condition.value)
+            case Bounce(error=error):
+                self._desk.tally.refused[error.condition.value] += 1
+                self._component.answer(effect)
+            case Pass() | Replace() | Opened():
                 self._component.answer(effect)
             case Bind():
                 self._bind(effect)
@@ -229,31 +218,9 @@ class Signalling:
                 session = self._registry.find(name)
                 if session is not None:
                     self._journal.put(name, dump(session, self._clock()))
-            case Ended():
-                self._ended(effect)
-
-    def _ended(self, ended: Ended) -> None:
-        self._journal.forget(ended.session)
-        self._metrics.ended(ended.why)
-        session = self._registry.departed(ended.session)
-        if session is not None:
-            self._spawn(self._report(session, ended))
-
-    async def _report(self, session: Session, ended: Ended) -> None:
-        """One line and one row per call, with what the plane saw of it until the end."""
-        allocations = session.negotiation.allocations
-        bindings = await self._snapshot([name for a in allocations for name in a.bindings])
-        reason = None if ended.reason is None else ended.reason.condition or None
-        report = self._desk.report(session, bindings, ended.why, reason)
-        self._history.put(session.name, session.sid, report.model_dump_json())
-        log.info(
-            "call ended",
-            call=session.name,
-            why=ended.why.value,
-            reason=reason,
-            duration_s=report.duration_s,
-            findings=[finding.cause for finding in report.findings],
-        )
+            case Ended(session=name):
+                self._journal.forget(name)
+                self._spawn(self._desk.close_case(effect))
 
     def _bind(self, bind: Bind) -> None:
         if self._plane is None:
@@ -312,12 +279,12 @@ class Signalling:
             finally:
                 self._plane = None
                 await plane.close()
-            self._metrics.plane_lost()
             log.warning("forwarding plane is gone; reconnecting", calls=len(self._registry))
             await asyncio.sleep(PLANE_RETRY_S)
 
     async def _meet(self, plane: PlaneClient) -> None:
         bindings = await plane.snapshot()
+        self._desk.plane_met(plane.instance)
         self._plane = plane
         log.info("forwarding plane", engine=plane.engine, bindings=len(bindings))
         reconcile(self._registry, bindings, self._clock())
@@ -331,18 +298,12 @@ class Signalling:
             case Latched():
                 what = "re-latched" if event.relatched else "latched"
                 log.info(what, binding=event.name, side=event.side, source=str(event.source))
-                self._count_latch(event)
             case Rivalry():
                 source = str(event.source)
                 log.warning("rival source", binding=event.name, side=event.side, source=source)
-                self._metrics.rival()
+        self._desk.told(event)
         self._registry.told(event, self._clock())
         self._carry_out()
-
-    def _count_latch(self, event: Latched) -> None:
-        pinhole = self._registry.pinhole(event.name, event.side)
-        if pinhole is not None and pinhole.evidence is not None:
-            self._metrics.latched(pinhole.evidence.rung, event.relatched, event.after_s)
 
     # Time
 
@@ -388,138 +349,68 @@ class Signalling:
         self._journal.close()
         self._history.close()
 
-    def _serve_metrics(self) -> MetricsServer | None:
-        self._metrics.watch(
-            lambda state: sum(session.state is state for session in self._registry),
-            lambda: self._registry.pool.counts,
-            lambda: self._link_up,
-            lambda: self._plane is not None,
-            lambda: self._journal.healthy,
-        )
-        if self._wiring.metrics is None:
-            return None
-        address, port = self._wiring.metrics
-        try:
-            return MetricsServer(address, port, self._metrics, self._is_ready)
-        except OSError as error:
-            log.error("metrics are not served", address=f"{address}:{port}", why=str(error))
-            return None
+    # What the desk needs (admin.desk.Office)
 
-    def _is_ready(self) -> bool:
-        return self._link_up and self._plane is not None
+    @property
+    def registry(self) -> Registry:
+        return self._registry
 
-    # What the administrator asks
+    @property
+    def link_is_up(self) -> bool:
+        return self._link_up
 
-    def _commands(self) -> tuple[Command, ...]:
-        name = Field("call", "The call's name", required=True)
-        return (
-            Command("status", "Status", self._status),
-            Command("terminate", "End a call", self._terminate, (name,), changes=True),
-            *self._desk.commands(),
-        )
+    @property
+    def journal_healthy(self) -> bool:
+        return self._journal.healthy
 
-    async def _status(self, _: Mapping[str, object]) -> snapshots.StatusSnapshot:
-        bindings = await self._snapshot()
-        plane = self._plane
-        return snapshots.StatusSnapshot(
-            version=__version__,
-            ready=self._is_ready(),
-            uptime_s=round(self._clock() - self._started_at, 3),
-            link_up=self._link_up,
-            journal_healthy=self._journal.healthy,
-            calls=len(self._registry),
-            tasks=len(asyncio.all_tasks()),
-            plane=snapshots.PlaneSnapshot(
-                up=plane is not None,
-                engine=None if plane is None else plane.engine,
-                bindings=sum(not b.draining for b in bindings),
-                draining=sum(b.draining for b in bindings),
-            ),
-            ports=snapshots.ports(self._registry.pool.counts),
-        )
+    @property
+    def engine(self) -> str | None:
+        """The plane's engine; None while it is not connected."""
+        return None if self._plane is None else self._plane.engine
 
-    async def _terminate(self, request: Mapping[str, object]) -> snapshots.CallsSnapshot:
-        name = request.get("call")
-        if not isinstance(name, str) or not self._registry.terminate(name, self._clock()):
-            raise ValueError("no such call; `jingle-hnt calls` lists them by name")
+    def now(self) -> float:
+        return self._clock()
+
+    def settle(self) -> None:
+        """Carry out what a command has ordered."""
         self._carry_out()
-        return await self._desk.calls({})
 
-    async def _snapshot(self, names: Sequence[str] | None = None) -> list[BindingSnapshot]:
-        if self._plane is None or names == []:
-            return []
+    def set_log_level(self, level: str) -> None:
+        """See `log.set_level`."""
+        set_level(level)
+
+    def reload(self) -> snapshots.ReloadSnapshot:
+        """Read the configuration again; new calls follow it. Raises ValueError."""
         try:
-            return await self._plane.snapshot(names)
+            changed, waiting = self._reloader.reload()
+        except ConfigurationError as error:
+            log.error("the configuration is not reloaded", why=str(error))
+            raise ValueError(f"nothing is changed: {error}") from None
+        settings = self._reloader.settings
+        self._registry.follow(session_policy(settings))
+        self._component.administer(administrators(settings))
+        configure(settings.log.level, settings.log.format, settings.log.redact)
+        log.info("configuration is reloaded", changed=list(changed), needs_restart=list(waiting))
+        return snapshots.ReloadSnapshot(changed=changed, needs_restart=waiting)
+
+    def hang_up_signal(self) -> None:
+        """SIGHUP: reload, and say in the log what came of it."""
+        with contextlib.suppress(ValueError):
+            self.reload()
+
+    async def bindings(
+        self, names: Sequence[BindingName] | None = None
+    ) -> list[BindingSnapshot] | None:
+        """What the plane holds; None where it does not answer."""
+        if self._plane is None:
+            return None
+        try:
+            found = await self._plane.snapshot(names)
         except PlaneError:
-            return []
-
-
-def wire(settings: Settings) -> Wiring:
-    """Small values out of the settings. Raises ConfigurationError where the secret is missing."""
-    relay, state = settings.relay, settings.state
-    interfaces = [
-        Interface(i.address, i.advertise or i.address, i.port_offset, i.networks)
-        for i in relay.interfaces
-    ]
-    host, port = settings.xmpp.endpoint
-    component = ComponentSettings(
-        jid=settings.xmpp.component,
-        secret=settings.secret,
-        domains=settings.xmpp.domains,
-        host=str(host),
-        port=port,
-        ping_s=settings.xmpp.ping_s,
-        channels=settings.relay_nodes.enabled,
-        administrators=administrators(settings),
-    )
-    own = {ip for interface in interfaces for ip in (interface.bound, interface.advertised)}
-    peers = PeerPolicy(
-        own=tuple(sorted(own, key=str)),
-        allowed=relay.allow_networks,
-        proxies=relay.proxies,
-        widen_v4=relay.widen_v4,
-        widen_v6=relay.widen_v6,
-        early_stream=relay.early_stream,
-        unknown=UnknownSource(relay.unknown_source),
-    )
-    policy = SessionPolicy(
-        domains=frozenset(settings.xmpp.domains),
-        peers=peers,
-        gate=GatePolicy(settings.gate.policy),
-        early_media=EarlyMedia(settings.gate.early_media),
-        exhausted=Fallback(relay.exhausted),
-        already_relayed=AlreadyRelayed(relay.already_relayed),
-        ice=IceMode(settings.ice.mode),
-        times=Times(
-            **settings.times.model_dump(),
-            ice_idle_s=settings.ice.idle_s,
-            linger_s=relay.quarantine_s,
-        ),
-        channels=_channels(settings.relay_nodes),
-    )
-    pool = PortPool(interfaces, *relay.port_range, secrets.randbelow)
-    return Wiring(
-        component=component,
-        policy=policy,
-        pool=pool,
-        plane_socket=state.plane_socket,
-        admin_socket=state.admin_socket,
-        journal=state.journal,
-        history=state.history,
-        history_calls=state.history_calls,
-        metrics=settings.metrics.endpoint,
-    )
-
-
-def administrators(settings: Settings) -> tuple[JID, ...]:
-    """Who may use ad-hoc commands."""
-    return tuple(JID.of(jid) for jid in settings.admin.jids)
-
-
-def _channels(nodes: RelayNodes) -> ChannelPolicy | None:
-    if not nodes.enabled:
-        return None
-    return ChannelPolicy(nodes.per_user, nodes.per_minute, nodes.expire_s)
+            return None
+        found = [b for b in found if not b.name.startswith(probe.PREFIX)]
+        self._desk.tally.traffic.seen(found, every=names is None)
+        return found
 
 
 def fresh_name() -> str:

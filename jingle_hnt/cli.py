@@ -1,5 +1,7 @@
-"""The command line. Exit status: 0 well, 1 a check failed or nobody answered, 2 usage,
-78 the configuration or the secret cannot be used.
+"""The command line.
+
+Exit status: 0 well; 1 a check failed, nobody answered, or what was asked for is not there; 2 usage;
+78 the configuration or the secret cannot be used; 130 interrupted.
 """
 
 import argparse
@@ -8,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jingle_hnt import __version__
-from jingle_hnt.commands import check, init, inspect, processes, top
+from jingle_hnt.commands import check, init, inspect, operate, processes, top
 from jingle_hnt.config import DEFAULT_PATH
 from jingle_hnt.errors import ConfigurationError, SecretRefused
 from jingle_hnt.supervisor import EX_CONFIG
@@ -34,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="version", version=f"jingle-hnt {__version__}")
     commands = root.add_subparsers(required=True, metavar="COMMAND")
-    for module in (init, check, processes, inspect, top):
+    for module in (init, check, processes, inspect, top, operate):
         module.add_to(commands, _add_config)
     return root
 

@@ -139,6 +139,7 @@ class Relay(_Section):
     widen_v4: Annotated[int, Field(ge=16, le=32)] = 32
     widen_v6: Annotated[int, Field(ge=48, le=128)] = 128
     exhausted: Literal["refuse", "pass"] = "refuse"
+    draining: Literal["refuse", "pass"] = "pass"
     already_relayed: Literal["pass", "relay"] = "pass"
     early_stream: bool = False
     unknown_source: Literal["probation", "refuse"] = "probation"
@@ -226,6 +227,15 @@ class Times(_Section):
     call_s: Seconds = 86400.0
 
 
+class CallLimits(_Section):
+    """How many calls there may be, by who makes them; 0 means that there is no limit."""
+
+    per_user: Annotated[int, Field(ge=0)] = 10
+    per_domain: Annotated[int, Field(ge=0)] = 0
+    calls: Annotated[int, Field(ge=0)] = 0
+    per_minute: Annotated[int, Field(ge=0)] = 60
+
+
 def _existing_parent(path: Path) -> Path:
     if not path.is_absolute():
         raise ValueError("write an absolute path")
@@ -236,8 +246,8 @@ class State(_Section):
     """Where the journal and the sockets are."""
 
     directory: Annotated[Path, AfterValidator(_existing_parent)] = Path("/var/lib/jingle-hnt")
-    history_calls: Annotated[int, Field(ge=0, le=10_000_000)] = 10_000
     runtime_directory: Annotated[Path, AfterValidator(_existing_parent)] = Path("/run/jingle-hnt")
+    history_calls: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
 
     @property
     def journal(self) -> Path:
@@ -256,28 +266,29 @@ class State(_Section):
         return self.runtime_directory / "admin.sock"
 
 
-class MetricsSection(_Section):
-    """Metrics over HTTP, for Prometheus; off where `listen` is empty."""
+class Metrics(_Section):
+    """The HTTP listener for Prometheus and for probes."""
 
     listen: str = ""
 
     @property
-    def endpoint(self) -> tuple[IPAddress, int] | None:
-        """The address and port to serve."""
+    def endpoint(self) -> tuple[str, int] | None:
+        """The address and port to listen on; None where nobody asked for it."""
         if not self.listen:
             return None
         host, _, port = self.listen.rpartition(":")
-        return ip_address(host.strip("[]")), int(port)
+        return host.strip("[]"), int(port)
 
     @field_validator("listen")
     @classmethod
-    def _is_endpoint(cls, value: str) -> str:
+    def _is_place(cls, value: str) -> str:
         host, _, port = value.rpartition(":")
         try:
-            known = not value or (bool(ip_address(host.strip("[]"))) and 0 <= int(port) <= 65535)
+            ip_address(host.strip("[]"))
+            known = 0 <= int(port) <= 65535
         except ValueError:
             known = False
-        if not known:
+        if value and not known:
             raise ValueError('write an IP address and a port, such as "127.0.0.1:9399"')
         return value
 
@@ -331,11 +342,12 @@ class Settings(BaseSettings):
     gate: Gate = Field(default_factory=Gate)
     ice: Ice = Field(default_factory=Ice)
     times: Times = Field(default_factory=Times)
+    limits: CallLimits = Field(default_factory=CallLimits)
     state: State = Field(default_factory=State)
     stop: Stop = Field(default_factory=Stop)
     admin: Admin = Field(default_factory=Admin)
+    metrics: Metrics = Field(default_factory=Metrics)
     log: Log = Field(default_factory=Log)
-    metrics: MetricsSection = Field(default_factory=MetricsSection)
 
     @model_validator(mode="after")
     def _administrators_are_ours(self) -> Self:

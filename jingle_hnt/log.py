@@ -10,7 +10,7 @@ import ipaddress
 import logging
 import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Literal
 
 import structlog
@@ -41,13 +41,18 @@ def configure(
         *([_redact] if redact else []),
         renderer,
     ]
-    number = getattr(logging, level.upper())
     structlog.configure(
         processors=processors,
-        wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
+    set_level(level)
+
+
+def set_level(level: str) -> None:
+    """From now on log this level (``debug``, ``info``, ``warning``, ``error``) and above."""
+    number = getattr(logging, level.upper())
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(number))
     logging.basicConfig(level=max(number, logging.WARNING), stream=sys.stderr, force=True)
     logging.getLogger("slixmpp").setLevel(max(number, logging.INFO))
 
@@ -70,13 +75,22 @@ def _tidy(_: object, __: str, event: Event) -> Event:
     for key, value in event.items():
         if key in _SECRET_KEYS:
             event[key] = "***"
-        elif isinstance(value, str) and key != "exception":
-            event[key] = _CONTROL.sub("?", value)
+        elif key != "exception":
+            event[key] = _each(value, lambda text: _CONTROL.sub("?", text))
     return event
 
 
 def _redact(_: object, __: str, event: Event) -> Event:
     for key, value in event.items():
-        if isinstance(value, str) and key != "timestamp":
-            event[key] = redact_text(value)
+        if key != "timestamp":
+            event[key] = _each(value, redact_text)
     return event
+
+
+def _each(value: object, change: Callable[[str], str]) -> object:
+    """The value with every text in it changed."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, list):
+        return [_each(item, change) for item in value]
+    return value

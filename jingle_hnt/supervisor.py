@@ -179,5 +179,9 @@ def notify(state: str) -> None:
 
 
 def _die_with_us() -> None:
-    """In the child, before it is replaced: a supervisor that is killed leaves no orphans."""
+    """In the child, before it is replaced: a supervisor that is killed leaves no orphans.
+
+    Nor does a SIGHUP end a child that has not got to know it yet.
+    """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -17,6 +17,8 @@ def leg(name: str, received: int, **changes: object) -> dict[str, Any]:
         "heard_s": 0.01,
         "received_packets": received,
         "sent_packets": 2 * received,
+        "lost_packets": 0,
+        "jitter_ms": 0.5,
         **changes,
     }
 
@@ -38,6 +40,12 @@ def test_rates_are_what_happened_between_two_looks() -> None:
         100,
     )
     assert (second.party, second.in_rate, second.out_rate) == ("b@x/2", None, None)
+
+
+def test_loss_is_the_part_that_did_not_arrive() -> None:
+    now = answer(leg("initiator", 90, lost_packets=10))
+    (row,) = rows(now, now, 1.0)
+    assert row.loss == pytest.approx(0.1)
 
 
 def test_addresses_are_shown_when_asked_for() -> None:

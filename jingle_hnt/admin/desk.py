@@ -1,96 +1,380 @@
-"""What an administrator asks about calls: those that go on, those that ended, what went wrong."""
+"""The administrator's desk: what may be seen and done, and the reports of calls that are over.
 
-import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Protocol
+Made once by the signalling process, which tells it what happens. `commands` is the one table from
+which the local socket, the command line and the ad-hoc commands of XMPP clients are made.
+"""
 
+import asyncio
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import structlog
+from pydantic import ValidationError
+
+from jingle_hnt import __version__
 from jingle_hnt.admin import snapshots
-from jingle_hnt.admin.commands import Command, Field
-from jingle_hnt.admin.diagnosis import diagnose
-from jingle_hnt.relay.binding import BindingName, BindingSnapshot
-from jingle_hnt.session.effects import Why
+from jingle_hnt.admin.commands import Command, Field, Kind
+from jingle_hnt.admin.diagnosis import Case, diagnose
+from jingle_hnt.admin.metrics import Scrape
+from jingle_hnt.admin.reports import (
+    CallReport,
+    Explanation,
+    HistorySnapshot,
+    is_one_way,
+    log_line,
+    report,
+)
+from jingle_hnt.admin.tally import FIELDS, KINDS, Tally
+from jingle_hnt.model.jid import JID
+from jingle_hnt.relay.binding import (
+    BindingName,
+    BindingSnapshot,
+    Drained,
+    Event,
+    Latched,
+    Rivalry,
+)
+from jingle_hnt.relay.evidence import Rung
+from jingle_hnt.session.effects import Ended
 from jingle_hnt.session.machine import Session
 from jingle_hnt.session.registry import Registry
 
-Bindings = Callable[[Sequence[BindingName] | None], Awaitable[list[BindingSnapshot]]]
-"""Asks the plane for the bindings of these names, or for all; nothing where it is away."""
+log = structlog.get_logger(__name__)
 
-MOST_REPORTS = 1000
+LEVELS = ("debug", "info", "warning", "error")
+SHOWN = 20
+MOST_SHOWN = 1000
+DRAINED_KEPT = 1024
+"""Last counters that are kept for reports of calls whose bindings go at once."""
+
+Request = Mapping[str, object]
 
 
-class Reports(Protocol):
-    """Where the reports of ended calls are kept, as JSON text."""
+class Archive(Protocol):
+    """Where reports are kept; see `store.history.History`."""
 
-    def find(self, key: str) -> str | None:
-        """The newest report of this name or session id."""
+    healthy: bool
 
-    def recent(self, limit: int) -> list[str]:
-        """The newest reports, newest first."""
+    def add(self, name: str, sid: str, report: str) -> None: ...
+    def find(self, call: str) -> dict[str, Any] | None: ...
+    def latest(self, count: int, party: str = "") -> list[dict[str, Any]]: ...
+    def block(self, who: str) -> None: ...
+    def unblock(self, who: str) -> None: ...
+    def blocked(self) -> set[str]: ...
+
+
+class Office(Protocol):
+    """What the desk needs of the process that it belongs to."""
+
+    @property
+    def registry(self) -> Registry: ...
+    @property
+    def link_is_up(self) -> bool: ...
+    @property
+    def journal_healthy(self) -> bool: ...
+    @property
+    def engine(self) -> str | None:
+        """The engine of the plane; None while it is not connected."""
+
+    def now(self) -> float: ...
+    def settle(self) -> None:
+        """Carry out what a command has ordered."""
+
+    def reload(self) -> snapshots.ReloadSnapshot:
+        """Read the configuration again. Raises ValueError for one that cannot be used."""
+
+    def set_log_level(self, level: str) -> None: ...
+    async def bindings(
+        self, names: Sequence[BindingName] | None = None
+    ) -> list[BindingSnapshot] | None:
+        """What the plane holds; None where it does not answer."""
 
 
 class Desk:
-    """Answers; changes nothing. Its commands raise ValueError for what cannot be answered."""
+    """See the module's text."""
 
-    def __init__(
-        self,
-        registry: Registry,
-        bindings: Bindings,
-        history: Reports,
-        clock: Callable[[], float],
-    ) -> None:
-        self._registry = registry
-        self._bindings = bindings
-        self._history = history
-        self._clock = clock
+    def __init__(self, office: Office, archive: Archive) -> None:
+        self.tally = Tally()
+        self._office = office
+        self._archive = archive
+        self._started_at = office.now()
+        self._plane_instance = ""
+        self._closing = asyncio.Lock()
+        self._drained: OrderedDict[BindingName, Drained] = OrderedDict()
+        office.registry.limits.blocked = archive.blocked()
+        self.commands = self._table()
 
-    def commands(self) -> tuple[Command, ...]:
-        """What can be asked here."""
-        key = Field("call", "The call's name or its session id", required=True)
-        limit = Field("limit", "How many, newest first", default="20")
+    # What the process tells
+
+    def told(self, event: Event) -> None:
+        """Something happened in the plane."""
+        match event:
+            case Latched():
+                pinhole = self._office.registry.pinhole(event.name, event.side)
+                evidence = None if pinhole is None else pinhole.evidence
+                rung = Rung.R5 if evidence is None else evidence.rung
+                self.tally.latches[rung.value, "again" if event.relatched else "first"] += 1
+                self.tally.latch.observe(event.after_s)
+            case Rivalry():
+                self.tally.rivalries += 1
+            case Drained():
+                self.tally.traffic.drained(event)
+                self._drained[event.name] = event
+                if len(self._drained) > DRAINED_KEPT:
+                    self._drained.popitem(last=False)
+
+    def plane_met(self, instance: str) -> None:
+        """The plane is connected; another instance than the last counts from zero."""
+        if instance != self._plane_instance:
+            self.tally.traffic.plane_is_new()
+            self.tally.planes += 1
+        self._plane_instance = instance
+
+    async def close_case(self, ended: Ended) -> None:
+        """Write the report of a call that is over, with what the plane has counted."""
+        session = ended.account
+        if session is None:
+            return
+        now, at = self._office.now(), datetime.now(UTC)
+        names = [n for a in session.negotiation.allocations for n in a.bindings]
+        async with self._closing:  # reports are kept in the order of the ends
+            found = await self._office.bindings(names) if names else []
+            bindings = self._counted(names, found or [])
+            call = snapshots.call(session, bindings, now)
+            made = report(Case(call, ended.why, len(bindings) == len(names)), ended.reason, at)
+            self._count(made)
+            log.info("call ended", **log_line(made))
+            self._archive.add(session.name, session.sid, made.model_dump_json())
+
+    def _counted(
+        self, names: Iterable[BindingName], found: Iterable[BindingSnapshot]
+    ) -> dict[BindingName, BindingSnapshot]:
+        bindings = {b.name: b for b in found}
+        for name in names:
+            last = self._drained.pop(name, None)
+            if last is not None:
+                bindings[name] = BindingSnapshot(name, last.pinholes, draining=True)
+        return bindings
+
+    def _count(self, made: CallReport) -> None:
+        self.tally.ended[made.why] += 1
+        if made.call.setup_s is not None:
+            self.tally.setup.observe(made.call.setup_s)
+            self.tally.accepted += 1
+        self.tally.one_way += is_one_way(made.call)
+
+    # What the administrator asks
+
+    def _table(self) -> tuple[Command, ...]:
+        call = Field("call", "The call's name", required=True)
+        either = Field("call", "The call's name or sid", required=True)
+        who = Field("who", "A bare JID or a domain", required=True)
+        level = Field("level", "Log level", Kind.CHOICE, required=True, options=LEVELS)
+        count = Field("count", "How many", default=str(SHOWN))
+        party = Field("party", "Only calls of this JID")
         return (
-            Command("calls", "Calls", self.calls),
-            Command("explain", "Explain a call", self.explain, (key,)),
-            Command("history", "Ended calls", self.reports, (limit,)),
+            Command("status", "Status", self._status),
+            Command("calls", "Calls", self._calls),
+            Command("call", "One call in full", self._call, (call,)),
+            Command("explain", "What is wrong with a call", self._explain, (either,)),
+            Command("history", "Calls that are over", self._history, (count, party)),
+            Command("stats", "Counts since the start", self._stats),
+            Command("limits", "Limits and who is near them", self._limits),
+            Command("terminate", "End a call", self._terminate, (call,), changes=True),
+            Command("drain", "Take no new calls", self._drain, changes=True),
+            Command("undrain", "Take new calls again", self._undrain, changes=True),
+            Command("block", "Block a user or domain", self._block, (who,), changes=True),
+            Command("unblock", "Unblock a user or domain", self._unblock, (who,), changes=True),
+            Command("loglevel", "Set the log level", self._loglevel, (level,), changes=True),
+            Command("reload", "Read the configuration again", self._reload, changes=True),
         )
 
-    def report(
-        self,
-        session: Session,
-        bindings: Iterable[BindingSnapshot],
-        why: Why | None = None,
-        reason: str | None = None,
-    ) -> snapshots.CallReport:
-        """The report of a call that ended for this reason, or goes on where there is none."""
-        call = snapshots.call(session, {b.name: b for b in bindings}, self._clock())
-        return snapshots.CallReport(
-            call=call,
-            ended_at=None if why is None else round(time.time(), 3),
-            duration_s=call.age_s,
-            why=None if why is None else why.value,
-            reason=reason,
-            findings=diagnose(call, why),
+    async def status(self) -> snapshots.StatusSnapshot:
+        """How the process stands."""
+        office = self._office
+        bindings = await office.bindings() or []
+        return snapshots.StatusSnapshot(
+            version=__version__,
+            ready=self.is_ready,
+            uptime_s=round(office.now() - self._started_at, 3),
+            link_up=office.link_is_up,
+            draining=office.registry.draining,
+            journal_healthy=office.journal_healthy,
+            history_healthy=self._archive.healthy,
+            calls=len(office.registry),
+            tasks=len(asyncio.all_tasks()),
+            plane=snapshots.PlaneSnapshot(
+                up=office.engine is not None,
+                engine=office.engine,
+                bindings=sum(not b.draining for b in bindings),
+                draining=sum(b.draining for b in bindings),
+            ),
+            ports=snapshots.ports(office.registry.pool.counts),
         )
 
-    async def calls(self, _: Mapping[str, object]) -> snapshots.CallsSnapshot:
-        """The calls that go on, oldest first."""
-        bindings = {b.name: b for b in await self._bindings(None)}
-        return snapshots.calls(self._registry, bindings, self._clock())
+    @property
+    def is_ready(self) -> bool:
+        """Whether a call that comes now would be relayed."""
+        office = self._office
+        return office.link_is_up and office.engine is not None and not office.registry.draining
 
-    async def explain(self, request: Mapping[str, object]) -> snapshots.CallReport:
-        """What is, or was, wrong with one call."""
-        key = str(request.get("call", ""))
-        live = next((s for s in self._registry if key in (s.name, s.sid)), None)
-        if live is not None:
-            return self.report(live, await self._bindings(None))
-        report = self._history.find(key)
-        if report is None:
-            raise ValueError("no such call; `jingle-hnt calls` and `jingle-hnt history` list them")
-        return snapshots.CallReport.model_validate_json(report)
+    async def scrape(self) -> Scrape:
+        """What a scrape of the metrics shows now."""
+        states = Counter(session.state.value for session in self._office.registry)
+        return Scrape(await self.status(), states, self.tally)
 
-    async def reports(self, request: Mapping[str, object]) -> snapshots.HistorySnapshot:
-        """The calls that ended last."""
-        limit = str(request.get("limit", "20"))
-        if not limit.isdecimal() or not 1 <= int(limit) <= MOST_REPORTS:
-            raise ValueError(f"limit is {limit[:20]!r}: write a number from 1 to {MOST_REPORTS}")
-        reports = map(snapshots.CallReport.model_validate_json, self._history.recent(int(limit)))
-        return snapshots.HistorySnapshot(reports=tuple(reports))
+    async def _status(self, _: Request) -> snapshots.StatusSnapshot:
+        return await self.status()
+
+    async def _calls(self, _: Request) -> snapshots.CallsSnapshot:
+        bindings = {b.name: b for b in await self._office.bindings() or []}
+        return snapshots.calls(self._office.registry, bindings, self._office.now())
+
+    async def _call(self, request: Request) -> snapshots.CallSnapshot:
+        session = self._office.registry.find(_text(request, "call"))
+        if session is None:
+            raise ValueError("no such call; `jingle-hnt calls` lists them by name")
+        return (await self._live(session)).call
+
+    async def _explain(self, request: Request) -> Explanation:
+        wanted = _text(request, "call")
+        named = [s for s in self._office.registry if wanted in (s.name, s.sid)]
+        if named:
+            case = await self._live(named[-1])
+            return Explanation(call=case.call, report=None, diagnosis=diagnose(case))
+        found = self._archive.find(wanted)
+        if found is None:
+            raise ValueError(
+                "no such call, now or in the history; `jingle-hnt calls` and `jingle-hnt history`"
+                " list them by name"
+            )
+        made = CallReport.model_validate(found)
+        return Explanation(call=made.call, report=made, diagnosis=made.diagnosis)
+
+    async def _live(self, session: Session) -> Case:
+        names = [n for a in session.negotiation.allocations for n in a.bindings]
+        found = await self._office.bindings(names)
+        bindings = {b.name: b for b in found or []}
+        call = snapshots.call(session, bindings, self._office.now())
+        return Case(call, plane=found is not None)
+
+    async def _history(self, request: Request) -> HistorySnapshot:
+        try:
+            count = int(str(request.get("count") or SHOWN))
+        except ValueError:
+            count = 0
+        if not 1 <= count <= MOST_SHOWN:
+            raise ValueError(f"count: write a number from 1 to {MOST_SHOWN}")
+        reports = []
+        for found in self._archive.latest(count, str(request.get("party") or "")):
+            try:
+                reports.append(CallReport.model_validate(found))
+            except ValidationError:
+                continue  # of another version
+        return HistorySnapshot(calls=tuple(reports))
+
+    async def _stats(self, _: Request) -> snapshots.StatsSnapshot:
+        office, tally = self._office, self.tally
+        await office.bindings()
+        total = tally.traffic.total()
+        drops = {name: total[name, 1] + total[name, 2] for name in FIELDS if "dropped_" in name}
+        again = sum(count for (_, kind), count in tally.latches.items() if kind == "again")
+        return snapshots.StatsSnapshot(
+            uptime_s=round(office.now() - self._started_at, 3),
+            calls=dict(Counter(session.state.value for session in office.registry)),
+            accepted=tally.accepted,
+            ended=dict(tally.ended),
+            refused=dict(tally.refused),
+            one_way=tally.one_way,
+            latches={
+                rung: count for (rung, kind), count in tally.latches.items() if kind == "first"
+            },
+            latches_again=again,
+            rivalries=tally.rivalries,
+            received_packets={k: total["received_packets", n] for n, k in KINDS.items()},
+            received_bytes={k: total["received_bytes", n] for n, k in KINDS.items()},
+            dropped={name.removeprefix("dropped_"): n for name, n in drops.items() if n},
+            link_connections=tally.connections,
+            planes=tally.planes,
+        )
+
+    async def _limits(self, _: Request) -> snapshots.LimitsSnapshot:
+        registry = self._office.registry
+        policy, limits = registry.policy.limits, registry.limits
+        return snapshots.LimitsSnapshot(
+            per_user=policy.per_user,
+            per_domain=policy.per_domain,
+            calls=policy.calls,
+            per_minute=policy.per_minute,
+            total=limits.domains.total(),
+            users={str(jid): count for jid, count in limits.users.most_common(10)},
+            domains=dict(limits.domains.most_common(10)),
+            blocked=tuple(sorted(limits.blocked)),
+        )
+
+    async def _terminate(self, request: Request) -> snapshots.CallsSnapshot:
+        if not self._office.registry.terminate(_text(request, "call"), self._office.now()):
+            raise ValueError("no such call; `jingle-hnt calls` lists them by name")
+        self._office.settle()
+        return await self._calls({})
+
+    async def _drain(self, _: Request) -> snapshots.StatusSnapshot:
+        return await self._set_draining(True)
+
+    async def _undrain(self, _: Request) -> snapshots.StatusSnapshot:
+        return await self._set_draining(False)
+
+    async def _set_draining(self, draining: bool) -> snapshots.StatusSnapshot:
+        registry = self._office.registry
+        if registry.draining != draining:
+            registry.draining = draining
+            what = "draining: no new calls are relayed" if draining else "new calls are taken again"
+            log.warning(what, calls=len(registry))
+        return await self.status()
+
+    async def _block(self, request: Request) -> snapshots.LimitsSnapshot:
+        who = _who(request)
+        self._archive.block(who)
+        self._office.registry.limits.blocked.add(who)
+        log.warning("blocked", who=who)
+        return await self._limits({})
+
+    async def _unblock(self, request: Request) -> snapshots.LimitsSnapshot:
+        who = _who(request)
+        blocked = self._office.registry.limits.blocked
+        if who not in blocked:
+            raise ValueError(f"{who} is not blocked; `jingle-hnt limits` lists who is")
+        self._archive.unblock(who)
+        blocked.discard(who)
+        log.warning("unblocked", who=who)
+        return await self._limits({})
+
+    async def _loglevel(self, request: Request) -> snapshots.LogSnapshot:
+        level = _text(request, "level")
+        if level not in LEVELS:
+            raise ValueError(f"level: write one of {', '.join(LEVELS)}")
+        self._office.set_log_level(level)
+        return snapshots.LogSnapshot(level=level)
+
+    async def _reload(self, _: Request) -> snapshots.ReloadSnapshot:
+        return self._office.reload()
+
+
+def _text(request: Request, name: str) -> str:
+    value = request.get(name)
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{name}: missing")
+    return value
+
+
+def _who(request: Request) -> str:
+    text = _text(request, "who").strip().lower()
+    try:
+        jid = JID.of(text)
+    except ValueError:
+        jid = None
+    if jid is None or jid.is_full or any(c.isspace() for c in text):
+        raise ValueError('who: write a bare JID or a domain, such as "eve@example.org"')
+    return text

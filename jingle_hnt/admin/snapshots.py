@@ -72,10 +72,14 @@ class ComponentSnapshot(_Frozen):
 
 
 class ContentSnapshot(_Frozen):
-    """One content; `components` is empty where it is not relayed."""
+    """One content; `components` is empty where it is not relayed.
+
+    `transport` is ``raw-udp``, ``ice``, or ``other`` for one that the relay takes no part in.
+    """
 
     creator: str
     name: str
+    transport: str
     senders: str
     agreed: bool
     relayed: bool
@@ -83,7 +87,7 @@ class ContentSnapshot(_Frozen):
 
 
 class CallSnapshot(_Frozen):
-    """One call."""
+    """One call. `setup_s` is the time from offer to accept, None while it is not accepted."""
 
     call: str
     sid: str
@@ -91,6 +95,7 @@ class CallSnapshot(_Frozen):
     responder: str
     state: str
     age_s: float
+    setup_s: float | None
     held: bool
     contents: tuple[ContentSnapshot, ...]
 
@@ -119,39 +124,6 @@ class PlaneSnapshot(_Frozen):
     draining: int
 
 
-class Finding(_Frozen):
-    """One thing that is, or was, wrong with a call, and what to do about it.
-
-    `leg` and `media` name the party and the content it is about, where it is about one.
-    """
-
-    cause: str
-    leg: str | None = None
-    media: str | None = None
-    text: str
-    advice: str
-
-
-class CallReport(_Frozen):
-    """What became of a call. `ended_at` is in seconds of Unix time, None while the call lives.
-
-    `why` is what ended it, `reason` what the party said that hung up (XEP-0166 section 7.4).
-    """
-
-    call: CallSnapshot
-    ended_at: float | None
-    duration_s: float
-    why: str | None
-    reason: str | None
-    findings: tuple[Finding, ...]
-
-
-class HistorySnapshot(_Frozen):
-    """Reports, newest first."""
-
-    reports: tuple[CallReport, ...]
-
-
 class StatusSnapshot(_Frozen):
     """`ready` is whether a call that comes now would be relayed."""
 
@@ -159,11 +131,58 @@ class StatusSnapshot(_Frozen):
     ready: bool
     uptime_s: float
     link_up: bool
+    draining: bool
     journal_healthy: bool
+    history_healthy: bool
     calls: int
     tasks: int
     plane: PlaneSnapshot
     ports: PortsSnapshot
+
+
+class LimitsSnapshot(_Frozen):
+    """The limits (0 is none), and those who have most: calls made and going on."""
+
+    per_user: int
+    per_domain: int
+    calls: int
+    per_minute: int
+    total: int
+    users: dict[str, int]
+    domains: dict[str, int]
+    blocked: tuple[str, ...]
+
+
+class StatsSnapshot(_Frozen):
+    """Counts since the process started; `packets` and `bytes` by ``rtp`` and ``rtcp``."""
+
+    uptime_s: float
+    calls: dict[str, int]
+    accepted: int
+    ended: dict[str, int]
+    refused: dict[str, int]
+    one_way: int
+    latches: dict[str, int]
+    latches_again: int
+    rivalries: int
+    received_packets: dict[str, int]
+    received_bytes: dict[str, int]
+    dropped: dict[str, int]
+    link_connections: int
+    planes: int
+
+
+class LogSnapshot(_Frozen):
+    """How much is logged."""
+
+    level: str
+
+
+class ReloadSnapshot(_Frozen):
+    """Which options have changed: those in force for new calls, those that need a restart."""
+
+    changed: tuple[str, ...]
+    needs_restart: tuple[str, ...]
 
 
 def calls(
@@ -187,7 +206,8 @@ def ports(counts: PortCounts) -> PortsSnapshot:
 def call(
     session: Session, bindings: Mapping[BindingName, BindingSnapshot], now: float
 ) -> CallSnapshot:
-    """One session and what the plane says of its bindings."""
+    """One session and what the plane says of its bindings, put together."""
+    accepted_at = session.life.accepted_at
     initiator, responder = session.parties
     media = session.negotiation.media.values()
     return CallSnapshot(
@@ -197,6 +217,7 @@ def call(
         responder=str(responder.jid),
         state=session.state.value,
         age_s=round(now - session.life.started_at, 3),
+        setup_s=None if accepted_at is None else round(accepted_at - session.life.started_at, 3),
         held=bool(session.negotiation.holders),
         contents=tuple(_content(medium, bindings) for medium in media),
     )
@@ -208,6 +229,7 @@ def _content(medium: Medium, bindings: Mapping[BindingName, BindingSnapshot]) ->
     return ContentSnapshot(
         creator=medium.key.creator.value,
         name=medium.key.name,
+        transport=_transport(medium),
         senders=medium.senders.value,
         agreed=medium.agreed,
         relayed=relayed,
@@ -215,6 +237,12 @@ def _content(medium: Medium, bindings: Mapping[BindingName, BindingSnapshot]) ->
         if allocation is None
         else tuple(_component(medium, allocation, c, bindings) for c in COMPONENTS),
     )
+
+
+def _transport(medium: Medium) -> str:
+    if medium.agents is not None:
+        return "ice"
+    return "other" if medium.allocation is None else "raw-udp"
 
 
 def _component(

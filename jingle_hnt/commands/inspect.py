@@ -1,188 +1,204 @@
-"""status, calls, explain, history, terminate: what a running jingle-hnt does and did."""
+"""What a running jingle-hnt does and did: status, stats, limits, calls, call, explain, history."""
 
 import argparse
 import json
-import socket
-import sys
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from jingle_hnt.commands import AddConfig, Commands
-from jingle_hnt.config import load
-from jingle_hnt.log import redact_text
+from jingle_hnt.commands.asking import Answer, add, ask, print_lines, shown
 
-ANSWER_S = 5.0
+RTP = 1
 
 
 def add_to(commands: Commands, add_config: AddConfig) -> None:
     """Add the commands that ask a running process."""
-    status = commands.add_parser("status", help="is it ready, and what does it hold")
+    status = add(commands, add_config, "status", "is it ready, and what does it hold")
     status.set_defaults(command=show_status)
-    calls = commands.add_parser("calls", help="the calls that are going on")
-    calls.add_argument("--addresses", action="store_true", help="show whole addresses")
+    for name, text in (
+        ("stats", "what it has counted since it started"),
+        ("limits", "the limits of calls, who is near them, who is blocked"),
+    ):
+        add(commands, add_config, name, text).set_defaults(command=show_lines, ask=name)
+    calls = add(commands, add_config, "calls", "the calls that are going on", addresses=True)
     calls.set_defaults(command=show_calls)
-    explain = commands.add_parser("explain", help="what is, or was, wrong with a call")
-    explain.add_argument("call", help="its name, as `calls` and `history` show it, or its sid")
-    explain.set_defaults(command=explain_call)
-    history = commands.add_parser("history", help="the calls that have ended, newest first")
-    history.add_argument("--limit", type=int, default=20, help="how many (default: 20)")
+    call = add(commands, add_config, "call", "one call that is going on, in full", addresses=True)
+    call.add_argument("call", metavar="NAME", help="the call's name, as `calls` shows it")
+    call.set_defaults(command=show_call)
+    explain = add(
+        commands, add_config, "explain", "what is wrong with a call, now or over", addresses=True
+    )
+    explain.add_argument("call", metavar="NAME|SID", help="the call's name, or its Jingle sid")
+    explain.set_defaults(command=show_explanation)
+    history = add(commands, add_config, "history", "the calls that are over", addresses=True)
+    history.add_argument("--count", default="20", metavar="N", help="how many (default: 20)")
+    history.add_argument("--party", default="", metavar="JID", help="only calls of this JID")
     history.set_defaults(command=show_history)
-    terminate = commands.add_parser("terminate", help="end a call for both parties")
-    terminate.add_argument("call", help="the call's name, as `calls` shows it")
-    terminate.set_defaults(command=terminate_call)
-    for command in (status, calls, explain, history, terminate):
-        add_config(command)
-        command.add_argument("--json", action="store_true", help="print the answer as JSON")
 
 
 def show_status(options: argparse.Namespace) -> int:
     """Print the status; 0 where a call that comes now would be relayed, else 1."""
-    answer = ask(_socket(options), {"command": "status"})
+    answer = ask(options, "status")
     if answer is None:
         return 1
-    if options.json:
-        print(json.dumps(answer))
-    else:
-        for key, value in answer.items():
-            print(f"{key:16} {_in_words(value)}")
+    _print(options, answer, print_lines)
     return 0 if answer["ready"] else 1
+
+
+def show_lines(options: argparse.Namespace) -> int:
+    """Print an answer, a line each value."""
+    return _show(options, ask(options, options.ask), print_lines)
 
 
 def show_calls(options: argparse.Namespace) -> int:
     """Print the calls, one line per leg and component."""
-    answer = ask(_socket(options), {"command": "calls"})
-    if answer is None:
-        return 1
-    if options.json:
-        print(json.dumps(answer))
-    else:
-        Console().print(table(answer, whole=options.addresses))
-    return 0
-
-
-def explain_call(options: argparse.Namespace) -> int:
-    """Print what became of a call, and what to do about it."""
-    report = ask(_socket(options), {"command": "explain", "call": options.call})
-    if report is None:
-        return 1
-    if options.json:
-        print(json.dumps(report))
-        return 0
-    call = report["call"]
-    print(f"{call['initiator']} called {call['responder']} ({call['call']}, sid {call['sid']})")
-    ended = f"ended after {report['duration_s']:.0f} s: {report['why']}"
-    print(
-        f"{ended} ({report['reason']})"
-        if report["reason"]
-        else ended
-        if report["why"]
-        else "goes on"
+    return _show(
+        options,
+        ask(options, "calls"),
+        lambda answer: Console().print(
+            table(answer["calls"], f"{len(answer['calls'])} calls", options.addresses)
+        ),
     )
-    for finding in report["findings"]:
-        print(f"\n{finding['text']}\n  {finding['advice']}")
-    if not report["findings"]:
-        print("\nBoth parties were heard; the relay saw nothing wrong.")
-    return 0
 
 
-def _fate(report: Mapping[str, Any]) -> str:
-    if report["why"] is None:
-        return "it goes on"
-    said = f" ({report['reason']})" if report["reason"] else ""
-    return f"ended after {report['duration_s']:.0f} s: {report['why']}{said}"
+def show_call(options: argparse.Namespace) -> int:
+    """Print one call in full."""
+    answer = ask(options, "call", call=options.call)
+    return _show(options, answer, lambda call: _print_call(call, options.addresses))
+
+
+def show_explanation(options: argparse.Namespace) -> int:
+    """Print a call, and what is wrong with it."""
+    answer = ask(options, "explain", call=options.call)
+    return _show(options, answer, lambda found: _print_explanation(found, options.addresses))
 
 
 def show_history(options: argparse.Namespace) -> int:
-    """Print one line per ended call."""
-    answer = ask(_socket(options), {"command": "history", "limit": str(options.limit)})
-    if answer is None:
-        return 1
-    if options.json:
-        print(json.dumps(answer))
-        return 0
-    made = Table(title=f"{len(answer['reports'])} ended calls")
-    for column in ("call", "from", "to", "seconds", "why", "findings"):
-        made.add_column(column)
-    for report in answer["reports"]:
-        call = report["call"]
-        causes = ", ".join(finding["cause"] for finding in report["findings"])
-        why = report["why"] + (f", {report['reason']}" if report["reason"] else "")
-        seconds = f"{report['duration_s']:.0f}"
-        made.add_row(call["call"], call["initiator"], call["responder"], seconds, why, causes)
-    Console().print(made)
-    return 0
+    """Print the calls that are over, newest first."""
+    answer = ask(options, "history", count=options.count, party=options.party)
+    return _show(options, answer, lambda found: Console().print(_history_table(found["calls"])))
 
 
-def terminate_call(options: argparse.Namespace) -> int:
-    """End a call."""
-    answer = ask(_socket(options), {"command": "terminate", "call": options.call})
-    if answer is None:
-        return 1
-    print(json.dumps(answer) if options.json else f"{options.call} is ended")
-    return 0
-
-
-def ask(path: Path, request: Mapping[str, object]) -> dict[str, Any] | None:
-    """The answer of the process behind a socket; None, with a word on stderr, where none comes."""
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(ANSWER_S)
-            connection.connect(str(path))
-            connection.sendall(json.dumps(request).encode() + b"\n")
-            with connection.makefile("rb") as lines:
-                answer: dict[str, Any] = json.loads(lines.readline())
-    except (OSError, ValueError) as error:
-        print(f"jingle-hnt does not answer at {path}: {error}", file=sys.stderr)
-        return None
-    if "error" in answer:
-        print(answer["error"], file=sys.stderr)
-        return None
-    return answer
-
-
-def table(answer: Mapping[str, Any], whole: bool) -> Table:
+def table(calls: list[Answer], title: str, whole: bool) -> Table:
     """Calls as a table; addresses are redacted unless `whole`."""
-
-    def shown(text: str | None) -> str:
-        return "-" if text is None else text if whole else redact_text(text)
-
-    made = Table(title=f"{len(answer['calls'])} calls")
+    made = Table(title=title)
     for column in ("call", "state", "leg", "party", "media", "signalled", "told", "learned"):
         made.add_column(column)
     for column in ("rung", "flow", "in", "out"):
         made.add_column(column)
-    for call in answer["calls"]:
-        for content in call["contents"]:
-            for component in content["components"]:
-                for leg in component["legs"]:
-                    made.add_row(
-                        call["call"],
-                        call["state"],
-                        leg["leg"],
-                        call[leg["leg"]],
-                        f"{content['name']}/{component['component']}",
-                        shown(", ".join(leg["signalled"]) or None),
-                        shown(leg["advertised"]),
-                        shown(leg["learned"]),
-                        leg["rung"] or "-",
-                        leg["flow"],
-                        str(leg["received_packets"]),
-                        str(leg["sent_packets"]),
-                    )
+    for call in calls:
+        for content, component, leg in legs(call):
+            made.add_row(
+                call["call"],
+                call["state"],
+                leg["leg"],
+                call[leg["leg"]],
+                f"{content['name']}/{component}",
+                shown(", ".join(leg["signalled"]) or None, whole),
+                shown(leg["advertised"], whole),
+                shown(leg["learned"], whole),
+                leg["rung"] or "-",
+                leg["flow"],
+                str(leg["received_packets"]),
+                str(leg["sent_packets"]),
+            )
     return made
 
 
-def _socket(options: argparse.Namespace) -> Path:
-    return load(options.config).state.admin_socket
+def legs(call: Mapping[str, Any]) -> Iterator[tuple[Answer, int, Answer]]:
+    """Every leg of every component of a call."""
+    for content in call["contents"]:
+        for component in content["components"]:
+            for leg in component["legs"]:
+                yield content, component["component"], leg
 
 
-def _in_words(value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_in_words(item)}" for key, item in value.items())
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return str(value)
+def _show(
+    options: argparse.Namespace, answer: Answer | None, show: Callable[[Answer], None]
+) -> int:
+    if answer is None:
+        return 1
+    _print(options, answer, show)
+    return 0
+
+
+def _print(options: argparse.Namespace, answer: Answer, show: Callable[[Answer], None]) -> None:
+    if options.json:
+        print(json.dumps(answer))
+    else:
+        show(answer)
+
+
+def _print_call(call: Answer, whole: bool) -> None:
+    setup = "not accepted" if call["setup_s"] is None else f"accepted after {call['setup_s']:g} s"
+    print(f"{call['call']}  sid {call['sid']}  {call['state']}, {setup}, age {call['age_s']:g} s")
+    print(f"  {call['initiator']} calls {call['responder']}{', on hold' if call['held'] else ''}")
+    for content in call["contents"]:
+        relayed = "relayed" if content["relayed"] else "not relayed"
+        agreed = "agreed" if content["agreed"] else "offered"
+        print(f"  {content['name']}: {content['transport']}, {relayed}, {agreed}")
+    for content, component, leg in legs(call):
+        print(f"  {content['name']}/{component} {leg['leg']} ({call[leg['leg']]})")
+        says = shown(", ".join(leg["signalled"]) or None, whole)
+        print(f"    says {says}, is told {shown(leg['advertised'], whole)}")
+        latch = f"{leg['latch']}, {leg['rung'] or 'no rung'}, flow {leg['flow']}"
+        after = leg["latched_after_s"]
+        print(
+            f"    learned {shown(leg['learned'], whole)} ({latch})"
+            + ("" if after is None else f" after {after:.3f} s")
+        )
+        print(
+            f"    in {leg['received_packets']} packets, {leg['received_bytes']} bytes;"
+            f" out {leg['sent_packets']} packets, {leg['sent_bytes']} bytes"
+        )
+        if leg["dropped"]:
+            told = ", ".join(f"{reason} {count}" for reason, count in leg["dropped"].items())
+            print(f"    dropped: {told}")
+        if leg["received_packets"] and component == RTP:
+            print(f"    heard with {_quality(leg)}")
+
+
+def _quality(leg: Mapping[str, Any]) -> str:
+    """How well the relay hears a party."""
+    told = [f"{leg['lost_packets']} lost", f"{leg['reordered_packets']} out of order"]
+    told.append(f"jitter {leg['jitter_ms']:.1f} ms")
+    if leg["round_trip_ms"] is not None:
+        told.append(f"round trip {leg['round_trip_ms']:.0f} ms")
+    if leg["mos"] is not None:
+        told.append(f"estimated score {leg['mos']:.1f}")
+    return ", ".join(told)
+
+
+def _print_explanation(found: Answer, whole: bool) -> None:
+    _print_call(found["call"], whole)
+    report = found["report"]
+    if report is not None:
+        reason = "" if report["reason"] is None else f" ({report['reason']})"
+        print(f"  ended {report['ended']}: {report['why']}{reason}")
+    print()
+    if not found["diagnosis"]:
+        print("Nothing is wrong with this call as far as the relay can see.")
+    for finding in found["diagnosis"]:
+        print(f"* {finding['text']}.\n  {finding['advice']}.")
+
+
+def _history_table(reports: list[Answer]) -> Table:
+    made = Table(title=f"{len(reports)} calls that are over")
+    columns = ("ended", "call", "initiator", "responder", "seconds", "why", "diagnosis")
+    for column in columns:
+        made.add_column(column)
+    for report in reports:
+        call = report["call"]
+        made.add_row(
+            report["ended"][:19],
+            call["call"],
+            call["initiator"],
+            call["responder"],
+            f"{report['duration_s']:.0f}",
+            report["why"],
+            ", ".join(dict.fromkeys(f["cause"] for f in report["diagnosis"])) or "-",
+        )
+    return made

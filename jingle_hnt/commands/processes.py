@@ -5,22 +5,19 @@ import asyncio
 import contextlib
 import functools
 import signal
-from collections.abc import Callable, Coroutine
-
-import structlog
+from collections.abc import Coroutine
 
 from jingle_hnt import log
-from jingle_hnt.app import Signalling, wire
+from jingle_hnt.app import Signalling
 from jingle_hnt.commands import AddConfig, Commands
-from jingle_hnt.commands.inspect import ask
+from jingle_hnt.commands.asking import ask_at
 from jingle_hnt.config import Settings, load
-from jingle_hnt.errors import ConfigurationError
 from jingle_hnt.plane.engines import open_engine
 from jingle_hnt.plane.probe import probe
 from jingle_hnt.plane.server import PlaneServer
+from jingle_hnt.reload import Reloader
 from jingle_hnt.supervisor import Supervisor, children
-
-logger = structlog.get_logger(__name__)
+from jingle_hnt.wiring import Wiring, wire
 
 DRAIN_POLL_S = 1.0
 
@@ -55,17 +52,16 @@ async def _drain(settings: Settings) -> None:
     path = settings.state.admin_socket
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(settings.stop.drain_s):
-            # Refused where there is no such command; the calls are waited for all the same.
-            await asyncio.to_thread(ask, path, {"command": "drain"})
-            while (status := await asyncio.to_thread(ask, path, {"command": "status"})) is not None:
-                if not status["calls"]:
-                    return
+            answer = await asyncio.to_thread(ask_at, path, {"command": "drain"})
+            while answer is not None and answer.get("calls"):
                 await asyncio.sleep(DRAIN_POLL_S)
+                answer = await asyncio.to_thread(ask_at, path, {"command": "status"})
 
 
 def plane(options: argparse.Namespace) -> int:
     """Run the forwarding plane until SIGTERM; every media socket is closed then."""
     settings = _start(options)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it has nothing to reload, and calls to keep
     engine = open_engine(settings.relay.engine, settings.relay.workers, settings.relay.limits)
     asyncio.run(_until_told(PlaneServer(settings.state.plane_socket, engine).run()))
     return 0
@@ -73,27 +69,16 @@ def plane(options: argparse.Namespace) -> int:
 
 def signalling(options: argparse.Namespace) -> int:
     """Run the signalling process until SIGTERM; media goes on."""
-    wiring = wire(_start(options))
-    asyncio.run(_signalling(options, Signalling(wiring)))
+    settings = _start(options)
+    reloader = Reloader(settings, lambda: load(options.config))
+    asyncio.run(_signalling(wire(settings), reloader))
     return 0
 
 
-async def _signalling(options: argparse.Namespace, process: Signalling) -> None:
-    asyncio.get_running_loop().add_signal_handler(
-        signal.SIGHUP, functools.partial(_reload, options, process.reload)
-    )
+async def _signalling(wiring: Wiring, reloader: Reloader) -> None:
+    process = Signalling(wiring, reloader)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, process.hang_up_signal)
     await _until_told(process.run())
-
-
-def _reload(options: argparse.Namespace, take_up: Callable[[Settings], None]) -> None:
-    """Read the file again; one that cannot be used changes nothing."""
-    try:
-        settings = load(options.config)
-    except ConfigurationError as error:
-        logger.error("the configuration is not taken up", why=str(error))
-        return
-    log.configure(settings.log.level, settings.log.format, settings.log.redact)
-    take_up(settings)
 
 
 def _start(options: argparse.Namespace) -> Settings:

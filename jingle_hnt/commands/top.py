@@ -1,6 +1,7 @@
 """top: the calls that go on, live: who is heard, at what rate, and where somebody is not."""
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -12,12 +13,12 @@ from rich.live import Live
 from rich.table import Table
 
 from jingle_hnt.commands import AddConfig, Commands
-from jingle_hnt.commands.inspect import ask
-from jingle_hnt.config import load
-from jingle_hnt.log import redact_text
+from jingle_hnt.commands.asking import add, ask, shown
 
 QUIET_S = 5.0
 """A leg that was not heard for this long is marked."""
+
+FIGURES = ("in/s", "out/s", "loss", "jitter")
 
 Answer = Mapping[str, Any]
 LegKey = tuple[str, str, int, str]
@@ -26,7 +27,11 @@ LegKey = tuple[str, str, int, str]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One leg of one component. Rates are packets a second, None at the first look."""
+    """One leg of one component, as the relay hears it.
+
+    Rates are packets a second, None at the first look; `loss` is the part of the party's RTP that
+    did not arrive (0 to 1).
+    """
 
     call: str
     party: str
@@ -35,16 +40,18 @@ class Row:
     learned: str
     in_rate: float | None
     out_rate: float | None
+    loss: float
+    jitter_ms: float
     mark: str
 
 
 def add_to(commands: Commands, add_config: AddConfig) -> None:
     """Add the command."""
-    command = commands.add_parser("top", help="the calls that go on, live")
+    command = add(commands, add_config, "top", "the calls that go on, live", addresses=True)
     command.add_argument("--once", action="store_true", help="look for one interval and end")
-    command.add_argument("--interval", type=float, default=1.0, help="seconds between two looks")
-    command.add_argument("--addresses", action="store_true", help="show whole addresses")
-    add_config(command)
+    command.add_argument(
+        "--interval", type=float, default=1.0, metavar="S", help="seconds between two looks"
+    )
     command.set_defaults(command=watch)
 
 
@@ -53,19 +60,20 @@ def watch(options: argparse.Namespace) -> int:
     if not 0.1 <= options.interval <= 60:
         print(f"--interval is {options.interval}: write 0.1 to 60 seconds", file=sys.stderr)
         return 2
-    path = load(options.config).state.admin_socket
-    console = Console()
-    before = ask(path, {"command": "calls"})
+    before = ask(options, "calls")
     if before is None:
         return 1
-    with Live(table([], 0), console=console, transient=not options.once) as live:
+    if options.json:
+        print(json.dumps(before))
+        return 0
+    with Live(table([], 0), console=Console(), transient=not options.once) as live:
         while True:
             time.sleep(options.interval)
-            now = ask(path, {"command": "calls"})
+            now = ask(options, "calls")
             if now is None:
                 return 1
-            shown = list(rows(now, before, options.interval, options.addresses))
-            live.update(table(shown, len(now["calls"])), refresh=True)
+            found = list(rows(now, before, options.interval, options.addresses))
+            live.update(table(found, len(now["calls"])), refresh=True)
             before = now
             if options.once:
                 return 0
@@ -76,15 +84,17 @@ def rows(now: Answer, before: Answer, seconds: float, whole: bool = False) -> It
     earlier = dict(_legs(before))
     for key, leg in _legs(now):
         name, media, component, _ = key
-        learned = leg["learned"] or "-"
+        lost = leg["lost_packets"]
         yield Row(
             call=name,
             party=leg["party"],
             media=f"{media}/{component}",
             rung=leg["rung"] or "-",
-            learned=learned if whole else redact_text(learned),
+            learned=shown(leg["learned"], whole),
             in_rate=_rate(leg, earlier.get(key), "received_packets", seconds),
             out_rate=_rate(leg, earlier.get(key), "sent_packets", seconds),
+            loss=lost / (lost + leg["received_packets"]) if lost else 0.0,
+            jitter_ms=leg["jitter_ms"],
             mark=mark(leg),
         )
 
@@ -100,16 +110,19 @@ def mark(leg: Mapping[str, Any]) -> str:
     return "held" if leg["flow"] == "held" else ""
 
 
-def table(shown: list[Row], calls: int) -> Table:
+def table(found: list[Row], calls: int) -> Table:
     """The rows as a table; what is to be noticed is red."""
     made = Table(title=f"{calls} calls")
-    for column in ("call", "party", "media", "rung", "learned", "in/s", "out/s", ""):
-        made.add_column(column)
-    for row in shown:
+    for column in ("call", "party", "media", "rung", "learned", *FIGURES, ""):
+        made.add_column(column, justify="right" if column in FIGURES else "left")
+    for row in found:
         style = "red" if row.mark.startswith(("never", "silent")) else None
         rates = ("-" if r is None else f"{r:.0f}" for r in (row.in_rate, row.out_rate))
+        quality = (f"{row.loss:.1%}", f"{row.jitter_ms:.1f} ms")
         made.add_row(
-            row.call, row.party, row.media, row.rung, row.learned, *rates, row.mark, style=style
+            *(row.call, row.party, row.media, row.rung, row.learned),
+            *(*rates, *quality, row.mark),
+            style=style,
         )
     return made
 

@@ -5,8 +5,9 @@ before it gives the next input. Nothing here waits: what takes time answers late
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from jingle_hnt.errors import StanzaError
 from jingle_hnt.model.address import IPAddress, TransportAddress
@@ -14,6 +15,9 @@ from jingle_hnt.model.content import Candidate, ContentKey
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Jingle, Reason
 from jingle_hnt.relay.binding import Arm, BindingName, BindingSpec, Gate
+
+if TYPE_CHECKING:
+    from jingle_hnt.session.machine import Session
 
 Token = int
 """Names one held stanza; each is answered exactly once."""
@@ -187,11 +191,12 @@ class Why(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A session is over; its bindings are being released."""
+    """A session is over; its bindings are being released. `account` is the session, to be read."""
 
     session: str
     why: Why
     reason: Reason | None = None
+    account: "Session | None" = field(default=None, compare=False, repr=False)
 
 
 Effect = Answer | Bind | Arm | Gate | Release | Inject | Remember | Ended

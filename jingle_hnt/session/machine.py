@@ -20,6 +20,7 @@ from jingle_hnt.errors import (
     UnprovenParty,
 )
 from jingle_hnt.model.address import IPAddress
+from jingle_hnt.model.content import RTP
 from jingle_hnt.model.jingle import Action, Jingle, Reason, ReasonCondition
 from jingle_hnt.relay.binding import Heard, Latched, PinholeEvent, Silent
 from jingle_hnt.session.allocation import Allocation
@@ -237,12 +238,25 @@ class Session:
         if self.state is State.ENDED:
             return
         condition, text = TOLD[why]
+        text += self._unheard(why)
         reason = Reason(condition, text)
         jingle = Jingle(Action.SESSION_TERMINATE, self.sid, reason=reason)
         for leg in Leg:
             sender, recipient = self.parties[leg.other].jid, self.parties[leg].jid
             self._out.append(Inject(sender, recipient, jingle))
         self._end(why, reason)
+
+    def _unheard(self, why: Why) -> str:
+        """For who reads the reason: whose media never came, where that is why the call ends."""
+        if why not in (Why.SILENCE, Why.HOLD_TIMEOUT):
+            return ""
+        relayed = self.negotiation.allocations
+        mute = [
+            leg.name.lower()
+            for leg in Leg
+            if not any(a.pinholes[RTP, leg].learned is not None for a in relayed)
+        ]
+        return f"; none of the {mute[0]}'s ever reached the relay" if len(mute) == 1 else ""
 
     def expire(self, now: float) -> None:
         """End the session if its deadline has passed, and release what ICE agents do not use.
@@ -377,7 +391,7 @@ class Session:
             return
         self.state = State.ENDED
         self.anchor.retire(self.negotiation.allocations)
-        self._out.append(Ended(self.name, why, reason))
+        self._out.append(Ended(self.name, why, reason, self))
 
     def note_life(self, now: float) -> None:
         """Take note of whether any of the session's media flows."""

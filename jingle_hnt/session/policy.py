@@ -70,11 +70,27 @@ class ChannelPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitPolicy:
+    """How many calls there may be, by who makes them; 0 means that there is no limit.
+
+    `per_user` and `per_domain` bound the calls that one bare JID and the users of one domain have
+    made and that are going on, `calls` bounds all, `per_minute` how many calls one bare JID may
+    make in a minute.
+    """
+
+    per_user: int = 10
+    per_domain: int = 0
+    calls: int = 0
+    per_minute: int = 60
+
+
+@dataclass(frozen=True, slots=True)
 class SessionPolicy:
     """All that the session core needs of the configuration.
 
     `domains` are the local ones: a call is relayed only where one party is of such a domain.
-    `channels` is None where clients may not ask for channels.
+    `channels` is None where clients may not ask for channels. `draining` says what becomes of new
+    calls while live ones are waited for.
     """
 
     domains: frozenset[str]
@@ -86,3 +102,5 @@ class SessionPolicy:
     ice: IceMode = IceMode.APPEND
     times: Times = field(default_factory=Times)
     channels: ChannelPolicy | None = None
+    limits: LimitPolicy = field(default_factory=LimitPolicy)
+    draining: Fallback = Fallback.PASS

@@ -36,8 +36,9 @@ from jingle_hnt.session.effects import (
     Why,
     Withdrawn,
 )
+from jingle_hnt.session.limits import Limits
 from jingle_hnt.session.machine import NO_CAPACITY, Session
-from jingle_hnt.session.policy import SessionPolicy
+from jingle_hnt.session.policy import Fallback, SessionPolicy
 from jingle_hnt.session.table import Leg, State
 
 NOT_LOCAL = StanzaError(
@@ -76,13 +77,13 @@ class Registry:
         self.policy = policy
         self.pool = pool
         self.draining = False
+        self.limits = Limits()
         self._names = names
         self._sessions: dict[Key, Session] = {}
         self._keys: dict[str, Key] = {}
         self._of_party: dict[JID, set[str]] = {}
         self._tombstones: OrderedDict[Key, float] = OrderedDict()
         self._timers: list[tuple[float, str]] = []
-        self._departed: dict[str, Session] = {}
         self._effects: list[Effect] = []
         self._quota = None if policy.channels is None else Quota(policy.channels)
 
@@ -97,10 +98,6 @@ class Registry:
         key = self._keys.get(name)
         return None if key is None else self._sessions[key]
 
-    def departed(self, name: str) -> Session | None:
-        """A session that has ended since the effects were taken last, once, for its report."""
-        return self.find(name) or self._departed.pop(name, None)
-
     def order(self, effect: Effect) -> None:
         """Add something to be done."""
         self._effects.append(effect)
@@ -109,8 +106,6 @@ class Registry:
         """Take what is to be done, in order."""
         taken = self._effects.copy()
         self._effects.clear()
-        if not taken:
-            self._departed.clear()
         return taken
 
     # Inputs: the parties
@@ -233,6 +228,12 @@ class Registry:
         self._enter(Key(initiator.jid, responder.jid, session.sid), session)
         self._settle(session, now)
 
+    def follow(self, policy: SessionPolicy) -> None:
+        """New calls follow this policy; those that go on keep the one that they began under."""
+        self.policy = policy
+        if self._quota is not None and policy.channels is not None:
+            self._quota.policy = policy.channels
+
     def anchor(self, name: str, parties: tuple[Party, Party]) -> Anchor:
         """The anchor that a session of this registry needs."""
         return Anchor(name, parties, self.pool, self.policy.peers, self._effects)
@@ -246,10 +247,12 @@ class Registry:
             session.receive(Leg.INITIATOR, request, now)
         elif key in self._tombstones:
             self._revenant(request, now)
-        elif not self._is_ours(request.jingle) or self.draining:
+        elif not self._is_ours(request.jingle):
             self._effects.append(Pass(request.token))
-        elif not {request.sender.domain, request.recipient.domain} & self.policy.domains:
-            self._effects.append(Bounce(request.token, NOT_LOCAL))
+        elif (refusal := self._call_refusal(request, now)) is not None:
+            self._effects.append(Bounce(request.token, refusal))
+        elif self.draining:
+            self._effects.append(Pass(request.token))
         else:
             self._begin(key, request, now)
 
@@ -263,6 +266,14 @@ class Registry:
         self._enter(key, session)
         session.initiate(request, now)
         self._settle(session, now)
+
+    def _call_refusal(self, request: Request, now: float) -> StanzaError | None:
+        """Why this call may not be made; None where it may, relayed or not."""
+        if self.draining:
+            return NO_CAPACITY if self.policy.draining is Fallback.REFUSE else None
+        if not {request.sender.domain, request.recipient.domain} & self.policy.domains:
+            return NOT_LOCAL
+        return self.limits.refusal(self.policy.limits, request.sender, request.recipient, now)
 
     def _channel_refusal(self, request: ChannelRequest, now: float) -> StanzaError | None:
         if self._quota is None or request.requester.domain not in self.policy.domains:
@@ -326,7 +337,9 @@ class Registry:
         self._keys[session.name] = key
         for party in session.parties:
             self._of_party.setdefault(party.jid, set()).add(session.name)
-        if isinstance(session, Channel) and self._quota is not None:
+        if not isinstance(session, Channel):
+            self.limits.opened(key.initiator)
+        elif self._quota is not None:
             self._quota.opened(key.initiator)
 
     def _settle(self, session: Session, now: float) -> None:
@@ -342,8 +355,9 @@ class Registry:
     def _leave(self, session: Session, now: float) -> None:
         key = self._keys.pop(session.name)
         del self._sessions[key]
-        self._departed[session.name] = session
-        if isinstance(session, Channel) and self._quota is not None:
+        if not isinstance(session, Channel):
+            self.limits.closed(key.initiator)
+        elif self._quota is not None:
             self._quota.closed(key.initiator)
         for party in session.parties:
             names = self._of_party.get(party.jid, set())

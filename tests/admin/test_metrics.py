@@ -1,97 +1,229 @@
-"""Metrics: every series from the start, no names of users in them, and the two health pages."""
+"""Metrics: complete from the start, never going back, accepted by promtool, naming nobody."""
 
+import asyncio
+import json
 import re
+import shutil
+import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from ipaddress import ip_address
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client.parser import text_string_to_metric_families as read_text
 
-from jingle_hnt.admin.metrics import Metrics, MetricsServer
+from jingle_hnt.admin.http import MetricsServer
+from jingle_hnt.admin.metrics import Metrics, Scrape
+from jingle_hnt.admin.snapshots import PlaneSnapshot, PortsSnapshot, StatusSnapshot
+from jingle_hnt.admin.tally import Histogram, Tally, Traffic
+from jingle_hnt.model.address import TransportAddress
+from jingle_hnt.relay.binding import (
+    BindingName,
+    BindingSnapshot,
+    Counters,
+    Drained,
+    Flow,
+    PinholeSnapshot,
+)
 from jingle_hnt.relay.evidence import Rung
-from jingle_hnt.relay.ports import PortCounts
+from jingle_hnt.relay.latch import State
 from jingle_hnt.session.effects import Why
-from jingle_hnt.session.table import State
+from tests.session.stage import RELAY
+
+ROOT = Path(__file__).parent.parent.parent
+PLANE = PlaneSnapshot(up=True, engine="native", bindings=2, draining=0)
+STATUS = StatusSnapshot(
+    version="1.2.3",
+    ready=True,
+    uptime_s=5.0,
+    link_up=True,
+    draining=False,
+    journal_healthy=True,
+    history_healthy=True,
+    calls=1,
+    tasks=4,
+    plane=PLANE,
+    ports=PortsSnapshot(free=996, leased=4, quarantined=0, shunned=0),
+)
 
 
-class World:
-    """What the gauges are read from."""
+def scrape(tally: Tally | None = None, **status: Any) -> Scrape:
+    changed = STATUS.model_copy(update=status)
+    return Scrape(changed, {"active": 1}, Tally() if tally is None else tally)
 
-    def __init__(self) -> None:
-        self.ready = False
-        self.metrics = Metrics("1.2.3")
-        self.metrics.watch(
-            lambda state: 3 if state is State.ACTIVE else 0,
-            lambda: PortCounts(free=90, leased=8, quarantined=2, shunned=0),
-            lambda: self.ready,
-            lambda: True,
-            lambda: True,
-        )
-        self.server = MetricsServer(ip_address("127.0.0.1"), 0, self.metrics, lambda: self.ready)
 
-    def page(self, path: str) -> tuple[int, str]:
-        url = f"http://127.0.0.1:{self.server.port}{path}"
-        try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read().decode()
+def samples(shown: Scrape) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in Metrics(shown).collect()
+        for sample in family.samples
+    }
 
-    def values(self) -> dict[str, float]:
-        _, text = self.page("/metrics")
-        lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
-        return {name: float(value) for name, _, value in lines}
+
+def pinhole(packets: int, **dropped: int) -> PinholeSnapshot:
+    counters = Counters(received_packets=packets, **dropped)
+    bound = TransportAddress(RELAY, 2000)
+    return PinholeSnapshot(bound, State.LATCHED, 0, None, None, None, None, Flow.OPEN, counters)
+
+
+def binding(name: BindingName, packets: int, **dropped: int) -> BindingSnapshot:
+    return BindingSnapshot(name, (pinhole(packets), pinhole(0, **dropped)), draining=False)
+
+
+def test_every_series_is_there_from_the_start_and_no_other_comes() -> None:
+    tally = Tally()
+    before = samples(scrape(tally))
+    tally.ended.update(why.value for why in Why)
+    tally.refused.update(["resource-constraint", "bad-request"])
+    tally.latches.update([(rung.value, "again") for rung in Rung])
+    tally.setup.observe(3.0)
+    tally.latch.observe(99.0)
+    tally.traffic.seen([binding("s1.1.1", 10, dropped_rival=3)])
+    after = samples(scrape(tally))
+    assert before.keys() == after.keys()
+    assert sum(before.values()) < sum(after.values())
+    assert after["jingle_hnt_calls_ended_total", frozenset({("why", "silence")})] == 1
+    rival = frozenset({("component", "rtp"), ("reason", "rival")})
+    assert after["jingle_hnt_dropped_packets_total", rival] == 3
+
+
+def test_no_label_can_hold_a_name_or_an_address() -> None:
+    labels = {label for _, pairs in samples(scrape()) for label, _ in pairs}
+    assert labels == {
+        *("version", "engine", "state", "why", "condition", "rung", "kind"),
+        *("component", "direction", "reason", "le"),
+    }
+
+
+def test_both_formats_can_be_read_back() -> None:
+    registry = CollectorRegistry()
+    registry.register(Metrics(scrape()))
+    text = openmetrics(registry).decode()  # type: ignore[no-untyped-call]
+    read = list(text_string_to_metric_families(text))  # type: ignore[no-untyped-call]
+    assert len(read) == len(list(Metrics(scrape()).collect()))
+
+
+def test_traffic_never_goes_back() -> None:
+    traffic = Traffic()
+    rtp = "received_packets", 1
+    traffic.seen([binding("s1.1.1", 10), binding("s1.1.2", 1)], every=True)
+    assert traffic.total()[rtp] == 10
+    last = binding("s1.1.1", 12)
+    traffic.drained(Drained("s1.1.1", last.pinholes))
+    assert traffic.total()[rtp] == 12
+    traffic.seen([binding("s2.1.1", 5)], every=True)
+    assert traffic.total()[rtp] == 17
+    assert traffic.total()["received_packets", 2] == 1
+    traffic.plane_is_new()
+    traffic.seen([binding("s2.1.1", 2)], every=True)
+    assert traffic.total()[rtp] == 19
+
+
+def test_an_observation_on_a_bound_belongs_to_it() -> None:
+    histogram = Histogram((1.0, 2.0))
+    for value in (0.5, 1.0, 1.5, 7.0):
+        histogram.observe(value)
+    assert histogram.buckets() == [("1.0", 2.0), ("2.0", 3.0), ("+Inf", 4.0)]
+    assert histogram.sum == 10.0
+
+
+shown = {"now": scrape()}
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    made = World()
-    yield made
-    made.server.close()
+async def server() -> AsyncIterator[MetricsServer]:
+    async def ask() -> Scrape:
+        found = shown["now"]
+        if found.status.version == "broken":
+            raise RuntimeError("broken")
+        return found
+
+    server = MetricsServer("127.0.0.1", 0, ask)
+    yield server
+    await server.close()
+    shown["now"] = scrape()
 
 
-def test_every_series_is_there_from_the_start(world: World) -> None:
-    values = world.values()
-    for why in Why:
-        assert values[f'jingle_hnt_calls_ended_total{{why="{why}"}}'] == 0
-    assert values['jingle_hnt_latches_total{kind="first",rung="R3"}'] == 0
-    assert values["jingle_hnt_latch_seconds_count"] == 0
-    assert values['jingle_hnt_build_info{version="1.2.3"}'] == 1
+async def page(server: MetricsServer, path: str, method: str = "GET") -> tuple[int, str, str]:
+    def fetched() -> tuple[int, str, str]:
+        url = f"http://127.0.0.1:{server.port}{path}"
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, method=method)) as answer:
+                return answer.status, answer.headers["Content-Type"], answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.headers["Content-Type"], error.read().decode()
+
+    return await asyncio.to_thread(fetched)
 
 
-def test_what_happens_is_counted_and_what_is_is_read(world: World) -> None:
-    metrics = world.metrics
-    metrics.ended(Why.SILENCE)
-    metrics.refused("resource-constraint")
-    metrics.latched(Rung.R3, again=False, after_s=0.07)
-    metrics.latched(Rung.R3, again=True, after_s=9.0)
-    metrics.rival()
-    metrics.link_lost()
-    metrics.plane_lost()
-    values = world.values()
-    assert values['jingle_hnt_calls_ended_total{why="silence"}'] == 1
-    assert values['jingle_hnt_requests_refused_total{condition="resource-constraint"}'] == 1
-    assert values['jingle_hnt_latches_total{kind="again",rung="R3"}'] == 1
-    assert values['jingle_hnt_latch_seconds_bucket{le="0.1"}'] == 1
-    assert values["jingle_hnt_latch_seconds_count"] == 1
-    for name in ("rivalries", "link_losses", "plane_losses"):
-        assert values[f"jingle_hnt_{name}_total"] == 1
-    assert values['jingle_hnt_calls{state="active"}'] == 3
-    assert values['jingle_hnt_ports{state="free"}'] == 90
-    assert (values["jingle_hnt_link_up"], values["jingle_hnt_plane_up"]) == (0, 1)
+async def test_metrics_are_served(server: MetricsServer) -> None:
+    status, kind, text = await page(server, "/metrics")
+    assert status == 200
+    assert kind.startswith("text/plain")
+    families = {family.name: family for family in read_text(text)}
+    (built,) = families["jingle_hnt_build_info"].samples
+    assert built.labels == {"version": "1.2.3", "engine": "native"}
 
 
-def test_no_label_could_name_a_user_or_an_address(world: World) -> None:
-    _, text = world.page("/metrics")
-    labels = set(re.findall(r'(\w+)="', text))
-    assert labels <= {"state", "why", "condition", "rung", "kind", "le", "version"}
+@pytest.mark.parametrize(
+    ("changes", "path", "status", "part"),
+    [
+        ({}, "/healthz", 200, "ok"),
+        ({}, "/readyz", 200, "ready"),
+        ({"ready": False, "draining": True}, "/readyz", 503, "draining"),
+        ({"ready": False, "link_up": False}, "/readyz", 503, "XMPP server is not connected"),
+        ({"ready": False, "link_up": False}, "/healthz", 200, "ok"),
+        ({"version": "broken"}, "/healthz", 503, "does not answer"),
+        ({}, "/", 404, "/metrics"),
+    ],
+)
+async def test_probes(
+    server: MetricsServer, changes: dict[str, Any], path: str, status: int, part: str
+) -> None:
+    shown["now"] = scrape(**changes)
+    found, _, text = await page(server, path)
+    assert found == status
+    assert part in text
 
 
-def test_health_and_readiness(world: World) -> None:
-    assert world.page("/healthz") == (200, "yes\n")
-    assert world.page("/readyz") == (503, "no\n")
-    world.ready = True
-    assert world.page("/readyz") == (200, "yes\n")
-    assert world.page("/")[0] == 404
+async def test_nothing_can_be_sent_to_it(server: MetricsServer) -> None:
+    status, _, _ = await page(server, "/metrics", "POST")
+    assert status == 405
+
+
+def promtool(*arguments: str, text: str | None = None) -> None:
+    done = subprocess.run(
+        ["promtool", *arguments], input=text, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool")
+
+
+@needs_promtool
+async def test_promtool_finds_nothing_to_say_of_the_metrics(server: MetricsServer) -> None:
+    _, _, text = await page(server, "/metrics")
+    promtool("check", "metrics", text=text)
+
+
+@needs_promtool
+def test_the_alert_rules_fire_when_they_should() -> None:
+    promtool("check", "rules", str(ROOT / "config/prometheus/alerts.yml"))
+    promtool("test", "rules", str(ROOT / "config/prometheus/alerts_test.yml"))
+
+
+def test_board_and_rules_name_series_that_exist() -> None:
+    known = {name for name, _ in samples(scrape())}
+    board = json.loads((ROOT / "config/grafana/jingle-hnt.json").read_text())
+    queries = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    rules = (ROOT / "config/prometheus/alerts.yml").read_text()
+    named = set(re.findall(r"jingle_hnt_\w+", " ".join([*queries, rules])))
+    assert named
+    assert named <= known

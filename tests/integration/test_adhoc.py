@@ -65,11 +65,9 @@ class Console(SlixmppClient):
 
     def filled(self, asking: Any) -> Any:
         """The form of a command with every field filled in, if only with something."""
-        form = asking["form"]
-        form.reply()
         values = {
             name: field["value"] or _something(field)
-            for name, field in form.get_fields().items()
+            for name, field in asking["form"].get_fields().items()
             if field["type"] != "hidden"
         }
         reply = self._stream.plugin["xep_0004"].make_form(ftype="submit")

@@ -179,7 +179,7 @@ class Relay:
         raise TimeoutError(f"status stays {status}\n{self.log_text()[-3000:]}")
 
     async def ask(self, command: str, **fields: object) -> Event:
-        """The answer to any of the administrator's commands."""
+        """The answer to a command; raises OSError while nobody answers."""
         reader, writer = await asyncio.open_unix_connection(self.directory / "admin.sock")
         try:
             writer.write(json.dumps({"command": command, **fields}).encode() + b"\n")

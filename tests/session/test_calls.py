@@ -515,6 +515,18 @@ def test_every_deadline_ends_the_call_for_both(play: str, seconds: float, why: W
     stage.assert_nothing_left()
 
 
+def test_both_are_told_whose_media_never_came() -> None:
+    stage = Stage()
+    stage.call()
+    stage.latch("s1.1.1", 0, "198.51.100.1")
+    stage.silent("s1.1.1", 0)
+    stage.passes(61)
+    texts = {i.jingle.reason.text for i in stage.injected if i.jingle.reason is not None}
+    assert texts == {
+        "the media of both parties fell silent; none of the responder's ever reached the relay"
+    }
+
+
 @pytest.mark.rule("J10")
 def test_leaving_the_server_ends_a_silent_call_soon_and_a_lively_one_not() -> None:
     stage = Stage()

@@ -1,38 +1,87 @@
-"""Reports of ended calls: found by name and sid, bounded, and never in the way of a call."""
+"""The history: bounded, found by name and sid, and never in the way of calls."""
 
+import sqlite3
 from pathlib import Path
 
-from jingle_hnt.store.history import TRIM_EVERY, History
+import pytest
+
+from jingle_hnt.store.history import History
 
 
-def test_the_newest_report_of_a_name_or_sid_is_found(tmp_path: Path) -> None:
-    history = History(tmp_path / "state" / "history.sqlite", 10)
-    for number in range(3):
-        history.put(f"s{number}", "same", str(number))
-    assert history.find("s1") == "1"
-    assert history.find("same") == "2"
-    assert history.find("other") is None
-    assert history.recent(2) == ["2", "1"]
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "history.sqlite"
+
+
+def test_the_oldest_calls_make_room(path: Path) -> None:
+    history = History(path, 3)
+    for number in range(7):
+        history.add(f"s{number}", "same", f'{{"n": {number}}}')
+    assert history.latest(100) == [{"n": 6}, {"n": 5}, {"n": 4}]
+    assert history.find("s3") is None
+    assert history.find("s4") == {"n": 4}
+    assert history.find("same") == {"n": 6}
     history.close()
     history.close()
-    again = History(tmp_path / "state" / "history.sqlite", 10)
-    assert again.find("s0") == "0"
-    again.close()
-    assert (tmp_path / "state" / "history.sqlite").stat().st_mode & 0o777 == 0o600
 
 
-def test_the_oldest_go(tmp_path: Path) -> None:
-    history = History(tmp_path / "h.sqlite", 5)
-    for number in range(3 * TRIM_EVERY):
-        history.put(f"s{number}", f"sid{number}", str(number))
-    assert history.recent(1000) == [str(3 * TRIM_EVERY - n) for n in range(1, 6)]
+def test_a_smaller_bound_is_kept_after_a_restart(path: Path) -> None:
+    history = History(path, 100)
+    for number in range(50):
+        history.add(f"s{number}", "x", "{}")
+    history.close()
+    history = History(path, 5)
+    history.add("s50", "x", "{}")
+    assert len(history.latest(100)) == 5
     history.close()
 
 
-def test_a_file_that_cannot_be_used_costs_the_reports_only(tmp_path: Path) -> None:
-    (tmp_path / "h.sqlite").write_bytes(b"garbage" * 1000)
-    history = History(tmp_path / "h.sqlite", 5)
-    history.put("s", "sid", "{}")
-    assert history.find("s") is None
-    assert history.recent(5) == []
+def test_calls_are_found_by_party(path: Path) -> None:
+    history = History(path, 10)
+    history.add("s1", "a", '{"initiator": "alice@example.org"}')
+    history.add("s2", "b", '{"initiator": "bob@example.org"}')
+    assert history.latest(10, "alice@") == [{"initiator": "alice@example.org"}]
+    history.close()
+
+
+def test_who_is_blocked_stays_so_in_the_next_life(path: Path) -> None:
+    history = History(path, 10)
+    history.block("eve@example.org")
+    history.block("eve@example.org")
+    history.block("spam.example")
+    history.unblock("spam.example")
+    history.close()
+    history = History(path, 10)
+    assert history.blocked() == {"eve@example.org"}
+    assert path.stat().st_mode & 0o777 == 0o600
+    history.close()
+
+
+def test_a_damaged_file_is_set_aside(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"garbage" * 1000)
+    history = History(path, 10)
+    history.add("s1", "a", "{}")
+    assert history.latest(10) == [{}]
+    assert path.with_suffix(".damaged").exists()
+    history.close()
+
+
+def test_a_row_that_is_no_report_is_skipped(path: Path) -> None:
+    history = History(path, 10)
+    history.add("s1", "a", "not json")
+    history.add("s2", "b", "[1]")
+    history.add("s3", "c", "{}")
+    assert history.latest(10) == [{}]
+    history.close()
+
+
+def test_a_file_that_cannot_be_written_costs_no_call(path: Path) -> None:
+    history = History(path, 10)
+    with sqlite3.connect(path) as db:
+        db.execute("DROP TABLE call")
+    db.close()
+    history.add("s1", "a", "{}")
+    assert not history.healthy
+    assert history.latest(10) == []
     history.close()

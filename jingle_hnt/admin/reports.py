@@ -1,0 +1,124 @@
+"""What is kept of a call that is over: one report, for the history and, in short, for the log."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from pydantic import BaseModel, ConfigDict
+
+from jingle_hnt.admin.diagnosis import Case, Finding, diagnose
+from jingle_hnt.admin.snapshots import CallSnapshot, ContentSnapshot, LegSnapshot
+from jingle_hnt.model.content import RTP
+from jingle_hnt.model.jingle import Reason
+
+
+class CallReport(BaseModel):
+    """A call that is over. `why` is ours, `reason` what the party who ended it has said.
+
+    `started` and `ended` are ISO 8601 in UTC. `counted` tells whether the plane's last counters are
+    in `call`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    started: str
+    ended: str
+    duration_s: float
+    why: str
+    reason: str | None
+    reason_text: str | None
+    counted: bool
+    call: CallSnapshot
+    diagnosis: tuple[Finding, ...]
+
+
+class HistorySnapshot(BaseModel):
+    """Calls that are over, newest first."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    calls: tuple[CallReport, ...]
+
+
+class Explanation(BaseModel):
+    """One call and what is wrong with it; `report` is None while it goes on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    call: CallSnapshot
+    report: CallReport | None
+    diagnosis: tuple[Finding, ...]
+
+
+def report(case: Case, reason: Reason | None, ended: datetime) -> CallReport:
+    """The report of a case that is closed."""
+    assert case.why is not None
+    call = case.call
+    return CallReport(
+        started=_iso(ended - timedelta(seconds=call.age_s)),
+        ended=_iso(ended),
+        duration_s=call.age_s,
+        why=case.why.value,
+        reason=None if reason is None else reason.condition,
+        reason_text=None if reason is None or not reason.text else reason.text[:200],
+        counted=case.plane,
+        call=call,
+        diagnosis=diagnose(case),
+    )
+
+
+def log_line(made: CallReport) -> dict[str, object]:
+    """The report as the values of one log line; what is nothing is left out."""
+    call = made.call
+    line: dict[str, object] = {
+        "call": call.call,
+        "sid": call.sid,
+        "initiator": call.initiator,
+        "responder": call.responder,
+        "why": made.why,
+        "reason": made.reason,
+        "duration_s": made.duration_s,
+        "setup_s": call.setup_s,
+        "legs": [_leg(content, number, leg) for content, number, leg in legs(call)],
+        "diagnosis": [finding.cause for finding in made.diagnosis],
+    }
+    return {key: value for key, value in line.items() if value not in (None, [])}
+
+
+def legs(call: CallSnapshot) -> Iterator[tuple[ContentSnapshot, int, LegSnapshot]]:
+    """Every leg of every component of a call."""
+    for content in call.contents:
+        for component in content.components:
+            for leg in component.legs:
+                yield content, component.component, leg
+
+
+def is_one_way(call: CallSnapshot) -> bool:
+    """Whether a content that both may send, accepted, is heard from one party only."""
+    if call.setup_s is None or call.held:
+        return False
+    return any(
+        content.senders == "both"
+        and component.component == RTP
+        and sum(leg.received_packets > 0 for leg in component.legs) == 1
+        for content in call.contents
+        for component in content.components
+    )
+
+
+def _leg(content: ContentSnapshot, component: int, leg: LegSnapshot) -> str:
+    parts = [f"{content.name}/{component} {leg.leg}:"]
+    parts.append(f"signalled {','.join(leg.signalled) or '-'}")
+    parts.append(f"told {leg.advertised}")
+    if leg.learned is None:
+        parts.append(f"learned - ({leg.rung or 'not armed'})")
+    else:
+        after = "" if leg.latched_after_s is None else f" after {leg.latched_after_s:.3f} s"
+        parts.append(f"learned {leg.learned} ({leg.rung}){after}")
+    parts.append(f"in {leg.received_packets}/{leg.received_bytes}")
+    parts.append(f"out {leg.sent_packets}/{leg.sent_bytes}")
+    parts += [f"dropped {reason} {count}" for reason, count in leg.dropped.items()]
+    return " ".join(parts)
+
+
+def _iso(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,84 @@
+"""What the commands that ask a running process share: the question, the answer, the words."""
+
+import argparse
+import json
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jingle_hnt.commands import AddConfig, Commands
+from jingle_hnt.config import load
+from jingle_hnt.log import redact_text
+
+ANSWER_S = 5.0
+
+Answer = dict[str, Any]
+
+
+def add(
+    commands: Commands, add_config: AddConfig, name: str, text: str, addresses: bool = False
+) -> argparse.ArgumentParser:
+    """A command that asks a running process. With `addresses` it shows some."""
+    command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    add_config(command)
+    command.add_argument("--json", action="store_true", help="print the answer as JSON")
+    if addresses:
+        command.add_argument("--addresses", action="store_true", help="show whole addresses")
+    return command
+
+
+def ask(options: argparse.Namespace, command: str, **fields: object) -> Answer | None:
+    """The answer of the process that uses this configuration file.
+
+    None, with a word on stderr, where none comes or the process says why it cannot.
+    """
+    path = load(options.config).state.admin_socket
+    return ask_at(path, {"command": command, **fields})
+
+
+def ask_at(path: Path, request: Mapping[str, object]) -> Answer | None:
+    """The answer of the process behind a socket; None, with a word on stderr, where none comes."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(ANSWER_S)
+            connection.connect(str(path))
+            connection.sendall(json.dumps(request).encode() + b"\n")
+            with connection.makefile("rb") as lines:
+                answer: Answer = json.loads(lines.readline())
+    except PermissionError:
+        print(
+            f"{path}: only the user that jingle-hnt runs as, and root, may ask it", file=sys.stderr
+        )
+        return None
+    except (OSError, ValueError) as error:
+        text = f"jingle-hnt does not answer at {path}: {error}; is `jingle-hnt run` running?"
+        print(text, file=sys.stderr)
+        return None
+    if "error" in answer:
+        print(answer["error"], file=sys.stderr)
+        return None
+    return answer
+
+
+def shown(text: str | None, whole: bool) -> str:
+    """An address as it is shown: redacted unless `whole`."""
+    return "-" if text is None else text if whole else redact_text(text)
+
+
+def in_words(value: object) -> str:
+    """A value of an answer as a person reads it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {in_words(item)}" for key, item in value.items()) or "none"
+    if isinstance(value, list):
+        return ", ".join(map(in_words, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None else str(value)
+
+
+def print_lines(answer: Mapping[str, object]) -> None:
+    """One line per value."""
+    for key, value in answer.items():
+        print(f"{key:18} {in_words(value)}")

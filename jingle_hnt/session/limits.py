@@ -1,0 +1,81 @@
+"""How many calls who may make: what one user, one domain and all together have at a time.
+
+Only who makes a call is counted. Were the callee counted too, anybody could use up a user's calls
+by ringing. A call over a limit is refused at once: its caller is told to try again later, and no
+port was taken for it.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from jingle_hnt.errors import Condition, StanzaError
+from jingle_hnt.model.jid import JID
+from jingle_hnt.session.policy import LimitPolicy
+
+WINDOW_S = 60.0
+
+T = TypeVar("T")
+
+
+def _full(text: str) -> StanzaError:
+    return StanzaError(Condition.RESOURCE_CONSTRAINT, "wait", text)
+
+
+TOO_MANY = _full("you have as many calls as one user may have; end one, or try again later")
+TOO_FAST = _full("you make calls faster than one user may; try again in a minute")
+DOMAIN_FULL = _full("your domain has as many calls as it may have; try again later")
+ALL_FULL = _full("the relay has as many calls as it may have; try again later")
+BLOCKED = StanzaError(
+    Condition.FORBIDDEN, "auth", "the administrator has blocked calls of one of the parties"
+)
+
+
+@dataclass(slots=True)
+class Limits:
+    """What counts against the limits; `blocked` holds bare JIDs and domains."""
+
+    blocked: set[str] = field(default_factory=set)
+    users: Counter[JID] = field(default_factory=Counter)
+    domains: Counter[str] = field(default_factory=Counter)
+    _made: Counter[JID] = field(default_factory=Counter)
+    _window_at: float = 0.0
+
+    def refusal(
+        self, policy: LimitPolicy, caller: JID, callee: JID, now: float
+    ) -> StanzaError | None:
+        """Why this call may not be made now; None where it may. The attempt counts."""
+        if self._is_blocked(caller) or self._is_blocked(callee):
+            return BLOCKED
+        if now - self._window_at >= WINDOW_S:
+            self._window_at = now
+            self._made.clear()
+        self._made[caller.bare] += 1
+        for count, limit, error in (
+            (self._made[caller.bare] - 1, policy.per_minute, TOO_FAST),
+            (self.users[caller.bare], policy.per_user, TOO_MANY),
+            (self.domains[caller.domain], policy.per_domain, DOMAIN_FULL),
+            (self.domains.total(), policy.calls, ALL_FULL),
+        ):
+            if limit and count >= limit:
+                return error
+        return None
+
+    def opened(self, caller: JID) -> None:
+        """A call of this user's begins."""
+        self.users[caller.bare] += 1
+        self.domains[caller.domain] += 1
+
+    def closed(self, caller: JID) -> None:
+        """One ends."""
+        _decrement(self.users, caller.bare)
+        _decrement(self.domains, caller.domain)
+
+    def _is_blocked(self, jid: JID) -> bool:
+        return jid.domain in self.blocked or str(jid.bare) in self.blocked
+
+
+def _decrement(counts: Counter[T], key: T) -> None:
+    counts[key] -= 1
+    if counts[key] <= 0:
+        del counts[key]

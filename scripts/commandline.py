@@ -1,0 +1,90 @@
+"""Writes the man page and the shells' completions from the parser of the command line.
+
+    scripts/commandline.py [--check]
+
+--check writes nothing and tells whether they are current.
+"""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+import shtab
+from argparse_manpage.manpage import Manpage
+
+from jingle_hnt.cli import parser
+
+ROOT = Path(__file__).parent.parent
+EXIT_STATUS = """\
+.SH EXIT STATUS
+.TP
+.B 0
+well
+.TP
+.B 1
+a check failed, nobody answered, or what was asked for is not there
+.TP
+.B 2
+usage
+.TP
+.B 78
+the configuration or the secret cannot be used
+.TP
+.B 130
+interrupted
+.SH SIGNALS
+.B jingle\\-hnt run
+reloads its configuration on SIGHUP, and ends on SIGTERM or SIGINT.
+"""
+
+
+def pages() -> dict[Path, str]:
+    """The files, by where they belong."""
+    os.environ["COLUMNS"] = "80"
+    made = parser()
+    completions = ROOT / "config" / "completion"
+    return {
+        ROOT / "docs" / "man" / "jingle-hnt.1": man_page(),
+        completions / "jingle-hnt.bash": _tidy(shtab.complete(made, "bash")),
+        completions / "_jingle-hnt": _tidy(shtab.complete(made, "zsh")),
+    }
+
+
+def man_page() -> str:
+    """The manual of all commands."""
+    page = Manpage(
+        parser(),
+        {
+            "prog": "jingle-hnt",
+            "project_name": "jingle-hnt",
+            "manual_section": "1",
+            "manual_title": "jingle-hnt",
+            "date": "",
+        },
+    )
+    text = re.sub(r'^(\.TH \S+ "1" )"[^"]*"', r'\1""', str(page))  # it has the day of its making
+    return _tidy(text) + EXIT_STATUS
+
+
+def _tidy(text: str) -> str:
+    return "\n".join(line.rstrip() for line in text.strip().splitlines()) + "\n"
+
+
+def main() -> int:
+    stale = []
+    for path, text in pages().items():
+        if path.exists() and path.read_text() == text:
+            continue
+        stale.append(str(path.relative_to(ROOT)))
+        if "--check" not in sys.argv:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+    if stale and "--check" in sys.argv:
+        print(f"not current: {', '.join(stale)}; run scripts/commandline.py")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,161 @@
+"""What an operator sees of real calls: the commands as they are typed, and what they leave."""
+
+import asyncio
+import json
+import re
+import signal
+import sys
+from typing import Any
+
+import pytest
+
+from tests.integration.test_nat_calls import hang_up
+from tests.lab.play import ROOT, Stage, stage
+from tests.lab.world import NatKind
+
+ENDED = 'jingle_hnt_calls_ended_total{why="terminated"} '
+
+pytestmark = pytest.mark.integration
+
+
+async def typed(at: Stage, *words: str, status: int = 0) -> str:
+    """The output of a command, on the relay's host."""
+    configuration = str(at.relay.directory / "jingle-hnt.toml")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "jingle_hnt", *words, "--config", configuration),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", "COLUMNS": "240"},
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == status, output.decode()
+    return output.decode()
+
+
+async def told(at: Stage, *words: str) -> Any:
+    return json.loads(await typed(at, *words, "--json"))
+
+
+async def test_an_operator_follows_a_call_from_its_start_to_its_report() -> None:
+    async with stage() as at:
+        alice = await at.phone("alice", NatKind.PORT_RESTRICTED)
+        bob = await at.phone("bob", NatKind.SYMMETRIC)
+        alice.tell("call", to=bob.jid)
+        await alice.expect("accepted")
+        await asyncio.sleep(2)
+        table = await typed(at, "top", "--once")
+        assert "alice@example.org/phone" in table
+        assert "R3" in table
+        assert re.search(r"198\.51\.100\.x", table)
+        assert not re.search(r"198\.51\.100\.\d", table)
+        name = (await told(at, "calls"))["calls"][0]["call"]
+        assert "learned 198.51.100." in await typed(at, "call", name, "--addresses")
+        assert "Nothing is wrong" in await typed(at, "explain", name)
+        await hang_up(alice, bob)
+        (report,) = (await told(at, "history"))["calls"]
+        assert report["why"] == "terminated"
+        assert report["counted"]
+        assert report["diagnosis"] == []
+        rtp = report["call"]["contents"][0]["components"][0]["legs"]
+        assert all(leg["received_packets"] > 50 for leg in rtp)
+        assert all(0 <= leg["latched_after_s"] < 5 for leg in rtp)
+        assert at.relay.log_text().count("call ended") == 1
+        stats = await told(at, "stats")
+        assert stats["ended"] == {"terminated": 1}
+        assert stats["received_packets"]["rtp"] >= sum(leg["received_packets"] for leg in rtp)
+
+
+async def fetched(at: Stage, path: str) -> str:
+    """A page of the metrics listener, which is on the relay's own loopback address."""
+    url = f"http://127.0.0.1:9399{path}"
+    code = f"import urllib.request as u; print(u.urlopen('{url}').read().decode())"
+    process = await asyncio.create_subprocess_exec(
+        *at.lab.command("relay", [sys.executable, "-c", code]), stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await process.communicate()
+    return output.decode()
+
+
+async def test_metrics_follow_calls_and_never_go_back() -> None:
+    async with stage(extra='[metrics]\nlisten = "127.0.0.1:9399"\n') as at:
+        assert ENDED + "0.0" in await fetched(at, "/metrics")
+        assert await fetched(at, "/readyz") == "ready\n\n"
+        alice = await at.phone("alice", NatKind.PORT_RESTRICTED)
+        bob = await at.phone("bob", NatKind.SYMMETRIC)
+        alice.tell("call", to=bob.jid)
+        await alice.expect("accepted")
+        seen = []
+        for _ in range(3):
+            await asyncio.sleep(0.5)
+            seen.append(packets_in(await fetched(at, "/metrics")))
+        await at.relay.end("plane")
+        await at.relay.start("plane")
+        seen.append(packets_in(await fetched(at, "/metrics")))
+        await asyncio.sleep(1.0)
+        seen.append(packets_in(await fetched(at, "/metrics")))
+        await hang_up(alice, bob)
+        await at.relay.until(lambda status: status["plane"]["bindings"] == 0)
+        await asyncio.sleep(1.5)
+        text = await fetched(at, "/metrics")
+        seen.append(packets_in(text))
+        assert 0 < seen[0] < seen[2]
+        assert seen == sorted(seen)
+        assert ENDED + "1.0" in text
+        assert "jingle_hnt_planes_total 2.0" in text
+        assert "alice" not in text
+        at.relay.processes["signalling"].send_signal(signal.SIGHUP)
+        async with asyncio.timeout(5):
+            while "configuration is reloaded" not in at.relay.log_text():  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+
+
+def packets_in(text: str) -> float:
+    (found,) = re.findall(r'jingle_hnt_packets_total\{component="rtp",direction="in"\} (\S+)', text)
+    return float(found)
+
+
+async def test_a_party_that_sends_nothing_is_named() -> None:
+    async with stage() as at:
+        alice = await at.phone("alice", NatKind.PORT_RESTRICTED)
+        bob = await at.phone("bob", NatKind.PORT_RESTRICTED, "--mute")
+        alice.tell("call", to=bob.jid)
+        await alice.expect("accepted")
+        await asyncio.sleep(6)
+        name = (await told(at, "calls"))["calls"][0]["call"]
+        live = await typed(at, "explain", name)
+        assert "only alice@example.org/phone is heard: no voice of bob@example.org/phone" in live
+        assert "never heard" in await typed(at, "top", "--once")
+        await hang_up(alice, bob)
+        over = await typed(at, "explain", name)
+        assert "no voice of bob@example.org/phone" in over
+        assert "terminated" in over
+
+
+async def test_drain_block_reload_and_log_level_on_a_running_process() -> None:
+    async with stage() as at:
+        alice = await at.phone("alice", NatKind.PORT_RESTRICTED)
+        bob = await at.phone("bob", NatKind.PORT_RESTRICTED)
+        assert "draining; 0 calls" in await typed(at, "drain")
+        assert "draining           yes" in await typed(at, "status", status=1)
+        await typed(at, "undrain")
+        assert "alice@example.org" in await typed(at, "block", "alice@example.org")
+        alice.tell("call", to=bob.jid)
+        await asyncio.sleep(1)
+        assert (await told(at, "calls"))["calls"] == []
+        assert (await told(at, "stats"))["refused"] == {"forbidden": 1}
+        await typed(at, "unblock", "alice@example.org")
+        assert "is not blocked" in await typed(at, "unblock", "alice@example.org", status=1)
+        file = at.relay.directory / "jingle-hnt.toml"
+        good = file.read_text()
+        file.write_text(good + "[gate]\npolicy = 'open'\n[limits]\nper_user = 3\n")
+        assert "gate.policy, limits.per_user" in await typed(at, "reload")
+        assert (await told(at, "limits"))["per_user"] == 3
+        file.write_text(good.replace("30000-30999", "31000-31999") + "[limits]\nper_user = 3\n")
+        assert "needs a restart: relay.ports" in await typed(at, "reload")
+        assert "the log level is debug" in await typed(at, "loglevel", "debug")
+        file.write_text(good + "[limits]\nper_user = -1\n")
+        from_socket = await at.relay.ask("reload")
+        assert "nothing is changed" in from_socket["error"]
+        assert "limits.per_user" in from_socket["error"]
+        assert (await at.relay.ask("limits"))["per_user"] == 3

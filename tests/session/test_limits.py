@@ -1,0 +1,81 @@
+"""Limits: who may make how many calls, and what becomes of the one too many."""
+
+import pytest
+
+from jingle_hnt.errors import Condition
+from jingle_hnt.model.jid import JID
+from jingle_hnt.model.jingle import Action
+from jingle_hnt.session.effects import Bounce, Pass, Replace
+from jingle_hnt.session.policy import Fallback, LimitPolicy
+from tests.session.stage import ALICE, BOB, MALLORY, Stage, content
+
+
+def offer(stage: Stage, sid: str, caller: JID = ALICE, callee: JID = BOB) -> object:
+    return stage.says(caller, Action.SESSION_INITIATE, content(), to=callee, sid=sid)
+
+
+def is_refused(answer: object, condition: Condition = Condition.RESOURCE_CONSTRAINT) -> bool:
+    return isinstance(answer, Bounce) and answer.error.condition is condition
+
+
+@pytest.mark.parametrize(
+    ("limits", "room_for"),
+    [
+        (LimitPolicy(per_user=2), 2),
+        (LimitPolicy(per_user=0, per_domain=3), 3),
+        (LimitPolicy(per_user=0, calls=4), 4),
+        (LimitPolicy(per_user=0, per_minute=5), 5),
+    ],
+)
+def test_the_call_over_a_limit_is_refused_at_once(limits: LimitPolicy, room_for: int) -> None:
+    stage = Stage(limits=limits)
+    for number in range(room_for):
+        assert isinstance(offer(stage, f"s{number}"), Replace)
+    leased = stage.pool.counts.leased
+    refused = offer(stage, "over")
+    assert is_refused(refused)
+    assert isinstance(refused, Bounce)
+    assert refused.error.type == "wait"
+    assert stage.pool.counts.leased == leased
+
+
+def test_a_call_that_ends_makes_room() -> None:
+    stage = Stage(limits=LimitPolicy(per_user=1, per_domain=1, calls=1))
+    offer(stage, "a")
+    assert is_refused(offer(stage, "b"))
+    stage.says(ALICE, Action.SESSION_TERMINATE, sid="a")
+    assert isinstance(offer(stage, "c"), Replace)
+
+
+def test_the_minute_passes() -> None:
+    stage = Stage(limits=LimitPolicy(per_user=0, per_minute=1))
+    offer(stage, "a")
+    assert is_refused(offer(stage, "b"))
+    stage.passes(61.0)
+    assert isinstance(offer(stage, "c"), Replace)
+
+
+def test_ringing_somebody_does_not_use_up_their_calls() -> None:
+    stage = Stage(limits=LimitPolicy(per_user=1))
+    offer(stage, "a", MALLORY, BOB)
+    assert isinstance(offer(stage, "b", BOB, ALICE), Replace)
+
+
+@pytest.mark.parametrize("who", ["mallory@example.org", "example.org"])
+def test_calls_from_and_to_the_blocked_are_refused(who: str) -> None:
+    stage = Stage()
+    stage.registry.limits.blocked.add(who)
+    assert is_refused(offer(stage, "a", MALLORY, BOB), Condition.FORBIDDEN)
+    assert is_refused(offer(stage, "b", BOB, MALLORY), Condition.FORBIDDEN)
+
+
+def test_draining_gives_new_calls_the_configured_answer_and_lets_live_ones_go_on() -> None:
+    stage = Stage()
+    stage.call(sid="live")
+    stage.registry.draining = True
+    assert isinstance(offer(stage, "a"), Pass)
+    refusing = Stage(draining=Fallback.REFUSE)
+    refusing.registry.draining = True
+    assert is_refused(offer(refusing, "a"))
+    assert len(stage.registry) == 1
+    assert isinstance(stage.says(ALICE, Action.SESSION_TERMINATE, sid="live"), Pass)
