@@ -45,7 +45,7 @@ class Plane:
         return list(mine), list(yours)
 
     async def make(self, numbers: Sequence[int]) -> None:
-        """Bind these bindings with their latches armed, as an offer does; open them, as an answer."""
+        """Bind with the latches armed, as an offer does; open the gates, as an answer does."""
         arms = [arm(number, side) for number in numbers for side in SIDES]
         await self.client.bind([spec(number) for number in numbers], arms)
         await self.client.gate([Gate(f"b{number}", (Flow.OPEN, Flow.OPEN)) for number in numbers])

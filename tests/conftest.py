@@ -14,7 +14,7 @@ CLONE_NEWNET = 0x40000000
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give a worker of pytest-xdist its own network namespace; without root it keeps the common one."""
+    """Give each worker of pytest-xdist a network namespace of its own, where root can."""
     if "PYTEST_XDIST_WORKER" not in os.environ or os.geteuid() != 0:
         return
     libc = ctypes.CDLL(None, use_errno=True)
