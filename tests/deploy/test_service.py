@@ -166,8 +166,8 @@ async def test_hup_reloads_and_term_stops(service: Service, tmp_path: Path) -> N
     path = tmp_path / "jingle-hnt.toml"
     whole = path.read_text()
     for text, told in (
-        (whole + "[admin]\njids = 7", "the configuration is not taken up"),
-        (whole + "[admin]\njids = ['a@example.org']", "configuration read again"),
+        (whole + "[admin]\njids = 7", "the configuration is not reloaded"),
+        (whole + "[admin]\njids = ['a@example.org']", "configuration is reloaded"),
     ):
         path.write_text(text)
         service.process.send_signal(signal.SIGHUP)
