@@ -68,6 +68,27 @@ async def test_a_mute_callee_is_named() -> None:
         assert bob.jid in report["diagnosis"][0]["text"]
 
 
+async def test_two_that_send_nothing_are_named() -> None:
+    async with stage() as at:
+        alice = await at.phone("alice", NatKind.PORT_RESTRICTED, "--mute")
+        bob = await at.phone("bob", NatKind.SYMMETRIC, "--mute")
+        report = await talk(at, alice, bob)
+        assert causes(report) == [("never-sent", alice.jid), ("never-sent", bob.jid)]
+
+
+async def test_checks_that_are_signed_with_other_credentials_are_named() -> None:
+    async with stage() as at:
+        alice = await at.ice_phone("alice", NatKind.SYMMETRIC)
+        bob = await at.ice_phone(
+            "bob", NatKind.SYMMETRIC, "--sign-with", "x" * 22, "--patience", "5"
+        )
+        alice.tell("call", to=bob.jid)
+        await bob.expect("unconnected")
+        alice.tell("hangup")
+        await bob.expect("ended")
+        assert causes(await explained(at)) == [("forged-checks", bob.jid)]
+
+
 @pytest.mark.rule("L9")
 async def test_media_from_another_network_than_the_xmpp_connection_is_named() -> None:
     async with stage() as at:

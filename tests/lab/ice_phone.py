@@ -153,7 +153,7 @@ class IcePhone:
         assert self.agent is not None
         for transport in jingle.iter(f"{{{ICE_UDP}}}transport"):
             self.agent.remote_username = transport.get("ufrag")
-            self.agent.remote_password = transport.get("pwd")
+            self.agent.remote_password = self.options.sign_with or transport.get("pwd")
             for candidate in transport.iter(f"{{{ICE_UDP}}}candidate"):
                 if int(candidate.get("component", "")) <= self.options.components:
                     await self.agent.add_remote_candidate(_read(candidate))
@@ -281,6 +281,7 @@ def main() -> None:
     parser.add_argument("--port", help="not needed: aioice takes ports as they come")
     parser.add_argument("--components", type=int, choices=(1, 2), default=1)
     parser.add_argument("--stun", help="the address of a STUN server")
+    parser.add_argument("--sign-with", help="sign checks with this, not with what is signalled")
     parser.add_argument("--trickle", action="store_true")
     parser.add_argument("--patience", type=float, default=8.0, help="seconds to connect in")
     asyncio.run(IcePhone(parser.parse_args()).run())
