@@ -60,13 +60,7 @@ class Network:
 
     def udp_socket(self, namespace: str) -> socket.socket:
         """A UDP socket that belongs to a namespace; this process stays where it is."""
-        made: list[socket.socket] = []
-        thread = threading.Thread(target=lambda: made.append(_socket_in(namespace)))
-        thread.start()
-        thread.join()
-        if not made:
-            raise OSError(f"no socket could be made in the namespace {namespace}")
-        return made[0]
+        return udp_socket(namespace)
 
     def _build(self) -> None:
         for namespace in (self.relay, *self.clients):
@@ -82,6 +76,17 @@ class Network:
             _batch(self.relay, f"route add {address}/32 dev veth{number} src {RELAY}")
             _batch(client, f"addr add {address}/32 dev eth0", "link set eth0 up")
             _batch(client, f"route add default via {RELAY} dev eth0 onlink")
+
+
+def udp_socket(namespace: str) -> socket.socket:
+    """A UDP socket that belongs to a network namespace. Raises OSError."""
+    made: list[socket.socket] = []
+    thread = threading.Thread(target=lambda: made.append(_socket_in(namespace)))
+    thread.start()
+    thread.join()
+    if not made:
+        raise OSError(f"no socket could be made in the namespace {namespace}")
+    return made[0]
 
 
 def _socket_in(namespace: str) -> socket.socket:

@@ -160,7 +160,7 @@ async def rtpengine(network: Network, threads: int | None = None) -> AsyncIterat
         )
         try:
             relay = Rtpengine(process.pid, control)
-            await _until_ready(relay, process)
+            await until_ready(relay, process)
             yield relay
         except BaseException as error:
             log.seek(0)
@@ -172,7 +172,8 @@ async def rtpengine(network: Network, threads: int | None = None) -> AsyncIterat
             await process.wait()
 
 
-async def _until_ready(relay: Rtpengine, process: asyncio.subprocess.Process) -> None:
+async def until_ready(relay: Rtpengine, process: asyncio.subprocess.Process) -> None:
+    """Wait for the first answer; raises TimeoutError where none comes."""
     deadline = time.monotonic() + START_S
     while True:
         try:

@@ -104,7 +104,9 @@ class Content:
     """One <content/> of one stanza; what the stanza does not say is None.
 
     `media` is the media attribute of an RTP description (XEP-0167), such as ``audio``; `mux` tells
-    that it has <rtcp-mux/>: RTP and RTCP on one port (RFC 5761).
+    that it has <rtcp-mux/>: RTP and RTCP on one port (RFC 5761); `several` that it describes more
+    RTP streams than one for the port: retransmission or repair (RFC 4588, RFC 8627), or several
+    sources (XEP-0339).
     """
 
     key: ContentKey
@@ -112,3 +114,4 @@ class Content:
     transport: Transport | None = None
     media: str | None = None
     mux: bool = False
+    several: bool = False

@@ -27,6 +27,7 @@ class Engine:
         sources: bytes,
         refused: bytes,
         probation: int,
+        several: bool,
         keys: list[tuple[bytes, bytes]],
         resume: bytes | None,
         early: bytes | None,
@@ -43,7 +44,9 @@ class Latch:
     """The rules alone, for the test that compares them with `relay/latch.py`."""
 
     def __new__(cls) -> Latch: ...
-    def arm(self, generation: int, sources: bytes, refused: bytes, probation: int, /) -> bool: ...
+    def arm(
+        self, generation: int, sources: bytes, refused: bytes, probation: int, several: bool, /
+    ) -> bool: ...
     def observe(self, source: bytes, datagram: bytes, now: float, /) -> int: ...
 
 class IceLatch:

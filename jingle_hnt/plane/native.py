@@ -92,6 +92,7 @@ class NativeEngine:
                 pack_networks(evidence.sources),
                 pack_networks(evidence.refused),
                 evidence.probation,
+                evidence.several,
                 pack_keys(evidence.keys),
                 None if order.resume is None else pack(order.resume),
                 None if order.early is None else pack(order.early),

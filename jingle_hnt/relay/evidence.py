@@ -39,6 +39,8 @@ class Evidence:
     `sources` are the networks it must come from, `refused` the networks it must not come from
     (checked first), `probation` the packets in sequence it must send (1 to 255). Where there are
     `keys`, nothing but a check made with one of them is evidence (R1); the newest is first.
+    `several` says that the party sends several RTP streams to one port, so that its first one does
+    not tell which others are its own.
     """
 
     rung: Rung
@@ -46,6 +48,7 @@ class Evidence:
     refused: tuple[IPNetwork, ...] = ()
     probation: int = 1
     keys: tuple[IceKey, ...] = ()
+    several: bool = False
 
     def admits(self, ip: IPAddress) -> bool:
         """Whether a packet from this address may count at all."""

@@ -12,7 +12,11 @@ The rules, each from the specification:
     is heard in the learned one's place only when that one has been silent for `SILENCE_S` and the
     rival carries on the same stream, same SSRC and the sequence going on, for
     `PROBATION_PACKETS` packets. That heals a NAT re-mapping and nothing else.
-4.  A greater generation arms the latch anew; what was learned before is obsolete at once. The same
+4.  *The learned source's RTP is one stream*, unless signalling names several: who can forge the
+    source still has to know its SSRC. Another SSRC is a rival while the stream is heard, and takes
+    its place after `SILENCE_S` without it, by `PROBATION_PACKETS` packets in sequence. The stream
+    that was there first always comes back.
+5.  A greater generation arms the latch anew; what was learned before is obsolete at once. The same
     or a lesser generation changes nothing, so a repeated offer cannot open a latch.
 
 This class is the oracle of the C engine: `plane/native/latch.c` is the same machine, and a property
@@ -91,6 +95,9 @@ class Latch:
     latched_at: float = 0.0
     heard_at: float = 0.0
     _stream: Header = NOTHING
+    _streamed_at: float = 0.0
+    _first_ssrc: int | None = None
+    _successor: _Contender | None = None
     _contenders: list[_Contender] = field(default_factory=list)
 
     def arm(self, generation: int, evidence: Evidence) -> bool:
@@ -105,6 +112,7 @@ class Latch:
         self.state = State.ARMED
         self.source = None
         self._stream = NOTHING
+        self._first_ssrc = self._successor = None
         self._contenders.clear()
         return True
 
@@ -129,10 +137,44 @@ class Latch:
         return self._audition(source, header, now)
 
     def _heard(self, header: Header, now: float) -> Verdict:
-        self.heard_at = now
-        if header.kind in (Kind.RTP, Kind.RTCP) and not _is_aside(self._stream, header):
+        if header.kind is Kind.RTP:
+            verdict = self._follow(header, now)
+            if verdict is not Verdict.PASS:
+                return verdict
+        elif header.kind is Kind.RTCP and not _is_aside(self._stream, header):
             self._stream = header
+        self.heard_at = now
         return Verdict.PASS
+
+    def _follow(self, header: Header, now: float) -> Verdict:
+        """RTP from the learned source: of the stream that it sends, or of another."""
+        if self._is_another_stream(header):
+            if now - self._streamed_at < SILENCE_S:
+                self._successor = None
+                return Verdict.RIVAL
+            if self._audition_stream(header, now).streak < PROBATION_PACKETS:
+                return Verdict.PROBATION
+        self._begin_stream(header, now)
+        return Verdict.PASS
+
+    def _is_another_stream(self, header: Header) -> bool:
+        assert self.evidence is not None
+        if self.evidence.several or self._stream.kind is not Kind.RTP:
+            return False
+        return header.ssrc not in (self._stream.ssrc, self._first_ssrc)
+
+    def _audition_stream(self, header: Header, now: float) -> _Contender:
+        if self._successor is None:
+            assert self.source is not None
+            self._successor = _Contender(self.source, header, 1, now)
+        else:
+            self._successor.carry_on(header, now)
+        return self._successor
+
+    def _begin_stream(self, header: Header, now: float) -> None:
+        self._stream, self._streamed_at, self._successor = header, now, None
+        if self._first_ssrc is None:
+            self._first_ssrc = header.ssrc
 
     def _audition(self, source: TransportAddress, header: Header, now: float) -> Verdict:
         assert self.evidence is not None
@@ -171,7 +213,10 @@ class Latch:
         self.state = State.LATCHED
         self.source = source
         self.latched_at = self.heard_at = now
+        self._successor = None
         self._stream = header
+        if header.kind is Kind.RTP:
+            self._begin_stream(header, now)
         self._contenders.clear()
         return verdict
 

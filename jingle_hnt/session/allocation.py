@@ -49,13 +49,15 @@ class Allocation:
     """The relay's part in one transport of one content: RTP and RTCP, facing both parties.
 
     `name` is unique among all allocations, `leases[leg]` the ports that face that leg. `bound` says
-    that the plane has made the bindings, `unwanted` that they are to be released when it has.
+    that the plane has made the bindings, `unwanted` that they are to be released when it has;
+    `several` that a party may send more than one RTP stream.
     """
 
     name: str
     leases: tuple[Lease, Lease]
     bound: bool = False
     unwanted: bool = False
+    several: bool = False
     flows: tuple[Flow, Flow] = (Flow.CLOSED, Flow.CLOSED)
     pinholes: dict[tuple[int, Leg], Pinhole] = field(
         default_factory=lambda: {(c, leg): Pinhole() for c in COMPONENTS for leg in Leg}

@@ -5,7 +5,7 @@ plane has not yet made are kept back and given when it has.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jingle_hnt.errors import NoPorts, UnprovenParty
 from jingle_hnt.model.address import IPAddress
@@ -245,7 +245,9 @@ class Anchor:
     def _evidence(
         self, allocation: Allocation, leg: Leg, candidates: Iterable[Candidate]
     ) -> Evidence:
-        return self._peers.evidence(allocation.version(leg), self.parties[leg].ip, candidates)
+        ip = self.parties[leg].ip
+        evidence = self._peers.evidence(allocation.version(leg), ip, candidates)
+        return replace(evidence, several=allocation.several)
 
     def _lease_again(self, allocation: Allocation, now: float) -> None:
         first, second = allocation.leases

@@ -384,7 +384,11 @@ class Negotiation:
             return None
         if self._policy.already_relayed is AlreadyRelayed.PASS and is_relayed_already(transport):
             return None
-        return self._anchor.allocate(leg, transport.candidates, now)
+        allocation = self._anchor.allocate(leg, transport.candidates, now)
+        known = self.media.get(content.key)  # a replacement does not describe its content again
+        before = () if known is None else known.allocations
+        allocation.several = content.several or any(a.several for a in before)
+        return allocation
 
     def _signal(self, medium: Medium, leg: Leg, content: Content) -> None:
         if isinstance(content.transport, RawUdp):

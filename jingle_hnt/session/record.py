@@ -175,6 +175,7 @@ def _dump_allocation(allocation: Allocation | None) -> Record | None:
         "name": allocation.name,
         "bound": [_dump_address(lease.bound(1)) for lease in allocation.leases],
         "flows": [int(flow) for flow in allocation.flows],
+        "several": allocation.several,
         "pinholes": [
             {"component": component, "leg": int(leg), **_dump_pinhole(pinhole)}
             for (component, leg), pinhole in allocation.pinholes.items()
@@ -190,6 +191,7 @@ def _load_allocation(
     first, second = (_claim(_load_address(a), registry, claimed) for a in entry["bound"])
     flows = (Flow(entry["flows"][0]), Flow(entry["flows"][1]))
     allocation = Allocation(str(entry["name"]), (first, second), bound=True, flows=flows)
+    allocation.several = bool(entry.get("several", False))
     for pinhole in entry["pinholes"]:
         key = (int(pinhole["component"]), Leg(pinhole["leg"]))
         if key not in allocation.pinholes:
@@ -236,6 +238,7 @@ def _dump_evidence(evidence: Evidence) -> Record:
         "refused": [str(network) for network in evidence.refused],
         "probation": evidence.probation,
         "keys": [[key.username, key.password] for key in evidence.keys],
+        "several": evidence.several,
     }
 
 
@@ -246,6 +249,7 @@ def _load_evidence(entry: Mapping[str, Any]) -> Evidence:
         tuple(ip_network(text) for text in entry["refused"]),
         int(entry["probation"]),
         tuple(IceKey(str(name), str(password)) for name, password in entry.get("keys", ())),
+        bool(entry.get("several", False)),
     )
 
 

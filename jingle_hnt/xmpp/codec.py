@@ -43,6 +43,13 @@ _CONTENT = f"{{{names.JINGLE}}}content"
 _REASON = f"{{{names.JINGLE}}}reason"
 _REASON_TEXT = f"{{{names.JINGLE}}}text"
 _DESCRIPTION = f"{{{names.RTP}}}description"
+_PAYLOAD_TYPE = f"{{{names.RTP}}}payload-type"
+_SOURCE = f"{{{names.SOURCES}}}source"
+_SSRC_GROUP = f"{{{names.SOURCES}}}ssrc-group"
+
+REPAIRING = frozenset({"rtx", "ulpfec", "parityfec", "flexfec", "flexfec-03"})
+"""Payloads that are sent in a stream of their own beside the one that they repair."""
+
 TRANSPORT = f"{{{names.RAW_UDP}}}transport"
 CANDIDATE = f"{{{names.RAW_UDP}}}candidate"
 
@@ -191,7 +198,16 @@ def _content(key: ContentKey, content: Element) -> Content:
         transport=_transport(key, content),
         media=None if description is None else description.get("media"),
         mux=description is not None and description.find(_RTCP_MUX) is not None,
+        several=description is not None and _has_several_streams(description),
     )
+
+
+def _has_several_streams(description: Element) -> bool:
+    """Whether more than one SSRC is to be expected of a party on this content's port."""
+    names = {(kind.get("name") or "").lower() for kind in description.iter(_PAYLOAD_TYPE)}
+    if names & REPAIRING or description.find(_SSRC_GROUP) is not None:
+        return True
+    return len(description.findall(_SOURCE)) > 1
 
 
 def transport_of(content: Element) -> Element | None:

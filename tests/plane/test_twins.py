@@ -52,6 +52,7 @@ ARMS = st.builds(
     st.lists(NETWORKS, min_size=1, max_size=3).map(tuple),
     st.lists(NETWORKS, max_size=1).map(tuple),
     st.sampled_from([1, 2, 5]),
+    several=st.booleans(),
 )
 PACKETS = st.tuples(SOURCES, DATAGRAMS, st.sampled_from([0.0, 0.02, 0.5, 0.99, 1.0, 1.5]))
 STEPS = st.lists(
@@ -68,7 +69,9 @@ def test_both_latches_judge_alike(steps: list[tuple[object, ...]]) -> None:
             case (int(generation), Evidence() as evidence):
                 sources = pack_networks(evidence.sources)
                 refused = pack_networks(evidence.refused)
-                armed = native.arm(generation, sources, refused, evidence.probation)
+                armed = native.arm(
+                    generation, sources, refused, evidence.probation, evidence.several
+                )
                 assert python.arm(generation, evidence) is armed
             case (TransportAddress() as source, bytes(datagram), float(later)):
                 now += later
@@ -92,11 +95,34 @@ def test_both_heal_a_remapped_stream_alike(
     evidence = Evidence(Rung.R5, (ip_network("192.0.2.0/24"),), probation=probation)
     python, native, now, sequence = Latch(), _engine.Latch(), 0.0, 0
     python.arm(0, evidence)
-    native.arm(0, pack_networks(evidence.sources), b"", probation)
+    native.arm(0, pack_networks(evidence.sources), b"", probation, False)
     for source, ahead, later in packets:
         now += later
         sequence += ahead
         datagram = rtp(sequence)
+        verdict = python.observe(source, classify(datagram), now)
+        assert native.observe(pack(source), datagram, now) == verdict
+
+
+FORGED = st.tuples(st.integers(1, 3), st.integers(1, 3), st.sampled_from([0.02, 0.02, 0.3, 1.0]))
+
+
+@settings(max_examples=400)
+@given(st.booleans(), st.lists(FORGED, min_size=8, max_size=80))
+def test_both_follow_the_streams_of_one_source_alike(
+    several: bool, packets: list[tuple[int, int, float]]
+) -> None:
+    """Streams of three SSRCs from the learned source, with pauses around the limits."""
+    source = TransportAddress.of("192.0.2.1", 1)
+    evidence = Evidence(Rung.R3, (ip_network("192.0.2.0/24"),), several=several)
+    python, native, now = Latch(), _engine.Latch(), 0.0
+    python.arm(0, evidence)
+    native.arm(0, pack_networks(evidence.sources), b"", 1, several)
+    sequences = dict.fromkeys((1, 2, 3), 0)
+    for ssrc, ahead, later in packets:
+        now += later
+        sequences[ssrc] += ahead
+        datagram = rtp(sequences[ssrc], ssrc)
         verdict = python.observe(source, classify(datagram), now)
         assert native.observe(pack(source), datagram, now) == verdict
 
@@ -166,4 +192,4 @@ def test_addresses_survive_the_seam(address: TransportAddress) -> None:
 @pytest.mark.parametrize("networks", [b"x", b"\x05" + bytes(17), b"\x04\x21" + bytes(16)])
 def test_networks_that_are_none_are_refused(networks: bytes) -> None:
     with pytest.raises(ValueError, match="network"):
-        _engine.Latch().arm(0, networks, b"", 1)
+        _engine.Latch().arm(0, networks, b"", 1, False)

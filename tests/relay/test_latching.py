@@ -1,5 +1,6 @@
 """The latch's rules, one by one; the same class is the oracle of the native engine."""
 
+from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
@@ -152,3 +153,41 @@ def test_rtcp_beside_rtp_does_not_break_the_stream() -> None:
 )
 def test_datagrams_are_told_apart_by_their_first_bytes(datagram: bytes, kind: Kind) -> None:
     assert classify(datagram).kind is kind
+
+
+def following(several: bool = False) -> Latch:
+    """Latched onto HOME and its stream of SSRC 1 at the time 0."""
+    latch = armed(replace(BY_ADDRESS, several=several))
+    assert say(latch, HOME, 100, 0) is Verdict.LATCHED
+    return latch
+
+
+def test_another_stream_in_the_learned_sources_name_is_a_rival_while_the_first_is_heard() -> None:
+    latch = following()
+    for number in range(20):
+        assert say(latch, HOME, 500 + number, SILENCE_S - 0.01, ssrc=2) is Verdict.RIVAL
+    assert say(latch, HOME, 101, 1.5) is Verdict.PASS
+    assert say(latch, HOME, 600, 1.6, ssrc=2) is Verdict.RIVAL
+
+
+def test_a_new_stream_follows_one_that_has_ended_by_probation() -> None:
+    latch = following()
+    verdicts = [say(latch, HOME, 7 + n, SILENCE_S + n * 0.02, ssrc=2) for n in range(6)]
+    assert verdicts == [*[Verdict.PROBATION] * 4, Verdict.PASS, Verdict.PASS]
+    assert latch.heard_at == pytest.approx(SILENCE_S + 0.1)
+    assert say(latch, HOME, 1, SILENCE_S + 0.2, ssrc=3) is Verdict.RIVAL
+
+
+def test_the_first_stream_always_comes_back() -> None:
+    latch = following()
+    for number in range(6):
+        say(latch, HOME, 7 + number, SILENCE_S + number * 0.02, ssrc=2)
+    assert say(latch, HOME, 30_000, SILENCE_S + 0.2) is Verdict.PASS
+    assert say(latch, HOME, 13, SILENCE_S + 0.22, ssrc=2) is Verdict.RIVAL
+
+
+def test_streams_that_signalling_names_are_all_heard_and_what_is_no_rtp_is_none() -> None:
+    latch = following(several=True)
+    assert say(latch, HOME, 7, 0.1, ssrc=2) is Verdict.PASS
+    for datagram in (rtcp(9), dtls(), zrtp(), stun()):
+        assert following().observe(HOME, classify(datagram), 0.1) is Verdict.PASS

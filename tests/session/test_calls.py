@@ -1,5 +1,6 @@
 """Calls as plays over the pure core: what each stanza is answered, and what the plane is told."""
 
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -328,6 +329,18 @@ def test_latches_are_armed_with_the_binding_that_the_offer_waits_for() -> None:
     assert {arm.evidence.rung for arm in arms} == {Rung.R3}
     stage.registry.bound(bind.session, bind.number, stage.now)
     assert not [e for e in stage.registry.effects() if isinstance(e, Arm | Gate)]
+
+
+def test_only_a_content_that_describes_several_streams_may_send_them() -> None:
+    stage = Stage()
+    video = replace(content(CAMERA), several=True)
+    assert isinstance(stage.says(ALICE, Action.SESSION_INITIATE, content(), video), Replace)
+    assert [stage.plane.armed[f"s1.{n}.1", 0].evidence.several for n in (1, 2)] == [False, True]
+    answer = [Content(key, transport=candidates("192.0.2.20", 6000)) for key in (VOICE, CAMERA)]
+    stage.says(BOB, Action.SESSION_ACCEPT, *answer)
+    again = Content(CAMERA, transport=candidates("192.0.2.10", 7000))
+    assert isinstance(stage.says(ALICE, Action.TRANSPORT_REPLACE, again), Replace)
+    assert stage.plane.armed["s1.3.1", 0].evidence.several
 
 
 def test_what_changes_while_the_plane_binds_is_ordered_when_it_has() -> None:

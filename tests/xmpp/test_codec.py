@@ -17,6 +17,7 @@ from jingle_hnt.model.content import (
 )
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Info, Reason
+from jingle_hnt.xmpp import names
 from jingle_hnt.xmpp.codec import parse
 from tests.xmpp.corpus import stanza
 
@@ -461,3 +462,30 @@ def test_depth_is_measured_without_recursion() -> None:
         inner = ET.SubElement(inner, "x")
     with pytest.raises(OversizedJingle):
         parse(element)
+
+
+@pytest.mark.parametrize(
+    ("described", "several"),
+    [
+        ('<payload-type id="0" name="PCMU"/>', False),
+        ('<payload-type id="96" name="VP8"/><payload-type id="97" name="RTX"/>', True),
+        ('<payload-type id="96" name="red"/>', False),
+        ('<payload-type id="98" name="flexfec-03"/>', True),
+        (f'<source xmlns="{names.SOURCES}" ssrc="1"/>', False),
+        (
+            f'<source xmlns="{names.SOURCES}" ssrc="1"/><source xmlns="{names.SOURCES}" ssrc="2"/>',
+            True,
+        ),
+        (f'<ssrc-group xmlns="{names.SOURCES}" semantics="FID"/>', True),
+    ],
+)
+def test_streams_beside_the_first_are_read_from_the_description(
+    described: str, several: bool
+) -> None:
+    text = (
+        f'<jingle xmlns="{names.JINGLE}" action="session-initiate" sid="a">'
+        f'<content creator="initiator" name="x"><description xmlns="{names.RTP}" media="video">'
+        f"{described}</description></content></jingle>"
+    )
+    [content] = parse(ET.fromstring(text)).contents
+    assert content.several is several

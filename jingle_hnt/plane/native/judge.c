@@ -45,14 +45,17 @@ static bool may_go_unasked(struct pinhole *to, size_t length)
     return true;
 }
 
+/* `source` is NULL on the line. */
 static void count_rival(struct pinhole *pinhole, const struct hnt_address *source, double now)
 {
     if (now - pinhole->rivalry_told_at >= HNT_RIVALRY_EVENT_S) {
         struct hnt_event event = hnt_event_of(pinhole, HNT_EVENT_RIVALRY);
-        event.source = *source;
+        event.source = source != NULL ? *source : pinhole->latch.source;
         pinhole->rivalry_told_at = now;
         hnt_happened(pinhole->binding->worker->engine, event);
     }
+    if (source == NULL)
+        return; /* another stream in the learned source's name: the door is not what is attacked */
     if (now - pinhole->rivals_since >= 1.0) {
         pinhole->rivals_since = now;
         pinhole->rivals = 0;
@@ -73,8 +76,7 @@ static enum hnt_verdict observe(struct pinhole *pinhole, const struct hnt_addres
         return hnt_ice_observe(latch, source != NULL ? source : &pinhole->line_peer, header, data, length, now);
     if (source != NULL)
         return hnt_latch_observe(latch, source, header, now);
-    hnt_latch_heard(latch, header, now);
-    return HNT_PASS;
+    return hnt_latch_heard(latch, header, now);
 }
 
 /* Where a check or an answer of one ICE agent goes at the other; NULL where nobody is to have it. */

@@ -82,6 +82,8 @@ bool hnt_latch_arm(struct hnt_latch *latch, int32_t generation, struct hnt_evide
     latch->generation = generation;
     latch->state = HNT_ARMED;
     latch->stream = NOTHING;
+    latch->has_first = false;
+    latch->successor.streak = 0;
     latch->contenders = 0;
     return true;
 }
@@ -98,20 +100,26 @@ void hnt_latch_resume(struct hnt_latch *latch, const struct hnt_address *source,
     learn(latch, source, now);
 }
 
+static void begin_stream(struct hnt_latch *latch, struct hnt_header header, double now)
+{
+    latch->stream = header;
+    latch->streamed_at = now;
+    latch->successor.streak = 0;
+    if (!latch->has_first)
+        latch->first_ssrc = header.ssrc;
+    latch->has_first = true;
+}
+
 static enum hnt_verdict believe(struct hnt_latch *latch, const struct hnt_address *source,
                                 struct hnt_header header, double now, enum hnt_verdict verdict)
 {
     learn(latch, source, now);
+    latch->successor.streak = 0;
     latch->stream = header;
+    if (header.kind == HNT_RTP)
+        begin_stream(latch, header, now);
     latch->contenders = 0;
     return verdict;
-}
-
-void hnt_latch_heard(struct hnt_latch *latch, struct hnt_header header, double now)
-{
-    latch->heard_at = now;
-    if ((header.kind == HNT_RTP || header.kind == HNT_RTCP) && !is_aside(latch->stream, header))
-        latch->stream = header;
 }
 
 static void carry_on(struct hnt_contender *contender, struct hnt_header header, double now)
@@ -121,6 +129,50 @@ static void carry_on(struct hnt_contender *contender, struct hnt_header header, 
         return;
     contender->streak = continues(contender->header, header) ? contender->streak + 1 : 1;
     contender->header = header;
+}
+
+static bool is_another_stream(const struct hnt_latch *latch, struct hnt_header header)
+{
+    return latch->stream.kind == HNT_RTP && header.ssrc != latch->stream.ssrc && !latch->evidence->several &&
+           !(latch->has_first && header.ssrc == latch->first_ssrc);
+}
+
+static uint32_t audition_stream(struct hnt_latch *latch, struct hnt_header header, double now)
+{
+    struct hnt_contender *successor = &latch->successor;
+    if (successor->streak == 0)
+        *successor = (struct hnt_contender){.header = header, .streak = 1, .last_at = now};
+    else
+        carry_on(successor, header, now);
+    return successor->streak;
+}
+
+/* RTP from the learned source: of the stream that it sends, or of another. */
+static enum hnt_verdict follow(struct hnt_latch *latch, struct hnt_header header, double now)
+{
+    if (is_another_stream(latch, header)) {
+        if (now - latch->streamed_at < HNT_SILENCE_S) {
+            latch->successor.streak = 0;
+            return HNT_RIVAL;
+        }
+        if (audition_stream(latch, header, now) < HNT_PROBATION)
+            return HNT_ON_PROBATION;
+    }
+    begin_stream(latch, header, now);
+    return HNT_PASS;
+}
+
+enum hnt_verdict hnt_latch_heard(struct hnt_latch *latch, struct hnt_header header, double now)
+{
+    if (header.kind == HNT_RTP) {
+        enum hnt_verdict verdict = follow(latch, header, now);
+        if (verdict != HNT_PASS)
+            return verdict;
+    } else if (header.kind == HNT_RTCP && !is_aside(latch->stream, header)) {
+        latch->stream = header;
+    }
+    latch->heard_at = now;
+    return HNT_PASS;
 }
 
 /* Removing keeps the order of arrival, as the Python list does: ties go to who came first. */
@@ -204,8 +256,7 @@ enum hnt_verdict hnt_latch_observe(struct hnt_latch *latch, const struct hnt_add
     if (latch->evidence == NULL)
         return HNT_NOT_ARMED;
     if (latch->state == HNT_LATCHED && hnt_same_address(source, &latch->source)) {
-        hnt_latch_heard(latch, header, now);
-        return HNT_PASS;
+        return hnt_latch_heard(latch, header, now);
     }
     if (!hnt_evidence_admits(latch->evidence, source))
         return HNT_STRANGER;

@@ -36,6 +36,7 @@ struct hnt_evidence {
     uint16_t sources;
     uint16_t refused;
     uint8_t probation, keys;
+    bool several; /* RTP streams of one source */
     struct hnt_key *key;
     struct hnt_network networks[];
 };
@@ -65,9 +66,12 @@ struct hnt_latch {
     struct hnt_address source;     /* meant only while latched */
     struct hnt_header stream;
     struct hnt_ice *ice;           /* owned; NULL unless keys are the evidence (ice.h) */
-    double latched_at, heard_at;
+    double latched_at, heard_at, streamed_at;
+    uint32_t first_ssrc;
     int32_t generation;
     uint8_t state, contenders;
+    bool has_first;
+    struct hnt_contender successor; /* of the stream; its streak is 0 while there is none */
     struct hnt_contender contender[HNT_CONTENDERS];
 };
 
@@ -81,7 +85,7 @@ enum hnt_verdict hnt_latch_observe(struct hnt_latch *latch, const struct hnt_add
                                    struct hnt_header header, double now);
 
 /* A packet that the kernel has matched to the learned source already. */
-void hnt_latch_heard(struct hnt_latch *latch, struct hnt_header header, double now);
+enum hnt_verdict hnt_latch_heard(struct hnt_latch *latch, struct hnt_header header, double now);
 
 bool hnt_evidence_admits(const struct hnt_evidence *evidence, const struct hnt_address *source);
 bool hnt_same_address(const struct hnt_address *a, const struct hnt_address *b);

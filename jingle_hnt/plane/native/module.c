@@ -88,7 +88,8 @@ static int read_keys(PyObject *keys, Py_ssize_t count, struct hnt_key *out)
 }
 
 static struct hnt_evidence *read_evidence(const char *sources, Py_ssize_t sources_length, const char *refused,
-                                          Py_ssize_t refused_length, unsigned char probation, PyObject *keys)
+                                          Py_ssize_t refused_length, unsigned char probation, bool several,
+                                          PyObject *keys)
 {
     Py_ssize_t key_count = keys == NULL ? 0 : PyList_Size(keys);
     if (key_count < 0)
@@ -115,6 +116,7 @@ static struct hnt_evidence *read_evidence(const char *sources, Py_ssize_t source
     evidence->sources = wanted;
     evidence->refused = unwanted;
     evidence->probation = probation;
+    evidence->several = several;
     if (read_networks(sources, sources_length, evidence->networks) < 0 ||
         read_networks(refused, refused_length, evidence->networks + wanted) < 0 ||
         read_keys(keys, key_count, evidence->key) < 0) {
@@ -267,11 +269,12 @@ static PyObject *engine_arm(PyObject *self, PyObject *args)
     const char *sources, *refused;
     Py_ssize_t sources_length, refused_length;
     unsigned char probation;
+    int several;
     PyObject *resume, *early, *keys;
     struct hnt_address source, destination;
     if (engine == NULL ||
-        !PyArg_ParseTuple(args, "KIiy#y#bOOO", &handle, &side, &generation, &sources, &sources_length,
-                          &refused, &refused_length, &probation, &keys, &resume, &early))
+        !PyArg_ParseTuple(args, "KIiy#y#bpOOO", &handle, &side, &generation, &sources, &sources_length,
+                          &refused, &refused_length, &probation, &several, &keys, &resume, &early))
         return NULL;
     if (side > 1) {
         PyErr_SetString(PyExc_ValueError, "a side is 0 or 1");
@@ -281,7 +284,7 @@ static PyObject *engine_arm(PyObject *self, PyObject *args)
         (early != Py_None && read_address(early, &destination) < 0))
         return NULL;
     struct hnt_evidence *evidence =
-        read_evidence(sources, sources_length, refused, refused_length, probation, keys);
+        read_evidence(sources, sources_length, refused, refused_length, probation, several, keys);
     if (evidence == NULL)
         return NULL;
     Py_BEGIN_ALLOW_THREADS
@@ -382,7 +385,7 @@ static PyObject *engine_fileno(PyObject *self, PyObject *unused)
 
 static PyMethodDef engine_methods[] = {
     {"bind", engine_bind, METH_O, "bind(addresses) -> handles"},
-    {"arm", engine_arm, METH_VARARGS, "arm(handle, side, generation, sources, refused, probation, keys, resume, early)"},
+    {"arm", engine_arm, METH_VARARGS, "arm(handle, side, generation, sources, refused, probation, several, keys, resume, early)"},
     {"gate", engine_gate, METH_VARARGS, "gate(handle, flow_0, flow_1)"},
     {"release", engine_release, METH_VARARGS, "release(handle, linger_s)"},
     {"view", engine_view, METH_VARARGS, "view(handle) -> (view, view, draining) or None"},
@@ -435,11 +438,12 @@ static PyObject *latch_arm(PyObject *self, PyObject *args)
     const char *sources, *refused;
     Py_ssize_t sources_length, refused_length;
     unsigned char probation;
-    if (!PyArg_ParseTuple(args, "iy#y#b", &generation, &sources, &sources_length, &refused, &refused_length,
-                          &probation))
+    int several;
+    if (!PyArg_ParseTuple(args, "iy#y#bp", &generation, &sources, &sources_length, &refused, &refused_length,
+                          &probation, &several))
         return NULL;
     struct hnt_evidence *evidence =
-        read_evidence(sources, sources_length, refused, refused_length, probation, NULL);
+        read_evidence(sources, sources_length, refused, refused_length, probation, several, NULL);
     if (evidence == NULL)
         return NULL;
     if (hnt_latch_arm(&((Latch *)self)->latch, generation, evidence))
@@ -462,7 +466,7 @@ static PyObject *latch_observe(PyObject *self, PyObject *args)
 }
 
 static PyMethodDef latch_methods[] = {
-    {"arm", latch_arm, METH_VARARGS, "arm(generation, sources, refused, probation) -> bool"},
+    {"arm", latch_arm, METH_VARARGS, "arm(generation, sources, refused, probation, several) -> bool"},
     {"observe", latch_observe, METH_VARARGS, "observe(source, datagram, now) -> verdict"},
     {NULL, NULL, 0, NULL},
 };
@@ -489,7 +493,7 @@ static PyObject *ice_latch_arm(PyObject *self, PyObject *args)
     if (!PyArg_ParseTuple(args, "iy#y#O", &generation, &sources, &sources_length, &refused, &refused_length,
                           &keys))
         return NULL;
-    struct hnt_evidence *evidence = read_evidence(sources, sources_length, refused, refused_length, 1, keys);
+    struct hnt_evidence *evidence = read_evidence(sources, sources_length, refused, refused_length, 1, true, keys);
     if (evidence == NULL)
         return NULL;
     if (evidence->keys > 0 && hnt_ice_arm(&((Latch *)self)->latch, generation, evidence))

@@ -1,0 +1,155 @@
+"""Who has no business at the relay: sprays datagrams at ports, and counts all that comes back.
+
+Shapes are those of `tests.lab.sprayer`, by name. With `--source` the packets carry a forged source
+address (raw sockets); with `--listen` nothing is sent. Prints one JSON object when it is done.
+"""
+
+import argparse
+import json
+import os
+import random
+import select
+import socket
+import struct
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+from tests.lab.rtp import mark
+from tests.lab.sprayer import LARGEST, shapes
+
+NAMES = ("rtp", "rtcp", "four", "stun", "junk", "empty")
+BATCH = 50
+TAIL_S = 0.5
+
+
+def datagrams(names: list[str]) -> list[bytes]:
+    """One datagram of each of these shapes; ``large`` is the largest that there is."""
+    known = dict(zip(NAMES, shapes(seed=7), strict=True)) | {"large": b"\xff" * LARGEST}
+    return [known[name] for name in names]
+
+
+def udp_from(source: tuple[str, int]) -> Callable[[bytes, tuple[str, int]], None]:
+    """Sends UDP in somebody else's name (RFC 791, RFC 768; a checksum of 0 is none)."""
+    raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+    address, port = socket.inet_aton(source[0]), source[1]
+
+    def send(payload: bytes, to: tuple[str, int]) -> None:
+        udp = struct.pack(">HHHH", port, to[1], 8 + len(payload), 0) + payload
+        head = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(udp), 0, 0, 64, socket.IPPROTO_UDP, 0)
+        raw.sendto(head + address + socket.inet_aton(to[0]) + udp, to)
+
+    return send
+
+
+class Attacker:
+    """Counts what it sends and what comes back: `media` are marked packets of somebody's call."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.udp.bind(("", options.port))
+        self.icmp = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+        for listener in (self.udp, self.icmp):
+            listener.setblocking(False)
+        self.sent = self.sent_bytes = self.answers = self.answer_bytes = self.media = self.icmps = 0
+
+    def run(self) -> dict[str, object]:
+        """Spray as told; listen all the time and a little longer."""
+        options = self.options
+        time.sleep(max(0.0, options.starts_at - time.time()))
+        started = time.monotonic()
+        if options.listen:
+            while time.monotonic() - started < options.seconds:
+                self._hear(0.05)
+        else:
+            self._spray(started)
+        lasted = time.monotonic() - started
+        until = time.monotonic() + TAIL_S
+        while time.monotonic() < until:
+            self._hear(0.05)
+        counts = ("sent", "sent_bytes", "answers", "answer_bytes", "media", "icmps")
+        return {"seconds": round(lasted, 3)} | {name: getattr(self, name) for name in counts}
+
+    def _spray(self, started: float) -> None:
+        options = self.options
+        send = udp_from(options.source) if options.source else self.udp.sendto
+        wanted = _wanted(options)
+        while self.sent < options.count and time.monotonic() - started < options.seconds:
+            for _ in range(BATCH):
+                payload, port = next(wanted)
+                try:
+                    send(payload, (options.address, port))
+                    self.sent += 1
+                    self.sent_bytes += len(payload)
+                except OSError:
+                    continue
+            self._hear(0)
+            if options.pps:
+                ahead = self.sent / options.pps - (time.monotonic() - started)
+                if ahead > 0:
+                    time.sleep(ahead)
+
+    def _hear(self, wait_s: float) -> None:
+        ready, _, _ = select.select((self.udp, self.icmp), (), (), wait_s)
+        for listener in ready:
+            while True:
+                try:
+                    datagram = listener.recv(65535)
+                except OSError:
+                    break
+                self._count(listener, datagram)
+
+    def _count(self, listener: socket.socket, datagram: bytes) -> None:
+        if listener is self.icmp:
+            self.icmps += 1
+            return
+        self.answers += 1
+        self.answer_bytes += len(datagram)
+        found = mark(datagram)
+        self.media += found is not None and found[0][:1] in b"ab"
+
+
+def _wanted(options: argparse.Namespace) -> Iterator[tuple[bytes, int]]:
+    """Every shape at every port, again and again, the ports in no foreseeable order."""
+    chance = random.Random(1)
+    kinds = datagrams(options.shapes)
+    while True:
+        ports = chance.sample(options.ports, len(options.ports))
+        for number, port in enumerate(ports):
+            yield kinds[(number + chance.randrange(len(kinds))) % len(kinds)], port
+
+
+def _ports(text: str) -> list[int]:
+    found: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        found += range(int(first), int(last or first) + 1)
+    return found
+
+
+def _source(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    return host, int(port)
+
+
+def main() -> None:
+    """Attack as told."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--address", default="")
+    parser.add_argument("--ports", type=_ports, default=[])
+    parser.add_argument("--port", type=int, default=0, help="where it sends from and listens")
+    parser.add_argument("--shapes", type=lambda text: text.split(","), default=["rtp"])
+    parser.add_argument("--count", type=int, default=1 << 62)
+    parser.add_argument("--pps", type=int, default=0)
+    parser.add_argument("--starts-at", type=float, default=0.0)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--source", type=_source)
+    parser.add_argument("--listen", action="store_true")
+    options = parser.parse_args()
+    os.nice(5)  # the victim is what is measured
+    sys.stdout.write(json.dumps(Attacker(options).run()) + "\n")
+
+
+if __name__ == "__main__":
+    main()

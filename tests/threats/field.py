@@ -1,0 +1,283 @@
+"""A field for attacks: two NATs with parties behind them, a relay, an attacker, a bystander.
+
+home    port-restricted NAT, the callers          relay    203.0.113.9
+office  symmetric NAT, the callees                x        198.51.100.66, the attacker
+                                                  v        198.51.100.77, a bystander
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from benchmarks.figures import cpu_s
+from tests.lab.world import RELAY, STRANGER, Lab, NatKind
+from tests.threats.anchors import PORTS, Anchor, Call, Seen, ours, theirs
+from tests.threats.party import Plan
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BYSTANDER = "198.51.100.77"
+FIRST_PORT = 7000
+SETTLING_S = 0.1
+"""Packets of the first moments are not counted as lost."""
+START_S = 1.0
+"""From the order to talk to the first packet."""
+ANCHORS: dict[str, Callable[[Lab, float], AbstractAsyncContextManager[Anchor]]] = {
+    "jingle-hnt": ours,
+    "rtpengine": theirs,
+}
+
+Told = list[list[dict[str, Any]]]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What an attack came to.
+
+    `bleed` counts the parties' packets at the attackers and `inject` the others' packets at the
+    parties; `live` is the worst direction's part of the calls' own packets that arrived after the
+    first 100 ms, `neighbours` the same of the calls that were not attacked.
+    """
+
+    sent: int = 0
+    pps: int = 0
+    bleed: int = 0
+    inject: int = 0
+    live: float = 1.0
+    neighbours: float = 1.0
+    answers: int = 0
+    icmps: int = 0
+    answer_bytes: int = 0
+    duplicates: int = 0
+    cpu_s: float = 0.0
+    seen: Seen | None = None
+    gap_ms: float = 0.0
+    notes: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Attack:
+    """One attacker's doing; `options` are those of `attacker`, `node` is where it is done."""
+
+    options: Sequence[str]
+    node: str = "x"
+
+
+class Field:
+    """See the module's text; made by `on`. `dose` scales counts and seconds: 1 is full."""
+
+    def __init__(self, lab: Lab, anchor: Anchor, dose: float) -> None:
+        self.lab = lab
+        self.anchor = anchor
+        self.dose = dose
+        self.home, self.home_public = lab.site("home", NatKind.PORT_RESTRICTED)
+        self.office, self.office_public = lab.site("office", NatKind.SYMMETRIC)
+        lab.public("x", STRANGER)
+        lab.public("v", BYSTANDER)
+
+    def count(self, full: int) -> int:
+        """So many packets at this dose."""
+        return max(1, round(full * self.dose))
+
+    def seconds(self, full: float, least: float) -> float:
+        """So long at this dose."""
+        return max(least, full * self.dose)
+
+    async def calls(self, count: int, first: int = 0) -> list[Call]:
+        """Make calls between the two sites."""
+        made = []
+        for number in range(first, first + count):
+            at = FIRST_PORT + 2 * (number - first)
+            signalled = ((self.home, at), (self.office, at))
+            made.append(
+                await self.anchor.call(number, signalled, (self.home_public, self.office_public))
+            )
+        return made
+
+    async def talk(
+        self,
+        calls: Sequence[Call],
+        seconds: float,
+        attacks: Sequence[Attack] = (),
+        late: Mapping[int, float] | None = None,
+        meanwhile: Callable[[float], Awaitable[None]] | None = None,
+        attacked: Sequence[int] | None = None,
+    ) -> Outcome:
+        """Let the parties of these calls talk under attack.
+
+        Attackers start at once, the parties a second later; `meanwhile` is called with the time of
+        their start. `late` delays the first
+        packets of callers by their place in `calls`; `attacked` are the places of the calls that
+        the attack is aimed at (all).
+        """
+        starts_at = time.time() + START_S
+        parties = [
+            await self._party(node, address, own, peer, leg, calls, starts_at, seconds, late or {})
+            for node, address, own, peer, leg in (
+                ("home", self.home, "a", "b", 0),
+                ("office", self.office, "b", "a", 1),
+            )
+        ]
+        attackers = [await self.attack(a) for a in attacks]
+        before = cpu_s(self.anchor.pid)
+        if meanwhile is not None:
+            await meanwhile(starts_at)
+        told = [await _told(party) for party in parties]
+        spent = cpu_s(self.anchor.pid) - before
+        outcome = _outcome(told, attacked)
+        outcome.cpu_s = round(spent, 3)
+        for attacker in attackers:
+            count_in(outcome, await finished(attacker))
+        outcome.seen = await self.anchor.seen()
+        return outcome
+
+    async def talk_and_then(
+        self, calls: Sequence[Call], seconds: float, attack: Attack, after_s: float = 1.0
+    ) -> Outcome:
+        """The same with an attack that begins when the parties have talked for a while."""
+        running: list[asyncio.subprocess.Process] = []
+
+        async def begin(starts_at: float) -> None:
+            await asyncio.sleep(starts_at + after_s - time.time())
+            running.append(await self.attack(attack))
+
+        outcome = await self.talk(calls, seconds, meanwhile=begin)
+        for process in running:
+            count_in(outcome, await finished(process))
+        return outcome
+
+    async def attack(self, attack: Attack) -> asyncio.subprocess.Process:
+        """Start an attacker; `finished` tells what it did."""
+        program = [sys.executable, "-m", "tests.threats.attacker", "--address", RELAY]
+        words = [*program, *attack.options]
+        return await asyncio.create_subprocess_exec(
+            *self.lab.command(attack.node, words), stdout=asyncio.subprocess.PIPE, cwd=ROOT
+        )
+
+    async def _party(
+        self,
+        node: str,
+        address: str,
+        own: str,
+        peer: str,
+        leg: int,
+        calls: Sequence[Call],
+        starts_at: float,
+        seconds: float,
+        late: Mapping[int, float],
+    ) -> asyncio.subprocess.Process:
+        plan = Plan(
+            address=address,
+            first_port=FIRST_PORT,
+            own=own,
+            peer=peer,
+            to=[[(RELAY, port) for port in call.ports[leg]] for call in calls],
+            starts_at=starts_at,
+            seconds=seconds,
+            late={str(n): s for n, s in late.items()} if leg == 0 else {},
+        )
+        process = await asyncio.create_subprocess_exec(
+            *self.lab.command(node, [sys.executable, "-m", "tests.threats.party"]),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            cwd=ROOT,
+            limit=1 << 26,
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps(plan).encode() + b"\n")
+        await process.stdin.drain()
+        assert json.loads(await process.stdout.readline())["open"]
+        return process
+
+
+async def _told(party: asyncio.subprocess.Process) -> Told:
+    output, _ = await party.communicate()
+    told: Told = json.loads(output.splitlines()[-1])
+    return told
+
+
+async def finished(attacker: asyncio.subprocess.Process) -> dict[str, Any]:
+    """What an attacker did and heard, when it has ended."""
+    output, _ = await attacker.communicate()
+    told: dict[str, Any] = json.loads(output)
+    return told
+
+
+def count_in(outcome: Outcome, told: Mapping[str, Any]) -> None:
+    """Add an attacker's account."""
+    outcome.sent += told["sent"]
+    outcome.pps = max(outcome.pps, round(told["sent"] / max(told["seconds"], 0.001)))
+    outcome.bleed += told["media"]
+    outcome.answers += told["answers"]
+    outcome.icmps += told["icmps"]
+    outcome.answer_bytes += told["answer_bytes"]
+
+
+def _outcome(told: Sequence[Told], attacked: Sequence[int] | None) -> Outcome:
+    callers, callees = told
+    outcome = Outcome()
+    live: dict[tuple[bool, int], list[int]] = {}
+    for number, (caller, callee) in enumerate(zip(callers, callees, strict=True)):
+        aimed_at = attacked is None or number in attacked
+        for way, (senders, receivers) in enumerate(((caller, callee), (callee, caller))):
+            for sender, receiver in zip(senders, receivers, strict=True):
+                wanted, heard = _delivered(sender, receiver)
+                sums = live.setdefault((aimed_at, way), [0, 0])
+                sums[0] += wanted
+                sums[1] += heard
+                outcome.inject += receiver["foreign"]
+                outcome.duplicates += receiver["duplicates"]
+                outcome.gap_ms = max(outcome.gap_ms, _gap_ms(sender, receiver))
+    parts = {key: heard / wanted if wanted else 0.0 for key, (wanted, heard) in live.items()}
+    outcome.live = min((part for (aimed, _), part in parts.items() if aimed), default=1.0)
+    outcome.neighbours = min((part for (aimed, _), part in parts.items() if not aimed), default=1.0)
+    return outcome
+
+
+def _delivered(sender: Mapping[str, Any], receiver: Mapping[str, Any]) -> tuple[int, int]:
+    """How many packets should have arrived once both had begun to send, and how many did."""
+    if not sender["sent_at"] or not receiver["sent_at"]:
+        return 0, 0
+    settled_at = max(sender["sent_at"][0], receiver["sent_at"][0]) + SETTLING_S
+    wanted = {n for n, at in enumerate(sender["sent_at"]) if at > settled_at}
+    return len(wanted), len(wanted & set(receiver["numbers"]))
+
+
+def _gap_ms(sender: Mapping[str, Any], receiver: Mapping[str, Any]) -> float:
+    """The longest time of the sender's without a packet that arrived, RTP only."""
+    heard = [sender["sent_at"][n] for n in receiver["numbers"] if n < len(sender["sent_at"])]
+    if len(sender["sent_at"]) < 40 or len(heard) < 2:
+        return 0.0
+    return 1000.0 * max(float(b - a) for a, b in pairwise(heard))
+
+
+def whole_range() -> str:
+    """All the relay's ports, for an attacker."""
+    return f"{PORTS[0]}-{PORTS[1]}"
+
+
+def live_ports(calls: Sequence[Call]) -> list[int]:
+    """The relay's ports of these calls."""
+    return [port for call in calls for port in call.live]
+
+
+def ports_of(calls: Sequence[Call]) -> str:
+    """The live ports of calls, for an attacker."""
+    return ",".join(map(str, live_ports(calls)))
+
+
+@contextlib.asynccontextmanager
+async def on(kind: str, dose: float, linger_s: float = 30.0) -> AsyncIterator[Field]:
+    """A field with a relay of this kind; everything is removed afterwards."""
+    with Lab() as lab:
+        lab.public("relay", RELAY)
+        async with ANCHORS[kind](lab, linger_s) as anchor:
+            yield Field(lab, anchor, dose)

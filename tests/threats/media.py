@@ -1,0 +1,136 @@
+"""Rows M: other people's media at the attacker, the attacker's at the parties, and whether the
+calls live through it. A row takes a field and returns what came of it."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from tests.threats.field import (
+    Attack,
+    Field,
+    Outcome,
+    count_in,
+    finished,
+    live_ports,
+    ports_of,
+    whole_range,
+)
+
+CALLS = 20
+OTHERS = "rtcp,four,stun,junk,empty"
+PPS = 100_000
+"""What the attacker sends, if the machine lets it: the parties need some of it, too."""
+
+
+def spray(field: Field, ports: Sequence[int], shapes: str = "rtp") -> tuple[list[str], float]:
+    """10^5 packets for each of these ports (full dose): the options, and how long it takes."""
+    count = field.count(100_000 * len(ports))
+    words = ["--ports", ",".join(map(str, ports)), "--shapes", shapes]
+    return [*words, "--count", str(count), "--pps", str(PPS)], count / PPS
+
+
+async def m1(field: Field, shapes: str = "rtp") -> Outcome:
+    """From before the offer the whole range, then every live port until the calls end."""
+    range_ = ["--ports", whole_range(), "--shapes", shapes, "--pps", "50000"]
+    scanning = await field.attack(Attack([*range_, "--count", str(field.count(100_000))]))
+    calls = await field.calls(CALLS)
+    aimed, seconds = spray(field, live_ports(calls), shapes)
+    outcome = await field.talk(calls, seconds + 1, [Attack(aimed)])
+    count_in(outcome, await finished(scanning))
+    return outcome
+
+
+async def m2(field: Field) -> Outcome:
+    """The same with RTCP, four bytes, STUN, junk, nothing, and the largest datagram."""
+    return await m1(field, OTHERS)
+
+
+async def m6(field: Field) -> Outcome:
+    """The callers' first packets are late: up to half the call; every live port is sprayed."""
+    calls = await field.calls(CALLS)
+    aimed, seconds = spray(field, live_ports(calls))
+    late = {n: (0.0, 0.1, 1.0, seconds / 2)[n % 4] for n in range(CALLS)}
+    return await field.talk(calls, seconds + 1, [Attack(aimed)], late)
+
+
+async def m7(field: Field) -> Outcome:
+    """After the latch."""
+    calls = await field.calls(CALLS)
+    aimed, seconds = spray(field, live_ports(calls), f"rtp,{OTHERS}")
+    return await field.talk_and_then(calls, seconds + 2, Attack(aimed))
+
+
+async def m9(field: Field) -> Outcome:
+    """RTCP and four bytes at the RTCP ports, before and after the latch."""
+    calls = await field.calls(CALLS)
+    ports = [leg[1] for call in calls for leg in call.ports]
+    aimed, seconds = spray(field, ports, "rtcp,four")
+    return await field.talk(calls, seconds + 2, [Attack(aimed)])
+
+
+async def m10(field: Field) -> Outcome:
+    """In the caller's name, its latched address and port, blind to its SSRC.
+
+    The port-restricted NAT keeps the port, so the attacker can know it.
+    """
+    calls = await field.calls(1)
+    aimed, seconds = spray(field, [calls[0].ports[0][0]])
+    forged = Attack([*aimed, "--pps", "10000", "--source", f"{field.home_public}:7000"])
+    return await field.talk_and_then(calls, max(3.0, 10 * seconds + 2), forged)
+
+
+async def m12(field: Field, attacks: bool = False) -> Outcome:
+    """A NAT forgets its mappings in mid-call: the same address, other ports, the old ones silent.
+
+    `gap_ms` is the longest time without a packet in either direction, the healing.
+    """
+    calls = await field.calls(CALLS)
+    seconds = field.seconds(30, 6)
+    aimed = Attack(["--ports", ports_of(calls), "--seconds", str(seconds), "--pps", str(PPS)])
+
+    async def remap(starts_at: float) -> None:
+        await asyncio.sleep(starts_at + 2 - time.time())
+        await asyncio.to_thread(field.lab.remap, "home")
+
+    return await field.talk(calls, seconds, [aimed] if attacks else [], meanwhile=remap)
+
+
+async def m14(field: Field) -> Outcome:
+    """The same while every live port is sprayed."""
+    return await m12(field, attacks=True)
+
+
+async def m15(field: Field) -> Outcome:
+    """Calls one after the other at once, while everybody who was ever told a port sends on to it.
+
+    `inject` counts stale packets that reached a later call.
+    """
+    total = Outcome()
+    rounds = max(2, field.count(20))
+    stale: list[asyncio.subprocess.Process] = []
+    for number in range(rounds):
+        calls = await field.calls(CALLS, first=number * CALLS)
+        outcome = await field.talk(calls, 1.5)
+        total.inject += outcome.inject
+        total.live = min(total.live, outcome.live)
+        ports = ports_of(calls)
+        for call in calls:
+            await field.anchor.hang_up(call.number)
+        options = ["--ports", ports, "--pps", "4000", "--seconds", str(3.0 * rounds)]
+        for node in ("home", "office"):
+            stale.append(await field.attack(Attack(options, node)))
+    for process in stale:
+        process.kill()
+        await process.wait()
+    return total
+
+
+async def m16(field: Field) -> Outcome:
+    """As much as the attacker can send at one live port; its call, its neighbours, our CPU."""
+    calls = await field.calls(CALLS)
+    seconds = field.seconds(30, 3)
+    quiet = await field.talk(calls, seconds)
+    options = ["--ports", str(calls[0].ports[0][0]), "--seconds", str(seconds)]
+    flooded = await field.talk(calls, seconds, [Attack(options)], attacked=[0])
+    flooded.notes["cpu_more"] = round(flooded.cpu_s / max(quiet.cpu_s, 0.001) - 1, 3)
+    return flooded
