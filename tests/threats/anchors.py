@@ -89,6 +89,9 @@ class Anchor(Protocol):
         """Offer and accept; `known` holds where the parties' signalling comes from. Raises Refused
         where the relay will not have such a call."""
 
+    async def again(self, number: int, signalled: Addresses, generation: int) -> None:
+        """Both parties signal their transports once more. Raises Refused."""
+
     async def hang_up(self, number: int) -> None:
         """End a call."""
 
@@ -129,15 +132,12 @@ class Ours:
         )
         return Call(number, (_ports_in(accepted), _ports_in(offered)))
 
-    async def move(
-        self, number: int, leg: int, signalled: tuple[str, int], generation: int
-    ) -> None:
-        """A party signals another transport address (transport-info)."""
+    async def again(self, number: int, signalled: Addresses, generation: int) -> None:
         parties = _parties(number)
-        jingle = Jingle(
-            Action.TRANSPORT_INFO, f"s{number}", contents=(_content(signalled, generation),)
-        )
-        await self._request(jingle, parties[leg], parties[1 - leg], ("", ""))
+        for leg in (0, 1):
+            content = _content(signalled[leg], generation)
+            jingle = Jingle(Action.TRANSPORT_INFO, f"s{number}", contents=(content,))
+            await self._request(jingle, parties[leg], parties[1 - leg], ("", ""))
 
     async def hang_up(self, number: int) -> None:
         caller, callee = _parties(number)
@@ -242,6 +242,9 @@ class Theirs:
 
     async def call(self, number: int, signalled: Addresses, known: tuple[str, str]) -> Call:
         return await asyncio.to_thread(self._call, number, signalled)
+
+    async def again(self, number: int, signalled: Addresses, generation: int) -> None:
+        await asyncio.to_thread(self._call, number, signalled)
 
     def _call(self, number: int, signalled: Addresses) -> Call:
         common: dict[str, Any] = {

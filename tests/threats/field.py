@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks.figures import cpu_s
 from tests.lab.world import RELAY, STRANGER, Lab, NatKind
-from tests.threats.anchors import PORTS, Anchor, Call, Seen, ours, theirs
+from tests.threats.anchors import PORTS, Addresses, Anchor, Call, Seen, ours, theirs
 from tests.threats.party import Plan
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -43,7 +43,8 @@ class Outcome:
 
     `bleed` counts the parties' packets at the attackers and `inject` the others' packets at the
     parties; `live` is the worst direction's part of the calls' own packets that arrived after the
-    first 100 ms, `neighbours` the same of the calls that were not attacked.
+    first 100 ms, `neighbours` the same of the calls that were not attacked; `gap_ms` the longest
+    time without a packet of RTP that arrived, `missing` the longest run of lost ones.
     """
 
     sent: int = 0
@@ -59,6 +60,7 @@ class Outcome:
     cpu_s: float = 0.0
     seen: Seen | None = None
     gap_ms: float = 0.0
+    missing: int = 0
     notes: dict[str, float] = field(default_factory=dict)
 
 
@@ -90,16 +92,18 @@ class Field:
         """So long at this dose."""
         return max(least, full * self.dose)
 
-    async def calls(self, count: int, first: int = 0) -> list[Call]:
-        """Make calls between the two sites."""
-        made = []
-        for number in range(first, first + count):
-            at = FIRST_PORT + 2 * (number - first)
-            signalled = ((self.home, at), (self.office, at))
-            made.append(
-                await self.anchor.call(number, signalled, (self.home_public, self.office_public))
-            )
-        return made
+    async def calls(self, count: int, first: int = 0, caller: str = "") -> list[Call]:
+        """Make calls between the two sites; callers signal the address `caller` if one is given."""
+        known = (self.home_public, self.office_public)
+        return [
+            await self.anchor.call(number, self.signalled(number - first, caller), known)
+            for number in range(first, first + count)
+        ]
+
+    def signalled(self, place: int, caller: str = "") -> Addresses:
+        """What the parties of the call at this place say of themselves."""
+        at = FIRST_PORT + 2 * place
+        return (caller or self.home, at), (self.office, at)
 
     async def talk(
         self,
@@ -236,6 +240,7 @@ def _outcome(told: Sequence[Told], attacked: Sequence[int] | None) -> Outcome:
                 outcome.inject += receiver["foreign"]
                 outcome.duplicates += receiver["duplicates"]
                 outcome.gap_ms = max(outcome.gap_ms, _gap_ms(sender, receiver))
+                outcome.missing = max(outcome.missing, _missing(receiver))
     parts = {key: heard / wanted if wanted else 0.0 for key, (wanted, heard) in live.items()}
     outcome.live = min((part for (aimed, _), part in parts.items() if aimed), default=1.0)
     outcome.neighbours = min((part for (aimed, _), part in parts.items() if not aimed), default=1.0)
@@ -257,6 +262,12 @@ def _gap_ms(sender: Mapping[str, Any], receiver: Mapping[str, Any]) -> float:
     if len(sender["sent_at"]) < 40 or len(heard) < 2:
         return 0.0
     return 1000.0 * max(float(b - a) for a, b in pairwise(heard))
+
+
+def _missing(receiver: Mapping[str, Any]) -> int:
+    """The longest run of packets between others that did not arrive."""
+    numbers = receiver["numbers"]
+    return max((after - before - 1 for before, after in pairwise(numbers)), default=0)
 
 
 def whole_range() -> str:

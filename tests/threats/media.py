@@ -60,6 +60,22 @@ async def m7(field: Field) -> Outcome:
     return await field.talk_and_then(calls, seconds + 2, Attack(aimed))
 
 
+async def m8(field: Field) -> Outcome:
+    """Both parties of every call signal once more, again and again, while all ports are sprayed."""
+    calls = await field.calls(CALLS)
+    aimed, seconds = spray(field, live_ports(calls))
+
+    async def signal(starts_at: float) -> None:
+        generation = 0
+        while time.time() < starts_at + seconds:
+            await asyncio.sleep(max(0.0, starts_at + 1 + generation - time.time()))
+            generation += 1
+            for place, call in enumerate(calls):
+                await field.anchor.again(call.number, field.signalled(place), generation)
+
+    return await field.talk(calls, seconds + 2, [Attack(aimed)], meanwhile=signal)
+
+
 async def m9(field: Field) -> Outcome:
     """RTCP and four bytes at the RTCP ports, before and after the latch."""
     calls = await field.calls(CALLS)
@@ -132,5 +148,7 @@ async def m16(field: Field) -> Outcome:
     quiet = await field.talk(calls, seconds)
     options = ["--ports", str(calls[0].ports[0][0]), "--seconds", str(seconds)]
     flooded = await field.talk(calls, seconds, [Attack(options)], attacked=[0])
-    flooded.notes["cpu_more"] = round(flooded.cpu_s / max(quiet.cpu_s, 0.001) - 1, 3)
+    more = max(0.0, flooded.cpu_s - quiet.cpu_s)
+    flooded.notes["cpu_more"] = round(more / max(quiet.cpu_s, 0.001), 3)
+    flooded.notes["us_each"] = round(1e6 * more / max(flooded.sent, 1), 3)
     return flooded

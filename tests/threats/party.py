@@ -51,9 +51,12 @@ class Party:
             await sink.open(self.plan["address"], port)
 
     async def talk(self) -> None:
-        """Send until the time is over."""
-        starts_at = self.plan["starts_at"] + self.plan["late"].get(str(self.number), 0.0)
-        await asyncio.sleep(starts_at - time.time())
+        """Send until the time is over; nothing where the first packet would be later than that."""
+        late = self.plan["late"].get(str(self.number), 0.0)
+        if late >= self.plan["seconds"]:
+            await asyncio.sleep(self.plan["starts_at"] + self.plan["seconds"] - time.time())
+            return
+        await asyncio.sleep(self.plan["starts_at"] + late - time.time())
         for sink, (host, port) in zip(self.components, self.plan["to"][self.number], strict=True):
             sink.start((host, port))
         await asyncio.sleep(self.plan["starts_at"] + self.plan["seconds"] - time.time())
