@@ -136,9 +136,8 @@ def main() -> int:
     else:
         sys.stdout.write("\n".join(lines) + "\n")
     if options.record:
-        head = HEAD.format(
-            dose="the full size" if options.full else "a twentieth", version=_version()
-        )
+        part = "the whole" if options.full else "a twentieth"
+        head = HEAD.read_text().format(dose=part, version=_version())
         PAGE.write_text(head + "\n".join(lines) + "\n")
     return int(any("FAIL" in text for text in lines))
 
