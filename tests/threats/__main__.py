@@ -59,7 +59,8 @@ def _outcomes(report: ET.Element) -> Iterable[tuple[str, bool]]:
     """Every test's node id without its parameters, and whether it passed."""
     for case in report.iter("testcase"):
         if case.find("skipped") is None:
-            path = case.get("classname", "").replace(".", "/") + ".py"
+            module = [part for part in case.get("classname", "").split(".") if part.islower()]
+            path = "/".join(module) + ".py"
             well = case.find("failure") is None and case.find("error") is None
             yield f"{path}::{case.get('name', '').partition('[')[0]}", well
 

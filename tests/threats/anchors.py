@@ -1,9 +1,9 @@
 """The relays that are attacked: our session core and plane as in production, and rtpengine.
 
 Both are given the same calls: parties behind NATs, who signal the addresses that they have inside.
-We are told, as by a server module, where their XMPP connections come from; rtpengine has no word
-for that, is run as its documentation advises against this attack (strict source, heuristic endpoint
-learning), and is told what a SIP proxy would tell it.
+We are told, as by a server module, where their XMPP connections come from. rtpengine is told what
+the parties' SDP says, and runs as its documentation advises against this attack (strict source,
+heuristic endpoint learning).
 """
 
 import asyncio
