@@ -315,9 +315,11 @@ class Desk:
             per_domain=policy.per_domain,
             calls=policy.calls,
             per_minute=policy.per_minute,
+            half_open=policy.half_open,
             total=limits.domains.total(),
             users={str(jid): count for jid, count in limits.users.most_common(10)},
             domains=dict(limits.domains.most_common(10)),
+            unanswered=dict(limits.half_open.most_common(10)),
             blocked=tuple(sorted(limits.blocked)),
         )
 
