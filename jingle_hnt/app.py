@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from itertools import groupby
 
 import structlog
@@ -378,6 +378,11 @@ class Signalling:
     def set_log_level(self, level: str) -> None:
         """See `log.set_level`."""
         set_level(level)
+
+    def announce(self, to: Iterable[JID], text: str) -> None:
+        """Send these users a message in the component's own name."""
+        for jid in to:
+            self._component.announce(jid, text)
 
     def reload(self) -> snapshots.ReloadSnapshot:
         """Read the configuration again; new calls follow it. Raises ValueError."""

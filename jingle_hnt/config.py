@@ -234,6 +234,7 @@ class CallLimits(_Section):
     per_domain: Annotated[int, Field(ge=0)] = 0
     calls: Annotated[int, Field(ge=0)] = 0
     per_minute: Annotated[int, Field(ge=0)] = 60
+    half_open: Annotated[int, Field(ge=0)] = 0
 
 
 def _existing_parent(path: Path) -> Path:

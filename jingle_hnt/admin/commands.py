@@ -15,10 +15,15 @@ Run = Callable[[Mapping[str, object]], Awaitable[BaseModel]]
 """Takes the fields' values; raises ValueError with a text for the administrator."""
 
 
+SHUTDOWN = "http://jabber.org/protocol/admin#shutdown"
+"""Where XEP-0133 section 4.31 has the end of a service; a drain is how ours begins."""
+
+
 class Kind(StrEnum):
     """The types of XEP-0004 forms that our fields have."""
 
     TEXT = "text-single"
+    LINES = "text-multi"
     CHOICE = "list-single"
     FLAG = "boolean"
     JID = "jid-single"

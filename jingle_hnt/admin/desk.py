@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from jingle_hnt import __version__
 from jingle_hnt.admin import snapshots
-from jingle_hnt.admin.commands import Command, Field, Kind
+from jingle_hnt.admin.commands import SHUTDOWN, Command, Field, Kind
 from jingle_hnt.admin.diagnosis import Case, diagnose
 from jingle_hnt.admin.metrics import Scrape
 from jingle_hnt.admin.reports import (
@@ -46,6 +46,7 @@ log = structlog.get_logger(__name__)
 LEVELS = ("debug", "info", "warning", "error")
 SHOWN = 20
 MOST_SHOWN = 1000
+LONGEST_ANNOUNCEMENT = 1000
 DRAINED_KEPT = 1024
 """Last counters that are kept for reports of calls whose bindings go at once."""
 
@@ -86,6 +87,9 @@ class Office(Protocol):
         """Read the configuration again. Raises ValueError for one that cannot be used."""
 
     def set_log_level(self, level: str) -> None: ...
+    def announce(self, to: Iterable[JID], text: str) -> None:
+        """Send these users a message in the component's own name."""
+
     async def bindings(
         self, names: Sequence[BindingName] | None = None
     ) -> list[BindingSnapshot] | None:
@@ -174,6 +178,7 @@ class Desk:
         level = Field("level", "Log level", Kind.CHOICE, required=True, options=LEVELS)
         count = Field("count", "How many", default=str(SHOWN))
         party = Field("party", "Only calls of this JID")
+        said = Field("announcement", "Announcement to who is in a call", Kind.LINES)
         return (
             Command("status", "Status", self._status),
             Command("calls", "Calls", self._calls),
@@ -183,7 +188,9 @@ class Desk:
             Command("stats", "Counts since the start", self._stats),
             Command("limits", "Limits and who is near them", self._limits),
             Command("terminate", "End a call", self._terminate, (call,), changes=True),
-            Command("drain", "Take no new calls", self._drain, changes=True),
+            Command(
+                "drain", "Take no new calls", self._drain, (said,), changes=True, node=SHUTDOWN
+            ),
             Command("undrain", "Take new calls again", self._undrain, changes=True),
             Command("block", "Block a user or domain", self._block, (who,), changes=True),
             Command("unblock", "Unblock a user or domain", self._unblock, (who,), changes=True),
@@ -308,9 +315,11 @@ class Desk:
             per_domain=policy.per_domain,
             calls=policy.calls,
             per_minute=policy.per_minute,
+            half_open=policy.half_open,
             total=limits.domains.total(),
             users={str(jid): count for jid, count in limits.users.most_common(10)},
             domains=dict(limits.domains.most_common(10)),
+            unanswered=dict(limits.half_open.most_common(10)),
             blocked=tuple(sorted(limits.blocked)),
         )
 
@@ -320,8 +329,18 @@ class Desk:
         self._office.settle()
         return await self._calls({})
 
-    async def _drain(self, _: Request) -> snapshots.StatusSnapshot:
+    async def _drain(self, request: Request) -> snapshots.StatusSnapshot:
+        text = _announcement(request)
+        if text:
+            self._office.announce(self._talking(), text)
         return await self._set_draining(True)
+
+    def _talking(self) -> list[JID]:
+        """The users of our domains that are in a call, each once; no other is ours to address."""
+        registry = self._office.registry
+        parties = (party.jid for session in registry for party in session.parties)
+        local = (jid for jid in parties if jid.domain in registry.policy.domains)
+        return list(dict.fromkeys(jid for jid in local if jid.is_full))
 
     async def _undrain(self, _: Request) -> snapshots.StatusSnapshot:
         return await self._set_draining(False)
@@ -367,6 +386,18 @@ def _text(request: Request, name: str) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError(f"{name}: missing")
     return value
+
+
+def _announcement(request: Request) -> str:
+    """What a drain is announced with; a form sends its lines singly. Empty where nothing is."""
+    value = request.get("announcement") or ""
+    lines = [str(line) for line in value] if isinstance(value, list) else [str(value)]
+    text = "\n".join(lines).strip()
+    if len(text) > LONGEST_ANNOUNCEMENT or not text.replace("\n", " ").isprintable():
+        raise ValueError(
+            f"announcement: write at most {LONGEST_ANNOUNCEMENT} characters, no control characters"
+        )
+    return text
 
 
 def _who(request: Request) -> str:

@@ -141,15 +141,20 @@ class StatusSnapshot(_Frozen):
 
 
 class LimitsSnapshot(_Frozen):
-    """The limits (0 is none), and those who have most: calls made and going on."""
+    """The limits (0 is none), and those who have most: calls made and going on.
+
+    `unanswered` counts those that ring, by the domain of who makes them.
+    """
 
     per_user: int
     per_domain: int
     calls: int
     per_minute: int
+    half_open: int
     total: int
     users: dict[str, int]
     domains: dict[str, int]
+    unanswered: dict[str, int]
     blocked: tuple[str, ...]
 
 

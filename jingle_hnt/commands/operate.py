@@ -21,7 +21,10 @@ def add_to(commands: Commands, add_config: AddConfig) -> None:
 
     text = "take no new calls; those that go on are not disturbed"
     drain = add(commands, add_config, "drain", text)
-    _does(drain, "drain", None, lambda answer: f"draining; {answer['calls']} calls go on")
+    drain.add_argument(
+        "--announce", dest="announcement", default="", metavar="TEXT", help="tell who is in a call"
+    )
+    _does(drain, "drain", "announcement", lambda answer: f"draining; {answer['calls']} calls go on")
     undrain = add(commands, add_config, "undrain", "take new calls again")
     _does(undrain, "undrain", None, lambda _: "new calls are taken again")
 

@@ -1,7 +1,8 @@
 """How many calls who may make: what one user, one domain and all together have at a time.
 
 Only who makes a call is counted. Were the callee counted too, anybody could use up a user's calls
-by ringing. A call over a limit is refused at once: its caller is told to try again later, and no
+by ringing. Calls that ring are counted by the caller's domain as well, so that whoever floods from
+one domain takes nothing from the others. A call over a limit is refused at once: its caller is told to try again later, and no
 port was taken for it.
 """
 
@@ -24,6 +25,7 @@ def _full(text: str) -> StanzaError:
 
 TOO_MANY = _full("you have as many calls as one user may have; end one, or try again later")
 TOO_FAST = _full("you make calls faster than one user may; try again in a minute")
+HALF_OPEN = _full("your domain has as many unanswered calls as it may have; try again later")
 DOMAIN_FULL = _full("your domain has as many calls as it may have; try again later")
 ALL_FULL = _full("the relay has as many calls as it may have; try again later")
 BLOCKED = StanzaError(
@@ -38,6 +40,8 @@ class Limits:
     blocked: set[str] = field(default_factory=set)
     users: Counter[JID] = field(default_factory=Counter)
     domains: Counter[str] = field(default_factory=Counter)
+    half_open: Counter[str] = field(default_factory=Counter)
+    _offers: dict[str, str] = field(default_factory=dict)
     _made: Counter[JID] = field(default_factory=Counter)
     _window_at: float = 0.0
 
@@ -54,6 +58,7 @@ class Limits:
         for count, limit, error in (
             (self._made[caller.bare] - 1, policy.per_minute, TOO_FAST),
             (self.users[caller.bare], policy.per_user, TOO_MANY),
+            (self.half_open[caller.domain], policy.half_open, HALF_OPEN),
             (self.domains[caller.domain], policy.per_domain, DOMAIN_FULL),
             (self.domains.total(), policy.calls, ALL_FULL),
         ):
@@ -61,10 +66,18 @@ class Limits:
                 return error
         return None
 
-    def opened(self, caller: JID) -> None:
-        """A call of this user's begins."""
+    def opened(self, call: str, caller: JID) -> None:
+        """A call of this user's begins; `call` is its name."""
+        self._offers[call] = caller.domain
+        self.half_open[caller.domain] += 1
         self.users[caller.bare] += 1
         self.domains[caller.domain] += 1
+
+    def answered(self, call: str) -> None:
+        """A call rings no more: it was accepted, or it is over."""
+        domain = self._offers.pop(call, None)
+        if domain is not None:
+            _decrement(self.half_open, domain)
 
     def closed(self, caller: JID) -> None:
         """One ends."""

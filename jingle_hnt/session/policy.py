@@ -75,13 +75,14 @@ class LimitPolicy:
 
     `per_user` and `per_domain` bound the calls that one bare JID and the users of one domain have
     made and that are going on, `calls` bounds all, `per_minute` how many calls one bare JID may
-    make in a minute.
+    make in a minute, `half_open` how many calls of one domain's users may be unanswered at a time.
     """
 
     per_user: int = 10
     per_domain: int = 0
     calls: int = 0
     per_minute: int = 60
+    half_open: int = 0
 
 
 @dataclass(frozen=True, slots=True)

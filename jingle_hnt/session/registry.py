@@ -338,12 +338,14 @@ class Registry:
         for party in session.parties:
             self._of_party.setdefault(party.jid, set()).add(session.name)
         if not isinstance(session, Channel):
-            self.limits.opened(key.initiator)
+            self.limits.opened(session.name, key.initiator)
         elif self._quota is not None:
             self._quota.opened(key.initiator)
 
     def _settle(self, session: Session, now: float) -> None:
         """After each input: forget a session that is over, else set its timer."""
+        if session.state is not State.PENDING:
+            self.limits.answered(session.name)
         if session.is_over:
             self._leave(session, now)
         elif session.state is not State.ENDED:

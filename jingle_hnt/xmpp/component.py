@@ -10,7 +10,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from xml.etree.ElementTree import Element
+from xml.etree.ElementTree import Element, SubElement
 
 import structlog
 
@@ -47,6 +47,8 @@ CHANNEL_S = 10.0
 """How long a request for a channel may wait for the plane."""
 
 _IQ = f"{{{names.COMPONENT}}}iq"
+_MESSAGE = f"{{{names.COMPONENT}}}message"
+_BODY = f"{{{names.COMPONENT}}}body"
 _STANZAS = (names.COMPONENT, names.CLIENT)
 """COMPAT ejabberd-keeps-namespaces"""
 
@@ -148,6 +150,13 @@ class Component:
         jingle = build(inject.jingle)
         payload = filter.inject_element(inject.sender, inject.recipient, _fresh_id(), jingle)
         return self._send_iq("set", host, _fresh_id(), payload, keep=True)
+
+    def announce(self, to: JID, text: str) -> bool:
+        """Send a headline (RFC 6121 section 5.2.2): no server stores it, and nobody answers it."""
+        attributes = {"type": "headline", "from": self._settings.jid, "to": str(to)}
+        message = Element(_MESSAGE, attributes)
+        SubElement(message, _BODY).text = text
+        return self._link.send(message)
 
     async def address(self, jid: JID) -> IPAddress | None:
         """Where the XMPP connection of a full JID comes from; None where its server cannot say."""

@@ -1,6 +1,6 @@
 """The desk over the pure core: what a call leaves behind, and what commands answer and change."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import structlog
 
 from jingle_hnt.admin.desk import Desk
 from jingle_hnt.admin.snapshots import ReloadSnapshot
+from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Reason
 from jingle_hnt.relay.binding import (
     BindingName,
@@ -22,7 +23,7 @@ from jingle_hnt.relay.binding import (
 from jingle_hnt.relay.latch import State
 from jingle_hnt.session.registry import Registry
 from jingle_hnt.store.history import History
-from tests.session.stage import ALICE, BOB, Stage
+from tests.session.stage import ALICE, BOB, Stage, content
 
 
 @dataclass
@@ -36,6 +37,7 @@ class Office:
     link_is_up: bool = True
     journal_healthy: bool = True
     engine: str | None = "reference"
+    announced: list[tuple[JID, str]] = field(default_factory=list)
     asked: list[Sequence[BindingName] | None] = field(default_factory=list)
 
     @property
@@ -53,6 +55,9 @@ class Office:
 
     def set_log_level(self, level: str) -> None:
         self.level = level
+
+    def announce(self, to: Iterable[JID], text: str) -> None:
+        self.announced += [(jid, text) for jid in to]
 
     async def bindings(
         self, names: Sequence[BindingName] | None = None
@@ -166,6 +171,27 @@ async def test_drain_and_undrain(office: Office, desk: Desk) -> None:
     status = await ask(desk, "undrain")
     assert status.ready
     assert not office.registry.draining
+
+
+async def test_a_drain_is_announced_to_users_of_ours_who_are_in_a_call(
+    office: Office, desk: Desk
+) -> None:
+    stranger = JID.of("dora@elsewhere.example/phone")
+    office.stage.call(sid="x")
+    office.stage.says(ALICE, Action.SESSION_INITIATE, content(), to=stranger, sid="y")
+    assert len(office.registry) == 2
+    await ask(desk, "drain")
+    assert office.announced == []
+    await ask(desk, "drain", announcement=["Update at nine.", "Sorry!"])
+    assert office.announced == [(jid, "Update at nine.\nSorry!") for jid in (ALICE, BOB)]
+    with pytest.raises(ValueError, match="control character"):
+        await ask(desk, "drain", announcement="\x1b[31m")
+
+
+def test_a_drain_is_where_the_standard_has_the_end_of_a_service(desk: Desk) -> None:
+    (drain,) = [c for c in desk.commands if c.name == "drain"]
+    assert drain.node == "http://jabber.org/protocol/admin#shutdown"
+    assert [(f.name, f.kind.value) for f in drain.fields] == [("announcement", "text-multi")]
 
 
 async def test_blocking_holds_in_the_next_life(

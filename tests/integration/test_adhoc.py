@@ -139,6 +139,8 @@ async def test_an_administrator_runs_every_command(server: Prosody) -> None:
             assert set(notes) <= {"info", "warn", "error"}
             assert notes, node
             ended[node] = next(iter(notes.values()))
+        assert LAST in nodes
+        assert "draining yes" in ended[LAST].replace("_", " ")
         assert "link up yes" in ended["status"].replace("_", " ")
         assert ended["calls"] == "0 calls"
         assert "no such call" in ended["terminate"]

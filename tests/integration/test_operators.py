@@ -52,6 +52,10 @@ async def test_an_operator_follows_a_call_from_its_start_to_its_report() -> None
         name = (await told(at, "calls"))["calls"][0]["call"]
         assert "learned 198.51.100." in await typed(at, "call", name, "--addresses")
         assert "Nothing is wrong" in await typed(at, "explain", name)
+        assert "1 calls go on" in await typed(at, "drain", "--announce", "Update at <nine>")
+        for phone in (alice, bob):
+            await phone.expect("stanza", lambda e: "Update at &lt;nine&gt;" in e["xml"])
+        assert len((await told(at, "calls"))["calls"]) == 1
         await hang_up(alice, bob)
         (report,) = (await told(at, "history"))["calls"]
         assert report["why"] == "terminated"
@@ -136,7 +140,7 @@ async def test_drain_block_reload_and_log_level_on_a_running_process() -> None:
     async with stage() as at:
         alice = await at.phone("alice", NatKind.PORT_RESTRICTED)
         bob = await at.phone("bob", NatKind.PORT_RESTRICTED)
-        assert "draining; 0 calls" in await typed(at, "drain")
+        assert "draining; 0 calls" in await typed(at, "drain", "--announce", "Back in a minute")
         assert "draining           yes" in await typed(at, "status", status=1)
         await typed(at, "undrain")
         assert "alice@example.org" in await typed(at, "block", "alice@example.org")

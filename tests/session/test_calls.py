@@ -575,6 +575,7 @@ def test_a_call_of_the_journal_goes_on_where_it_was() -> None:
     after.registry.restore(load(record, after.registry, after.now), after.now)
     after.settle()
     assert after.pool.counts.leased == 4
+    assert after.registry.limits.half_open == {}
     assert isinstance(after.says(BOB, Action.SESSION_TERMINATE), Pass)
     after.assert_nothing_left()
 

@@ -25,6 +25,7 @@ def is_refused(answer: object, condition: Condition = Condition.RESOURCE_CONSTRA
         (LimitPolicy(per_user=0, per_domain=3), 3),
         (LimitPolicy(per_user=0, calls=4), 4),
         (LimitPolicy(per_user=0, per_minute=5), 5),
+        (LimitPolicy(per_user=0, half_open=6), 6),
     ],
 )
 def test_the_call_over_a_limit_is_refused_at_once(limits: LimitPolicy, room_for: int) -> None:
@@ -45,6 +46,29 @@ def test_a_call_that_ends_makes_room() -> None:
     assert is_refused(offer(stage, "b"))
     stage.says(ALICE, Action.SESSION_TERMINATE, sid="a")
     assert isinstance(offer(stage, "c"), Replace)
+
+
+def test_an_offer_that_is_answered_or_gives_up_makes_room_for_another() -> None:
+    stage = Stage(limits=LimitPolicy(half_open=1))
+    for sid, caller_stays in (("a", True), ("b", False)):
+        assert isinstance(offer(stage, sid), Replace)
+        assert is_refused(offer(stage, "over"))
+        if caller_stays:
+            stage.says(BOB, Action.SESSION_ACCEPT, content(), to=ALICE, sid=sid)
+        else:
+            stage.says(ALICE, Action.SESSION_TERMINATE, sid=sid)
+    assert isinstance(offer(stage, "c"), Replace)
+    stage.passes(121.0)
+    assert isinstance(offer(stage, "d"), Replace)
+    assert stage.registry.limits.half_open == {"example.org": 1}
+
+
+def test_who_floods_from_one_domain_takes_nothing_from_another() -> None:
+    stage = Stage(limits=LimitPolicy(per_user=0, half_open=1))
+    dora = JID.of("dora@elsewhere.example/phone")
+    offer(stage, "a", dora, BOB)
+    assert is_refused(offer(stage, "b", dora, BOB))
+    assert isinstance(offer(stage, "c", ALICE, BOB), Replace)
 
 
 def test_the_minute_passes() -> None:

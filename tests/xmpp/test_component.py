@@ -118,6 +118,16 @@ async def settled(server: FakeServer) -> None:
     await server.last.reply(id_)
 
 
+async def test_an_announcement_is_a_headline_of_our_own(
+    component: Component, server: FakeServer
+) -> None:
+    assert component.announce(JID.of(ALICE), "Update <now>\nSorry")
+    await settled(server)
+    [message] = [s for s in server.last.stanzas if s.tag.endswith("}message")]
+    assert message.attrib == {"type": "headline", "from": COMPONENT, "to": ALICE}
+    assert [child.text for child in message] == ["Update <now>\nSorry"]
+
+
 # Questions
 
 
