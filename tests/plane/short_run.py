@@ -1,4 +1,4 @@
-"""Calls through the native engine, and nothing else: `scripts/sanitize memory` runs this in valgrind.
+"""Calls through the native engine, and nothing else, for valgrind (`scripts/sanitize memory`).
 
 Everything that allocates is met once: bindings, evidence with networks and with keys, lines, events,
 snapshots, a datagram that is kept, what drains and what the engine's end finds undrained.
