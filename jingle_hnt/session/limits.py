@@ -2,8 +2,8 @@
 
 Only who makes a call is counted. Were the callee counted too, anybody could use up a user's calls
 by ringing. Calls that ring are counted by the caller's domain as well, so that whoever floods from
-one domain takes nothing from the others. A call over a limit is refused at once: its caller is told to try again later, and no
-port was taken for it.
+one domain takes nothing from the others. A call over a limit is refused at once: its caller is told
+to try again later, and no port was taken for it.
 """
 
 from collections import Counter
