@@ -116,6 +116,9 @@ def _leg(content: ContentSnapshot, component: int, leg: LegSnapshot) -> str:
         parts.append(f"learned {leg.learned} ({leg.rung}){after}")
     parts.append(f"in {leg.received_packets}/{leg.received_bytes}")
     parts.append(f"out {leg.sent_packets}/{leg.sent_bytes}")
+    if leg.received_packets and component == RTP:
+        parts.append(f"lost {leg.lost_packets} jitter {leg.jitter_ms:.1f} ms")
+        parts += [] if leg.mos is None else [f"score {leg.mos:.1f}"]
     parts += [f"dropped {reason} {count}" for reason, count in leg.dropped.items()]
     return " ".join(parts)
 

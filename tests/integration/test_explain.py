@@ -1,12 +1,14 @@
 """Calls that were made to fail in different ways, each explained with the right cause."""
 
 import asyncio
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.integration.test_nat_calls import hang_up
-from tests.lab.play import Caller, Stage, stage
+from tests.lab.play import ROOT, Caller, Stage, stage
 from tests.lab.world import NatKind
 
 pytestmark = pytest.mark.integration
@@ -128,3 +130,52 @@ async def test_ports_that_are_gone() -> None:
         await alice.expect("stanza", lambda e: "resource-constraint" in e["xml"], after=again)
         await asyncio.sleep(0.3)
         assert causes(await explained(at)) == [("no-ports", None)]
+
+
+async def callee_of_whom(at: Stage, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """What the relay knows of the callee's RTP, as soon as it is as wanted."""
+    leg: dict[str, Any] = {}
+    for _ in range(200):
+        (call,) = await at.relay.calls()
+        leg = call["contents"][0]["components"][0]["legs"][1]
+        if holds(leg):
+            return leg
+        await asyncio.sleep(0.05)
+    raise TimeoutError(f"the callee's leg stays {leg}")
+
+
+@pytest.mark.rule("G1")
+async def test_a_gate_that_never_opened_is_named_and_who_sent_to_it() -> None:
+    async with stage() as at:
+        alice = await at.phone("alice", NatKind.PORT_RESTRICTED)
+        bob = await at.phone("bob", NatKind.SYMMETRIC)
+        bob.tell("answer", how="early")
+        alice.tell("call", to=bob.jid)
+        await bob.expect("ringing")
+        await callee_of_whom(at, lambda leg: leg["dropped"].get("gate", 0) >= 20)
+        alice.tell("hangup")
+        await bob.expect("ended")
+        report = await explained(at)
+        assert causes(report) == [("never-accepted", None), ("gated", bob.jid)]
+        assert "the gate was never opened" in report["diagnosis"][0]["text"]
+
+
+@pytest.mark.rule("L7")
+async def test_a_neighbour_who_sends_to_a_partys_port_is_named_a_rival() -> None:
+    async with stage() as at:
+        alice = await at.phone("alice", NatKind.PORT_RESTRICTED)
+        bob = await at.phone("bob", NatKind.SYMMETRIC)
+        at.lab.neighbour("guest", of="bob")
+        alice.tell("call", to=bob.jid)
+        await alice.expect("accepted")
+        leg = await callee_of_whom(at, lambda leg: leg["latch"] == "latched")
+        address, _, port = leg["advertised"].rpartition(":")
+        words = ["--address", address, "--ports", port, "--count", "600", "--seconds", "3"]
+        spraying = at.lab.command("guest", [sys.executable, "-m", "tests.lab.sprayer", *words])
+        process = await asyncio.create_subprocess_exec(
+            *spraying, cwd=ROOT, stdout=asyncio.subprocess.DEVNULL
+        )
+        assert await process.wait() == 0
+        await callee_of_whom(at, lambda leg: leg["dropped"].get("rival", 0) > 0)
+        await hang_up(alice, bob)
+        assert causes(await explained(at)) == [("rival", bob.jid)]
