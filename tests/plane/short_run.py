@@ -1,7 +1,7 @@
 """Calls through the native engine, and nothing else, for valgrind (`scripts/sanitize memory`).
 
-Everything that allocates is met once: bindings, evidence with networks and with keys, lines, events,
-snapshots, a datagram that is kept, what drains and what the engine's end finds undrained.
+Everything that allocates is met once: bindings, evidence with networks and with keys, lines,
+events, snapshots, a datagram that is kept, what drains and what the engine's end finds undrained.
 """
 
 import os
