@@ -27,6 +27,8 @@ BYSTANDER = "198.51.100.77"
 FIRST_PORT = 7000
 SETTLING_S = 0.1
 """Packets of the first moments are not counted as lost."""
+ENOUGH_FOR_RTP = 40
+"""A stream of fewer packets is RTCP."""
 START_S = 1.0
 """From the order to talk to the first packet."""
 ANCHORS: dict[str, Callable[[Lab, float], AbstractAsyncContextManager[Anchor]]] = {
@@ -59,6 +61,7 @@ class Outcome:
     cpu_s: float = 0.0
     seen: Seen | None = None
     gap_ms: float = 0.0
+    gap_packets: int = 0
     notes: dict[str, float] = field(default_factory=dict)
 
 
@@ -100,6 +103,11 @@ class Field:
                 await self.anchor.call(number, signalled, (self.home_public, self.office_public))
             )
         return made
+
+    async def again(self, call: Call, leg: int, generation: int) -> None:
+        """A party of a call that `calls` made signals the same address as before once more."""
+        at = FIRST_PORT + 2 * call.number
+        await self.anchor.move(call.number, leg, ((self.home, self.office)[leg], at), generation)
 
     async def talk(
         self,
@@ -236,6 +244,7 @@ def _outcome(told: Sequence[Told], attacked: Sequence[int] | None) -> Outcome:
                 outcome.inject += receiver["foreign"]
                 outcome.duplicates += receiver["duplicates"]
                 outcome.gap_ms = max(outcome.gap_ms, _gap_ms(sender, receiver))
+                outcome.gap_packets = max(outcome.gap_packets, _gap_packets(sender, receiver))
     parts = {key: heard / wanted if wanted else 0.0 for key, (wanted, heard) in live.items()}
     outcome.live = min((part for (aimed, _), part in parts.items() if aimed), default=1.0)
     outcome.neighbours = min((part for (aimed, _), part in parts.items() if not aimed), default=1.0)
@@ -252,11 +261,21 @@ def _delivered(sender: Mapping[str, Any], receiver: Mapping[str, Any]) -> tuple[
 
 
 def _gap_ms(sender: Mapping[str, Any], receiver: Mapping[str, Any]) -> float:
-    """The longest time of the sender's without a packet that arrived, RTP only."""
-    heard = [sender["sent_at"][n] for n in receiver["numbers"] if n < len(sender["sent_at"])]
-    if len(sender["sent_at"]) < 40 or len(heard) < 2:
+    """The longest time of the sender's without a packet that arrived, to its very end; RTP only."""
+    sent_at = sender["sent_at"]
+    if len(sent_at) < ENOUGH_FOR_RTP:
         return 0.0
-    return 1000.0 * max(float(b - a) for a, b in pairwise(heard))
+    heard = [sent_at[n] for n in receiver["numbers"] if n < len(sent_at)]
+    times = [*(heard or sent_at[:1]), sent_at[-1]]
+    return 1000.0 * max(float(b - a) for a, b in pairwise(times))
+
+
+def _gap_packets(sender: Mapping[str, Any], receiver: Mapping[str, Any]) -> int:
+    """The most RTP packets in a row that did not arrive, once one had."""
+    count = len(sender["sent_at"])
+    if count < ENOUGH_FOR_RTP:
+        return 0
+    return max(int(b - a) - 1 for a, b in pairwise([*(receiver["numbers"] or [-1]), count]))
 
 
 def whole_range() -> str:
