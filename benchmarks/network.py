@@ -78,10 +78,21 @@ class Network:
             _batch(client, f"route add default via {RELAY} dev eth0 onlink")
 
 
-def udp_socket(namespace: str) -> socket.socket:
-    """A UDP socket that belongs to a network namespace. Raises OSError."""
+def udp_socket(namespace: str, at: tuple[str, int] | None = None) -> socket.socket:
+    """A UDP socket that belongs to a network namespace, bound if `at` says where to.
+
+    Raises OSError.
+    """
+    made = socket_in(namespace, socket.SOCK_DGRAM)
+    if at is not None:
+        made.bind(at)
+    return made
+
+
+def socket_in(namespace: str, kind: socket.SocketKind, protocol: int = 0) -> socket.socket:
+    """An IPv4 socket of any kind that belongs to a network namespace. Raises OSError."""
     made: list[socket.socket] = []
-    thread = threading.Thread(target=lambda: made.append(_socket_in(namespace)))
+    thread = threading.Thread(target=lambda: made.append(_socket_in(namespace, kind, protocol)))
     thread.start()
     thread.join()
     if not made:
@@ -89,14 +100,14 @@ def udp_socket(namespace: str) -> socket.socket:
     return made[0]
 
 
-def _socket_in(namespace: str) -> socket.socket:
+def _socket_in(namespace: str, kind: socket.SocketKind, protocol: int) -> socket.socket:
     """To be called on a thread of its own: the thread is moved for good."""
     libc = ctypes.CDLL(None, use_errno=True)
     with contextlib.closing(os.fdopen(os.open(f"/run/netns/{namespace}", os.O_RDONLY))) as file:
         if libc.setns(file.fileno(), CLONE_NEWNET) != 0:
             error = ctypes.get_errno()
             raise OSError(error, os.strerror(error))
-    return socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    return socket.socket(socket.AF_INET, kind, protocol)
 
 
 def _ip(command: str) -> None:

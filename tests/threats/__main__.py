@@ -1,146 +1,107 @@
-"""``scripts/threats [--full] [--json] [--record] [ROW ...]``: the table of attacks and faults.
+"""``python -m tests.threats [--full] [--json] [ROW ...]``; `scripts/threats` does the set-up first.
 
-Measured rows run against our relay and rtpengine, at a twentieth of the dose unless ``--full`` is
-given; the others by the tests that take them.
+A row is measured where `rows` has its attack, and taken by the tests that `matrix.toml` names.
 """
 
 import argparse
 import asyncio
-import dataclasses
 import json
-import shutil
+import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+import time
+from collections.abc import Sequence
+from types import FrameType
 from typing import Any
-from xml.etree import ElementTree as ET
 
-from tests.threats.field import ANCHORS
-from tests.threats.matrix import Row, measure, passes, rows, words
+from benchmarks.figures import machine
+from tests.threats import page
+from tests.threats.field import ANCHORS, ROOT, on
+from tests.threats.matrix import Entry, entries
+from tests.threats.rows import MEASURED, Row, figures
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "threats.md"
-SHORT = 0.05
-HEAD = Path(__file__).with_name("page.md")
+CI_DOSE, FULL_DOSE = 0.05, 1.0
 
-
-async def measured(chosen: Iterable[Row], dose: float) -> dict[str, dict[str, Any]]:
-    """Figures of the measured rows, by row and relay."""
-    found: dict[str, dict[str, Any]] = {}
-    kinds = [k for k in ANCHORS if k != "rtpengine" or shutil.which("rtpengine")]
-    for row in chosen:
-        if row.run is None:
-            continue
-        for kind in kinds:
-            sys.stderr.write(f"[threats] {row.id}: {kind}\n")
-            came = await measure(row, kind, dose)
-            figures = dataclasses.asdict(came)
-            told = {"words": words(row.id, came), "passes": passes(row.id, came)}
-            found.setdefault(row.id, {})[kind] = {**told, "figures": figures}
-    return found
+Result = dict[str, Any]
 
 
-def tested(chosen: Iterable[Row]) -> dict[str, dict[str, int]]:
-    """How many of the tests that take each row passed, and did not."""
-    wanted = {row.id: row.tests for row in chosen if row.tests}
-    nodes = sorted({node for tests in wanted.values() for node in tests})
-    if not nodes:
-        return {}
-    with tempfile.NamedTemporaryFile(suffix=".xml") as report:
-        command = [sys.executable, "-m", "pytest", "-q", "-n", "2", f"--junitxml={report.name}"]
-        subprocess.run([*command, *nodes], cwd=ROOT, stdout=sys.stderr, check=False)
-        outcomes = list(_outcomes(ET.parse(report.name).getroot()))
-    return {id: _sum(outcomes, tests) for id, tests in wanted.items()}
+async def measure(row: Row, relay: str, dose: float) -> Result:
+    """One row on one relay: its figures, and whether they are what is demanded."""
+    async with on(relay, dose, row.linger_s) as field:
+        outcome = await row.run(field)
+    return {"figures": figures(row, outcome), "met": row.met(outcome)}
 
 
-def _outcomes(report: ET.Element) -> Iterable[tuple[str, bool]]:
-    """Every test's node id without its parameters, and whether it passed."""
-    for case in report.iter("testcase"):
-        if case.find("skipped") is None:
-            module = [part for part in case.get("classname", "").split(".") if part.islower()]
-            path = "/".join(module) + ".py"
-            well = case.find("failure") is None and case.find("error") is None
-            yield f"{path}::{case.get('name', '').partition('[')[0]}", well
+def tested(tests: Sequence[str]) -> Result:
+    """Run the tests that show a row."""
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        print(done.stdout[-4000:], file=sys.stderr)
+    return {"tests": list(tests), "met": done.returncode == 0}
 
 
-def _sum(outcomes: Sequence[tuple[str, bool]], tests: Iterable[str]) -> dict[str, int]:
-    mine = [well for node, well in outcomes if any(_is_in(node, test) for test in tests)]
-    return {"passed": sum(mine), "failed": len(mine) - sum(mine)}
-
-
-def _is_in(node: str, test: str) -> bool:
-    return node == test or node.startswith((test + "::", test + "/"))
-
-
-def verdict(row: Row, figures: Mapping[str, Any] | None, tests: Mapping[str, int] | None) -> str:
-    """One word on a row: pass, part, no; or FAIL where what should be there is not."""
-    if figures is not None and not figures["jingle-hnt"]["passes"]:
-        return "**FAIL**"
-    if tests is not None and (tests["failed"] or not tests["passed"]):
-        return "**FAIL**"
-    if row.not_reached is None:
-        return "pass"
-    return "part" if row.run or row.tests else "no"
-
-
-def line(row: Row, figures: Mapping[str, Any] | None, tests: Mapping[str, int] | None) -> str:
-    """A row of the page."""
-    ours, theirs = [], ""
-    if figures is not None:
-        ours.append(figures["jingle-hnt"]["words"])
-        if "rtpengine" in figures:
-            told = figures["rtpengine"]
-            theirs = f"{told['words']}: {'pass' if told['passes'] else 'fail'}"
-    if tests is not None:
-        ours.append(f"{tests['passed']} tests")
-    if row.not_reached is not None:
-        ours.append(row.not_reached)
-    cells = (row.id, row.what, row.demanded, "; ".join(ours), theirs)
-    return f"| {' | '.join(cells)} | {verdict(row, figures, tests)} |"
-
-
-def _version() -> str:
-    told = subprocess.run(["rtpengine", "--version"], capture_output=True, text=True, check=False)
-    return (told.stdout + told.stderr).strip().rpartition(" ")[2] or "(not installed)"
+def run(entry: Entry, relays: Sequence[str], dose: float) -> Result:
+    """Everything there is to a row. It passes if our figures and the tests say so."""
+    result: Result = {"dose": dose}
+    row = MEASURED.get(entry.id)
+    if row is not None:
+        for relay in relays:
+            if relay in row.relays:
+                result[relay] = asyncio.run(measure(row, relay, dose))
+    if entry.tests:
+        result["tested"] = tested(entry.tests)
+    ours = [result[part]["met"] for part in ("jingle-hnt", "tested") if part in result]
+    if ours:
+        result["passed"] = all(ours) and not entry.not_yet
+    return result
 
 
 def main() -> int:
-    """Run what is asked for; 1 where a row does not do what it should."""
-    known = rows()
+    """Attack as told, and print what came of it; 1 if a row that is said to hold does not."""
     parser = argparse.ArgumentParser(prog="scripts/threats", description=__doc__)
-    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(known)}")
-    parser.add_argument("--full", action="store_true", help="the full dose")
-    parser.add_argument("--json", action="store_true", help="figures as one JSON object")
-    parser.add_argument("--record", action="store_true", help="write docs/threats.md")
+    parser.add_argument("rows", nargs="*", metavar="ROW", help="such as M1; all if none is named")
+    parser.add_argument("--full", action="store_true", help="the full dose, not a twentieth")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--relay", choices=ANCHORS, help="attack this one only")
+    parser.add_argument("--record", action="store_true", help="keep the figures, write the page")
+    parser.add_argument("--page", action="store_true", help="write the page from what is kept")
+    parser.add_argument("--check", action="store_true", help="1 if the page is out of date")
     options = parser.parse_args()
-    unknown = [id for id in options.rows if id.upper() not in known]
-    if unknown:
-        parser.error(f"no such row: {', '.join(unknown)}; there are {', '.join(known)}")
-    chosen = [known[id.upper()] for id in options.rows] or list(known.values())
-    dose = 1.0 if options.full else SHORT
-    figures = asyncio.run(measured(chosen, dose))
-    tests = tested(chosen)
-    lines = [line(row, figures.get(row.id), tests.get(row.id)) for row in chosen]
+    if options.page or options.check:
+        return page.write(options.check)
+    signal.signal(signal.SIGTERM, _stop)
+    known = {entry.id: entry for entry in entries()}
+    wanted = [name.upper() for name in options.rows] or list(known)
+    for name in wanted:
+        if name not in known:
+            parser.error(f"there is no row {name}; rows are {', '.join(known)}")
+    results = {}
+    for name in wanted:
+        results[name] = _row(known[name], options)
+        if options.record:
+            page.record({name: results[name]}, machine())
     if options.json:
-        whole = {
-            row.id: {
-                "verdict": verdict(row, figures.get(row.id), tests.get(row.id)),
-                "measured": figures.get(row.id),
-                "tests": tests.get(row.id),
-                "not_reached": row.not_reached,
-            }
-            for row in chosen
-        }
-        sys.stdout.write(json.dumps(whole) + "\n")
-    else:
-        sys.stdout.write("\n".join(lines) + "\n")
+        print(json.dumps({"machine": machine(), "rows": results}))
     if options.record:
-        part = "the whole" if options.full else "a twentieth"
-        head = HEAD.read_text().format(dose=part, version=_version())
-        PAGE.write_text(head + "\n".join(lines) + "\n")
-    return int(any("FAIL" in text for text in lines))
+        page.write(check=False)
+    broken = [name for name in wanted if results[name].get("passed", True) is False]
+    return int(any(not known[name].not_yet for name in broken))
+
+
+def _row(entry: Entry, options: argparse.Namespace) -> Result:
+    relays = [options.relay] if options.relay else list(ANCHORS)
+    started = time.monotonic()
+    result = run(entry, relays, FULL_DOSE if options.full else CI_DOSE)
+    lines = page.row(entry, result)
+    shown = sys.stderr if options.json else sys.stdout
+    print(f"{lines} {time.monotonic() - started:.0f} s", file=shown, flush=True)
+    return result
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """Leave by an exception, so that namespaces and processes are removed."""
+    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":

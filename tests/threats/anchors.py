@@ -1,9 +1,9 @@
 """The relays that are attacked: our session core and plane as in production, and rtpengine.
 
 Both are given the same calls: parties behind NATs, who signal the addresses that they have inside.
-We are told, as by a server module, where their XMPP connections come from. rtpengine is told what
-the parties' SDP says, and runs as its documentation advises against this attack (strict source,
-heuristic endpoint learning).
+We are told, as by a server module, where their XMPP connections come from; rtpengine has no word
+for that, is run as its documentation advises against this attack (strict source, heuristic endpoint
+learning), and is told what a SIP proxy would tell it.
 """
 
 import asyncio
@@ -12,7 +12,8 @@ import secrets
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any, Protocol
 
 from benchmarks.network import udp_socket
 from benchmarks.rtpengine import CONTROL, NOTHING_ELSE, Rtpengine, until_ready
+from jingle_hnt.app import PLANE_RETRY_S
 from jingle_hnt.errors import PlaneError, PortTaken
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import Candidate, Content, ContentKey, Creator, RawUdp
@@ -32,7 +34,9 @@ from jingle_hnt.relay.policy import PeerPolicy
 from jingle_hnt.relay.ports import PortPool
 from jingle_hnt.session.effects import Answer, Bind, Effect, Release, Replace, Request
 from jingle_hnt.session.policy import SessionPolicy, Times
+from jingle_hnt.session.reconcile import reconcile
 from jingle_hnt.session.registry import Registry
+from jingle_hnt.supervisor import FIRST_PAUSE_S
 from tests.lab.world import RELAY, Lab
 
 DOMAIN = "example.org"
@@ -55,6 +59,10 @@ ports = "{ports[0]}-{ports[1]}"
 directory = "{directory}"
 runtime_directory = "{directory}"
 """
+
+
+Start = Callable[[], Awaitable[tuple[Process, Path]]]
+"""Starts a plane: its process, and the socket where it will listen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +91,29 @@ class Anchor(Protocol):
     """A relay under attack."""
 
     name: str
-    pid: int
+
+    @property
+    def pid(self) -> int:
+        """The process that is attacked."""
 
     async def call(self, number: int, signalled: Addresses, known: tuple[str, str]) -> Call:
         """Offer and accept; `known` holds where the parties' signalling comes from. Raises Refused
         where the relay will not have such a call."""
 
-    async def again(self, number: int, signalled: Addresses, generation: int) -> None:
-        """Both parties signal their transports once more. Raises Refused."""
+    async def offer(
+        self, number: int, signalled: tuple[str, int], known: tuple[str, str]
+    ) -> tuple[int, int]:
+        """The first half of a call: the relay's RTP and RTCP ports that face the callee."""
+
+    async def answer(
+        self, number: int, signalled: tuple[str, int], known: tuple[str, str]
+    ) -> tuple[int, int]:
+        """The second half: the relay's ports that face the caller."""
+
+    async def move(
+        self, number: int, leg: int, signalled: tuple[str, int], generation: int
+    ) -> None:
+        """A party signals another transport address; the relay's ports stay."""
 
     async def hang_up(self, number: int) -> None:
         """End a call."""
@@ -109,35 +132,74 @@ class Ours:
     name = "jingle-hnt"
 
     client: PlaneClient
+    process: Process
 
-    def __init__(self, pid: int, policy: SessionPolicy) -> None:
+    def __init__(self, start: Start, policy: SessionPolicy) -> None:
         pool = PortPool(
             [Interface(ip_address(RELAY), ip_address(RELAY))], *PORTS, secrets.randbelow
         )
         names = iter(range(1, 1 << 30))
-        self.pid = pid
+        self._start = start
         self.registry = Registry(policy, pool, lambda: f"t{next(names)}")
         self._tokens = iter(range(1, 1 << 30))
         self._answers: dict[int, Answer] = {}
         self._settling = asyncio.Lock()
         self._names: dict[int, str] = {}
 
-    async def call(self, number: int, signalled: Addresses, known: tuple[str, str]) -> Call:
-        caller, callee = _parties(number)
-        offered = await self._ask(
-            Action.SESSION_INITIATE, number, caller, callee, signalled[0], known
-        )
-        accepted = await self._ask(
-            Action.SESSION_ACCEPT, number, callee, caller, signalled[1], known[::-1]
-        )
-        return Call(number, (_ports_in(accepted), _ports_in(offered)))
+    @property
+    def pid(self) -> int:
+        """The plane's."""
+        return self.process.pid
 
-    async def again(self, number: int, signalled: Addresses, generation: int) -> None:
+    async def start(self) -> None:
+        """Start the plane and meet it, as `app` does."""
+        self.process, path = await self._start()
+        self.client = await _connected(path, self.told)
+        reconcile(self.registry, await self.client.snapshot(), time.monotonic())
+        await self._settle()
+
+    async def crash(self) -> None:
+        """Kill the plane and start it again, after the pauses of the supervisor and of `app`."""
+        await self.stop()
+        await asyncio.sleep(FIRST_PAUSE_S + PLANE_RETRY_S)
+        await self.start()
+
+    async def stop(self) -> None:
+        """Kill the plane."""
+        if self.process.returncode is None:
+            self.process.kill()
+        await self.process.wait()
+        await self.client.close()
+
+    async def call(self, number: int, signalled: Addresses, known: tuple[str, str]) -> Call:
+        offered = await self.offer(number, signalled[0], known)
+        return Call(number, (await self.answer(number, signalled[1], known), offered))
+
+    async def offer(
+        self, number: int, signalled: tuple[str, int], known: tuple[str, str]
+    ) -> tuple[int, int]:
+        caller, callee = _parties(number)
+        return _ports_in(
+            await self._ask(Action.SESSION_INITIATE, number, caller, callee, signalled, known)
+        )
+
+    async def answer(
+        self, number: int, signalled: tuple[str, int], known: tuple[str, str]
+    ) -> tuple[int, int]:
+        caller, callee = _parties(number)
+        return _ports_in(
+            await self._ask(Action.SESSION_ACCEPT, number, callee, caller, signalled, known[::-1])
+        )
+
+    async def move(
+        self, number: int, leg: int, signalled: tuple[str, int], generation: int
+    ) -> None:
+        """A party signals another transport address (transport-info)."""
         parties = _parties(number)
-        for leg in (0, 1):
-            content = _content(signalled[leg], generation)
-            jingle = Jingle(Action.TRANSPORT_INFO, f"s{number}", contents=(content,))
-            await self._request(jingle, parties[leg], parties[1 - leg], ("", ""))
+        jingle = Jingle(
+            Action.TRANSPORT_INFO, f"s{number}", contents=(_content(signalled, generation),)
+        )
+        await self._request(jingle, parties[leg], parties[1 - leg], ("", ""))
 
     async def hang_up(self, number: int) -> None:
         caller, callee = _parties(number)
@@ -241,27 +303,41 @@ class Theirs:
         self.pid = daemon.pid
 
     async def call(self, number: int, signalled: Addresses, known: tuple[str, str]) -> Call:
-        return await asyncio.to_thread(self._call, number, signalled)
+        offered = await self.offer(number, signalled[0], known)
+        return Call(number, (await self.answer(number, signalled[1], known), offered))
 
-    async def again(self, number: int, signalled: Addresses, generation: int) -> None:
-        await asyncio.to_thread(self._call, number, signalled)
+    async def offer(
+        self, number: int, signalled: tuple[str, int], known: tuple[str, str]
+    ) -> tuple[int, int]:
+        return await self._ask(number, "offer", signalled)
 
-    def _call(self, number: int, signalled: Addresses) -> Call:
-        common: dict[str, Any] = {
+    async def answer(
+        self, number: int, signalled: tuple[str, int], known: tuple[str, str]
+    ) -> tuple[int, int]:
+        return await self._ask(number, "answer", signalled)
+
+    async def move(
+        self, number: int, leg: int, signalled: tuple[str, int], generation: int
+    ) -> None:
+        await self._ask(number, ("offer", "answer")[leg], signalled)
+
+    async def _ask(self, number: int, command: str, signalled: tuple[str, int]) -> tuple[int, int]:
+        order: dict[str, Any] = {
+            "command": command,
             "call-id": f"call-{number}",
             "from-tag": "caller",
             "flags": ["strict source"],
             "replace": ["origin"],
             "ICE": "remove",
+            "sdp": _sdp(signalled),
         }
+        if command == "answer":
+            order["to-tag"] = "callee"
         try:
-            offer = self._daemon.ask({"command": "offer", "sdp": _sdp(signalled[0]), **common})
-            answer = self._daemon.ask(
-                {"command": "answer", "to-tag": "callee", "sdp": _sdp(signalled[1]), **common}
-            )
-        except RuntimeError as error:
+            told = await asyncio.to_thread(self._daemon.ask, order)
+        except (RuntimeError, TimeoutError) as error:
             raise Refused(str(error)) from error
-        return Call(number, (_ports_of(answer["sdp"]), _ports_of(offer["sdp"])))
+        return _ports_of(told["sdp"])
 
     async def hang_up(self, number: int) -> None:
         order: dict[str, Any] = {"command": "delete", "call-id": f"call-{number}"}
@@ -274,8 +350,9 @@ class Theirs:
 
 def _sdp(signalled: tuple[str, int]) -> str:
     host, port = signalled
+    where = f"IN IP{6 if ':' in host else 4} {host}"
     return (
-        f"v=0\r\no=- 1 1 IN IP4 {host}\r\ns=-\r\nc=IN IP4 {host}\r\nt=0 0\r\n"
+        f"v=0\r\no=- 1 1 {where}\r\ns=-\r\nc={where}\r\nt=0 0\r\n"
         f"m=audio {port} RTP/AVP 0\r\na=rtcp:{port + 1}\r\n"
     )
 
@@ -298,20 +375,21 @@ async def ours(lab: Lab, linger_s: float = 30.0) -> AsyncIterator[Ours]:
         file = Path(name) / "jingle-hnt.toml"
         file.write_text(CONFIGURATION.format(relay=RELAY, ports=PORTS, directory=name))
         words = [sys.executable, "-m", "jingle_hnt", "plane", "--config", str(file)]
-        with (Path(name) / "log").open("wb") as log:
-            process = await asyncio.create_subprocess_exec(*lab.command("relay", words), stderr=log)
+
+        async def start() -> tuple[Process, Path]:
+            with (Path(name) / "log").open("ab") as log:
+                command = lab.command("relay", words)
+                process = await asyncio.create_subprocess_exec(*command, stderr=log)
+            return process, Path(name) / "plane.sock"
+
+        relay = Ours(start, policy)
+        await relay.start()
+        keeping = asyncio.create_task(relay.keep())
         try:
-            relay = Ours(process.pid, policy)
-            client = await _connected(Path(name) / "plane.sock", relay.told)
-            relay.client = client
-            keeping = asyncio.create_task(relay.keep())
             yield relay
-            keeping.cancel()
-            await client.close()
         finally:
-            if process.returncode is None:
-                process.kill()
-            await process.wait()
+            keeping.cancel()
+            await relay.stop()
 
 
 async def _connected(path: Path, on_event: Any) -> PlaneClient:
@@ -322,7 +400,7 @@ async def _connected(path: Path, on_event: Any) -> PlaneClient:
         except OSError:
             if time.monotonic() > deadline:
                 raise
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.02)
 
 
 @contextlib.asynccontextmanager

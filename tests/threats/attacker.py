@@ -29,17 +29,23 @@ def datagrams(names: list[str]) -> list[bytes]:
     return [known[name] for name in names]
 
 
+def forged(
+    raw: socket.socket, source: tuple[str, int], to: tuple[str, int], payload: bytes
+) -> None:
+    """Send UDP in somebody else's name (RFC 791, RFC 768; a checksum of 0 is none).
+
+    Raises OSError where the kernel refuses, also for addresses that are not IPv4.
+    """
+    udp = struct.pack(">HHHH", source[1], to[1], 8 + len(payload), 0) + payload
+    head = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(udp), 0, 0, 64, socket.IPPROTO_UDP, 0)
+    addresses = socket.inet_aton(source[0]) + socket.inet_aton(to[0])
+    raw.sendto(head + addresses + udp, to)
+
+
 def udp_from(source: tuple[str, int]) -> Callable[[bytes, tuple[str, int]], None]:
-    """Sends UDP in somebody else's name (RFC 791, RFC 768; a checksum of 0 is none)."""
+    """Sends UDP in somebody else's name."""
     raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
-    address, port = socket.inet_aton(source[0]), source[1]
-
-    def send(payload: bytes, to: tuple[str, int]) -> None:
-        udp = struct.pack(">HHHH", port, to[1], 8 + len(payload), 0) + payload
-        head = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(udp), 0, 0, 64, socket.IPPROTO_UDP, 0)
-        raw.sendto(head + address + socket.inet_aton(to[0]) + udp, to)
-
-    return send
+    return lambda payload, to: forged(raw, source, to, payload)
 
 
 class Attacker:

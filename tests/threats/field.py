@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks.figures import cpu_s
 from tests.lab.world import RELAY, STRANGER, Lab, NatKind
-from tests.threats.anchors import PORTS, Addresses, Anchor, Call, Seen, ours, theirs
+from tests.threats.anchors import PORTS, Anchor, Call, Seen, ours, theirs
 from tests.threats.party import Plan
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -27,6 +27,8 @@ BYSTANDER = "198.51.100.77"
 FIRST_PORT = 7000
 SETTLING_S = 0.1
 """Packets of the first moments are not counted as lost."""
+ENOUGH_FOR_RTP = 40
+"""A stream of fewer packets is RTCP."""
 START_S = 1.0
 """From the order to talk to the first packet."""
 ANCHORS: dict[str, Callable[[Lab, float], AbstractAsyncContextManager[Anchor]]] = {
@@ -43,8 +45,7 @@ class Outcome:
 
     `bleed` counts the parties' packets at the attackers and `inject` the others' packets at the
     parties; `live` is the worst direction's part of the calls' own packets that arrived after the
-    first 100 ms, `neighbours` the same of the calls that were not attacked; `gap_ms` the longest
-    time without a packet of RTP that arrived, `missing` the longest run of lost ones.
+    first 100 ms, `neighbours` the same of the calls that were not attacked.
     """
 
     sent: int = 0
@@ -60,7 +61,7 @@ class Outcome:
     cpu_s: float = 0.0
     seen: Seen | None = None
     gap_ms: float = 0.0
-    missing: int = 0
+    gap_packets: int = 0
     notes: dict[str, float] = field(default_factory=dict)
 
 
@@ -92,18 +93,21 @@ class Field:
         """So long at this dose."""
         return max(least, full * self.dose)
 
-    async def calls(self, count: int, first: int = 0, caller: str = "") -> list[Call]:
-        """Make calls between the two sites; callers signal the address `caller` if one is given."""
-        known = (self.home_public, self.office_public)
-        return [
-            await self.anchor.call(number, self.signalled(number - first, caller), known)
-            for number in range(first, first + count)
-        ]
+    async def calls(self, count: int, first: int = 0) -> list[Call]:
+        """Make calls between the two sites."""
+        made = []
+        for number in range(first, first + count):
+            at = FIRST_PORT + 2 * (number - first)
+            signalled = ((self.home, at), (self.office, at))
+            made.append(
+                await self.anchor.call(number, signalled, (self.home_public, self.office_public))
+            )
+        return made
 
-    def signalled(self, place: int, caller: str = "") -> Addresses:
-        """What the parties of the call at this place say of themselves."""
-        at = FIRST_PORT + 2 * place
-        return (caller or self.home, at), (self.office, at)
+    async def again(self, call: Call, leg: int, generation: int) -> None:
+        """A party of a call that `calls` made signals the same address as before once more."""
+        at = FIRST_PORT + 2 * call.number
+        await self.anchor.move(call.number, leg, ((self.home, self.office)[leg], at), generation)
 
     async def talk(
         self,
@@ -240,7 +244,7 @@ def _outcome(told: Sequence[Told], attacked: Sequence[int] | None) -> Outcome:
                 outcome.inject += receiver["foreign"]
                 outcome.duplicates += receiver["duplicates"]
                 outcome.gap_ms = max(outcome.gap_ms, _gap_ms(sender, receiver))
-                outcome.missing = max(outcome.missing, _missing(receiver))
+                outcome.gap_packets = max(outcome.gap_packets, _gap_packets(sender, receiver))
     parts = {key: heard / wanted if wanted else 0.0 for key, (wanted, heard) in live.items()}
     outcome.live = min((part for (aimed, _), part in parts.items() if aimed), default=1.0)
     outcome.neighbours = min((part for (aimed, _), part in parts.items() if not aimed), default=1.0)
@@ -257,17 +261,21 @@ def _delivered(sender: Mapping[str, Any], receiver: Mapping[str, Any]) -> tuple[
 
 
 def _gap_ms(sender: Mapping[str, Any], receiver: Mapping[str, Any]) -> float:
-    """The longest time of the sender's without a packet that arrived, RTP only."""
-    heard = [sender["sent_at"][n] for n in receiver["numbers"] if n < len(sender["sent_at"])]
-    if len(sender["sent_at"]) < 40 or len(heard) < 2:
+    """The longest time of the sender's without a packet that arrived, to its very end; RTP only."""
+    sent_at = sender["sent_at"]
+    if len(sent_at) < ENOUGH_FOR_RTP:
         return 0.0
-    return 1000.0 * max(float(b - a) for a, b in pairwise(heard))
+    heard = [sent_at[n] for n in receiver["numbers"] if n < len(sent_at)]
+    times = [*(heard or sent_at[:1]), sent_at[-1]]
+    return 1000.0 * max(float(b - a) for a, b in pairwise(times))
 
 
-def _missing(receiver: Mapping[str, Any]) -> int:
-    """The longest run of packets between others that did not arrive."""
-    numbers = receiver["numbers"]
-    return max((after - before - 1 for before, after in pairwise(numbers)), default=0)
+def _gap_packets(sender: Mapping[str, Any], receiver: Mapping[str, Any]) -> int:
+    """The most RTP packets in a row that did not arrive, once one had."""
+    count = len(sender["sent_at"])
+    if count < ENOUGH_FOR_RTP:
+        return 0
+    return max(int(b - a) - 1 for a, b in pairwise([*(receiver["numbers"] or [-1]), count]))
 
 
 def whole_range() -> str:

@@ -5,6 +5,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 
+from tests.threats.anchors import Ours
 from tests.threats.field import (
     Attack,
     Field,
@@ -61,19 +62,17 @@ async def m7(field: Field) -> Outcome:
 
 
 async def m8(field: Field) -> Outcome:
-    """Both parties of every call signal once more, again and again, while all ports are sprayed."""
+    """The parties signal their addresses again and again, as on hold and in re-offers."""
     calls = await field.calls(CALLS)
-    aimed, seconds = spray(field, live_ports(calls))
+    aimed, seconds = spray(field, live_ports(calls), f"rtp,{OTHERS}")
 
-    async def signal(starts_at: float) -> None:
-        generation = 0
-        while time.time() < starts_at + seconds:
-            await asyncio.sleep(max(0.0, starts_at + 1 + generation - time.time()))
-            generation += 1
-            for place, call in enumerate(calls):
-                await field.anchor.again(call.number, field.signalled(place), generation)
+    async def signal_again(starts_at: float) -> None:
+        for generation in range(1, 4):
+            await asyncio.sleep(max(0.0, starts_at + generation - time.time()))
+            for call in calls:
+                await field.again(call, generation % 2, generation)
 
-    return await field.talk(calls, seconds + 2, [Attack(aimed)], meanwhile=signal)
+    return await field.talk(calls, seconds + 4, [Attack(aimed)], meanwhile=signal_again)
 
 
 async def m9(field: Field) -> Outcome:
@@ -138,6 +137,7 @@ async def m15(field: Field) -> Outcome:
     for process in stale:
         process.kill()
         await process.wait()
+    total.notes["calls"] = rounds * CALLS
     return total
 
 
@@ -148,7 +148,33 @@ async def m16(field: Field) -> Outcome:
     quiet = await field.talk(calls, seconds)
     options = ["--ports", str(calls[0].ports[0][0]), "--seconds", str(seconds)]
     flooded = await field.talk(calls, seconds, [Attack(options)], attacked=[0])
-    more = max(0.0, flooded.cpu_s - quiet.cpu_s)
-    flooded.notes["cpu_more"] = round(more / max(quiet.cpu_s, 0.001), 3)
-    flooded.notes["us_each"] = round(1e6 * more / max(flooded.sent, 1), 3)
+    flooded.notes["cpu_more"] = round(flooded.cpu_s / max(quiet.cpu_s, 0.001) - 1, 3)
     return flooded
+
+
+async def m17(field: Field) -> Outcome:
+    """A scan of the whole range tells live ports from free ones by nothing that comes back."""
+    calls = await field.calls(CALLS)
+    options = ["--ports", whole_range(), "--shapes", f"rtp,{OTHERS}", "--pps", "20000"]
+    scan = Attack([*options, "--count", str(max(5000, field.count(100_000)))])
+    return await field.talk(calls, 3, [scan])
+
+
+async def s6(field: Field) -> Outcome:
+    """What comes back from live ports, whatever a stranger sends."""
+    calls = await field.calls(CALLS)
+    aimed, seconds = spray(field, live_ports(calls), f"rtp,{OTHERS},large")
+    return await field.talk(calls, min(seconds, 20) + 1, [Attack([*aimed, "--seconds", "20"])])
+
+
+async def f5(field: Field) -> Outcome:
+    """The plane is killed in mid-call, and started again as our supervisor does."""
+    anchor = field.anchor
+    assert isinstance(anchor, Ours)
+    calls = await field.calls(CALLS)
+
+    async def crash(starts_at: float) -> None:
+        await asyncio.sleep(starts_at + 2 - time.time())
+        await anchor.crash()
+
+    return await field.talk(calls, 5, meanwhile=crash)

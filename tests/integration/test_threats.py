@@ -1,0 +1,23 @@
+"""The measured rows of the table of attacks, on us, at a twentieth of the dose or less.
+
+`scripts/threats` measures them at any dose, and on rtpengine as well.
+"""
+
+import pytest
+
+from tests.threats.field import on
+from tests.threats.rows import MEASURED, figures
+
+DOSE = 0.02
+WHOLE_MACHINE = ("M16",)
+"""Rows that need a machine of their own: their figure is the CPU time under a flood."""
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.mark.parametrize("name", [name for name in MEASURED if name not in WHOLE_MACHINE])
+async def test_the_attack_fails(name: str) -> None:
+    row = MEASURED[name]
+    async with on("jingle-hnt", DOSE, row.linger_s) as field:
+        outcome = await row.run(field)
+    assert row.met(outcome), figures(row, outcome)

@@ -1,0 +1,96 @@
+"""docs/threats.md: the table, made from what `scripts/threats --record` has measured."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.threats.matrix import Entry, entries
+
+ROOT = Path(__file__).parent.parent.parent
+PAGE = ROOT / "docs" / "threats.md"
+RESULTS = Path(__file__).parent / "results.json"
+HEAD = """\
+# Attacks and faults
+
+What is done to the relay and to its signalling, what must come of it, and what does. Made by
+`scripts/threats --record` on {machine};
+`scripts/threats [--full] [ROW ...]` attacks anew. The attacks run in network namespaces, on
+jingle-hnt's session core and plane and, where a row is about media, on Debian's rtpengine in
+userspace (strict source, heuristic endpoint learning) with the same calls: both parties behind
+NATs, signalling the private addresses that they have.
+
+*bleed*: a party's packets at the attacker. *inject*: somebody else's packets at a party. *live*:
+the worst direction's part of the calls' own packets that arrived. *strayed*: datagrams that the
+relay sent where it must not. *dose*: the part of the full number of packets, calls or seconds.
+Tests are named as they are in `tests/`; figures in bold are not what is demanded.
+
+| row | what | demanded | dose | jingle-hnt | rtpengine | holds |
+| --- | --- | --- | --- | --- | --- | --- |
+"""
+
+
+def recorded() -> dict[str, Any]:
+    """What was measured last."""
+    if not RESULTS.exists():
+        return {"machine": {}, "rows": {}}
+    known: dict[str, Any] = json.loads(RESULTS.read_text())
+    return known
+
+
+def record(rows: dict[str, Any], machine: dict[str, object]) -> None:
+    """Keep what came of these rows."""
+    known = recorded()
+    known["machine"] = machine
+    known["rows"] |= rows
+    RESULTS.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+
+
+def write(check: bool) -> int:
+    """Write the page, or with `check` tell whether it is out of date (1)."""
+    known = recorded()
+    machine = known["machine"]
+    name = f"{machine.get('cores')} cores of {machine.get('cpu')}, Linux {machine.get('kernel')}"
+    lines = "\n".join(row(entry, known["rows"].get(entry.id, {})) for entry in entries())
+    text = HEAD.format(machine=name) + lines + "\n"
+    if not check:
+        PAGE.write_text(text)
+        return 0
+    if PAGE.exists() and PAGE.read_text() == text:
+        return 0
+    sys.stderr.write("docs/threats.md is out of date; run `python -m tests.threats --page`\n")
+    return 1
+
+
+def row(entry: Entry, result: dict[str, Any]) -> str:
+    """A row of the table in Markdown."""
+    ours = [_figures(result.get("jingle-hnt"))] if "jingle-hnt" in result else []
+    ours += [f"`{name.removeprefix('tests/')}`" for name in entry.tests]
+    dose = "full" if result.get("dose") == 1 else f"{result.get('dose', 0):g}"
+    cells = (
+        entry.id,
+        entry.what,
+        entry.demands,
+        dose if "jingle-hnt" in result else "",
+        "<br>".join(ours),
+        _figures(result.get("rtpengine")),
+        _verdict(entry, result),
+    )
+    return "| " + " | ".join(cells) + " |"
+
+
+def _verdict(entry: Entry, result: dict[str, Any]) -> str:
+    if entry.not_yet:
+        return f"**not yet**: {entry.not_yet}"
+    if "passed" not in result:
+        return "not run"
+    return "yes" if result["passed"] else "**no**"
+
+
+def _figures(part: dict[str, Any] | None) -> str:
+    if part is None:
+        return ""
+    if "refused" in part:
+        return str(part["refused"])
+    told = ", ".join(f"{name} {value}" for name, value in part["figures"].items())
+    return told if part["met"] else f"**{told}**"
