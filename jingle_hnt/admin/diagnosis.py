@@ -195,6 +195,16 @@ LEG_CAUSES = (
         hides=frozenset({"never-sent", "one-way"}),
     ),
     LegCause(
+        "unsigned-media",
+        "{party} sent {count} packets of {medium} that are not signed with the keys it signalled",
+        "somebody else sends to its port, or its client does not use the <crypto/> that was agreed",
+        lambda case, s: (
+            s.leg.rung == "R2" and not s.leg.received_packets and s.dropped("unfit") > 0
+        ),
+        count=lambda stream: stream.dropped("unfit"),
+        hides=frozenset({"never-sent", "one-way"}),
+    ),
+    LegCause(
         "on-probation",
         "{party} sent {count} packets of {medium}, too few in sequence to be believed",
         "the server does not know where the party is: a remote user, or a proxy that is not in"

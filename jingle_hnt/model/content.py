@@ -100,13 +100,35 @@ Transport = RawUdp | Ice | OtherTransport
 
 
 @dataclass(frozen=True, slots=True)
+class TagKey:
+    """What the tags of one SDES key are checked with: its authentication keys, in hexadecimal.
+
+    `tag_bytes` is the length of an RTP tag, `mki_bytes` that of what stands before a tag
+    (RFC 3711 section 3.1).
+    """
+
+    rtp: str = field(repr=False)
+    rtcp: str = field(repr=False)
+    tag_bytes: int = 10
+    mki_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Crypto:
+    """A <crypto/> (XEP-0167 section 7); `keys` is empty where only the parties can check it."""
+
+    tag: str
+    keys: tuple[TagKey, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Content:
     """One <content/> of one stanza; what the stanza does not say is None.
 
     `media` is the media attribute of an RTP description (XEP-0167), such as ``audio``; `mux` tells
     that it has <rtcp-mux/>: RTP and RTCP on one port (RFC 5761); `several` that it describes more
     RTP streams than one for the port: retransmission or repair (RFC 4588, RFC 8627), or several
-    sources (XEP-0339).
+    sources (XEP-0339). `crypto` are the ways to protect the media that it offers or has chosen.
     """
 
     key: ContentKey
@@ -115,3 +137,4 @@ class Content:
     media: str | None = None
     mux: bool = False
     several: bool = False
+    crypto: tuple[Crypto, ...] = ()

@@ -1,7 +1,8 @@
 """The native engine; `plane/native.py` turns its bytes and numbers into values.
 
 An address is the IP address (4 or 16 bytes) and the port (2 bytes, big endian). Networks are
-records of 18 bytes: version, prefix, IP address padded to 16.
+records of 18 bytes: version, prefix, IP address padded to 16. Tags are records of 43 bytes: the
+keys for RTP and RTCP, the length of a tag, and that of an MKI (2, big endian).
 """
 
 _Quality = tuple[int, int, int, int, int, float, float]
@@ -29,6 +30,7 @@ class Engine:
         probation: int,
         several: bool,
         keys: list[tuple[bytes, bytes]],
+        tags: bytes,
         resume: bytes | None,
         early: bytes | None,
         /,
@@ -61,6 +63,15 @@ class IceLatch:
     def nominated(self, source: bytes, now: float, /) -> bool: ...
     def where_to_ask(self, now: float, /) -> bytes | None: ...
     def asker(self, transaction: bytes, /) -> bytes | None: ...
+    def source(self) -> bytes | None: ...
+
+class SrtpLatch:
+    """Likewise for `relay/srtp_latch.py`. But `arm`, all raise ValueError while it is not armed."""
+
+    def __new__(cls) -> SrtpLatch: ...
+    def arm(self, generation: int, sources: bytes, refused: bytes, tags: bytes, /) -> bool: ...
+    def resume(self, source: bytes, now: float, /) -> None: ...
+    def observe(self, source: bytes, datagram: bytes, now: float, /) -> int: ...
     def source(self) -> bytes | None: ...
 
 class Bucket:

@@ -10,6 +10,7 @@ from ipaddress import ip_address
 
 from jingle_hnt.errors import DuplicateBinding, UnknownBinding
 from jingle_hnt.model.address import IPNetwork, TransportAddress
+from jingle_hnt.model.content import TagKey
 from jingle_hnt.plane import _engine
 from jingle_hnt.plane.api import bind_error
 from jingle_hnt.relay.binding import (
@@ -94,6 +95,7 @@ class NativeEngine:
                 evidence.probation,
                 evidence.several,
                 pack_keys(evidence.keys),
+                pack_tags(evidence.tags),
                 None if order.resume is None else pack(order.resume),
                 None if order.early is None else pack(order.early),
             )
@@ -196,6 +198,14 @@ def pack_networks(networks: Sequence[IPNetwork]) -> bytes:
 def pack_keys(keys: Sequence[IceKey]) -> list[tuple[bytes, bytes]]:
     """Keys in the form that the C side reads."""
     return [(key.username.encode(), key.password.encode()) for key in keys]
+
+
+def pack_tags(tags: Sequence[TagKey]) -> bytes:
+    """Keys of SRTP tags in the form that the C side reads."""
+    return b"".join(
+        bytes.fromhex(tag.rtp + tag.rtcp) + bytes((tag.tag_bytes,)) + tag.mki_bytes.to_bytes(2)
+        for tag in tags
+    )
 
 
 def read_quality(raw: RawQuality) -> Quality:

@@ -9,12 +9,14 @@ The orders, snapshots and events are the values of `relay/binding.py` themselves
 and writes them, so that nothing enters either process that these types do not allow.
 """
 
+import re
 from collections.abc import Iterable
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from jingle_hnt.errors import ProtocolViolation
+from jingle_hnt.model.content import TagKey
 from jingle_hnt.relay.binding import (
     Arm,
     BindingSnapshot,
@@ -28,7 +30,7 @@ from jingle_hnt.relay.binding import (
     Silent,
 )
 
-PROTOCOL = 4
+PROTOCOL = 5
 """Raised whenever an older peer could misunderstand a newer one."""
 
 MAX_LINE = 1 << 20
@@ -45,8 +47,14 @@ MAX_USERNAME = 513
 MAX_PASSWORD = 256
 """Of the keys of an ICE agent's checks; lengths in bytes (RFC 8445 section 5.3)."""
 
+MAX_TAGS = 16
+MAX_MKI = 512
+"""Of the keys that SRTP tags are made with, and of an MKI in bytes."""
+
 AT_ONCE = 256
 """Most bindings or events in one line of the plane, which keeps it well under MAX_LINE."""
+
+_AUTHENTICATION_KEY = re.compile("[0-9a-f]{40}")
 
 T = TypeVar("T")
 RequestId = Annotated[int, Field(ge=0, lt=1 << 53)]
@@ -70,7 +78,18 @@ def _within_bounds(arm: Arm) -> Arm:
             raise ValueError(
                 f"a key's username has 1 to {MAX_USERNAME} bytes, its password 1 to {MAX_PASSWORD}"
             )
+    if len(arm.evidence.tags) > MAX_TAGS or (arm.evidence.keys and arm.evidence.tags):
+        raise ValueError(f"evidence has at most {MAX_TAGS} tags, and none beside keys")
+    for tag in arm.evidence.tags:
+        _check_tag(tag)
     return arm
+
+
+def _check_tag(tag: TagKey) -> None:
+    if not _AUTHENTICATION_KEY.fullmatch(tag.rtp) or not _AUTHENTICATION_KEY.fullmatch(tag.rtcp):
+        raise ValueError("a tag is made with two keys of 40 hexadecimal digits")
+    if tag.tag_bytes not in (4, 10) or not 0 <= tag.mki_bytes <= MAX_MKI:
+        raise ValueError(f"a tag has 4 or 10 bytes, an MKI 0 to {MAX_MKI}")
 
 
 def _named(spec: BindingSpec) -> BindingSpec:

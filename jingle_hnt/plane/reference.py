@@ -46,6 +46,7 @@ from jingle_hnt.relay.latch import Latch, State, Verdict
 from jingle_hnt.relay.packet import SETUP_KINDS, Header, Kind, classify
 from jingle_hnt.relay.policing import NO_LIMITS, Bucket, Limits
 from jingle_hnt.relay.quality import Stream
+from jingle_hnt.relay.srtp_latch import SrtpLatch
 
 TICK_S = 0.1
 """How often silence and draining are looked at."""
@@ -74,7 +75,7 @@ class _Pinhole:
     socket: socket.socket
     binding: "_Binding"
     bucket: Bucket
-    latch: Latch | IceLatch = field(default_factory=Latch)
+    latch: Latch | IceLatch | SrtpLatch = field(default_factory=Latch)
     early: TransportAddress | None = None
     early_left: tuple[int, int] = (0, 0)  # packets and bytes
     flow: Flow = Flow.CLOSED
@@ -92,7 +93,7 @@ class _Pinhole:
 
     def arm(self, generation: int, evidence: Evidence) -> bool:
         """Arm the latch that this evidence calls for; False where the generation is not greater."""
-        kind = IceLatch if evidence.keys else Latch
+        kind = _kind_of_latch(evidence)
         if not isinstance(self.latch, kind) and generation > self.latch.generation:
             self.latch = kind()
         return self.latch.arm(generation, evidence)
@@ -100,7 +101,7 @@ class _Pinhole:
     def observe(
         self, source: TransportAddress, header: Header, datagram: bytes, now: float
     ) -> Verdict:
-        if isinstance(self.latch, IceLatch):
+        if isinstance(self.latch, IceLatch | SrtpLatch):
             return self.latch.observe(source, header, datagram, now)
         return self.latch.observe(source, header, now)
 
@@ -393,6 +394,12 @@ class ReferenceEngine:
             return
         pinhole.silent = True
         self._happened(Silent(pinhole.binding.name, pinhole.side, silent_s))
+
+
+def _kind_of_latch(evidence: Evidence) -> type[Latch | IceLatch | SrtpLatch]:
+    if evidence.keys:
+        return IceLatch
+    return SrtpLatch if evidence.tags else Latch
 
 
 def _destination(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from jingle_hnt.model.address import IPAddress, IPNetwork, TransportAddress
+from jingle_hnt.model.content import TagKey
 
 
 class Rung(StrEnum):
@@ -38,7 +39,8 @@ class Evidence:
 
     `sources` are the networks it must come from, `refused` the networks it must not come from
     (checked first), `probation` the packets in sequence it must send (1 to 255). Where there are
-    `keys`, nothing but a check made with one of them is evidence (R1); the newest is first.
+    `keys`, nothing but a check made with one of them is evidence (R1); the newest is first. Where
+    there are `tags`, nothing but an SRTP packet signed with one of them is (R2).
     `several` says that the party sends several RTP streams to one port, so that its first one does
     not tell which others are its own.
     """
@@ -49,6 +51,7 @@ class Evidence:
     probation: int = 1
     keys: tuple[IceKey, ...] = ()
     several: bool = False
+    tags: tuple[TagKey, ...] = ()
 
     def admits(self, ip: IPAddress) -> bool:
         """Whether a packet from this address may count at all."""

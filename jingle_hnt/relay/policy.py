@@ -11,7 +11,7 @@ from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 
 from jingle_hnt.model.address import IPAddress, IPNetwork, TransportAddress, host_network
-from jingle_hnt.model.content import Candidate, CandidateType
+from jingle_hnt.model.content import Candidate, CandidateType, TagKey
 from jingle_hnt.relay.evidence import PROBATION_PACKETS, Evidence, IceKey, Rung
 
 
@@ -125,6 +125,10 @@ class PeerPolicy:
     def signed(self, version: int, keys: tuple[IceKey, ...]) -> Evidence:
         """What an ICE agent must show: checks made with one of these keys, from wherever (R1)."""
         return Evidence(Rung.R1, (ANYWHERE[version],), self._refused[version], keys=keys)
+
+    def tagged(self, version: int, tags: tuple[TagKey, ...]) -> Evidence:
+        """What a party that signalled SDES keys must show: a tag of one, from wherever (R2)."""
+        return Evidence(Rung.R2, (ANYWHERE[version],), self._refused[version], tags=tags)
 
     def early(
         self, evidence: Evidence, component: int, candidates: Iterable[Candidate]

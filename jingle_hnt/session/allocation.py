@@ -8,6 +8,7 @@ from jingle_hnt.model.content import COMPONENTS, RTP, Candidate, CandidateType
 from jingle_hnt.relay.binding import Arm, BindingName, BindingSpec, Flow, Gate, Side
 from jingle_hnt.relay.evidence import Evidence
 from jingle_hnt.relay.ports import Lease
+from jingle_hnt.session.sdes import Protection
 from jingle_hnt.session.table import Leg
 
 NOWHERE: Mapping[int, TransportAddress] = {}
@@ -32,11 +33,12 @@ class Pinhole:
         evidence: Evidence,
         early: TransportAddress | None = None,
     ) -> Arm:
-        """Arm anew; what was learned before is obsolete, but of an ICE agent it is not."""
+        """Arm anew; what was learned before is obsolete, but not of who signs as before."""
+        before = () if self.evidence is None else self.evidence.tags
         self.generation += 1
         self.evidence = evidence
         self.early = early
-        if evidence.keys:
+        if evidence.keys or set(evidence.tags) & set(before):
             return Arm(name, _side(leg), self.generation, evidence)
         self.learned = None
         self.latched_after_s = None
@@ -50,7 +52,8 @@ class Allocation:
 
     `name` is unique among all allocations, `leases[leg]` the ports that face that leg. `bound` says
     that the plane has made the bindings, `unwanted` that they are to be released when it has;
-    `several` that a party may send more than one RTP stream.
+    `several` that a party may send more than one RTP stream; `protection` is what their media is
+    signed with.
     """
 
     name: str
@@ -58,6 +61,7 @@ class Allocation:
     bound: bool = False
     unwanted: bool = False
     several: bool = False
+    protection: Protection = field(default_factory=lambda: Protection(Leg.INITIATOR))
     flows: tuple[Flow, Flow] = (Flow.CLOSED, Flow.CLOSED)
     pinholes: dict[tuple[int, Leg], Pinhole] = field(
         default_factory=lambda: {(c, leg): Pinhole() for c in COMPONENTS for leg in Leg}
@@ -79,6 +83,11 @@ class Allocation:
     def is_armed(self, leg: Leg) -> bool:
         """Whether this leg's media may be learned; its RTCP may have to wait for its RTP."""
         return self.pinholes[RTP, leg].evidence is not None
+
+    def is_armed_rightly(self, leg: Leg) -> bool:
+        """Whether it is, by the tags that are known now."""
+        evidence = self.pinholes[RTP, leg].evidence
+        return evidence is not None and evidence.tags == self.protection.tags(leg)
 
     def arm(
         self,

@@ -185,8 +185,11 @@ class Anchor:
         """Arm the leg of a party that has signalled nothing yet, where its XMPP address is known.
 
         Callees send before their accept reaches the caller; their source may be learned meanwhile,
-        the gate is closed anyway. Without evidence the latch stays shut until the accept.
+        the gate is closed anyway. Without evidence the latch stays shut until the accept, and
+        where the answer is to tell what that party signs its media with.
         """
+        if allocation.protection.is_expected:
+            return
         evidence = self._evidence(allocation, leg, ())
         if evidence.rung is Rung.R3:
             self._order(allocation, allocation.arm(leg, evidence))
@@ -207,8 +210,10 @@ class Anchor:
         leg = Leg(event.side)
         pinhole = allocation.pinholes[component, leg]
         evidence = pinhole.evidence
-        # What an ICE agent's signature has shown outlives the keys that it was made with.
-        if evidence is None or not (evidence.keys or event.generation == pinhole.generation):
+        # What a signature has shown outlives the order that asked for it.
+        if evidence is None or not (
+            evidence.keys or evidence.tags or event.generation == pinhole.generation
+        ):
             return
         pinhole.learned, pinhole.lively = event.source, True
         pinhole.latched_after_s = event.after_s
@@ -245,6 +250,8 @@ class Anchor:
     def _evidence(
         self, allocation: Allocation, leg: Leg, candidates: Iterable[Candidate]
     ) -> Evidence:
+        if tags := allocation.protection.tags(leg):
+            return self._peers.tagged(allocation.version(leg), tags)
         ip = self.parties[leg].ip
         evidence = self._peers.evidence(allocation.version(leg), ip, candidates)
         return replace(evidence, several=allocation.several)

@@ -7,6 +7,7 @@ from jingle_hnt.model.address import IPAddress
 from jingle_hnt.model.content import Candidate, CandidateType, ContentKey, RawUdp, Senders
 from jingle_hnt.session.allocation import Allocation
 from jingle_hnt.session.ice import Agents
+from jingle_hnt.session.sdes import Protection
 from jingle_hnt.session.table import Leg
 
 
@@ -16,7 +17,8 @@ class Medium:
 
     `allocation` is None where it is not relayed (another transport, or already a relay's).
     `agents` is set where the transport is ICE and the relay takes part; the allocation comes and
-    goes then. `replacements[leg]` is the transport that this leg offers in place of the present
+    goes then. `protection` is what its media is signed with, whatever the
+    transport. `replacements[leg]` is the transport that this leg offers in place of the present
     one.
     """
 
@@ -27,6 +29,7 @@ class Medium:
     added: bool = False
     allocation: Allocation | None = None
     agents: Agents | None = None
+    protection: Protection = field(default_factory=lambda: Protection(Leg.INITIATOR))
     replacements: dict[Leg, Allocation | None] = field(default_factory=dict)
     signalled: dict[Leg, tuple[Candidate, ...]] = field(default_factory=dict)
 

@@ -27,6 +27,7 @@ from jingle_hnt.session.anchor import Anchor
 from jingle_hnt.session.ice import Agents, usable
 from jingle_hnt.session.medium import Medium, is_relayed_already, is_relayed_here
 from jingle_hnt.session.policy import AlreadyRelayed, IceMode, SessionPolicy
+from jingle_hnt.session.sdes import Protection
 from jingle_hnt.session.table import Leg, Verb
 
 
@@ -115,6 +116,9 @@ class Negotiation:
         for content, allocation in self._allocate_each(leg, jingle.contents, now):
             senders = content.senders or Senders.BOTH
             medium = Medium(content.key, leg, senders, allocation=allocation)
+            medium.protection = (
+                Protection(leg, content.crypto) if allocation is None else allocation.protection
+            )
             self.media[content.key] = medium
             self._signal(medium, leg, content)
             if allocation is not None:
@@ -208,10 +212,12 @@ class Negotiation:
         """The answer to an offer or to content-add: the gate opens."""
         agreed = [self._awaiting(leg.other, content) for content in jingle.contents]
         for medium, content in zip(agreed, jingle.contents, strict=True):
-            self._demand_proof(medium.allocation, leg, content)
+            if not medium.protection.answered(content).tags(leg):
+                self._demand_proof(medium.allocation, leg, content)
         reply = Reply()
         for medium, content in zip(agreed, jingle.contents, strict=True):
             medium.agreed = True
+            medium.protection.answer(content)
             medium.senders = content.senders or medium.senders
             self._signal(medium, leg, content)
             if medium.allocation is not None and medium.agents is None:
@@ -310,8 +316,11 @@ class Negotiation:
         self, reply: Reply, medium: Medium, allocation: Allocation, leg: Leg, content: Content
     ) -> None:
         """Our candidates in an answer; media may flow."""
-        if not allocation.is_armed(leg):
-            self._anchor.arm(allocation, leg, medium.signalled.get(leg, ()))
+        for party in Leg:
+            if not allocation.is_armed_rightly(party) and (
+                party is leg or allocation.is_armed(party)
+            ):
+                self._anchor.arm(allocation, party, medium.signalled.get(party, ()))
         self._anchor.gate(allocation, gate.after_accept(medium.senders, self.holders))
         if isinstance(content.transport, RawUdp):
             reply.promises[content.key] = _ours(allocation, leg, content.transport)
@@ -388,6 +397,9 @@ class Negotiation:
         known = self.media.get(content.key)  # a replacement does not describe its content again
         before = () if known is None else known.allocations
         allocation.several = content.several or any(a.several for a in before)
+        allocation.protection = (
+            Protection(leg, content.crypto) if known is None else known.protection
+        )
         return allocation
 
     def _signal(self, medium: Medium, leg: Leg, content: Content) -> None:

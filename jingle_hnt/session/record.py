@@ -10,7 +10,15 @@ from ipaddress import ip_network
 from typing import Any
 
 from jingle_hnt.model.address import TransportAddress, literal
-from jingle_hnt.model.content import Candidate, CandidateType, ContentKey, Creator, Senders
+from jingle_hnt.model.content import (
+    Candidate,
+    CandidateType,
+    ContentKey,
+    Creator,
+    Crypto,
+    Senders,
+    TagKey,
+)
 from jingle_hnt.model.jid import JID
 from jingle_hnt.relay.binding import Flow
 from jingle_hnt.relay.evidence import Evidence, IceKey, Rung
@@ -22,12 +30,13 @@ from jingle_hnt.session.ice import Agent, Agents, Credentials
 from jingle_hnt.session.machine import Session
 from jingle_hnt.session.medium import Medium
 from jingle_hnt.session.registry import Registry
+from jingle_hnt.session.sdes import Protection
 from jingle_hnt.session.table import Leg, State
 
-VERSION = 2
+VERSION = 3
 """Raised whenever a record could be misread by the version before."""
 
-READABLE = (1, VERSION)
+READABLE = (1, 2, VERSION)
 
 Record = dict[str, Any]
 
@@ -109,6 +118,7 @@ def _dump_medium(medium: Medium) -> Record:
         "agreed": medium.agreed,
         "allocation": _dump_allocation(medium.allocation),
         "agents": None if medium.agents is None else _dump_agents(medium.agents),
+        "protection": _dump_protection(medium.protection),
         "replacements": {
             str(int(leg)): _dump_allocation(a) for leg, a in medium.replacements.items()
         },
@@ -120,7 +130,7 @@ def _dump_medium(medium: Medium) -> Record:
 
 
 def _load_medium(entry: Mapping[str, Any], registry: Registry, claimed: list[Lease]) -> Medium:
-    return Medium(
+    medium = Medium(
         key=ContentKey(Creator(entry["creator"]), str(entry["name"])),
         proposer=Leg(entry["proposer"]),
         senders=Senders(entry["senders"]),
@@ -136,6 +146,47 @@ def _load_medium(entry: Mapping[str, Any], registry: Registry, claimed: list[Lea
             for leg, candidates in entry["signalled"].items()
         },
     )
+    if entry.get("protection") is not None:
+        medium.protection = _load_protection(entry["protection"])
+        for allocation in medium.allocations:
+            allocation.protection = medium.protection
+    return medium
+
+
+def _dump_protection(protection: Protection) -> Record:
+    chosen = protection.chosen
+    return {
+        "proposer": int(protection.proposer),
+        "offered": [_dump_crypto(crypto) for crypto in protection.offered],
+        "chosen": None if chosen is None else [_dump_crypto(crypto) for crypto in chosen],
+    }
+
+
+def _load_protection(entry: Mapping[str, Any]) -> Protection:
+    chosen = entry["chosen"]
+    return Protection(
+        Leg(entry["proposer"]),
+        tuple(_load_crypto(crypto) for crypto in entry["offered"]),
+        None if chosen is None else tuple(_load_crypto(crypto) for crypto in chosen),
+    )
+
+
+def _dump_crypto(crypto: Crypto) -> list[Any]:
+    return [crypto.tag, [_dump_tag(key) for key in crypto.keys]]
+
+
+def _load_crypto(entry: list[Any]) -> Crypto:
+    tag, keys = entry
+    return Crypto(str(tag), tuple(_load_tag(key) for key in keys))
+
+
+def _dump_tag(key: TagKey) -> list[Any]:
+    return [key.rtp, key.rtcp, key.tag_bytes, key.mki_bytes]
+
+
+def _load_tag(entry: list[Any]) -> TagKey:
+    rtp, rtcp, tag_bytes, mki_bytes = entry
+    return TagKey(str(rtp), str(rtcp), int(tag_bytes), int(mki_bytes))
 
 
 def _dump_agents(agents: Agents) -> Record:
@@ -239,6 +290,7 @@ def _dump_evidence(evidence: Evidence) -> Record:
         "probation": evidence.probation,
         "keys": [[key.username, key.password] for key in evidence.keys],
         "several": evidence.several,
+        "tags": [_dump_tag(key) for key in evidence.tags],
     }
 
 
@@ -250,6 +302,7 @@ def _load_evidence(entry: Mapping[str, Any]) -> Evidence:
         int(entry["probation"]),
         tuple(IceKey(str(name), str(password)) for name, password in entry.get("keys", ())),
         bool(entry.get("several", False)),
+        tuple(_load_tag(tag) for tag in entry.get("tags", ())),
     )
 
 

@@ -19,6 +19,7 @@ from jingle_hnt.model.content import (
     Content,
     ContentKey,
     Creator,
+    Crypto,
     Ice,
     OtherTransport,
     RawUdp,
@@ -27,6 +28,7 @@ from jingle_hnt.model.content import (
 )
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Info, Jingle, Reason
+from jingle_hnt.relay.srtp import read_keys
 from jingle_hnt.xmpp import names
 from jingle_hnt.xmpp.names import local_name, namespace
 
@@ -44,11 +46,17 @@ _REASON = f"{{{names.JINGLE}}}reason"
 _REASON_TEXT = f"{{{names.JINGLE}}}text"
 _DESCRIPTION = f"{{{names.RTP}}}description"
 _PAYLOAD_TYPE = f"{{{names.RTP}}}payload-type"
+_ENCRYPTION = f"{{{names.RTP}}}encryption"
+_CRYPTO = f"{{{names.RTP}}}crypto"
+_FINGERPRINT = f"{{{names.DTLS}}}fingerprint"
 _SOURCE = f"{{{names.SOURCES}}}source"
 _SSRC_GROUP = f"{{{names.SOURCES}}}ssrc-group"
 
 REPAIRING = frozenset({"rtx", "ulpfec", "parityfec", "flexfec", "flexfec-03"})
 """Payloads that are sent in a stream of their own beside the one that they repair."""
+
+UNCHECKABLE = Crypto("")
+"""A way to protect media that has no <crypto/>."""
 
 TRANSPORT = f"{{{names.RAW_UDP}}}transport"
 CANDIDATE = f"{{{names.RAW_UDP}}}candidate"
@@ -199,6 +207,7 @@ def _content(key: ContentKey, content: Element) -> Content:
         media=None if description is None else description.get("media"),
         mux=description is not None and description.find(_RTCP_MUX) is not None,
         several=description is not None and _has_several_streams(description),
+        crypto=() if description is None else tuple(_crypto(content, description)),
     )
 
 
@@ -208,6 +217,22 @@ def _has_several_streams(description: Element) -> bool:
     if names & REPAIRING or description.find(_SSRC_GROUP) is not None:
         return True
     return len(description.findall(_SOURCE)) > 1
+
+
+def _crypto(content: Element, description: Element) -> Iterator[Crypto]:
+    """Every way that the content names to protect its media; master keys go no further than here.
+
+    DTLS and ZRTP are ways that only the parties can check, and so is what cannot be read.
+    """
+    if content.find(f".//{_FINGERPRINT}") is not None:
+        yield UNCHECKABLE
+    for way in description.iterfind(f"{_ENCRYPTION}/*"):
+        if way.tag == _CRYPTO:
+            suite, key_params = way.get("crypto-suite", ""), way.get("key-params", "")
+            keys = read_keys(suite, key_params, way.get("session-params", ""))
+            yield Crypto(way.get("tag", ""), keys)
+        else:
+            yield UNCHECKABLE
 
 
 def transport_of(content: Element) -> Element | None:

@@ -17,6 +17,7 @@ RAW_UDP = "urn:xmpp:jingle:transports:raw-udp:1"
 ICE_UDP = "urn:xmpp:jingle:transports:ice-udp:1"
 ICE = "urn:xmpp:jingle:transports:ice:0"
 RTP = "urn:xmpp:jingle:apps:rtp:1"
+DTLS = "urn:xmpp:jingle:apps:dtls:0"
 SOURCES = "urn:xmpp:jingle:apps:rtp:ssma:0"
 RTP_INFO = "urn:xmpp:jingle:apps:rtp:info:1"
 

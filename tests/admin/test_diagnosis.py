@@ -23,6 +23,7 @@ SICK = {
     ),
     "stranger": Case(call(silent("initiator", rung="R4", dropped={"kernel": 9}), HEARD[1])),
     "forged-checks": Case(call(silent("initiator", rung="R1", dropped={"unfit": 4}), HEARD[1])),
+    "unsigned-media": Case(call(silent("initiator", rung="R2", dropped={"unfit": 4}), HEARD[1])),
     "on-probation": Case(call(silent("initiator", rung="R5", dropped={"probation": 3}), HEARD[1])),
     "gated": Case(call(leg("initiator", dropped={"gate": 400}), HEARD[1])),
     "rival": Case(call(leg("initiator", dropped={"rival": 12}), HEARD[1])),

@@ -274,6 +274,12 @@ def _stats(stream: Stream) -> dict[str, Any]:
 def main() -> None:
     """Run until told to quit, or until standard input ends."""
     parser = argparse.ArgumentParser(description=__doc__)
+    add_options(parser)
+    asyncio.run(IcePhone(parser.parse_args()).run())
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What every phone that is an ICE agent is told at its start."""
     parser.add_argument("--jid", required=True)
     parser.add_argument("--password", default="secret")
     parser.add_argument("--server", required=True, help="IP:PORT")
@@ -284,7 +290,6 @@ def main() -> None:
     parser.add_argument("--sign-with", help="sign checks with this, not with what is signalled")
     parser.add_argument("--trickle", action="store_true")
     parser.add_argument("--patience", type=float, default=8.0, help="seconds to connect in")
-    asyncio.run(IcePhone(parser.parse_args()).run())
 
 
 if __name__ == "__main__":

@@ -210,12 +210,12 @@ class Stage:
         address, public = self.lab.site(node, kind)
         return await self.phone_at(node, user, address, public, extra=extra)
 
-    async def ice_phone(self, user: str, kind: NatKind, *extra: str) -> Caller:
+    async def ice_phone(
+        self, user: str, kind: NatKind, *extra: str, program: str = "tests.lab.ice_phone"
+    ) -> Caller:
         """The same with a phone that is an ICE agent."""
         address, public = self.lab.site(user, kind)
-        return await self.phone_at(
-            user, user, address, public, extra=extra, program="tests.lab.ice_phone"
-        )
+        return await self.phone_at(user, user, address, public, extra=extra, program=program)
 
     async def phone_at(
         self,

@@ -38,15 +38,15 @@ void hnt_hang_up(struct pinhole *pinhole)
     pinhole->line = -1;
 }
 
-/* The door follows the latch: shut, open to the evidence, or open to the learned host's other ports. An ICE
- * agent may send from anywhere at any time, so its door stays open to the evidence. */
+/* The door follows the latch: shut, open to the evidence, or open to the learned host's other ports. Who
+ * signs what it sends may do so from anywhere at any time, so its door stays open to the evidence. */
 void hnt_set_door(struct pinhole *pinhole)
 {
     const struct hnt_latch *latch = &pinhole->latch;
     pinhole->door_shut = false;
     if (pinhole->binding->released || latch->evidence == NULL)
         hnt_door_close_filter(pinhole->door);
-    else if (latch->state == HNT_LATCHED && latch->ice == NULL)
+    else if (latch->state == HNT_LATCHED && latch->ice == NULL && latch->srtp == NULL)
         hnt_door_filter_host(pinhole->door, &latch->source);
     else
         hnt_door_filter_evidence(pinhole->door, pinhole->bound.version, latch->evidence);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "ice.h"
+#include "srtp.h"
 
 enum {
     EARLY_PACKETS = 5, /* sent to an address never heard from, where signalling allows it */
@@ -154,6 +155,26 @@ int hnt_engine_bind(struct hnt_engine *engine, const struct hnt_address *bound, 
     return 0;
 }
 
+/* Arm the latch that this evidence calls for. */
+static bool arm_latch(struct hnt_latch *latch, int32_t generation, struct hnt_evidence *evidence)
+{
+    if (evidence->keys > 0)
+        return hnt_ice_arm(latch, generation, evidence);
+    if (evidence->tags > 0)
+        return hnt_srtp_arm(latch, generation, evidence);
+    return hnt_latch_arm(latch, generation, evidence);
+}
+
+static void resume_latch(struct hnt_latch *latch, const struct hnt_address *source, double now)
+{
+    if (latch->ice != NULL)
+        hnt_ice_resume(latch, source, now);
+    else if (latch->srtp != NULL)
+        hnt_srtp_resume(latch, source, now);
+    else
+        hnt_latch_resume(latch, source, now);
+}
+
 int hnt_engine_arm(struct hnt_engine *engine, uint64_t handle, unsigned side, int32_t generation,
                    struct hnt_evidence *evidence, const struct hnt_address *resume,
                    const struct hnt_address *early)
@@ -164,8 +185,7 @@ int hnt_engine_arm(struct hnt_engine *engine, uint64_t handle, unsigned side, in
         return ENOENT;
     }
     struct pinhole *pinhole = &binding->pinholes[side];
-    bool armed = evidence->keys > 0 ? hnt_ice_arm(&pinhole->latch, generation, evidence)
-                                    : hnt_latch_arm(&pinhole->latch, generation, evidence);
+    bool armed = arm_latch(&pinhole->latch, generation, evidence);
     if (armed) {
         pinhole->armed_at = hnt_monotonic();
         pinhole->silent = false;
@@ -173,10 +193,8 @@ int hnt_engine_arm(struct hnt_engine *engine, uint64_t handle, unsigned side, in
         pinhole->early_packets = EARLY_PACKETS;
         pinhole->early_bytes = EARLY_BYTES;
         hnt_hang_up(pinhole);
-        if (resume != NULL && pinhole->latch.ice != NULL)
-            hnt_ice_resume(&pinhole->latch, resume, pinhole->armed_at);
-        else if (resume != NULL)
-            hnt_latch_resume(&pinhole->latch, resume, pinhole->armed_at);
+        if (resume != NULL)
+            resume_latch(&pinhole->latch, resume, pinhole->armed_at);
         if (pinhole->latch.state == HNT_LATCHED)
             hnt_connect_line(binding->worker, pinhole);
         else

@@ -26,6 +26,8 @@ bool hnt_ice_arm(struct hnt_latch *latch, int32_t generation, struct hnt_evidenc
             ice->source[i].fresh = false;
     }
     free(latch->evidence);
+    free(latch->srtp);
+    latch->srtp = NULL;
     latch->evidence = evidence;
     latch->generation = generation;
     latch->state = ice->selected < 0 ? HNT_ARMED : HNT_LATCHED;

@@ -2,6 +2,7 @@
 
 #include "ice.h"
 #include "pinhole.h"
+#include "srtp.h"
 
 enum {
     NOMINAL_PER_S = 20,
@@ -74,6 +75,8 @@ static enum hnt_verdict observe(struct pinhole *pinhole, const struct hnt_addres
     struct hnt_latch *latch = &pinhole->latch;
     if (latch->ice != NULL)
         return hnt_ice_observe(latch, source != NULL ? source : &pinhole->line_peer, header, data, length, now);
+    if (latch->srtp != NULL)
+        return hnt_srtp_observe(latch, source != NULL ? source : &latch->source, header, data, length, now);
     if (source != NULL)
         return hnt_latch_observe(latch, source, header, now);
     return hnt_latch_heard(latch, header, now);

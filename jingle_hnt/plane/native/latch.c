@@ -16,6 +16,7 @@ void hnt_latch_clear(struct hnt_latch *latch)
 {
     free(latch->evidence);
     free(latch->ice);
+    free(latch->srtp);
     hnt_latch_init(latch);
 }
 
@@ -77,7 +78,9 @@ bool hnt_latch_arm(struct hnt_latch *latch, int32_t generation, struct hnt_evide
         return false;
     free(latch->evidence);
     free(latch->ice);
+    free(latch->srtp);
     latch->ice = NULL;
+    latch->srtp = NULL;
     latch->evidence = evidence;
     latch->generation = generation;
     latch->state = HNT_ARMED;

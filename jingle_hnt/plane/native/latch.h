@@ -28,16 +28,19 @@ struct hnt_network {
 };
 
 struct hnt_key;
+struct hnt_tag;
 struct hnt_ice;
+struct hnt_srtp;
 
 /* Networks a source must be in, followed by those it must not be in; then the keys of an ICE agent's checks,
- * newest first, in the same piece of memory. */
+ * newest first, or those of a party's SRTP tags, in the same piece of memory. */
 struct hnt_evidence {
     uint16_t sources;
     uint16_t refused;
-    uint8_t probation, keys;
+    uint8_t probation, keys, tags;
     bool several; /* RTP streams of one source */
     struct hnt_key *key;
+    struct hnt_tag *tag;
     struct hnt_network networks[];
 };
 
@@ -66,6 +69,7 @@ struct hnt_latch {
     struct hnt_address source;     /* meant only while latched */
     struct hnt_header stream;
     struct hnt_ice *ice;           /* owned; NULL unless keys are the evidence (ice.h) */
+    struct hnt_srtp *srtp;         /* owned; NULL unless tags are the evidence (srtp.h) */
     double latched_at, heard_at, streamed_at;
     uint32_t first_ssrc;
     int32_t generation;
@@ -78,7 +82,7 @@ struct hnt_latch {
 void hnt_latch_init(struct hnt_latch *latch);
 void hnt_latch_clear(struct hnt_latch *latch);
 
-/* Takes over `evidence`, which has no keys, where it returns true. False: the generation is not greater. */
+/* Takes over `evidence`, which has no keys and no tags, where it returns true. False: the generation is not greater. */
 bool hnt_latch_arm(struct hnt_latch *latch, int32_t generation, struct hnt_evidence *evidence);
 void hnt_latch_resume(struct hnt_latch *latch, const struct hnt_address *source, double now);
 enum hnt_verdict hnt_latch_observe(struct hnt_latch *latch, const struct hnt_address *source,

@@ -1,5 +1,6 @@
 /* The engine as a Python type. Addresses are bytes: the IP address (4 or 16) and the port (2, big endian).
- * Networks are records of 18 bytes: version, prefix, and the IP address padded to 16. */
+ * Networks are records of 18 bytes: version, prefix, and the IP address padded to 16. Tags are records of 43
+ * bytes: the keys for RTP and RTCP, the length of a tag, and that of an MKI (2, big endian). */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
@@ -9,8 +10,16 @@
 
 #include "engine.h"
 #include "ice.h"
+#include "srtp.h"
 
-enum { NETWORK_RECORD = 18, MAX_NETWORKS = 4096, MAX_KEYS = 4, EVENTS_AT_ONCE = 256 };
+enum {
+    NETWORK_RECORD = 18,
+    TAG_RECORD = 2 * HNT_TAG_KEY + 3,
+    MAX_NETWORKS = 4096,
+    MAX_KEYS = 4,
+    MAX_TAGS = 16,
+    EVENTS_AT_ONCE = 256,
+};
 
 /* Values */
 
@@ -87,9 +96,25 @@ static int read_keys(PyObject *keys, Py_ssize_t count, struct hnt_key *out)
     return 0;
 }
 
+/* `length` is a multiple of TAG_RECORD. */
+static int read_tags(const char *bytes, Py_ssize_t length, struct hnt_tag *out)
+{
+    for (const char *end = bytes + length; bytes < end; bytes += TAG_RECORD, out++) {
+        memcpy(out->rtp, bytes, HNT_TAG_KEY);
+        memcpy(out->rtcp, bytes + HNT_TAG_KEY, HNT_TAG_KEY);
+        out->tag_bytes = (uint8_t)bytes[2 * HNT_TAG_KEY];
+        out->mki_bytes = (uint16_t)((uint8_t)bytes[2 * HNT_TAG_KEY + 1] << 8 | (uint8_t)bytes[2 * HNT_TAG_KEY + 2]);
+        if (out->tag_bytes < 1 || out->tag_bytes > HNT_TAG_KEY) {
+            PyErr_SetString(PyExc_ValueError, "a tag has 1 to 20 bytes");
+            return -1;
+        }
+    }
+    return 0;
+}
+
 static struct hnt_evidence *read_evidence(const char *sources, Py_ssize_t sources_length, const char *refused,
                                           Py_ssize_t refused_length, unsigned char probation, bool several,
-                                          PyObject *keys)
+                                          PyObject *keys, const char *tags, Py_ssize_t tags_length)
 {
     Py_ssize_t key_count = keys == NULL ? 0 : PyList_Size(keys);
     if (key_count < 0)
@@ -104,22 +129,30 @@ static struct hnt_evidence *read_evidence(const char *sources, Py_ssize_t source
                      (int)NETWORK_RECORD, (int)MAX_NETWORKS);
         return NULL;
     }
+    if (tags_length % TAG_RECORD || tags_length > MAX_TAGS * TAG_RECORD) {
+        PyErr_Format(PyExc_ValueError, "tags are records of %d bytes, at most %d of them", (int)TAG_RECORD,
+                     (int)MAX_TAGS);
+        return NULL;
+    }
     uint16_t wanted = (uint16_t)(sources_length / NETWORK_RECORD);
     uint16_t unwanted = (uint16_t)(refused_length / NETWORK_RECORD);
     struct hnt_evidence *evidence;
     size_t keys_at = sizeof *evidence + (size_t)(wanted + unwanted) * sizeof evidence->networks[0];
-    evidence = malloc(keys_at + (size_t)key_count * sizeof *evidence->key);
+    size_t tag_count = (size_t)tags_length / TAG_RECORD, tags_at = keys_at + (size_t)key_count * sizeof *evidence->key;
+    evidence = malloc(tags_at + tag_count * sizeof *evidence->tag);
     if (evidence == NULL)
         return (struct hnt_evidence *)(void *)PyErr_NoMemory();
     evidence->keys = (uint8_t)key_count;
-    evidence->key = (struct hnt_key *)(void *)((char *)evidence + keys_at); /* of even alignment, as both are */
+    evidence->key = (struct hnt_key *)(void *)((char *)evidence + keys_at); /* of even alignment, as all are */
+    evidence->tags = (uint8_t)tag_count;
+    evidence->tag = (struct hnt_tag *)(void *)((char *)evidence + tags_at);
     evidence->sources = wanted;
     evidence->refused = unwanted;
     evidence->probation = probation;
     evidence->several = several;
     if (read_networks(sources, sources_length, evidence->networks) < 0 ||
         read_networks(refused, refused_length, evidence->networks + wanted) < 0 ||
-        read_keys(keys, key_count, evidence->key) < 0) {
+        read_keys(keys, key_count, evidence->key) < 0 || read_tags(tags, tags_length, evidence->tag) < 0) {
         free(evidence);
         return NULL;
     }
@@ -271,10 +304,13 @@ static PyObject *engine_arm(PyObject *self, PyObject *args)
     unsigned char probation;
     int several;
     PyObject *resume, *early, *keys;
+    const char *tags;
+    Py_ssize_t tags_length;
     struct hnt_address source, destination;
     if (engine == NULL ||
-        !PyArg_ParseTuple(args, "KIiy#y#bpOOO", &handle, &side, &generation, &sources, &sources_length,
-                          &refused, &refused_length, &probation, &several, &keys, &resume, &early))
+        !PyArg_ParseTuple(args, "KIiy#y#bpOy#OO", &handle, &side, &generation, &sources, &sources_length,
+                          &refused, &refused_length, &probation, &several, &keys, &tags, &tags_length, &resume,
+                          &early))
         return NULL;
     if (side > 1) {
         PyErr_SetString(PyExc_ValueError, "a side is 0 or 1");
@@ -284,7 +320,8 @@ static PyObject *engine_arm(PyObject *self, PyObject *args)
         (early != Py_None && read_address(early, &destination) < 0))
         return NULL;
     struct hnt_evidence *evidence =
-        read_evidence(sources, sources_length, refused, refused_length, probation, several, keys);
+        read_evidence(sources, sources_length, refused, refused_length, probation, several, keys, tags,
+                      tags_length);
     if (evidence == NULL)
         return NULL;
     Py_BEGIN_ALLOW_THREADS
@@ -385,7 +422,7 @@ static PyObject *engine_fileno(PyObject *self, PyObject *unused)
 
 static PyMethodDef engine_methods[] = {
     {"bind", engine_bind, METH_O, "bind(addresses) -> handles"},
-    {"arm", engine_arm, METH_VARARGS, "arm(handle, side, generation, sources, refused, probation, several, keys, resume, early)"},
+    {"arm", engine_arm, METH_VARARGS, "arm(handle, side, generation, sources, refused, probation, several, keys, tags, resume, early)"},
     {"gate", engine_gate, METH_VARARGS, "gate(handle, flow_0, flow_1)"},
     {"release", engine_release, METH_VARARGS, "release(handle, linger_s)"},
     {"view", engine_view, METH_VARARGS, "view(handle) -> (view, view, draining) or None"},
@@ -443,7 +480,7 @@ static PyObject *latch_arm(PyObject *self, PyObject *args)
                           &probation, &several))
         return NULL;
     struct hnt_evidence *evidence =
-        read_evidence(sources, sources_length, refused, refused_length, probation, several, NULL);
+        read_evidence(sources, sources_length, refused, refused_length, probation, several, NULL, NULL, 0);
     if (evidence == NULL)
         return NULL;
     if (hnt_latch_arm(&((Latch *)self)->latch, generation, evidence))
@@ -493,7 +530,8 @@ static PyObject *ice_latch_arm(PyObject *self, PyObject *args)
     if (!PyArg_ParseTuple(args, "iy#y#O", &generation, &sources, &sources_length, &refused, &refused_length,
                           &keys))
         return NULL;
-    struct hnt_evidence *evidence = read_evidence(sources, sources_length, refused, refused_length, 1, true, keys);
+    struct hnt_evidence *evidence = read_evidence(sources, sources_length, refused,
+                                                  refused_length, 1, true, keys, NULL, 0);
     if (evidence == NULL)
         return NULL;
     if (evidence->keys > 0 && hnt_ice_arm(&((Latch *)self)->latch, generation, evidence))
@@ -605,6 +643,89 @@ static PyType_Slot ice_latch_slots[] = {
 
 static PyType_Spec ice_latch_spec = {
     "jingle_hnt.plane._engine.IceLatch", sizeof(Latch), 0, Py_TPFLAGS_DEFAULT, ice_latch_slots,
+};
+
+/* SrtpLatch: the same for relay/srtp_latch.py */
+
+static PyObject *srtp_latch_arm(PyObject *self, PyObject *args)
+{
+    int generation;
+    const char *sources, *refused, *tags;
+    Py_ssize_t sources_length, refused_length, tags_length;
+    if (!PyArg_ParseTuple(args, "iy#y#y#", &generation, &sources, &sources_length, &refused, &refused_length, &tags,
+                          &tags_length))
+        return NULL;
+    struct hnt_evidence *evidence = read_evidence(sources, sources_length, refused, refused_length, 1, false, NULL,
+                                                  tags, tags_length);
+    if (evidence == NULL)
+        return NULL;
+    if (evidence->tags > 0 && hnt_srtp_arm(&((Latch *)self)->latch, generation, evidence))
+        Py_RETURN_TRUE;
+    free(evidence);
+    Py_RETURN_FALSE;
+}
+
+static struct hnt_latch *tagged_latch(PyObject *self)
+{
+    struct hnt_latch *latch = &((Latch *)self)->latch;
+    if (latch->srtp != NULL)
+        return latch;
+    PyErr_SetString(PyExc_ValueError, "the latch is not armed");
+    return NULL;
+}
+
+static PyObject *srtp_latch_observe(PyObject *self, PyObject *args)
+{
+    PyObject *object;
+    const char *data;
+    Py_ssize_t length;
+    double now;
+    struct hnt_address source;
+    struct hnt_latch *latch = tagged_latch(self);
+    if (latch == NULL || !PyArg_ParseTuple(args, "Oy#d", &object, &data, &length, &now) ||
+        read_address(object, &source) < 0)
+        return NULL;
+    const uint8_t *bytes = (const uint8_t *)data;
+    struct hnt_header header = hnt_classify(bytes, (size_t)length);
+    return PyLong_FromLong((long)hnt_srtp_observe(latch, &source, header, bytes, (size_t)length, now));
+}
+
+static PyObject *srtp_latch_resume(PyObject *self, PyObject *args)
+{
+    PyObject *object;
+    double now;
+    struct hnt_address source;
+    struct hnt_latch *latch = tagged_latch(self);
+    if (latch == NULL || !PyArg_ParseTuple(args, "Od", &object, &now) || read_address(object, &source) < 0)
+        return NULL;
+    hnt_srtp_resume(latch, &source, now);
+    Py_RETURN_NONE;
+}
+
+static PyObject *srtp_latch_source(PyObject *self, PyObject *unused)
+{
+    struct hnt_latch *latch = tagged_latch(self);
+    (void)unused;
+    return latch == NULL ? NULL : write_known(latch->state == HNT_LATCHED ? &latch->source : NULL);
+}
+
+static PyMethodDef srtp_latch_methods[] = {
+    {"arm", srtp_latch_arm, METH_VARARGS, "arm(generation, sources, refused, tags) -> bool"},
+    {"resume", srtp_latch_resume, METH_VARARGS, "resume(source, now)"},
+    {"observe", srtp_latch_observe, METH_VARARGS, "observe(source, datagram, now) -> verdict"},
+    {"source", srtp_latch_source, METH_NOARGS, "source() -> address or None"},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot srtp_latch_slots[] = {
+    {Py_tp_new, latch_new},
+    {Py_tp_dealloc, latch_dealloc},
+    {Py_tp_methods, srtp_latch_methods},
+    {0, NULL},
+};
+
+static PyType_Spec srtp_latch_spec = {
+    "jingle_hnt.plane._engine.SrtpLatch", sizeof(Latch), 0, Py_TPFLAGS_DEFAULT, srtp_latch_slots,
 };
 
 /* Stream: the same for relay/quality.py */
@@ -782,7 +903,8 @@ static int add_type(PyObject *module, PyType_Spec *spec)
 static int execute(PyObject *module)
 {
     bool failed = add_type(module, &engine_spec) < 0 || add_type(module, &latch_spec) < 0 ||
-                  add_type(module, &ice_latch_spec) < 0 || add_type(module, &stream_spec) < 0 ||
+                  add_type(module, &ice_latch_spec) < 0 || add_type(module, &srtp_latch_spec) < 0 ||
+                  add_type(module, &stream_spec) < 0 ||
                   add_type(module, &bucket_spec) < 0;
     return failed ? -1 : 0;
 }

@@ -1,0 +1,240 @@
+#include "srtp.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "sha1.h"
+
+enum { RTP_HEADER = 12, RTCP_HEADER = 8, INDEX = 4 };
+
+/* Tags (RFC 3711 section 4.2) */
+
+static bool is_same_key(const struct hnt_tag *a, const struct hnt_tag *b)
+{
+    return a->tag_bytes == b->tag_bytes && a->mki_bytes == b->mki_bytes &&
+           memcmp(a->rtp, b->rtp, HNT_TAG_KEY) == 0 && memcmp(a->rtcp, b->rtcp, HNT_TAG_KEY) == 0;
+}
+
+/* How long it takes must not tell how much of a tag was right. */
+static bool is_tag(const uint8_t *tag, size_t length, const uint8_t *digest)
+{
+    uint8_t difference = 0;
+    for (size_t i = 0; i < length; i++)
+        difference |= (uint8_t)(tag[i] ^ digest[i]);
+    return difference == 0;
+}
+
+static bool is_rtp_signed(const uint8_t *data, size_t length, const struct hnt_tag *key, uint32_t rollover)
+{
+    if (length < (size_t)RTP_HEADER + key->mki_bytes + key->tag_bytes)
+        return false;
+    uint8_t digest[HNT_SHA1_SIZE];
+    const uint8_t counter[4] = {(uint8_t)(rollover >> 24), (uint8_t)(rollover >> 16), (uint8_t)(rollover >> 8),
+                                (uint8_t)rollover};
+    const struct hnt_piece pieces[] = {{data, length - key->mki_bytes - key->tag_bytes}, {counter, sizeof counter}};
+    hnt_hmac_sha1(key->rtp, HNT_TAG_KEY, pieces, 2, digest);
+    return is_tag(data + length - key->tag_bytes, key->tag_bytes, digest);
+}
+
+static bool has_index(size_t length, const struct hnt_tag *key)
+{
+    return length >= (size_t)RTCP_HEADER + INDEX + key->mki_bytes + HNT_RTCP_TAG;
+}
+
+static bool is_rtcp_signed(const uint8_t *data, size_t length, const struct hnt_tag *key)
+{
+    if (!has_index(length, key))
+        return false;
+    uint8_t digest[HNT_SHA1_SIZE];
+    const struct hnt_piece piece = {data, length - key->mki_bytes - HNT_RTCP_TAG};
+    hnt_hmac_sha1(key->rtcp, HNT_TAG_KEY, &piece, 1, digest);
+    return is_tag(data + length - HNT_RTCP_TAG, HNT_RTCP_TAG, digest);
+}
+
+static uint64_t rtcp_index(const uint8_t *data, size_t length, const struct hnt_tag *key)
+{
+    if (!has_index(length, key))
+        return 0;
+    const uint8_t *at = data + length - key->mki_bytes - HNT_RTCP_TAG - INDEX;
+    return (uint64_t)(at[0] & 0x7f) << 24 | (uint64_t)at[1] << 16 | (uint64_t)at[2] << 8 | at[3];
+}
+
+/* Streams */
+
+/* The packet index that a sequence number means, seen from the greatest one (RFC 3711 section 3.3.1). */
+static uint64_t nearest(uint64_t index, uint16_t sequence)
+{
+    uint64_t rollover = index >> 16;
+    int last = (int)(index & 0xffff);
+    if (last < 0x8000 && sequence - last > 0x8000 && rollover > 0)
+        rollover--;
+    else if (last >= 0x8000 && last - 0x8000 > sequence)
+        rollover++;
+    return (rollover & 0xffffffff) << 16 | sequence;
+}
+
+static struct hnt_numbered *known(struct hnt_srtp *srtp, struct hnt_header header)
+{
+    for (unsigned i = 0; i < srtp->streams; i++)
+        if (srtp->stream[i].kind == header.kind && srtp->stream[i].ssrc == header.ssrc)
+            return &srtp->stream[i];
+    return NULL;
+}
+
+static void enter(struct hnt_srtp *srtp, struct hnt_header header, uint64_t index, bool sure)
+{
+    if (srtp->streams == HNT_STREAMS)
+        memmove(srtp->stream, srtp->stream + 1, --srtp->streams * sizeof srtp->stream[0]);
+    srtp->stream[srtp->streams++] =
+        (struct hnt_numbered){.index = index, .ssrc = header.ssrc, .kind = header.kind, .sure = sure};
+}
+
+/* The index at which this key made the packet's tag. */
+static bool signed_at(const struct hnt_tag *key, struct hnt_header header, const uint8_t *data, size_t length,
+                      const struct hnt_numbered *stream, uint64_t *index)
+{
+    if (header.kind == HNT_RTCP) {
+        *index = rtcp_index(data, length, key);
+        return is_rtcp_signed(data, length, key);
+    }
+    uint32_t first = 0, count = 2;
+    if (stream != NULL && stream->sure) {
+        first = (uint32_t)(nearest(stream->index, header.sequence) >> 16);
+        count = 1;
+    } else if (stream != NULL) {
+        count = HNT_ROLLOVERS;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (is_rtp_signed(data, length, key, first + i)) {
+            *index = (uint64_t)(first + i) << 16 | header.sequence;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The key that a packet was signed with, if it is none that was heard before; else NULL. */
+static const struct hnt_tag *believe(struct hnt_latch *latch, struct hnt_header header, const uint8_t *data,
+                                     size_t length)
+{
+    struct hnt_numbered *stream = known(latch->srtp, header);
+    for (unsigned i = 0; i < latch->evidence->tags; i++) {
+        const struct hnt_tag *key = &latch->evidence->tag[i];
+        uint64_t index;
+        if (!signed_at(key, header, data, length, stream, &index))
+            continue;
+        if (stream == NULL) {
+            enter(latch->srtp, header, index, true);
+        } else if (index > stream->index || !stream->sure) {
+            stream->index = index;
+            stream->sure = true;
+        } else {
+            return NULL;
+        }
+        return key;
+    }
+    return NULL;
+}
+
+/* The latch */
+
+static void learn(struct hnt_latch *latch, const struct hnt_address *source, const struct hnt_tag *key, double now)
+{
+    latch->state = HNT_LATCHED;
+    latch->source = *source;
+    latch->latched_at = latch->heard_at = now;
+    latch->srtp->key = *key;
+    latch->srtp->keyed = true;
+}
+
+static bool is_kept(const struct hnt_srtp *srtp, const struct hnt_evidence *evidence)
+{
+    for (unsigned i = 0; srtp->keyed && i < evidence->tags; i++)
+        if (is_same_key(&evidence->tag[i], &srtp->key))
+            return true;
+    return false;
+}
+
+bool hnt_srtp_arm(struct hnt_latch *latch, int32_t generation, struct hnt_evidence *evidence)
+{
+    if (generation <= latch->generation)
+        return false;
+    struct hnt_srtp *srtp = latch->srtp != NULL ? latch->srtp : calloc(1, sizeof *srtp);
+    if (srtp == NULL)
+        return false;
+    if (!is_kept(srtp, evidence)) {
+        memset(srtp, 0, sizeof *srtp);
+        latch->state = HNT_ARMED;
+    }
+    free(latch->evidence);
+    free(latch->ice);
+    latch->ice = NULL;
+    latch->srtp = srtp;
+    latch->evidence = evidence;
+    latch->generation = generation;
+    return true;
+}
+
+void hnt_srtp_resume(struct hnt_latch *latch, const struct hnt_address *source, double now)
+{
+    learn(latch, source, &latch->evidence->tag[0], now);
+    latch->srtp->resumed = true;
+}
+
+/* RTP from the learned source: of a stream that is known, or begins with its tag. */
+static bool follow(struct hnt_latch *latch, struct hnt_header header, const uint8_t *data, size_t length)
+{
+    struct hnt_srtp *srtp = latch->srtp;
+    struct hnt_numbered *stream = known(srtp, header);
+    if (stream != NULL) {
+        uint64_t index = nearest(stream->index, header.sequence);
+        stream->index = index > stream->index ? index : stream->index;
+        return true;
+    }
+    if (srtp->resumed) {
+        srtp->resumed = false;
+        enter(srtp, header, header.sequence, false);
+        return true;
+    }
+    return believe(latch, header, data, length) != NULL;
+}
+
+static void follow_reports(struct hnt_srtp *srtp, struct hnt_header header, const uint8_t *data, size_t length)
+{
+    uint64_t index = rtcp_index(data, length, &srtp->key);
+    struct hnt_numbered *stream = known(srtp, header);
+    if (stream == NULL)
+        enter(srtp, header, index, true);
+    else
+        stream->index = index > stream->index ? index : stream->index;
+}
+
+static enum hnt_verdict heard(struct hnt_latch *latch, struct hnt_header header, const uint8_t *data, size_t length,
+                              double now)
+{
+    if (header.kind == HNT_RTP && !follow(latch, header, data, length))
+        return HNT_RIVAL;
+    if (header.kind == HNT_RTCP)
+        follow_reports(latch->srtp, header, data, length);
+    latch->heard_at = now;
+    return HNT_PASS;
+}
+
+enum hnt_verdict hnt_srtp_observe(struct hnt_latch *latch, const struct hnt_address *source,
+                                  struct hnt_header header, const uint8_t *data, size_t length, double now)
+{
+    bool latched = latch->state == HNT_LATCHED;
+    if (latched && hnt_same_address(source, &latch->source))
+        return heard(latch, header, data, length, now);
+    if (!hnt_evidence_admits(latch->evidence, source))
+        return HNT_STRANGER;
+    if (header.kind != HNT_RTP && header.kind != HNT_RTCP)
+        return HNT_UNFIT;
+    if (latched && now - latch->heard_at < HNT_SILENCE_S)
+        return HNT_RIVAL;
+    const struct hnt_tag *key = believe(latch, header, data, length);
+    if (key == NULL)
+        return HNT_UNFIT;
+    learn(latch, source, key, now);
+    return latched ? HNT_RELATCHED : HNT_LATCHED_NOW;
+}

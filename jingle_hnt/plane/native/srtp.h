@@ -1,0 +1,40 @@
+/* The latch of a pinhole whose party signalled SDES keys: only SRTP tags teach it.
+ *
+ * The twin of jingle_hnt/relay/srtp_latch.py and relay/srtp.py, which say what the rules are and why; a
+ * property test drives both with the same packets. */
+#ifndef HNT_SRTP_H
+#define HNT_SRTP_H
+
+#include "latch.h"
+
+enum { HNT_TAG_KEY = 20, HNT_STREAMS = 8, HNT_ROLLOVERS = 16, HNT_RTCP_TAG = 10 };
+
+struct hnt_tag {
+    uint8_t rtp[HNT_TAG_KEY], rtcp[HNT_TAG_KEY];
+    uint16_t mki_bytes;
+    uint8_t tag_bytes;
+};
+
+/* The greatest index of a stream: of RTP 48 bits, of RTCP 31. */
+struct hnt_numbered {
+    uint64_t index;
+    uint32_t ssrc;
+    uint8_t kind;
+    bool sure; /* a tag has shown its rollover counter */
+};
+
+/* What a latch knows of a party, beside its evidence. */
+struct hnt_srtp {
+    struct hnt_numbered stream[HNT_STREAMS]; /* in order of arrival */
+    unsigned streams;
+    struct hnt_tag key; /* which the learned source has shown */
+    bool keyed, resumed;
+};
+
+/* Arm a latch with evidence that has tags. False: the generation is not greater, or no memory. */
+bool hnt_srtp_arm(struct hnt_latch *latch, int32_t generation, struct hnt_evidence *evidence);
+void hnt_srtp_resume(struct hnt_latch *latch, const struct hnt_address *source, double now);
+enum hnt_verdict hnt_srtp_observe(struct hnt_latch *latch, const struct hnt_address *source,
+                                  struct hnt_header header, const uint8_t *data, size_t length, double now);
+
+#endif

@@ -1,0 +1,40 @@
+"""Calls between WebRTC phones (aiortc) behind NATs: DTLS, audio and a data channel through us."""
+
+import re
+
+import pytest
+
+from jingle_hnt.session.policy import IceMode
+from tests.integration.test_ice_calls import connect, through_us
+from tests.integration.test_nat_calls import hang_up
+from tests.lab.play import stage
+from tests.lab.world import NatKind
+
+pytestmark = pytest.mark.integration
+
+TAKING_PART = [mode for mode in IceMode if mode is not IceMode.PASS]
+PHONE = "tests.lab.webrtc_phone"
+
+
+def fingerprints(stanzas: list[str]) -> set[str]:
+    return {found for stanza in stanzas for found in re.findall(r">([0-9A-F:]{95,})<", stanza)}
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.rule("I3")
+@pytest.mark.parametrize("mode", TAKING_PART)
+async def test_audio_and_data_go_through_us_with_fingerprints_unchanged(mode: IceMode) -> None:
+    async with stage(extra=f'[ice]\nmode = "{mode}"') as at:
+        alice = await at.ice_phone("alice", NatKind.SYMMETRIC, program=PHONE)
+        bob = await at.ice_phone("bob", NatKind.SYMMETRIC, program=PHONE)
+        for paths in await connect(alice, bob):
+            assert through_us(paths)
+        assert (await alice.expect("read"))["text"] == "I read: Can you read me?"
+        for one, other in ((alice, bob), (bob, alice)):
+            shown = (await one.expect("connected"))["fingerprints"]
+            assert set(shown) == fingerprints(other.stanzas)
+        for party in (alice, bob):
+            await party.expect("heard")
+        await hang_up(alice, bob)
+        status = await at.relay.until(lambda s: s["ports"]["quarantined"] == 0)
+        assert status["calls"] == status["ports"]["leased"] == 0
