@@ -52,9 +52,8 @@ struct worker {
     struct hnt_engine *engine;
     pthread_t thread;
     pthread_mutex_t lock;
-    int epoll, wake;
+    int epoll, wake, clock;
     atomic_uint count; /* of live bindings; read without the lock */
-    double ticked_at;
     uint32_t round; /* of epoll_wait */
     struct binding *bindings, *graveyard;
     uint8_t *memory;

@@ -4,13 +4,13 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "pinhole.h"
 
-#define TICK_S 0.1
-
 enum {
+    TICK_NS = 100000000,
     DATAGRAM = 65536,
     /* Buffers that began at the same offset of a page would share their first cache lines' sets. */
     STRIDE = DATAGRAM + 4096 + 192,
@@ -133,7 +133,9 @@ static void receive(struct worker *worker, struct pinhole *pinhole, bool line, d
 static void tick(struct worker *worker, double now)
 {
     struct binding *next;
-    worker->ticked_at = now;
+    uint64_t times;
+    if (read(worker->clock, &times, sizeof times) < 0)
+        return;
     for (struct binding *binding = worker->bindings; binding != NULL; binding = next) {
         next = binding->next;
         hnt_tick_binding(binding, now);
@@ -158,31 +160,43 @@ static void *run(void *argument)
         pthread_mutex_lock(&worker->lock);
         bury(worker);
         pthread_mutex_unlock(&worker->lock);
-        int count = epoll_wait(worker->epoll, ready, READY, (int)(TICK_S * 1000));
+        /* Without a timeout: setting a timer up for each wait is dear, the most so in a virtual machine. */
+        int count = epoll_wait(worker->epoll, ready, READY, -1);
         pthread_mutex_lock(&worker->lock);
         worker->round++;
         double now = hnt_monotonic(); /* not before the orders that the lock was waited for */
         for (int i = 0; i < count; i++) {
             uint64_t data = ready[i].data.u64;
-            if (data != 0) /* 0 is the wake-up */
+            if (data == 0) /* the clock, or the wake-up */
+                tick(worker, now);
+            else
                 receive(worker, (struct pinhole *)(uintptr_t)(data & ~(uint64_t)1), data & 1, now);
         }
-        if (now - worker->ticked_at >= TICK_S)
-            tick(worker, now);
         pthread_mutex_unlock(&worker->lock);
     }
     return NULL;
+}
+
+static int open_clock(void)
+{
+    struct timespec each = {.tv_nsec = TICK_NS};
+    struct itimerspec ticks = {.it_interval = each, .it_value = each};
+    int clock = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (clock >= 0)
+        timerfd_settime(clock, 0, &ticks, NULL);
+    return clock;
 }
 
 int hnt_worker_start(struct hnt_engine *engine, struct worker *worker)
 {
     struct epoll_event event = {.events = EPOLLIN | EPOLLET};
     worker->engine = engine;
+    worker->clock = open_clock();
     worker->epoll = epoll_create1(EPOLL_CLOEXEC);
     worker->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     worker->memory = malloc((size_t)HNT_BATCH * STRIDE);
     pthread_mutex_init(&worker->lock, NULL);
-    if (worker->epoll < 0 || worker->wake < 0 || worker->memory == NULL)
+    if (worker->epoll < 0 || worker->wake < 0 || worker->clock < 0 || worker->memory == NULL)
         return -1;
     for (unsigned i = 0; i < HNT_BATCH; i++) {
         worker->in_vector[i].iov_base = worker->memory + (size_t)i * STRIDE;
@@ -192,14 +206,16 @@ int hnt_worker_start(struct hnt_engine *engine, struct worker *worker)
         worker->out[i].msg_hdr.msg_iov = &worker->out_vector[i];
         worker->out[i].msg_hdr.msg_iovlen = 1;
     }
-    epoll_ctl(worker->epoll, EPOLL_CTL_ADD, worker->wake, &event);
+    if (epoll_ctl(worker->epoll, EPOLL_CTL_ADD, worker->wake, &event) < 0 ||
+        epoll_ctl(worker->epoll, EPOLL_CTL_ADD, worker->clock, &event) < 0)
+        return -1;
     return pthread_create(&worker->thread, NULL, run, worker) == 0 ? 0 : -1;
 }
 
 void hnt_worker_join(struct worker *worker)
 {
     uint64_t one = 1;
-    if (write(worker->wake, &one, sizeof one) < 0) { /* it wakes by itself within a tick */
+    if (write(worker->wake, &one, sizeof one) < 0) { /* it wakes by its clock */
     }
     pthread_join(worker->thread, NULL);
 }
@@ -216,6 +232,8 @@ void hnt_worker_dispose(struct worker *worker)
         close(worker->epoll);
     if (worker->wake >= 0)
         close(worker->wake);
+    if (worker->clock >= 0)
+        close(worker->clock);
     free(worker->memory);
     pthread_mutex_destroy(&worker->lock);
 }
