@@ -68,8 +68,8 @@ from jingle_hnt.xmpp.component import Component
 
 log = structlog.get_logger(__name__)
 
-PLANE_RETRY_S = 0.2
-"""Pause between attempts to reach the plane: a local socket, and calls wait behind it."""
+PLANE_RETRY_S = 0.02
+"""Pause between attempts to reach the plane: a local socket, and media waits behind it."""
 
 
 class Signalling:

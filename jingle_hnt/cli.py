@@ -8,9 +8,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 from jingle_hnt import __version__
-from jingle_hnt.commands import check, init, inspect, operate, processes, top
+from jingle_hnt.commands import plane
 from jingle_hnt.config import DEFAULT_PATH
 from jingle_hnt.errors import ConfigurationError, SecretRefused
 from jingle_hnt.supervisor import EX_CONFIG
@@ -18,7 +19,8 @@ from jingle_hnt.supervisor import EX_CONFIG
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the console script's entry point."""
-    options = parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    options = parser(only_plane=words[:1] == ["plane"]).parse_args(words)
     try:
         status: int = options.command(options)
     except (ConfigurationError, SecretRefused) as error:
@@ -29,16 +31,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def parser() -> argparse.ArgumentParser:
-    """The commands and their options."""
+def parser(only_plane: bool = False) -> argparse.ArgumentParser:
+    """The commands and their options; with `only_plane` that one, without loading the others."""
     root = argparse.ArgumentParser(
         prog="jingle-hnt", description="Hosted NAT traversal for XMPP Jingle calls."
     )
     root.add_argument("--version", action="version", version=f"jingle-hnt {__version__}")
     commands = root.add_subparsers(required=True, metavar="COMMAND")
-    for module in (init, check, processes, inspect, top, operate):
+    for module in [plane] if only_plane else _modules():
         module.add_to(commands, _add_config)
     return root
+
+
+def _modules() -> list[ModuleType]:
+    """All commands. They import most of the program, for which the plane has no time."""
+    from jingle_hnt.commands import check, init, inspect, operate, processes, top
+
+    return [init, check, processes, plane, inspect, top, operate]
 
 
 def _add_config(command: argparse.ArgumentParser) -> None:

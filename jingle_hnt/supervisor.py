@@ -24,9 +24,10 @@ EX_CONFIG = 78
 """Exit status of sysexits.h for a configuration that cannot be used."""
 
 FIRST_PAUSE_S = 0.2
+"""Before the second start again; the first is at once."""
 LONGEST_PAUSE_S = 5.0
 STEADY_S = 10.0
-"""A child that lived this long starts again with the first pause."""
+"""A child that lived this long is started again at once."""
 
 GRACE_S = 5.0
 """How long a child may take to end before it is killed."""
@@ -123,7 +124,7 @@ class Supervisor:
             await asyncio.sleep(limit_s / 3)
 
     async def _keep(self, child: Child) -> None:
-        pause_s = FIRST_PAUSE_S
+        pause_s = 0.0
         while True:
             started_at = time.monotonic()
             process = await asyncio.create_subprocess_exec(*child.command, preexec_fn=_die_with_us)
@@ -134,10 +135,10 @@ class Supervisor:
                 self._stopping.set()
                 return
             if time.monotonic() - started_at >= STEADY_S:
-                pause_s = FIRST_PAUSE_S
+                pause_s = 0.0
             log.error("process ended; it is started again", process=child.name, status=status)
             await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            pause_s = min(max(FIRST_PAUSE_S, 2 * pause_s), LONGEST_PAUSE_S)
 
     async def _end(self, child: Child) -> None:
         process = self._running.get(child.name)

@@ -6,13 +6,13 @@
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
 _shtab_jingle_hnt_config_subparsers=(show)
-_shtab_jingle_hnt_subparsers=(init check run plane signalling status stats limits calls call explain history top terminate drain undrain reload block unblock loglevel config)
+_shtab_jingle_hnt_subparsers=(init check run signalling plane status stats limits calls call explain history top terminate drain undrain reload block unblock loglevel config)
 
 _shtab_jingle_hnt_init_option_strings=(-h --help --config --domain --component --relay-address --secret-file --yes --force)
 _shtab_jingle_hnt_check_option_strings=(-h --help --config --offline --json)
 _shtab_jingle_hnt_run_option_strings=(-h --help --config)
-_shtab_jingle_hnt_plane_option_strings=(-h --help --config)
 _shtab_jingle_hnt_signalling_option_strings=(-h --help --config)
+_shtab_jingle_hnt_plane_option_strings=(-h --help --config)
 _shtab_jingle_hnt_status_option_strings=(-h --help --config --json)
 _shtab_jingle_hnt_stats_option_strings=(-h --help --config --json)
 _shtab_jingle_hnt_limits_option_strings=(-h --help --config --json)
@@ -36,7 +36,7 @@ _shtab_jingle_hnt_option_strings=(-h --help --version)
 
 _shtab_jingle_hnt_loglevel_pos_0_choices=(debug info warning error)
 _shtab_jingle_hnt_config_pos_0_choices=(show)
-_shtab_jingle_hnt_pos_0_choices=(init check run plane signalling status stats limits calls call explain history top terminate drain undrain reload block unblock loglevel config)
+_shtab_jingle_hnt_pos_0_choices=(init check run signalling plane status stats limits calls call explain history top terminate drain undrain reload block unblock loglevel config)
 
 _shtab_jingle_hnt_init__h_nargs=0
 _shtab_jingle_hnt_init___help_nargs=0
@@ -48,10 +48,10 @@ _shtab_jingle_hnt_check___offline_nargs=0
 _shtab_jingle_hnt_check___json_nargs=0
 _shtab_jingle_hnt_run__h_nargs=0
 _shtab_jingle_hnt_run___help_nargs=0
-_shtab_jingle_hnt_plane__h_nargs=0
-_shtab_jingle_hnt_plane___help_nargs=0
 _shtab_jingle_hnt_signalling__h_nargs=0
 _shtab_jingle_hnt_signalling___help_nargs=0
+_shtab_jingle_hnt_plane__h_nargs=0
+_shtab_jingle_hnt_plane___help_nargs=0
 _shtab_jingle_hnt_status__h_nargs=0
 _shtab_jingle_hnt_status___help_nargs=0
 _shtab_jingle_hnt_status___json_nargs=0

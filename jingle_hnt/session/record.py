@@ -68,7 +68,7 @@ def load(record: Mapping[str, Any], registry: Registry, now: float) -> Session:
     """
     try:
         return _load(record, registry, now)
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
         raise ValueError(f"damaged session record: {error!r}") from error
 
 
@@ -297,8 +297,8 @@ def _dump_evidence(evidence: Evidence) -> Record:
 def _load_evidence(entry: Mapping[str, Any]) -> Evidence:
     return Evidence(
         Rung(entry["rung"]),
-        tuple(ip_network(text) for text in entry["sources"]),
-        tuple(ip_network(text) for text in entry["refused"]),
+        tuple(ip_network(str(text)) for text in entry["sources"]),
+        tuple(ip_network(str(text)) for text in entry["refused"]),
         int(entry["probation"]),
         tuple(IceKey(str(name), str(password)) for name, password in entry.get("keys", ())),
         bool(entry.get("several", False)),

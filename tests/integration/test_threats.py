@@ -6,17 +6,22 @@
 import pytest
 
 from tests.threats.field import on
+from tests.threats.matrix import entries
 from tests.threats.rows import MEASURED, figures
 
 DOSE = 0.02
-WHOLE_MACHINE = ("M16",)
-"""Rows that need a machine of their own: their figure is the CPU time under a flood."""
+WHOLE_MACHINE = ("M16", "F5")
+"""Rows that need a machine of their own: their figures are CPU time and the time of a restart."""
+
+KNOWN = {entry.id: entry.not_yet for entry in entries() if entry.not_yet}
 
 pytestmark = pytest.mark.integration
 
 
 @pytest.mark.parametrize("name", [name for name in MEASURED if name not in WHOLE_MACHINE])
 async def test_the_attack_fails(name: str) -> None:
+    if name in KNOWN:
+        pytest.skip(KNOWN[name])
     row = MEASURED[name]
     async with on("jingle-hnt", DOSE, row.linger_s) as field:
         outcome = await row.run(field)

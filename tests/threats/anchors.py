@@ -36,7 +36,6 @@ from jingle_hnt.session.effects import Answer, Bind, Effect, Release, Replace, R
 from jingle_hnt.session.policy import SessionPolicy, Times
 from jingle_hnt.session.reconcile import reconcile
 from jingle_hnt.session.registry import Registry
-from jingle_hnt.supervisor import FIRST_PAUSE_S
 from tests.lab.world import RELAY, Lab
 
 DOMAIN = "example.org"
@@ -159,9 +158,8 @@ class Ours:
         await self._settle()
 
     async def crash(self) -> None:
-        """Kill the plane and start it again, after the pauses of the supervisor and of `app`."""
+        """Kill the plane and start it again, as the supervisor does at once with a steady one."""
         await self.stop()
-        await asyncio.sleep(FIRST_PAUSE_S + PLANE_RETRY_S)
         await self.start()
 
     async def stop(self) -> None:
@@ -400,7 +398,7 @@ async def _connected(path: Path, on_event: Any) -> PlaneClient:
         except OSError:
             if time.monotonic() > deadline:
                 raise
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(PLANE_RETRY_S)
 
 
 @contextlib.asynccontextmanager

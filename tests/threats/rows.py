@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tests.threats import media, reflection
+from tests.threats import media, reflection, soak
 from tests.threats.field import Field, Outcome
 
 LIVE = 0.995
@@ -33,7 +33,7 @@ def _unseen(outcome: Outcome) -> bool:
 
 
 def _unmoved(outcome: Outcome) -> bool:
-    return _nothing_leaks(outcome) and outcome.gap_packets <= 1
+    return outcome.bleed == outcome.inject == 0 and outcome.gap_packets <= 1
 
 
 def _healed(outcome: Outcome) -> bool:
@@ -54,6 +54,7 @@ def _silent(outcome: Outcome) -> bool:
     return outcome.answers == outcome.answer_bytes == outcome.icmps == 0
 
 
+LEFT = ("calls", "calls_per_s", "plane_grew", "core_grew", "descriptors", "tasks", "sessions")
 HIJACK = ("sent", "pps", "bleed", "inject", "live")
 
 MEASURED: dict[str, Row] = {
@@ -74,6 +75,7 @@ MEASURED: dict[str, Row] = {
     "S3": Row(reflection.s3, ("heard_from", "strayed"), reflection.kept_in),
     "S5": Row(reflection.s5, ("injected", "forwarded", "strayed"), reflection.cut),
     "F5": Row(media.f5, ("gap_ms", "gap_packets", "inject"), _resumed, ("jingle-hnt",)),
+    "F16": Row(soak.f16, LEFT, soak.flat, ("jingle-hnt",), linger_s=0.0),
     "S6": Row(media.s6, ("sent", "answers", "answer_bytes"), _silent),
 }
 
