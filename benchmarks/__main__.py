@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmarks import (
     bindings,
+    capacity,
     latency,
     memory,
     pages,
@@ -22,10 +23,12 @@ from benchmarks import (
     saturation,
     setup,
     signalling,
+    video,
 )
 
 MAINS: dict[str, Callable[[list[str]], dict[str, Any]]] = {
     "relay": relay.main,
+    "video": video.main,
     "reference": reference.main,
     "latency": latency.main,
     "saturation": saturation.main,
@@ -33,9 +36,11 @@ MAINS: dict[str, Callable[[list[str]], dict[str, Any]]] = {
     "bindings": bindings.main,
     "setup": setup.main,
     "signalling": signalling.main,
+    "capacity": capacity.main,
 }
 ROWS: dict[str, pages.Rows] = {
     "relay": relay.rows,
+    "video": relay.rows,
     "reference": relay.rows,
     "latency": latency.rows,
     "saturation": saturation.rows,
@@ -43,6 +48,7 @@ ROWS: dict[str, pages.Rows] = {
     "bindings": bindings.rows,
     "setup": setup.rows,
     "signalling": signalling.rows,
+    "capacity": capacity.rows,
 }
 
 
@@ -55,12 +61,18 @@ def run() -> int:
     parser.add_argument("name", choices=[*MAINS, "all", "pages"])
     parser.add_argument("--json", action="store_true", help="figures as one JSON object")
     parser.add_argument("--record", action="store_true", help="keep the figures, write the pages")
+    parser.add_argument(
+        "--limit", type=int, default=900, help="seconds that one benchmark may take (%(default)s)"
+    )
     options, rest = parser.parse_known_args()
     signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGALRM, _too_long)
     names = {"all": list(MAINS), "pages": []}.get(options.name, [options.name])
     for name in names:
+        signal.alarm(options.limit)
         figures = {"benchmark": name, **MAINS[name]([word for word in rest if word != "--"])}
         print(json.dumps(figures) if options.json else f"{name}\n\n{ROWS[name](figures)}\n")
+        signal.alarm(0)
         if options.record:
             pages.record(name, figures)
     if options.record or options.name == "pages":
@@ -70,6 +82,12 @@ def run() -> int:
 
 def _stop(number: int, frame: FrameType | None) -> None:
     """Leave by an exception, so that namespaces and processes are removed."""
+    raise SystemExit(128 + number)
+
+
+def _too_long(number: int, frame: FrameType | None) -> None:
+    """As `_stop`, with the reason: nothing here goes on for ever."""
+    print("[bench] takes longer than --limit allows; it is ended", file=sys.stderr)
     raise SystemExit(128 + number)
 
 

@@ -1,10 +1,10 @@
 /* One party of many calls: sends paced RTP-like packets to a relay, counts what comes back.
  *
- *     generator ADDRESS PORT WAY PPS SIZE START WARM SECONDS DRAIN < flows
+ *     generator ADDRESS PORT WAY PPS SIZE BURST START WARM SECONDS DRAIN < flows
  *
  * Each line of the input is "ADDRESS PORT", where one flow's packets go and come from. All flows share one
  * socket, so that a batch holds packets of many calls: on a small machine the generator competes with the relay.
- * PPS is packets a second and flow, START a CLOCK_REALTIME second. Packets of the first WARM seconds teach the
+ * PPS is packets a second and flow, of which BURST leave together, START a CLOCK_REALTIME second. Packets of the first WARM seconds teach the
  * relay's latches and are not counted. WAY (0 or 1) tells the two parties' packets apart. The outcome is one
  * line of JSON. Latency is from just before the sending of a batch to the kernel's receive time stamp, so that
  * this process's own sleep is not in it. */
@@ -53,7 +53,7 @@ struct counts {
 static struct flow *flows;
 static uint32_t flow_count;
 static struct counts counts;
-static uint32_t way, size;
+static uint32_t way, size, burst;
 static uint8_t packets[BATCH][LARGEST], heads[BATCH][HEAD];
 static uint8_t controls[BATCH][CMSG_SPACE(sizeof(struct timespec))];
 static struct sockaddr_in names[BATCH];
@@ -148,15 +148,16 @@ static void prepare(void)
     }
 }
 
-/* Packets of the numbers from `from` up to `to`; number n is of flow n % flow_count. */
+/* Packets of the numbers from `from` up to `to`; the flows take turns of `burst` packets. */
 static void send_packets(int udp, uint64_t from, uint64_t to, uint64_t warm)
 {
     while (from < to) {
         unsigned filled = 0;
         uint64_t now = now_ns();
         for (; filled < BATCH && from + filled < to; filled++) {
-            uint64_t at = from + filled;
-            uint32_t flow = (uint32_t)(at % flow_count), number = (uint32_t)(at / flow_count);
+            uint64_t at = from + filled, turn = at / burst;
+            uint32_t flow = (uint32_t)(turn % flow_count);
+            uint32_t number = (uint32_t)(turn / flow_count * burst + at % burst);
             struct head head = {.version = 0x80, .way = way, .flow = flow, .warm = at < warm, .sent_ns = now};
             head.sequence = htons((uint16_t)number);
             head.timestamp = htonl(number * 160);
@@ -271,24 +272,25 @@ static void report(void)
 
 int main(int count, char **words)
 {
-    if (count != 10) {
-        fprintf(stderr, "usage: generator ADDRESS PORT WAY PPS SIZE START WARM SECONDS DRAIN < flows\n");
+    if (count != 11) {
+        fprintf(stderr, "usage: generator ADDRESS PORT WAY PPS SIZE BURST START WARM SECONDS DRAIN < flows\n");
         return 2;
     }
     int udp = open_socket(words[1], (unsigned)atoi(words[2]));
     way = (uint32_t)atoi(words[3]);
     double pps = atof(words[4]);
     size = (uint32_t)atoi(words[5]);
-    uint64_t start = (uint64_t)(1e9 * atof(words[6]));
-    double warm_s = atof(words[7]), seconds = atof(words[8]), drain_s = atof(words[9]);
+    burst = (uint32_t)atoi(words[6]);
+    uint64_t start = (uint64_t)(1e9 * atof(words[7]));
+    double warm_s = atof(words[8]), seconds = atof(words[9]), drain_s = atof(words[10]);
     read_flows();
-    if (size < HEAD || size > LARGEST || flow_count == 0) {
-        fprintf(stderr, "generator: packets are %d to %d bytes, and flows are more than none\n", HEAD, LARGEST);
+    if (size < HEAD || size > LARGEST || burst == 0 || flow_count == 0) {
+        fprintf(stderr, "generator: packets are %d to %d bytes, flows and bursts more than none\n", HEAD, LARGEST);
         return 2;
     }
     prepare();
-    uint64_t warm = flow_count * (uint64_t)(pps * warm_s), next = 0;
-    uint64_t all = warm + flow_count * (uint64_t)(pps * seconds);
+    uint64_t warm = flow_count * (uint64_t)(pps * warm_s / burst) * burst, next = 0;
+    uint64_t all = warm + flow_count * (uint64_t)(pps * seconds / burst) * burst;
     double per_ns = pps * (double)flow_count * 1e-9;
     for (uint64_t tick = start; next < all; tick += TICK_NS) {
         sleep_until(tick);
@@ -297,7 +299,7 @@ int main(int count, char **words)
             counts.late_ns = now - tick;
         if (now > tick + LATE_NS)
             break;
-        due = due < all ? due : all;
+        due = due < all ? due / burst * burst : all;
         if (due > next)
             send_packets(udp, next, due, warm);
         next = due > next ? due : next;

@@ -30,11 +30,16 @@ Flows = tuple[Sequence[Destination], Sequence[Destination]]
 
 @dataclass(frozen=True)
 class Load:
-    """What is sent: packets a second, flow and direction, and for how long."""
+    """What is sent: packets a second, flow and direction, and for how long.
+
+    `size` is in bytes, `burst` how many packets of a flow leave together, as a video frame's do.
+    """
 
     pps: float = 50
     warm_s: float = 1.0
     seconds: float = 5.0
+    size: int = SIZE
+    burst: int = 1
 
 
 @dataclass(frozen=True)
@@ -93,8 +98,9 @@ class Generators:
         program, at = str(compiled()), time.time() + LEAD_S
         processes = []
         for way, client in enumerate(network.clients):
-            values = (CLIENTS[way], PORT, way, load.pps, SIZE, at + way * 0.00025, load.warm_s)
-            words = [str(value) for value in (*values, load.seconds, DRAIN_S)]
+            sent = (load.pps, load.size, load.burst)
+            times = (at + way * 0.00025, load.warm_s, load.seconds, DRAIN_S)
+            words = [str(value) for value in (CLIENTS[way], PORT, way, *sent, *times)]
             process = await asyncio.create_subprocess_exec(
                 *network.command(client, [program, *words]),
                 stdin=asyncio.subprocess.PIPE,
@@ -108,6 +114,11 @@ class Generators:
             await process.stdin.drain()
             process.stdin.close()
         return cls(processes, at, load)
+
+    @property
+    def pids(self) -> list[int]:
+        """Of both processes."""
+        return [process.pid for process in self._processes]
 
     async def outcome(self) -> Traffic:
         """Wait for both to end. Raises RuntimeError where one could not do its work."""

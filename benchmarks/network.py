@@ -28,7 +28,7 @@ class Network:
     def __init__(self) -> None:
         if os.geteuid() != 0:
             raise PermissionError("benchmarks make network namespaces; run them as root")
-        prefix = f"hntb{secrets.token_hex(2)}"
+        prefix = f"hntb{secrets.token_hex(6)}"
         self.relay = f"{prefix}-relay"
         self.clients = (f"{prefix}-0", f"{prefix}-1")
         self._made: list[str] = []
@@ -89,10 +89,20 @@ def udp_socket(namespace: str, at: tuple[str, int] | None = None) -> socket.sock
     return made
 
 
-def socket_in(namespace: str, kind: socket.SocketKind, protocol: int = 0) -> socket.socket:
-    """An IPv4 socket of any kind that belongs to a network namespace. Raises OSError."""
+def socket_in(
+    namespace: str,
+    kind: socket.SocketKind,
+    protocol: int = 0,
+    family: socket.AddressFamily = socket.AF_INET,
+) -> socket.socket:
+    """A socket of any kind that belongs to a network namespace, for IPv4 unless told otherwise.
+
+    Raises OSError.
+    """
     made: list[socket.socket] = []
-    thread = threading.Thread(target=lambda: made.append(_socket_in(namespace, kind, protocol)))
+    thread = threading.Thread(
+        target=lambda: made.append(_socket_in(namespace, kind, protocol, family))
+    )
     thread.start()
     thread.join()
     if not made:
@@ -100,14 +110,16 @@ def socket_in(namespace: str, kind: socket.SocketKind, protocol: int = 0) -> soc
     return made[0]
 
 
-def _socket_in(namespace: str, kind: socket.SocketKind, protocol: int) -> socket.socket:
+def _socket_in(
+    namespace: str, kind: socket.SocketKind, protocol: int, family: socket.AddressFamily
+) -> socket.socket:
     """To be called on a thread of its own: the thread is moved for good."""
     libc = ctypes.CDLL(None, use_errno=True)
     with contextlib.closing(os.fdopen(os.open(f"/run/netns/{namespace}", os.O_RDONLY))) as file:
         if libc.setns(file.fileno(), CLONE_NEWNET) != 0:
             error = ctypes.get_errno()
             raise OSError(error, os.strerror(error))
-    return socket.socket(socket.AF_INET, kind, protocol)
+    return socket.socket(family, kind, protocol)
 
 
 def _ip(command: str) -> None:

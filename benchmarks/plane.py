@@ -36,9 +36,12 @@ class Plane:
         self.pid = pid
         self.client = client
 
-    async def calls(self, count: int) -> tuple[list[int], list[int]]:
-        """Make so many calls; returns the relay's ports that face client 0, and client 1."""
-        numbers = range(count)
+    async def calls(self, count: int, first: int = 0) -> tuple[list[int], list[int]]:
+        """Make so many calls; returns the relay's ports that face client 0, and client 1.
+
+        Planes beside each other number their calls from another `first`.
+        """
+        numbers = range(first, first + count)
         for at in range(0, count, AT_ONCE):
             await self.make(numbers[at : at + AT_ONCE])
         mine, yours = zip(*map(ports, numbers), strict=True)
@@ -53,6 +56,11 @@ class Plane:
     async def release(self, numbers: Sequence[int]) -> None:
         """Release these bindings; their ports are free again at once."""
         await self.client.release([f"b{number}" for number in numbers], 0)
+
+    async def end(self, count: int, first: int = 0) -> None:
+        """Release what `calls` has made."""
+        for at in range(first, first + count, AT_ONCE):
+            await self.release(range(at, min(at + AT_ONCE, first + count)))
 
 
 def ports(number: int) -> tuple[int, int]:

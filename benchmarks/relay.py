@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from benchmarks.figures import machine, median, table
 from benchmarks.generator import Load
@@ -16,6 +17,7 @@ from benchmarks.network import Network
 from benchmarks.rig import Figures, measure
 
 CALLS = (100, 500, 1000)
+AUDIO = Load()
 HEADS = ("calls", "relay", "packets/s", "CPU µs/packet", "loss", "p50 ms", "p99 ms", "ratio")
 
 
@@ -78,7 +80,7 @@ def rows(figures: Figures) -> str:
     )
 
 
-def against(other: str, calls: Sequence[int], arguments: list[str]) -> Figures:
+def against(other: str, calls: Sequence[int], arguments: list[str], load: Load = AUDIO) -> Figures:
     """Measure the native engine and another relay as the options say."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, nargs="+", default=list(calls))
@@ -87,9 +89,9 @@ def against(other: str, calls: Sequence[int], arguments: list[str]) -> Figures:
     parser.add_argument("--against", choices=["rtpengine", "reference"], default=other)
     parser.add_argument("--quick", action="store_true", help="one short round, about 40 s")
     options = parser.parse_args(arguments)
-    rounds, load = options.rounds, Load(seconds=options.seconds)
+    rounds, load = options.rounds, replace(load, seconds=options.seconds)
     if options.quick:
-        rounds, load = 1, Load(seconds=min(3.0, options.seconds), warm_s=0.5)
+        rounds, load = 1, replace(load, seconds=min(3.0, options.seconds), warm_s=0.5)
     return asyncio.run(compare(("native", options.against), options.calls, rounds, load))
 
 

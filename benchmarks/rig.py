@@ -6,10 +6,13 @@ import resource
 import sys
 import time
 from collections.abc import AsyncIterator
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 from benchmarks.figures import cpu_s, rss_bytes
-from benchmarks.generator import PORT, Flows, Generators, Load, Traffic
+from benchmarks.generator import DRAIN_S, PORT, Flows, Generators, Load, Traffic
+from benchmarks.losses import Dropped, look, queues, waiting
 from benchmarks.network import CLIENTS, RELAY, Network
 from benchmarks.plane import plane
 from benchmarks.rtpengine import rtpengine
@@ -42,10 +45,18 @@ async def relay_of(kind: str, network: Network, workers: int = 1) -> AsyncIterat
             yield ours
 
 
-def allow_descriptors() -> None:
-    """Let this process and its children open as many sockets as the machine lets them."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+def allow_descriptors() -> int:
+    """Let this process and its children open as many files as root may (fs.nr_open); says how many.
+
+    Where even root may not raise the limit, as in some containers, it is what was given.
+    """
+    _, given = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = max(given, int(Path("/proc/sys/fs/nr_open").read_text()))
+    for limit in (most, given):
+        with contextlib.suppress(ValueError, PermissionError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+            return limit
+    return given
 
 
 async def measure(network: Network, kind: str, calls: int, load: Load, workers: int = 1) -> Figures:
@@ -69,44 +80,56 @@ async def measure_once(
     async with relay_of(kind, network, workers) as relay:
         mine, yours = await relay.calls(calls)
         flows = ([(RELAY, port) for port in mine], [(RELAY, port) for port in yours])
-        traffic, used = await drive(network, flows, load, relay.pid)
+        traffic, used, dropped = await drive(network, flows, load, relay.pid)
         memory = rss_bytes(relay.pid)
     return {"relay": kind, "calls": calls, "rss_mb": round(memory / 1e6, 1)} | outcome(
-        calls, traffic, load, used
+        calls, traffic, load, used, dropped
     )
 
 
 async def measure_wire(network: Network, calls: int, load: Load) -> Figures:
     """The same packets without a relay: the kernel routes them between the clients."""
     flows = ([(CLIENTS[1], PORT)] * calls, [(CLIENTS[0], PORT)] * calls)
-    traffic, _ = await drive(network, flows, load, None)
-    return {"relay": "none", "calls": calls} | outcome(calls, traffic, load, 0.0)
+    traffic, _, dropped = await drive(network, flows, load, None)
+    return {"relay": "none", "calls": calls} | outcome(calls, traffic, load, 0.0, dropped)
 
 
 async def drive(
     network: Network, flows: Flows, load: Load, pid: int | None
-) -> tuple[Traffic, float]:
-    """Send and count; the second value is the CPU time of the process in the measured seconds."""
+) -> tuple[Traffic, float, Dropped]:
+    """Send and count; the second value is the CPU time of the process in the measured seconds.
+
+    The third are the packets that the kernel has dropped until the generators ended.
+    """
     generators = await Generators.start(network, flows, load)
+    relays = [pid] if pid else []
     try:
         await asyncio.sleep(generators.measures_at - time.time())
-        before = cpu_s(pid) if pid else 0.0
+        before, looked = cpu_s(pid) if pid else 0.0, look(relays, generators.pids)
         await asyncio.sleep(generators.ends_at - time.time())
         used = cpu_s(pid) - before if pid else 0.0
-        return await generators.outcome(), used
+        await asyncio.sleep(DRAIN_S / 2)
+        theirs, still = queues(generators.pids), waiting(pid) if pid else 0
+        traffic = await generators.outcome()
+        dropped = replace(look(relays, ()), generators=theirs) - looked
+        return traffic, used, replace(dropped, waiting_kb=round(still / 1000))
     finally:
         await generators.stop()
 
 
-def outcome(calls: int, traffic: Traffic, load: Load, used: float) -> Figures:
+def outcome(calls: int, traffic: Traffic, load: Load, used: float, dropped: Dropped) -> Figures:
     """A run's figures."""
-    heard = sum(traffic.heard)
+    heard, lost = sum(traffic.heard), sum(traffic.sent) - sum(traffic.heard)
+    counted = asdict(dropped)
+    waiting_kb = counted.pop("waiting_kb")
     wanted = calls * int(load.pps * load.seconds)
     return {
         "sent_all": min(traffic.sent) >= wanted,
         "sent": list(traffic.sent),
         "heard": list(traffic.heard),
         "loss": [round(way, 6) for way in traffic.loss],
+        "dropped_by": {**counted, "nobody": max(0, lost - sum(counted.values()))},
+        "waiting_kb": waiting_kb,
         "duplicates": traffic.duplicates,
         "reordered": traffic.reordered,
         "foreign": traffic.foreign + traffic.mangled,

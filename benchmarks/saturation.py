@@ -18,6 +18,12 @@ CALLS = 500
 STEPS = (40, 60, 80, 100, 120, 140, 170, 200, 250, 300, 350, 400)
 """Thousands of packets a second, both ways together."""
 TOO_MUCH = 0.001
+PLACES = {
+    "backlog": "the machine's backlog",
+    "relay": "the relay's queues",
+    "generators": "the generators' queues",
+    "nobody": "not there in time",
+}
 WAYS = (("none", 1), ("native", 1), ("native", 2), ("rtpengine", 1))
 
 
@@ -26,6 +32,7 @@ async def climb(
 ) -> Figures:
     """Step after step until one is too much; one that fails is tried twice."""
     best: Figures | None = None
+    failed: Figures | None = None
     for step in steps:
         load = Load(pps=1000 * step / 2 / CALLS, seconds=seconds)
         print(f"[bench] {kind}, {workers} workers: {step} kpps", file=sys.stderr)
@@ -34,9 +41,11 @@ async def climb(
             if carried := run["sent_all"] and max(run["loss"]) <= TOO_MUCH:
                 best = {"kpps": step, **run}
                 break
+            failed = {"kpps": step, **run}
         if not carried:
             why = "loss" if run["sent_all"] else "generator"
-            return {"relay": kind, "workers": workers, "best": best, "stopped_by": why}
+            line = {"relay": kind, "workers": workers, "best": best, "stopped_by": why}
+            return {**line, "failed": failed}
     return {"relay": kind, "workers": workers, "best": best, "stopped_by": "steps"}
 
 
@@ -61,13 +70,23 @@ def rows(figures: Figures) -> str:
     )
 
 
+def _why(line: Figures) -> str:
+    """What the step after the best failed by; of losses, where most of the packets are."""
+    failed, why = line.get("failed"), str(line["stopped_by"])
+    if why != "loss" or failed is None:
+        return why
+    dropped = failed["dropped_by"]
+    most = max(dropped, key=dropped.__getitem__)
+    return f"{why} of {max(failed['loss']):.1%}: {PLACES[most]}"
+
+
 def _row(line: Figures) -> Sequence[object]:
     best = line["best"]
     workers = line["workers"] if line["relay"] == "native" else "-"
     if best is None:
-        return line["relay"], workers, "less", "-", "-", line["stopped_by"]
+        return line["relay"], workers, "less", "-", "-", _why(line)
     cost = f"{best['cpu_us_per_packet']:.2f}" if line["relay"] != "none" else "-"
-    return line["relay"], workers, best["kpps"], cost, f"{best['p99_ms']:.2f}", line["stopped_by"]
+    return line["relay"], workers, best["kpps"], cost, f"{best['p99_ms']:.2f}", _why(line)
 
 
 def main(arguments: list[str]) -> Figures:

@@ -8,16 +8,12 @@ beginning, in the middle and at the end. `--profile` says where the signalling p
 
 import argparse
 import asyncio
-import contextlib
-import io
-import pstats
-import sys
-import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.component import COMPONENT, DOMAIN, SECRET, Processes, component
-from benchmarks.figures import cpu_s, machine, rss_bytes, table
+from benchmarks.component import COMPONENT, DOMAIN, SECRET, component, of_each
+from benchmarks.figures import machine
+from benchmarks.profiles import where_time_goes
 from benchmarks.rig import Figures
 from benchmarks.setup import OFFER
 from tests.lab.prosody import Prosody
@@ -27,8 +23,6 @@ from tests.lab.xmpp_actors import Client
 ANSWER = OFFER.replace("192.0.2.10", "192.0.2.20")
 END = "<reason><success/></reason>"
 WARM = 50
-SHOWN = 25
-"""Lines of the profile that are shown."""
 
 
 async def play(caller: Client, callee: Client, sid: str) -> None:
@@ -65,12 +59,12 @@ async def measure(calls: int, under_way: int, profile: Path | None) -> Figures:
             caller = await Client.login(server, f"alice@{DOMAIN}/phone")
             callee = await Client.login(server, f"bob@{DOMAIN}/desk")
             await crowd(caller, callee, range(WARM), under_way)
-            memory = [_memory(processes)]
-            before, rates = _cpu(processes), []
+            memory = [processes.rss_mb()]
+            before, rates = processes.cpu_s(), []
             for half in (range(WARM, WARM + calls // 2), range(WARM + calls // 2, WARM + calls)):
                 rates.append(await crowd(caller, callee, half, under_way))
-                memory.append(_memory(processes))
-            used = {name: value - before[name] for name, value in _cpu(processes).items()}
+                memory.append(processes.rss_mb())
+            used = {name: value - before[name] for name, value in processes.cpu_s().items()}
             for client in (caller, callee):
                 await client.close()
     return {
@@ -83,25 +77,10 @@ async def measure(calls: int, under_way: int, profile: Path | None) -> Figures:
     }
 
 
-def _cpu(processes: Processes) -> dict[str, float]:
-    return {"signalling": cpu_s(processes.signalling), "plane": cpu_s(processes.plane)}
-
-
-def _memory(processes: Processes) -> dict[str, float]:
-    sizes = {"signalling": processes.signalling, "plane": processes.plane}
-    return {name: round(rss_bytes(pid) / 1e6, 1) for name, pid in sizes.items()}
-
-
 def rows(figures: Figures) -> str:
     """The table of both processes."""
     start, middle, end = figures["rss_mb"]
-    lines = table(
-        ("process", "CPU µs/call", "MB at first", f"after {figures['calls'] // 2}", "at the end"),
-        [
-            (name, cost, start[name], middle[name], end[name])
-            for name, cost in figures["cpu_us_per_call"].items()
-        ],
-    )
+    lines = of_each(figures["calls"], figures["cpu_us_per_call"], (start, middle, end))
     rate = f"{figures['calls_per_s']} calls a second, {figures['under_way']} under way"
     return f"{rate}\n\n{lines}"
 
@@ -113,20 +92,5 @@ def main(arguments: list[str]) -> Figures:
     parser.add_argument("--under-way", type=int, default=16, help="calls at the same time")
     parser.add_argument("--profile", action="store_true", help="where time goes, on standard error")
     options = parser.parse_args(arguments)
-    with contextlib.ExitStack() as stack:
-        profile = None
-        if options.profile:
-            directory = stack.enter_context(tempfile.TemporaryDirectory())
-            profile = Path(directory) / "signalling.profile"
-        figures = asyncio.run(measure(options.calls, options.under_way, profile))
-        if profile is not None:
-            print(_where_time_goes(profile), file=sys.stderr)
-    return figures
-
-
-def _where_time_goes(profile: Path) -> str:
-    text = io.StringIO()
-    stats = pstats.Stats(str(profile), stream=text).strip_dirs()
-    stats.sort_stats("tottime").print_stats(SHOWN)
-    stats.sort_stats("cumulative").print_stats(SHOWN)
-    return text.getvalue()
+    with where_time_goes(options.profile) as profile:
+        return asyncio.run(measure(options.calls, options.under_way, profile))

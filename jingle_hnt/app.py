@@ -24,9 +24,10 @@ from jingle_hnt.errors import (
     PlaneError,
     PlaneGone,
     PortTaken,
-    SecretRefused,
+    only_refusals,
 )
 from jingle_hnt.log import configure, set_level
+from jingle_hnt.model.doors import ModuleState, OtherDoors
 from jingle_hnt.model.jid import JID
 from jingle_hnt.plane import probe
 from jingle_hnt.plane.client import PlaneClient
@@ -58,13 +59,14 @@ from jingle_hnt.session.effects import (
     Request,
     Withdrawn,
 )
+from jingle_hnt.session.ice import DRAWN
 from jingle_hnt.session.reconcile import reconcile
 from jingle_hnt.session.record import dump, load
 from jingle_hnt.session.registry import Registry
 from jingle_hnt.store.history import History
-from jingle_hnt.store.journal import Journal
-from jingle_hnt.wiring import Wiring, administrators, session_policy
-from jingle_hnt.xmpp.component import Component
+from jingle_hnt.store.journal import Journal, Record
+from jingle_hnt.wiring import Wiring, administrators, interfaces, session_policy
+from jingle_hnt.xmpp.components import Components
 
 log = structlog.get_logger(__name__)
 
@@ -84,16 +86,16 @@ class Signalling:
         self._wiring = wiring
         self._reloader = reloader
         self._clock = clock
-        self._registry = Registry(wiring.policy, wiring.pool, fresh_name)
+        self._registry = Registry(wiring.policy, wiring.pool, fresh_name, drawn)
         self._journal = Journal(wiring.journal)
         self._history = History(wiring.history, wiring.history_calls)
         self._desk = Desk(self, self._history)
-        self._component = Component(wiring.component, self, commands=self._desk.commands)
+        self._components = Components(wiring.components, self, self._desk.commands)
         self._plane: PlaneClient | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._link_up = False
         self._carrying_out = False
+        self._unwritten: dict[str, bool] = {}
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -105,9 +107,12 @@ class Signalling:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._keep_plane())
-                group.create_task(self._component.run())
-        except* SecretRefused as refused:
-            raise refused.exceptions[0] from None
+                group.create_task(self._components.run())
+        except ExceptionGroup as failed:
+            refused = only_refusals(failed)
+            if refused is None:
+                raise
+            raise refused from None
         finally:
             if metrics is not None:
                 await metrics.close()
@@ -161,16 +166,19 @@ class Signalling:
         self._desk.tally.refused[condition] += 1
         log.info("stanza rejected", sender=str(sender), condition=condition, why=str(error))
 
-    def link_up(self) -> None:
-        """The XMPP server has accepted us."""
-        self._link_up = True
+    def link_up(self, component: str) -> None:
+        """An XMPP server has accepted us."""
         self._desk.tally.connections += 1
-        log.info("connected to the XMPP server", component=self._wiring.component.jid)
+        log.info("connected to the XMPP server", component=component)
 
-    def link_down(self, reason: str) -> None:
+    def link_down(self, component: str, reason: str) -> None:
         """The stream is gone; media goes on, and calls are under control again when it is back."""
-        self._link_up = False
-        log.warning("XMPP link is down; media goes on", reason=reason, calls=len(self._registry))
+        log.warning(
+            "XMPP link is down; media goes on",
+            component=component,
+            reason=reason,
+            calls=len(self._registry),
+        )
 
     # Effects
 
@@ -207,20 +215,32 @@ class Signalling:
         match effect:
             case Bounce(error=error):
                 self._desk.tally.refused[error.condition.value] += 1
-                self._component.answer(effect)
+                self._components.answer(effect)
             case Pass() | Replace() | Opened():
-                self._component.answer(effect)
+                self._components.answer(effect)
             case Bind():
                 self._bind(effect)
-            case Inject():
-                self._component.inject(effect)
             case Remember(session=name):
-                session = self._registry.find(name)
-                if session is not None:
-                    self._journal.put(name, dump(session, self._clock()))
+                self._note(name, live=True)
             case Ended(session=name):
-                self._journal.forget(name)
-                self._spawn(self._desk.close_case(effect))
+                self._note(name, live=False)
+                self._spawn(self._desk.closing.close(effect))
+
+    def _note(self, name: str, *, live: bool) -> None:
+        """A session has changed; it is written down before the loop waits for anything."""
+        if not self._unwritten:
+            asyncio.get_running_loop().call_soon(self._write_down)
+        self._unwritten[name] = live
+
+    def _write_down(self) -> None:
+        now = self._clock()
+        records: dict[str, Record | None] = {}
+        for name, live in self._unwritten.items():
+            session = self._registry.find(name) if live else None
+            records[name] = None if session is None else dump(session, now)
+        self._unwritten.clear()
+        if records:
+            self._journal.write(records)
 
     def _bind(self, bind: Bind) -> None:
         if self._plane is None:
@@ -341,23 +361,34 @@ class Signalling:
         if self._timer is not None:
             self._timer.cancel()
         await admin.close()
-        await self._component.stop()
+        self._desk.closing.stop()
+        await self._components.stop()
         for task in self._tasks:
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._write_down()
         self._journal.close()
         self._history.close()
 
-    # What the desk needs (admin.desk.Office)
+    # What the desk needs (admin.office.Office)
 
     @property
     def registry(self) -> Registry:
         return self._registry
 
     @property
-    def link_is_up(self) -> bool:
-        return self._link_up
+    def other_doors(self) -> tuple[OtherDoors, ...]:
+        """What each component does besides answering server modules."""
+        return self._components.other_doors
+
+    async def modules(self) -> dict[str, ModuleState]:
+        """The server module of each domain."""
+        return await self._components.diagnose()
+
+    @property
+    def links(self) -> dict[str, str]:
+        return self._components.links
 
     @property
     def journal_healthy(self) -> bool:
@@ -379,10 +410,15 @@ class Signalling:
         """See `log.set_level`."""
         set_level(level)
 
+    def inject(self, farewells: Iterable[Inject]) -> None:
+        """Send these requests in the parties' names."""
+        for farewell in farewells:
+            self._components.inject(farewell)
+
     def announce(self, to: Iterable[JID], text: str) -> None:
         """Send these users a message in the component's own name."""
         for jid in to:
-            self._component.announce(jid, text)
+            self._components.announce(jid, text)
 
     def reload(self) -> snapshots.ReloadSnapshot:
         """Read the configuration again; new calls follow it. Raises ValueError."""
@@ -392,11 +428,27 @@ class Signalling:
             log.error("the configuration is not reloaded", why=str(error))
             raise ValueError(f"nothing is changed: {error}") from None
         settings = self._reloader.settings
-        self._registry.follow(session_policy(settings))
-        self._component.administer(administrators(settings))
+        self._follow()
+        self._components.administer(administrators(settings))
         configure(settings.log.level, settings.log.format, settings.log.redact)
         log.info("configuration is reloaded", changed=list(changed), needs_restart=list(waiting))
         return snapshots.ReloadSnapshot(changed=changed, needs_restart=waiting)
+
+    def _follow(self) -> None:
+        self._registry.follow(session_policy(self._reloader.settings))
+        self._wiring.pool.readvertise(interfaces(self._reloader.settings))
+
+    def policy(self) -> dict[str, object]:
+        """What new calls follow: each option that `alter` takes, and its value."""
+        return self._reloader.followed()
+
+    def alter(self, option: str, value: str) -> None:
+        """Set an option until the next reload or start. Raises ValueError."""
+        try:
+            self._reloader.alter(option, value)
+        except ConfigurationError as error:
+            raise ValueError(f"nothing is changed: {error}") from None
+        self._follow()
 
     def hang_up_signal(self) -> None:
         """SIGHUP: reload, and say in the log what came of it."""
@@ -421,3 +473,8 @@ class Signalling:
 def fresh_name() -> str:
     """A name for a session: unique over restarts, and no hint of who is in it."""
     return "s" + secrets.token_hex(8)
+
+
+def drawn() -> str:
+    """Random digits for an ICE agent of ours."""
+    return secrets.token_hex(DRAWN // 2)

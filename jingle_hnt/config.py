@@ -2,13 +2,11 @@
 
 Precedence, highest first: a secret file (``$CREDENTIALS_DIRECTORY/secret`` or
 ``xmpp.secret_file``), the environment (``JINGLE_HNT_XMPP__SECRET`` sets ``xmpp.secret``), the file,
-the default. Unknown keys are errors. The pure rooms never see these models; `app.wire` makes small
-values of them.
+the default. Unknown keys are errors. The pure rooms never see these models; `wiring.py` makes
+small values of them.
 """
 
-import difflib
 import os
-import tomllib
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
@@ -21,7 +19,6 @@ from pydantic import (
     Field,
     PlainValidator,
     SecretStr,
-    ValidationError,
     field_validator,
     model_validator,
 )
@@ -83,8 +80,8 @@ class Interface(_Section):
         return self
 
 
-class Xmpp(_Section):
-    """The external component (XEP-0114)."""
+class Server(_Section):
+    """A connection to an XMPP server (XEP-0114)."""
 
     component: Annotated[str, Field(min_length=1)]
     domains: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -128,6 +125,33 @@ class Xmpp(_Section):
         return self
 
 
+class Xmpp(Server):
+    """The external component (XEP-0114)."""
+
+    others: tuple[Server, ...] = ()
+
+    @property
+    def servers(self) -> tuple[Server, ...]:
+        """All connections; the first is this one."""
+        return (self, *self.others)
+
+    @property
+    def all_domains(self) -> tuple[str, ...]:
+        """The domains of all connections."""
+        return tuple(domain for server in self.servers for domain in server.domains)
+
+    @model_validator(mode="after")
+    def _are_served_once(self) -> Self:
+        components = [server.component for server in self.servers]
+        for names in (components, list(self.all_domains)):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(
+                    f"{', '.join(twice)} is served twice; write each component and each domain once"
+                )
+        return self
+
+
 class Relay(_Section):
     """Media addresses, ports, and who may be a peer."""
 
@@ -144,7 +168,7 @@ class Relay(_Section):
     early_stream: bool = False
     unknown_source: Literal["probation", "refuse"] = "probation"
     engine: Literal["auto", "native", "reference"] = "auto"
-    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    workers: Annotated[int, Field(ge=0, le=64)] = 0
     max_kbps: Annotated[int, Field(ge=0, le=10_000_000)] = 4000
     max_pps: Annotated[int, Field(ge=0, le=1_000_000)] = 1000
     dscp: Annotated[int, Field(ge=0, le=63)] = 46
@@ -203,6 +227,13 @@ class RelayNodes(_Section):
     expire_s: Annotated[float, Field(ge=10, le=3600)] = 60.0
 
 
+class Addresses(_Section):
+    """Calls without a server module, by addresses at the component (XEP-0106)."""
+
+    enabled: bool = False
+    domains: tuple[str, ...] = ()
+
+
 class Gate(_Section):
     """When media may flow."""
 
@@ -210,11 +241,32 @@ class Gate(_Section):
     early_media: Literal["drop", "responder", "both"] = "drop"
 
 
+def _pattern(text: str) -> str:
+    """A bare JID or a domain, in which ``*`` stands for any number of characters."""
+    if not text or "/" in text or any(c.isspace() for c in text):
+        raise ValueError('write a bare JID or a domain, such as "*@example.org" or "*.example.org"')
+    return text.lower()
+
+
+Pattern = Annotated[str, AfterValidator(_pattern)]
+
+
+class IceRule(_Section):
+    """What becomes of ICE in the calls of some parties."""
+
+    mode: Literal["append", "terminate", "pass"]
+    parties: tuple[Pattern, ...] = ()
+    transports: tuple[Literal["ice-udp", "ice"], ...] = ()
+
+
 class Ice(_Section):
     """What becomes of ICE transports."""
 
-    mode: Literal["append", "pass"] = "append"
+    mode: Literal["append", "terminate", "pass"] = "append"
+    direct_first_s: Annotated[float, Field(ge=0, le=5)] = 0.7
     idle_s: Seconds = 60.0
+    rules: tuple[IceRule, ...] = ()
+    raw_udp: tuple[Pattern, ...] = ()
 
 
 class Times(_Section):
@@ -225,6 +277,7 @@ class Times(_Section):
     silence_s: Seconds = 60.0
     hold_s: Seconds = 3600.0
     call_s: Seconds = 86400.0
+    consent_s: Seconds = 30.0
 
 
 class CallLimits(_Section):
@@ -253,6 +306,10 @@ class State(_Section):
     @property
     def journal(self) -> Path:
         return self.directory / "journal.sqlite"
+
+    @property
+    def lock(self) -> Path:
+        return self.directory / "lock"
 
     @property
     def history(self) -> Path:
@@ -327,7 +384,7 @@ class Log(_Section):
 
 
 class Settings(BaseSettings):
-    """The whole configuration; made by `load`."""
+    """The whole configuration; made by `reading.load`."""
 
     model_config = SettingsConfigDict(
         extra="forbid",
@@ -340,6 +397,7 @@ class Settings(BaseSettings):
     xmpp: Xmpp
     relay: Relay
     relay_nodes: RelayNodes = RelayNodes()
+    addresses: Addresses = Addresses()
     gate: Gate = Field(default_factory=Gate)
     ice: Ice = Field(default_factory=Ice)
     times: Times = Field(default_factory=Times)
@@ -352,7 +410,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _administrators_are_ours(self) -> Self:
-        strangers = [j for j in self.admin.jids if j.partition("@")[2] not in self.xmpp.domains]
+        strangers = [j for j in self.admin.jids if j.partition("@")[2] not in self.xmpp.all_domains]
         if strangers and not self.admin.other_domains:
             raise ValueError(
                 f"admin.jids: {', '.join(strangers)} is of no domain in xmpp.domains; write"
@@ -375,87 +433,27 @@ class Settings(BaseSettings):
     @property
     def secret(self) -> str:
         """The component's secret. Raises ConfigurationError where there is none."""
-        for path in self._secret_files():
+        return self.secret_of(self.xmpp)
+
+    def secret_of(self, server: Server) -> str:
+        """The secret for one of the connections. Raises ConfigurationError where there is none."""
+        for path in self._secret_files(server):
             return _read_secret(path)
-        if self.xmpp.secret is not None:
-            return self.xmpp.secret.get_secret_value()
+        if server.secret is not None:
+            return server.secret.get_secret_value()
+        where = "xmpp" if server is self.xmpp else "xmpp.others"
         raise ConfigurationError(
-            "xmpp.secret_file: no secret is configured; write the path of a file that holds the"
-            " component_secret of the XMPP server"
+            f"{where}.secret_file: no secret is configured for {server.component}; write the path"
+            " of a file that holds the component_secret of the XMPP server"
         )
 
-    def _secret_files(self) -> Iterator[Path]:
+    def _secret_files(self, server: Server) -> Iterator[Path]:
         credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-        if credentials and (Path(credentials) / "secret").exists():
-            yield Path(credentials) / "secret"
-        if self.xmpp.secret_file is not None:
-            yield self.xmpp.secret_file
-
-
-def load(path: Path) -> Settings:
-    """The settings of a file. Raises ConfigurationError that names every problem, a line each."""
-    try:
-        content = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise ConfigurationError(
-            f"{path}: {error.strerror}; `jingle-hnt init` writes a configuration"
-        ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: not TOML: {error}") from None
-    try:
-        return Settings(**content)
-    except ValidationError as error:
-        raise ConfigurationError("\n".join(_problems(path, error))) from None
-
-
-def _problems(path: Path, error: ValidationError) -> Iterator[str]:
-    found = error.errors(include_input=False, include_url=False, include_context=False)
-    for problem in found:
-        depth = len(problem["loc"])
-        if any(other["loc"][:depth] == problem["loc"] != other["loc"] for other in found):
-            continue  # it only follows from a mistake further inside
-        place = [str(part) for part in problem["loc"]]
-        key = ".".join(place)
-        match problem["type"]:
-            case "extra_forbidden":
-                yield f"{path}: {key}: unknown key{_suggestion(place)}"
-            case "missing":
-                yield f"{path}: {key}: missing; {_NEEDED.get(key, 'it has no default')}"
-            case _:
-                named = f"{key}: " if key else ""
-                yield f"{path}: {named}{problem['msg'].removeprefix('Value error, ')}"
-
-
-_NEEDED = {
-    "xmpp": "write a table [xmpp] with component, domains and secret_file",
-    "xmpp.component": 'write the component\'s domain, such as "hnt.example.org"',
-    "xmpp.domains": 'write the domains whose users are served, such as ["example.org"]',
-    "relay": "write a table [relay] with interfaces",
-    "relay.interfaces": 'write the relay\'s addresses, such as [{ address = "203.0.113.9" }]',
-}
-
-
-def _suggestion(place: list[str]) -> str:
-    *sections, wrong = place
-    model: type[BaseModel] | None = Settings
-    for section in sections:
-        if model is not None and not section.isdecimal():
-            model = _section_of(model, section)
-    known = list(model.model_fields) if model is not None else []
-    close = difflib.get_close_matches(wrong, known, n=1)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; known here: {', '.join(known)}" if known else ""
-
-
-def _section_of(model: type[BaseModel], name: str) -> type[BaseModel] | None:
-    if name == "interfaces":
-        return Interface
-    field = model.model_fields.get(name)
-    annotation: object = None if field is None else field.annotation
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return None
+        name = "secret" if server is self.xmpp else f"secret.{server.component}"
+        if credentials and (Path(credentials) / name).exists():
+            yield Path(credentials) / name
+        if server.secret_file is not None:
+            yield server.secret_file
 
 
 def _read_secret(path: Path) -> str:

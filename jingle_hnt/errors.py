@@ -96,6 +96,18 @@ class SecretRefused(JingleHNTError):
     """The XMPP server does not accept the component's secret (XEP-0114 section 3)."""
 
 
+def only_refusals(group: ExceptionGroup[Exception]) -> SecretRefused | None:
+    """The first of a group of refused secrets; None where anything else is among them.
+
+    What an ``except*`` raises is not the same in all releases of Python 3.11: a group or not.
+    """
+    refused, others = group.split(SecretRefused)
+    if refused is None or others is not None:
+        return None
+    first = refused.exceptions[0]
+    return only_refusals(first) if isinstance(first, ExceptionGroup) else first
+
+
 class PlaneError(JingleHNTError):
     """The forwarding plane could not do what it was asked. `code` is stable across versions."""
 

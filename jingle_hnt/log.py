@@ -10,6 +10,8 @@ import ipaddress
 import logging
 import re
 import sys
+import time
+from collections import OrderedDict
 from collections.abc import Callable, MutableMapping
 from typing import Literal
 
@@ -20,8 +22,43 @@ _V6 = re.compile(r"(?<![\w:.])[0-9a-fA-F]{0,4}(?::[0-9a-fA-F]{0,4}){2,7}(?![\w:]
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _SECRET_KEYS = frozenset({"secret", "password", "pwd", "key", "token"})
 
+BURST = 10.0
+KINDS = 100
+"""How many texts are counted at a time."""
+PROVOKED = frozenset({"stanza rejected"})
+
 Level = Literal["debug", "info", "warning", "error"]
 Event = MutableMapping[str, object]
+
+
+class Calm:
+    """A processor: what strangers can provoke is told of once a second, after `BURST` times.
+
+    That is every warning, and what `PROVOKED` names, each by its text; the next one that is told
+    says how many were `left_out`. What a call leaves is limited by the limits of calls.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._kinds: OrderedDict[str, tuple[float, float, int]] = OrderedDict()
+
+    def __call__(self, _: object, level: str, event: Event) -> Event:
+        """Raises DropEvent for what is left out."""
+        kind = str(event.get("event", ""))
+        if level != "warning" and kind not in PROVOKED:
+            return event
+        now = self._clock()
+        tokens, at, left_out = self._kinds.pop(kind, (BURST, now, 0))
+        tokens = min(BURST, tokens + now - at)
+        told = tokens >= 1
+        self._kinds[kind] = (tokens - 1, now, 0) if told else (tokens, now, left_out + 1)
+        if len(self._kinds) > KINDS:
+            self._kinds.popitem(last=False)
+        if not told:
+            raise structlog.DropEvent
+        if left_out:
+            event["left_out"] = left_out
+        return event
 
 
 def configure(
@@ -36,6 +73,7 @@ def configure(
     processors: list[structlog.typing.Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso"),
+        Calm(),
         structlog.processors.format_exc_info,
         _tidy,
         *([_redact] if redact else []),

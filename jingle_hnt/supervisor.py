@@ -1,8 +1,8 @@
 """Keeps the two processes of jingle-hnt alive: one command to start, one process to signal.
 
-A child that dies is started again. The signalling process may come and go without the plane
-noticing; that is the point of there being two. A child that says that it cannot start as configured
-(exit status 78) ends the whole.
+A child that dies is started again, or replaced by one that stood by for that. The signalling
+process may come and go without the plane noticing; that is the point of there being two. A child
+that says that it cannot start as configured (exit status 78) ends the whole.
 """
 
 import asyncio
@@ -18,6 +18,8 @@ from dataclasses import dataclass
 
 import structlog
 
+from jingle_hnt.safekeeping import CHANNEL, Safe
+
 log = structlog.get_logger(__name__)
 
 EX_CONFIG = 78
@@ -29,6 +31,9 @@ LONGEST_PAUSE_S = 5.0
 STEADY_S = 10.0
 """A child that lived this long is started again at once."""
 
+SPARE_AFTER_S = 1.0
+"""When a process is made to stand by for one that has begun."""
+
 GRACE_S = 5.0
 """How long a child may take to end before it is killed."""
 
@@ -37,17 +42,24 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """One process to keep: its name in the log, and its command line."""
+    """One process to keep: its name in the log, and its command line.
+
+    `standby` is that of a process which does everything but begin, until it is sent a line. A
+    child that `keeps` has sockets which outlive it (see `safekeeping`).
+    """
 
     name: str
     command: Sequence[str]
+    standby: Sequence[str] = ()
+    keeps: bool = False
 
 
 class Supervisor:
     """Runs children, in this order, until it is told to stop; stops them in the reverse order.
 
     SIGHUP goes on to the child named `reloads`. SIGTERM and SIGINT stop it once `drain` is done;
-    the second of them ends everything now. `alive` raises where the children do not do their work:
+    the second of them ends everything now. Systemd is told that we are ready when `ready` has
+    returned. `alive` raises where the children do not do their work:
     while it does not, systemd's watchdog is kept quiet (sd_notify(3), WatchdogSec=).
     """
 
@@ -55,15 +67,20 @@ class Supervisor:
         self,
         children: Sequence[Child],
         *,
+        ready: Callable[[], Awaitable[object]] | None = None,
         alive: Callable[[], Awaitable[object]] | None = None,
         drain: Callable[[], Awaitable[object]] | None = None,
         reloads: str = "",
     ) -> None:
         self._children = children
+        self._ready = ready
         self._alive = alive
         self._drain = drain
         self._reloads = reloads
         self._running: dict[str, asyncio.subprocess.Process] = {}
+        self._spares: dict[str, asyncio.subprocess.Process] = {}
+        self._safe = Safe()
+        self._ends: dict[int, socket.socket] = {}
         self._stopping = asyncio.Event()
         self._now = asyncio.Event()
         self._status = 0
@@ -75,9 +92,10 @@ class Supervisor:
             loop.add_signal_handler(number, self._stop)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         keepers = [asyncio.create_task(self._keep(child)) for child in self._children]
+        telling = asyncio.create_task(self._tell_when_ready())
         watching = asyncio.create_task(self._watch(watchdog_s()))
-        notify("READY=1")
         await self._stopping.wait()
+        telling.cancel()
         notify("STOPPING=1")
         await self._drained()
         watching.cancel()
@@ -85,7 +103,13 @@ class Supervisor:
             keeper.cancel()
             await asyncio.gather(keeper, return_exceptions=True)
             await self._end(child)
+        self._safe.close()
         return self._status
+
+    async def _tell_when_ready(self) -> None:
+        if self._ready is not None:
+            await self._ready()
+        notify("READY=1")
 
     def _stop(self) -> None:
         """The first time in an orderly way, the second time now."""
@@ -127,9 +151,13 @@ class Supervisor:
         pause_s = 0.0
         while True:
             started_at = time.monotonic()
-            process = await asyncio.create_subprocess_exec(*child.command, preexec_fn=_die_with_us)
+            process = await self._begin(child)
             self._running[child.name] = process
-            status = await process.wait()
+            preparing = asyncio.create_task(self._prepare(child))
+            try:
+                status = await process.wait()
+            finally:
+                preparing.cancel()
             if status == EX_CONFIG:
                 self._status = EX_CONFIG
                 self._stopping.set()
@@ -140,7 +168,52 @@ class Supervisor:
             await asyncio.sleep(pause_s)
             pause_s = min(max(FIRST_PAUSE_S, 2 * pause_s), LONGEST_PAUSE_S)
 
+    async def _begin(self, child: Child) -> asyncio.subprocess.Process:
+        """A process that works: the one that stands by, or a new one."""
+        process = self._spares.pop(child.name, None)
+        if process is None or process.returncode is not None:
+            self._ends.pop(process.pid if process else 0, None)
+            process = await self._start(child, child.command)
+        else:
+            assert process.stdin is not None
+            process.stdin.write(b"begin\n")
+        if child.keeps:
+            await self._safe.give(self._ends.pop(process.pid))
+        return process
+
+    async def _start(
+        self, child: Child, command: Sequence[str], stdin: int | None = None
+    ) -> asyncio.subprocess.Process:
+        if not child.keeps:
+            return await asyncio.create_subprocess_exec(
+                *command, preexec_fn=_die_with_us, stdin=stdin
+            )
+        ours, theirs = self._safe.open()
+        with theirs:
+            environment = os.environ | {CHANNEL: str(theirs.fileno())}
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                preexec_fn=_die_with_us,
+                stdin=stdin,
+                env=environment,
+                pass_fds=(theirs.fileno(),),
+            )
+        self._ends[process.pid] = ours
+        return process
+
+    async def _prepare(self, child: Child) -> None:
+        """Have another process stand by, once this one has had the machine for itself."""
+        if not child.standby:
+            return
+        await asyncio.sleep(SPARE_AFTER_S)
+        pipe = asyncio.subprocess.PIPE
+        self._spares[child.name] = await self._start(child, child.standby, pipe)
+
     async def _end(self, child: Child) -> None:
+        spare = self._spares.pop(child.name, None)
+        if spare is not None and spare.returncode is None:
+            spare.kill()
+            await spare.wait()
         process = self._running.get(child.name)
         if process is None or process.returncode is not None:
             return
@@ -155,10 +228,15 @@ class Supervisor:
 
 
 def children(configuration: str) -> list[Child]:
-    """The two processes, for this configuration file. The plane comes first and goes last."""
+    """The two processes, for this configuration file. The plane comes first and goes last.
+
+    While no plane runs no media flows, and most of its start is loading: so another stands by.
+    """
     base = [sys.executable, "-m", "jingle_hnt"]
+    plane = [*base, "plane", "--config", configuration]
     return [
-        Child(name, [*base, name, "--config", configuration]) for name in ("plane", "signalling")
+        Child("plane", plane, [*plane, "--standby"], keeps=True),
+        Child("signalling", [*base, "signalling", "--config", configuration]),
     ]
 
 

@@ -4,7 +4,9 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
+from jingle_hnt.config import IceRule as IceRuleSettings
 from jingle_hnt.config import RelayNodes, Settings
+from jingle_hnt.model.content import ICE, ICE_UDP
 from jingle_hnt.model.jid import JID
 from jingle_hnt.relay.interfaces import Interface
 from jingle_hnt.relay.policy import PeerPolicy, UnknownSource
@@ -16,18 +18,21 @@ from jingle_hnt.session.policy import (
     Fallback,
     GatePolicy,
     IceMode,
+    IceRule,
     LimitPolicy,
     SessionPolicy,
     Times,
 )
 from jingle_hnt.xmpp.component import ComponentSettings
 
+ICE_NAMESPACES = {"ice-udp": ICE_UDP, "ice": ICE}
+
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
     """All that the signalling process needs of the configuration, as small values."""
 
-    component: ComponentSettings
+    components: tuple[ComponentSettings, ...]
     policy: SessionPolicy
     pool: PortPool
     plane_socket: Path
@@ -41,24 +46,9 @@ class Wiring:
 def wire(settings: Settings) -> Wiring:
     """Small values out of the settings. Raises ConfigurationError where the secret is missing."""
     relay, state = settings.relay, settings.state
-    interfaces = [
-        Interface(i.address, i.advertise or i.address, i.port_offset, i.networks)
-        for i in relay.interfaces
-    ]
-    host, port = settings.xmpp.endpoint
-    component = ComponentSettings(
-        jid=settings.xmpp.component,
-        secret=settings.secret,
-        domains=settings.xmpp.domains,
-        host=str(host),
-        port=port,
-        ping_s=settings.xmpp.ping_s,
-        channels=settings.relay_nodes.enabled,
-        administrators=administrators(settings),
-    )
-    pool = PortPool(interfaces, *relay.port_range, secrets.randbelow)
+    pool = PortPool(interfaces(settings), *relay.port_range, secrets.randbelow)
     return Wiring(
-        component,
+        component_settings(settings),
         session_policy(settings),
         pool,
         state.plane_socket,
@@ -67,6 +57,34 @@ def wire(settings: Settings) -> Wiring:
         state.history,
         state.history_calls,
         settings.metrics.endpoint,
+    )
+
+
+def interfaces(settings: Settings) -> list[Interface]:
+    """The relay's addresses, with what parties are told of them."""
+    return [
+        Interface(i.address, i.advertise or i.address, i.port_offset, i.networks)
+        for i in settings.relay.interfaces
+    ]
+
+
+def component_settings(settings: Settings) -> tuple[ComponentSettings, ...]:
+    """One for each server. Raises ConfigurationError where a secret is missing."""
+    every = frozenset(settings.xmpp.all_domains)
+    return tuple(
+        ComponentSettings(
+            jid=server.component,
+            secret=settings.secret_of(server),
+            domains=server.domains,
+            host=str(server.endpoint[0]),
+            port=server.endpoint[1],
+            ping_s=server.ping_s,
+            channels=settings.relay_nodes.enabled,
+            callers=callers(settings),
+            elsewhere=every - frozenset(server.domains),
+            administrators=administrators(settings),
+        )
+        for server in settings.xmpp.servers
     )
 
 
@@ -84,22 +102,38 @@ def session_policy(settings: Settings) -> SessionPolicy:
         unknown=UnknownSource(relay.unknown_source),
     )
     return SessionPolicy(
-        domains=frozenset(settings.xmpp.domains),
+        domains=frozenset(settings.xmpp.all_domains),
         peers=peers,
         gate=GatePolicy(settings.gate.policy),
         early_media=EarlyMedia(settings.gate.early_media),
         exhausted=Fallback(relay.exhausted),
         already_relayed=AlreadyRelayed(relay.already_relayed),
         ice=IceMode(settings.ice.mode),
+        ice_rules=tuple(_ice_rule(rule) for rule in settings.ice.rules),
+        raw_udp=settings.ice.raw_udp,
         times=Times(
             **settings.times.model_dump(),
+            ice_direct_first_s=settings.ice.direct_first_s,
             ice_idle_s=settings.ice.idle_s,
             linger_s=relay.quarantine_s,
         ),
-        channels=_channels(settings.relay_nodes),
+        channels=_channels(settings.relay_nodes, settings.relay.max_kbps),
         limits=LimitPolicy(**settings.limits.model_dump()),
         draining=Fallback(relay.draining),
+        guests=callers(settings),
     )
+
+
+def callers(settings: Settings) -> frozenset[str]:
+    """The domains whose users may call by addresses at the component; none where it is off."""
+    if not settings.addresses.enabled:
+        return frozenset()
+    return frozenset(settings.addresses.domains or settings.xmpp.all_domains)
+
+
+def _ice_rule(rule: IceRuleSettings) -> IceRule:
+    namespaces = tuple(ICE_NAMESPACES[name] for name in rule.transports)
+    return IceRule(IceMode(rule.mode), rule.parties, namespaces)
 
 
 def administrators(settings: Settings) -> tuple[JID, ...]:
@@ -107,7 +141,7 @@ def administrators(settings: Settings) -> tuple[JID, ...]:
     return tuple(JID.of(jid) for jid in settings.admin.jids)
 
 
-def _channels(nodes: RelayNodes) -> ChannelPolicy | None:
+def _channels(nodes: RelayNodes, max_kbps: int) -> ChannelPolicy | None:
     if not nodes.enabled:
         return None
-    return ChannelPolicy(nodes.per_user, nodes.per_minute, nodes.expire_s)
+    return ChannelPolicy(nodes.per_user, nodes.per_minute, nodes.expire_s, max_kbps)

@@ -1,17 +1,27 @@
 """Draws the pictures of README and docs from the code itself.
 
 The call flow is a call that is really played through the session core, the state diagram is read
-from its table. `python scripts/draw.py` writes them, `--check` says whether they are up to date.
+from its table, the rooms from their contract and their imports, and `top` is the command's own
+view of two made-up calls. `python scripts/draw.py` writes them, `--check` says whether they are up
+to date.
 """
 
 import argparse
+import ast
+import io
+import re
 import sys
+import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from html import escape
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
+from rich.console import Console
+
+from jingle_hnt.commands import top
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import Candidate, Content, ContentKey, Creator, RawUdp, Senders
 from jingle_hnt.model.jid import JID
@@ -20,11 +30,13 @@ from jingle_hnt.relay.binding import Arm, Flow, Gate, Latched
 from jingle_hnt.relay.policy import PeerPolicy, ip_network
 from jingle_hnt.relay.ports import Interface, PortPool
 from jingle_hnt.session.effects import Bind, Release, Replace, Request
+from jingle_hnt.session.ice import DRAWN
 from jingle_hnt.session.policy import SessionPolicy
 from jingle_hnt.session.registry import Registry
 from jingle_hnt.session.table import TABLE, Leg, State
 
-PICTURES = Path(__file__).parent.parent / "docs" / "pictures"
+ROOT = Path(__file__).parent.parent
+PICTURES = ROOT / "docs" / "pictures"
 ALICE, SERVER, SIGNALLING, PLANE, BOB = range(5)
 HEADS = (
     ("Alice", "192.0.2.10 behind a NAT"),
@@ -77,7 +89,7 @@ class _Stage:
         policy = SessionPolicy(frozenset({"example.org"}), peers)
         picks = iter((100, 550, 0, 0))
         pool = PortPool([Interface(relay, relay)], 2000, 3998, lambda n: next(picks) % n)
-        self.registry = Registry(policy, pool, lambda: "call")
+        self.registry = Registry(policy, pool, lambda: "call", lambda: "0" * DRAWN)
         self.alice, self.bob = JID.of("alice@example.org/phone"), JID.of("bob@example.org/desk")
         self.token = 0
 
@@ -224,9 +236,100 @@ def _svg(width: int, height: int, parts: list[str]) -> str:
     )
 
 
+def rooms() -> str:
+    """The rooms in the layers of their contract, each with what it imports in fact."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    layers = next(
+        c["layers"] for c in project["tool"]["importlinter"]["contracts"] if "layers" in c
+    )
+    rows = [[part.strip().rpartition(".")[2] for part in layer.split("|")] for layer in layers]
+    known = [name for row in rows for name in row]
+    width, step, height = 960, 66, 46
+    parts = [f'<rect class="bg" width="{width}" height="{step * len(rows) + 24}"/>']
+    for number, row in enumerate(rows):
+        y, share = 16 + step * number, width // len(row)
+        for place, name in enumerate(row):
+            box, middle = share - 24, share * place + share // 2
+            used = _imported(name)
+            parts.append(f'<rect x="{middle - box // 2}" y="{y}" width="{box}" height="{height}"/>')
+            parts.append(_text(middle, y + 19, name + ("/" if _is_package(name) else ".py")))
+            parts.append(_text(middle, y + 36, " ".join(n for n in known if n in used), "s"))
+        if number:
+            parts.append(f'<path class="x" d="M{width // 2} {y - 20}v18m-4 -6l4 6l4 -6"/>')
+    return _svg(width, step * len(rows) + 24, parts)
+
+
+def _is_package(room: str) -> bool:
+    return (ROOT / "jingle_hnt" / room).is_dir()
+
+
+def _imported(room: str) -> set[str]:
+    """The other rooms and modules that the modules of a room import."""
+    files = [ROOT / "jingle_hnt" / f"{room}.py"]
+    if _is_package(room):
+        files = sorted((ROOT / "jingle_hnt" / room).rglob("*.py"))
+    found = set()
+    for node in (n for file in files for n in ast.walk(ast.parse(file.read_text()))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        found |= {n.split(".")[1] for n in names if n.startswith("jingle_hnt.")}
+    return found - {room}
+
+
+def live_view() -> str:
+    """What `jingle-hnt top` shows: a good call, and one whose callee is not heard."""
+    before, now = _look(0), _look(1)
+    console = Console(record=True, width=128, file=io.StringIO(), force_terminal=True)
+    console.print(top.table(list(top.rows(now, before, 1.0)), len(now["calls"])))
+    svg = console.export_svg(title="jingle-hnt top", unique_id="top")
+    return re.sub(r"\s*@font-face \{.*?\}", "", svg, flags=re.DOTALL)  # they are fetched from afar
+
+
+def _look(second: int) -> dict[str, Any]:
+    """The answer to `calls` after so many seconds at 50 packets a second."""
+    heard = 1000 + 50 * second
+    alice = _seen("initiator", "R3", "198.51.100.1:40112", heard, heard, 0, 1.2)
+    bob = _seen("responder", "R3", "198.51.100.2:61034", heard, heard, 4, 3.8)
+    carol = _seen("initiator", "R1", "203.0.113.77:51220", heard, 0, 11, 7.5)
+    dave = _seen("responder", "R3", None, 0, 0, 0, 0.0)
+    return {
+        "calls": [
+            _on_view("s5e1b", "alice@example.org/phone", "bob@example.org/desk", alice, bob),
+            _on_view("s91c4", "carol@example.org/phone", "dave@example.org/desk", carol, dave),
+        ]
+    }
+
+
+def _on_view(name: str, caller: str, callee: str, *legs: dict[str, Any]) -> dict[str, Any]:
+    content = {"name": "voice", "components": [{"component": 1, "legs": list(legs)}]}
+    return {"call": name, "initiator": caller, "responder": callee, "contents": [content]}
+
+
+def _seen(
+    leg: str, rung: str, learned: str | None, came: int, went: int, lost: int, jitter_ms: float
+) -> dict[str, Any]:
+    return {
+        "leg": leg,
+        "rung": rung,
+        "learned": learned,
+        "flow": "open",
+        "heard_s": 0.01 if came else None,
+        "received_packets": came,
+        "sent_packets": went,
+        "lost_packets": lost,
+        "jitter_ms": jitter_ms,
+    }
+
+
 DRAWINGS: dict[str, Callable[[], str]] = {
     "call-flow.svg": call_flow,
     "session-states.svg": session_states,
+    "rooms.svg": rooms,
+    "top.svg": live_view,
 }
 
 

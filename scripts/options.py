@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from jingle_hnt.config import ENVIRONMENT, Interface, Settings
+from jingle_hnt.config import ENVIRONMENT, IceRule, Interface, Server, Settings
 from jingle_hnt.reload import needs_restart
 
 ROOT = Path(__file__).parent.parent
@@ -114,8 +114,8 @@ def _type(annotation: Any) -> str:
     known = {bool: "true or false", int: "number", float: "number", Path: "path", str: "text"}
     if annotation in known:
         return known[annotation]
-    if annotation in (Interface, SecretStr):
-        return "table" if annotation is Interface else "text"
+    if annotation in (IceRule, Interface, Server, SecretStr):
+        return "text" if annotation is SecretStr else "table"
     return "network" if "Network" in annotation.__name__ else "address"
 
 

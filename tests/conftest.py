@@ -9,12 +9,20 @@ import os
 import subprocess
 
 import pytest
+from hypothesis import settings
+
+from tests.lab import outside
 
 CLONE_NEWNET = 0x40000000
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+settings.register_profile("untimed", settings(), deadline=None)
+settings.load_profile("untimed")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Give each worker of pytest-xdist a network namespace of its own, where root can."""
+    assert outside.NAMESPACE  # opened while we are still there
     if "PYTEST_XDIST_WORKER" not in os.environ or os.geteuid() != 0:
         return
     libc = ctypes.CDLL(None, use_errno=True)

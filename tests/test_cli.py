@@ -1,5 +1,7 @@
 """The commands as a user runs them."""
 
+import asyncio
+import gc
 import json
 import os
 import subprocess
@@ -12,8 +14,11 @@ import pytest
 
 from jingle_hnt.cli import main
 from jingle_hnt.commands import processes
+from jingle_hnt.commands.plane import until_told
 from jingle_hnt.config import Settings
+from jingle_hnt.store.lock import alone
 from tests.test_config import NEEDED
+from tests.threats.doses import Measured
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -24,11 +29,18 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
 def test_init_writes_what_check_can_use(tmp_path: Path) -> None:
     file = tmp_path / "etc" / "jingle-hnt.toml"
     options = ("--config", file, "--domain", "example.org", "--relay-address", "127.0.0.1")
-    done = run("init", *options, "--yes")
+    before = os.umask(
+        0o077
+    )  # of a careful administrator; the service's own user must read it still
+    try:
+        done = run("init", *options, "--yes")
+    finally:
+        os.umask(before)
     assert done.returncode == 0, done.stderr
     assert "kick_old" in done.stdout
     assert "ejabberdctl module_install mod_jingle_hnt" in done.stdout
-    assert file.stat().st_mode & 0o777 == 0o640
+    assert file.stat().st_mode & 0o777 == 0o644
+    assert file.parent.stat().st_mode & 0o777 == 0o755
     assert file.with_name("secret").stat().st_mode & 0o777 == 0o600
     assert file.with_name("secret").read_text().strip() not in done.stdout
     again = run("init", *options, "--yes")
@@ -115,3 +127,46 @@ async def test_a_drain_waits_until_no_call_goes_on(monkeypatch: pytest.MonkeyPat
     assert asked == ["drain", "status", "status"]
     left[:] = [1] * 1_000_000
     await processes._drain(_settings(0.05))  # and no longer
+
+
+@pytest.mark.parametrize("command", ["run", "signalling"])
+def test_a_second_instance_with_the_same_state_refuses_to_start(
+    tmp_path: Path, command: str, record_property: Measured
+) -> None:
+    """Row F22: else both would give the same ports to different calls."""
+    file = configuration(tmp_path)
+    lock = tmp_path / ("lock" if command == "run" else "journal.lock")
+    with alone(lock):
+        done = run(command, "--config", file)
+    record_property("exit_status", done.returncode)
+    assert done.returncode == 78
+    assert f"process {os.getpid()}" in done.stderr
+    assert "state.directory" in done.stderr
+
+
+def test_too_few_open_files_are_no_start(tmp_path: Path) -> None:
+    """Row F8: calls would fail one by one later."""
+    file = configuration(tmp_path)
+    script = f"ulimit -n 256; exec {sys.executable} -m jingle_hnt run --config {file}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 78
+    assert "open files" in done.stderr
+    assert "LimitNOFILE=" in done.stderr
+
+
+def configuration(directory: Path) -> Path:
+    """One with which processes could start."""
+    file = directory / "c.toml"
+    places = f'directory = "{directory}"\nruntime_directory = "{directory}"\n'
+    file.write_text(f"{NEEDED}\n[state]\n{places}")
+    return file
+
+
+def test_what_is_loaded_is_none_of_the_garbage_collectors_business() -> None:
+    async def work() -> None:
+        assert gc.get_freeze_count() > len(gc.get_objects())
+
+    try:
+        asyncio.run(until_told(work()))
+    finally:
+        gc.unfreeze()

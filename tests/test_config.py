@@ -6,8 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from jingle_hnt.config import Settings, load
+from jingle_hnt.config import Settings
 from jingle_hnt.errors import ConfigurationError
+from jingle_hnt.model.content import ICE, ICE_UDP
+from jingle_hnt.model.jid import JID
+from jingle_hnt.reading import load
+from jingle_hnt.session.policy import IceMode
+from jingle_hnt.wiring import session_policy
 
 ROOT = Path(__file__).parent.parent
 NEEDED = """
@@ -61,6 +66,9 @@ def test_four_answers_are_enough(write: Path) -> None:
         (NEEDED + '[admin]\njids = ["A@example.org"]', "write 'a@example.org'"),
         (NEEDED + '[admin]\njids = ["a@b.example"]', "toml: admin.jids: a@b.example is of no"),
         (NEEDED + '[state]\ndirectory = "here"', "absolute path"),
+        (NEEDED + '[ice]\nmode = "end"', "'append', 'terminate' or 'pass'"),
+        (NEEDED + '[ice]\nraw_udp = ["a@example.org/x"]', "write a bare JID or a domain"),
+        (NEEDED + '[ice]\nrules = [{ parties = ["*"] }]', "ice.rules.0.mode: missing"),
     ],
 )
 def test_what_is_wrong_is_said_with_what_to_write(write: Path, text: str, part: str) -> None:
@@ -120,3 +128,47 @@ def test_the_sample_shows_every_option_with_its_default(write: Path) -> None:
 def test_administrators_of_other_domains_are_trusted_in_so_many_words(write: Path) -> None:
     text = NEEDED + '[admin]\njids = ["a@b.example"]\nother_domains = true'
     assert loaded(write, text).admin.jids == ("a@b.example",)
+
+
+@pytest.mark.rule("I2")
+def test_rules_of_ice_reach_the_policy(write: Path) -> None:
+    rule = '{ mode = "terminate", parties = ["*@Guests.example.org"], transports = ["ice"] }'
+    text = NEEDED + f'[ice]\nmode = "pass"\nrules = [{rule}]\nraw_udp = ["gateway.example.org"]'
+    policy = session_policy(loaded(write, text))
+    guest, user = JID.of("g@guests.example.org/x"), JID.of("u@example.org/x")
+    assert policy.ice_mode((user, guest), ICE) is IceMode.TERMINATE
+    assert policy.ice_mode((user, guest), ICE_UDP) is IceMode.PASS
+    assert policy.ice_mode((user, user), ICE) is IceMode.PASS
+    assert policy.raw_udp == ("gateway.example.org",)
+
+
+OTHERS = """
+[[xmpp.others]]
+component = "hnt.example.net"
+domains = ["example.net"]
+server = "127.0.0.1:5348"
+secret = "hush too"
+"""
+
+
+def test_further_servers_have_secrets_of_their_own(
+    write: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = loaded(write, NEEDED + OTHERS)
+    one, two = settings.xmpp.servers
+    assert settings.xmpp.all_domains == ("example.org", "example.net")
+    assert [settings.secret_of(server) for server in (one, two)] == ["hush", "hush too"]
+    (tmp_path / "secret.hnt.example.net").write_text("from systemd")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert [settings.secret_of(server) for server in (one, two)] == ["hush", "from systemd"]
+    without = loaded(write, NEEDED + OTHERS.replace('secret = "hush too"', ""))
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY")
+    with pytest.raises(ConfigurationError, match=r"xmpp\.others.*hnt\.example\.net"):
+        without.secret_of(without.xmpp.servers[1])
+
+
+@pytest.mark.parametrize("twice", ["hnt.example.net", "example.net"])
+def test_nothing_is_served_twice(write: Path, twice: str) -> None:
+    again = OTHERS.replace(f'"{twice}"', f'"{twice.replace("net", "org")}"')
+    with pytest.raises(ConfigurationError, match="served twice"):
+        loaded(write, NEEDED + again)

@@ -1,5 +1,6 @@
 """What reaches the log, and what must not."""
 
+import contextlib
 import json
 
 import pytest
@@ -50,3 +51,32 @@ def test_whole_addresses_are_the_operators_choice(capsys: pytest.CaptureFixture[
     said = capsys.readouterr().err
     assert "198.51.100.7" in said
     assert "not wanted" not in said
+
+
+def test_what_strangers_provoke_is_told_once_a_second(capsys: pytest.CaptureFixture[str]) -> None:
+    """Row F24: a flood does not fill the disk, and is not hidden either."""
+    now = [0.0]
+    calm = log.Calm(lambda: now[0])
+    told = []
+    for _ in range(60_000):
+        now[0] += 0.01
+        for level, text in (("warning", "rival source"), ("info", "stanza rejected")):
+            with contextlib.suppress(structlog.DropEvent):
+                told.append(calm(None, level, {"event": text}))
+    assert 1200 <= len(told) <= 1220
+    counted = sum(1 + int(str(event.get("left_out", 0))) for event in told)
+    assert counted >= 119_800
+
+
+def test_what_a_call_leaves_is_always_told() -> None:
+    calm = log.Calm(lambda: 0.0)
+    for _ in range(1000):
+        assert calm(None, "info", {"event": "call ended"})
+        assert calm(None, "error", {"event": "process ended; it is started again"})
+
+
+def test_the_texts_that_are_counted_do_not_add_up() -> None:
+    calm = log.Calm(lambda: 0.0)
+    for number in range(10_000):
+        calm(None, "warning", {"event": f"text {number}"})
+    assert len(calm._kinds) <= log.KINDS

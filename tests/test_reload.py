@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from jingle_hnt.config import load
 from jingle_hnt.errors import ConfigurationError
+from jingle_hnt.reading import load
 from jingle_hnt.reload import Reloader, leaves, shown
-from jingle_hnt.wiring import session_policy
+from jingle_hnt.wiring import interfaces, session_policy
 from tests.test_config import NEEDED
 
 
@@ -61,12 +61,67 @@ def test_what_needs_a_restart_is_named_and_stays_as_it_was(file: Path, reloader:
     assert reloader.reload() == ((), waiting)
 
 
+def test_what_parties_are_told_of_the_same_addresses_needs_no_restart(
+    file: Path, reloader: Reloader
+) -> None:
+    told = '{ address = "203.0.113.9", advertise = "198.51.100.1", port_offset = 100 }'
+    file.write_text(NEEDED.replace('{ address = "203.0.113.9" }', told))
+    assert reloader.reload() == (("relay.interfaces",), ())
+    (interface,) = interfaces(reloader.settings)
+    assert str(interface.bound) == "203.0.113.9"
+    assert str(interface.advertised) == "198.51.100.1"
+    assert interface.port_offset == 100
+
+
 @pytest.mark.parametrize("text", ["not toml", NEEDED + "[gate]\npolicy = 'ajar'\n", ""])
 def test_a_bad_file_changes_nothing(file: Path, reloader: Reloader, text: str) -> None:
     before = reloader.settings
     file.write_text(text)
     with pytest.raises(ConfigurationError, match=str(file)):
         reloader.reload()
+    assert reloader.settings is before
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "value"),
+    [
+        ("gate.policy", "open", "open"),
+        ("gate.policy", '"open"', "open"),
+        ("times.setup_s", "7.5", 7.5),
+        ("limits.per_user", "3", 3),
+        ("relay.proxies", '["192.0.2.1"]', ["192.0.2.1/32"]),
+    ],
+)
+def test_one_option_is_set_until_the_next_reload(
+    file: Path, reloader: Reloader, option: str, text: str, value: object
+) -> None:
+    before = reloader.followed()
+    reloader.alter(option, text)
+    assert reloader.followed() == {**before, option: value}
+    assert session_policy(reloader.settings) != session_policy(load(file))
+    assert reloader.reload() == ((option,), ())
+    assert reloader.followed() == before
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "why"),
+    [
+        ("gate.policy", "ajar", "gate.policy: Input should be"),
+        ("times.setup_s", "-1", "greater than 0"),
+        ("relay.ports", "40000-40999", "only the file sets this"),
+        ("xmpp.secret", "x", "only the file sets this"),
+        ("admin.jids", '["mallory@example.org"]', "only the file sets this"),
+        ("log.redact", "false", "only the file sets this"),
+        ("gate", "{}", "only the file sets this"),
+        ("nonsense", "1", "only the file sets this"),
+    ],
+)
+def test_what_cannot_be_set_changes_nothing(
+    reloader: Reloader, option: str, text: str, why: str
+) -> None:
+    before = reloader.settings
+    with pytest.raises(ConfigurationError, match=why):
+        reloader.alter(option, text)
     assert reloader.settings is before
 
 

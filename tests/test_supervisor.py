@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from jingle_hnt import supervisor
+from jingle_hnt.commands import processes
 from jingle_hnt.supervisor import Child, Supervisor, notify, watchdog_s
 from tests.xmpp.recorder import until
 
@@ -37,6 +39,42 @@ async def test_a_child_that_dies_is_started_again_and_its_sibling_is_left_alone(
     os.kill(os.getpid(), signal.SIGTERM)
     assert await running == 0
     assert steady.stat().st_size == 1
+
+
+async def test_the_one_that_stands_by_takes_over_and_another_takes_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row F5: most of a plane's start is loading, and no media flows meanwhile."""
+    monkeypatch.setattr(supervisor, "SPARE_AFTER_S", 0.05)
+    told = tmp_path / "told"
+    say = (
+        "import os, sys; say = lambda w:"
+        f" open({str(told)!r}, 'a').write(f'{{w}} {{os.getpid()}}\\n'); "
+    )
+    wait = "import time; time.sleep(60)"
+    ready = "say('ready'); sys.stdin.readline() or sys.exit(); "
+    plane = Child(
+        "plane",
+        [sys.executable, "-c", f"{say}say('began'); {wait}"],
+        [sys.executable, "-c", f"{say}{ready}say('began'); {wait}"],
+    )
+
+    def lines(word: str) -> list[int]:
+        text = told.read_text() if told.exists() else ""
+        return [int(line.split()[1]) for line in text.splitlines() if line.startswith(word)]
+
+    running = asyncio.create_task(Supervisor([plane]).run())
+    for number in range(1, 4):
+        await until(lambda n=number: len(lines("ready")) == n)  # type: ignore[misc]
+        os.kill(lines("began")[-1], signal.SIGKILL)
+        await until(lambda n=number: len(lines("began")) == n + 1)  # type: ignore[misc]
+        assert lines("began")[-1] == lines("ready")[number - 1]
+    await until(lambda: len(lines("ready")) == 4)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await running == 0
+    for pid in lines("ready"):
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
 
 
 async def test_status_78_of_a_child_ends_the_whole(tmp_path: Path) -> None:
@@ -188,3 +226,35 @@ async def test_a_second_term_kills_what_does_not_end(tmp_path: Path) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
     async with asyncio.timeout(4):  # less than the grace that it would have otherwise
         assert await running == 0
+
+
+async def test_it_is_ready_when_calls_are_relayed(systemd: socket.socket, tmp_path: Path) -> None:
+    relayed = asyncio.Event()
+    supervisor = Supervisor([child("a", SLEEP, tmp_path / "a")], ready=relayed.wait)
+    running = asyncio.create_task(supervisor.run())
+    await until((tmp_path / "a").exists)
+    with pytest.raises(BlockingIOError):
+        systemd.recv(100)
+    relayed.set()
+    assert await said(systemd) == "READY=1"
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await running == 0
+
+
+async def test_a_server_that_is_down_keeps_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "READY_S", 0.05)
+    monkeypatch.setattr(processes, "READY_POLL_S", 0.001)
+    asked: list[Path] = []
+
+    def not_ready(path: Path, request: object) -> dict[str, object]:
+        asked.append(path)
+        return {"ready": False}
+
+    monkeypatch.setattr(processes, "exchange", not_ready)
+    await processes._until_ready(tmp_path)
+    assert len(asked) > 1
+    monkeypatch.setattr(processes, "exchange", lambda *_: {"ready": True})
+    monkeypatch.setattr(processes, "READY_S", 600)
+    await processes._until_ready(tmp_path)

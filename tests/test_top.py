@@ -75,5 +75,5 @@ def test_the_table_names_calls_and_marks() -> None:
     with console.capture() as capture:
         console.print(table(list(rows(now, now, 1.0)), 1))
     text = capture.get()
-    assert "1 calls" in text
+    assert "calls: 1" in text
     assert "never heard" in text

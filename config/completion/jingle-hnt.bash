@@ -6,16 +6,17 @@
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
 _shtab_jingle_hnt_config_subparsers=(show)
-_shtab_jingle_hnt_subparsers=(init check run signalling plane status stats limits calls call explain history top terminate drain undrain reload block unblock loglevel config)
+_shtab_jingle_hnt_subparsers=(init check run signalling plane status stats limits policy calls call explain history top terminate drain undrain reload set block unblock loglevel config)
 
 _shtab_jingle_hnt_init_option_strings=(-h --help --config --domain --component --relay-address --secret-file --yes --force)
 _shtab_jingle_hnt_check_option_strings=(-h --help --config --offline --json)
 _shtab_jingle_hnt_run_option_strings=(-h --help --config)
 _shtab_jingle_hnt_signalling_option_strings=(-h --help --config)
-_shtab_jingle_hnt_plane_option_strings=(-h --help --config)
+_shtab_jingle_hnt_plane_option_strings=(-h --help --config --standby)
 _shtab_jingle_hnt_status_option_strings=(-h --help --config --json)
 _shtab_jingle_hnt_stats_option_strings=(-h --help --config --json)
 _shtab_jingle_hnt_limits_option_strings=(-h --help --config --json)
+_shtab_jingle_hnt_policy_option_strings=(-h --help --config --json)
 _shtab_jingle_hnt_calls_option_strings=(-h --help --config --json --addresses)
 _shtab_jingle_hnt_call_option_strings=(-h --help --config --json --addresses)
 _shtab_jingle_hnt_explain_option_strings=(-h --help --config --json --addresses)
@@ -25,6 +26,7 @@ _shtab_jingle_hnt_terminate_option_strings=(-h --help --config --json)
 _shtab_jingle_hnt_drain_option_strings=(-h --help --config --json --announce)
 _shtab_jingle_hnt_undrain_option_strings=(-h --help --config --json)
 _shtab_jingle_hnt_reload_option_strings=(-h --help --config --json)
+_shtab_jingle_hnt_set_option_strings=(-h --help --config --json)
 _shtab_jingle_hnt_block_option_strings=(-h --help --config --json)
 _shtab_jingle_hnt_unblock_option_strings=(-h --help --config --json)
 _shtab_jingle_hnt_loglevel_option_strings=(-h --help --config --json)
@@ -36,7 +38,7 @@ _shtab_jingle_hnt_option_strings=(-h --help --version)
 
 _shtab_jingle_hnt_loglevel_pos_0_choices=(debug info warning error)
 _shtab_jingle_hnt_config_pos_0_choices=(show)
-_shtab_jingle_hnt_pos_0_choices=(init check run signalling plane status stats limits calls call explain history top terminate drain undrain reload block unblock loglevel config)
+_shtab_jingle_hnt_pos_0_choices=(init check run signalling plane status stats limits policy calls call explain history top terminate drain undrain reload set block unblock loglevel config)
 
 _shtab_jingle_hnt_init__h_nargs=0
 _shtab_jingle_hnt_init___help_nargs=0
@@ -52,6 +54,7 @@ _shtab_jingle_hnt_signalling__h_nargs=0
 _shtab_jingle_hnt_signalling___help_nargs=0
 _shtab_jingle_hnt_plane__h_nargs=0
 _shtab_jingle_hnt_plane___help_nargs=0
+_shtab_jingle_hnt_plane___standby_nargs=0
 _shtab_jingle_hnt_status__h_nargs=0
 _shtab_jingle_hnt_status___help_nargs=0
 _shtab_jingle_hnt_status___json_nargs=0
@@ -61,6 +64,9 @@ _shtab_jingle_hnt_stats___json_nargs=0
 _shtab_jingle_hnt_limits__h_nargs=0
 _shtab_jingle_hnt_limits___help_nargs=0
 _shtab_jingle_hnt_limits___json_nargs=0
+_shtab_jingle_hnt_policy__h_nargs=0
+_shtab_jingle_hnt_policy___help_nargs=0
+_shtab_jingle_hnt_policy___json_nargs=0
 _shtab_jingle_hnt_calls__h_nargs=0
 _shtab_jingle_hnt_calls___help_nargs=0
 _shtab_jingle_hnt_calls___json_nargs=0
@@ -94,6 +100,9 @@ _shtab_jingle_hnt_undrain___json_nargs=0
 _shtab_jingle_hnt_reload__h_nargs=0
 _shtab_jingle_hnt_reload___help_nargs=0
 _shtab_jingle_hnt_reload___json_nargs=0
+_shtab_jingle_hnt_set__h_nargs=0
+_shtab_jingle_hnt_set___help_nargs=0
+_shtab_jingle_hnt_set___json_nargs=0
 _shtab_jingle_hnt_block__h_nargs=0
 _shtab_jingle_hnt_block___help_nargs=0
 _shtab_jingle_hnt_block___json_nargs=0

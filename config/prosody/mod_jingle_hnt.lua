@@ -506,8 +506,11 @@ for_component("address", "get", function (event, query)
 end);
 
 for_component("module", "get", function (event)
+	-- What becomes of a second connection while Prosody still believes in the first.
+	local conflict = module:context(component):get_option_string("component_conflict_resolve", "kick_new");
 	event.origin.send(st.reply(event.stanza)
-		:tag("module", { xmlns = NS, version = "0", fail = policy, timeout = ("%g"):format(timeout) }));
+		:tag("module", { xmlns = NS, version = "0", fail = policy, timeout = ("%g"):format(timeout),
+			server = "prosody", conflict = conflict }));
 	return true;
 end);
 

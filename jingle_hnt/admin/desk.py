@@ -1,45 +1,39 @@
-"""The administrator's desk: what may be seen and done, and the reports of calls that are over.
+"""The administrator's desk: what may be seen and done.
 
 Made once by the signalling process, which tells it what happens. `commands` is the one table from
 which the local socket, the command line and the ad-hoc commands of XMPP clients are made.
 """
 
 import asyncio
-from collections import Counter, OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any, Protocol
+import json
+from collections import Counter
+from collections.abc import Mapping
 
 import structlog
 from pydantic import ValidationError
 
 from jingle_hnt import __version__
-from jingle_hnt.admin import snapshots
+from jingle_hnt.admin import selfcheck, snapshots
+from jingle_hnt.admin.closing import Closing
 from jingle_hnt.admin.commands import SHUTDOWN, Command, Field, Kind
 from jingle_hnt.admin.diagnosis import Case, diagnose
 from jingle_hnt.admin.metrics import Scrape
+from jingle_hnt.admin.office import Archive, Office
 from jingle_hnt.admin.reports import (
     CallReport,
     Explanation,
     HistorySnapshot,
-    is_one_way,
-    log_line,
-    report,
 )
 from jingle_hnt.admin.tally import FIELDS, KINDS, Tally
 from jingle_hnt.model.jid import JID
 from jingle_hnt.relay.binding import (
-    BindingName,
-    BindingSnapshot,
     Drained,
     Event,
     Latched,
     Rivalry,
 )
 from jingle_hnt.relay.evidence import Rung
-from jingle_hnt.session.effects import Ended
 from jingle_hnt.session.machine import Session
-from jingle_hnt.session.registry import Registry
 
 log = structlog.get_logger(__name__)
 
@@ -47,53 +41,9 @@ LEVELS = ("debug", "info", "warning", "error")
 SHOWN = 20
 MOST_SHOWN = 1000
 LONGEST_ANNOUNCEMENT = 1000
-DRAINED_KEPT = 1024
-"""Last counters that are kept for reports of calls whose bindings go at once."""
 
+NO_SUCH_CALL = "no such call; `jingle-hnt calls` lists them by name"
 Request = Mapping[str, object]
-
-
-class Archive(Protocol):
-    """Where reports are kept; see `store.history.History`."""
-
-    healthy: bool
-
-    def add(self, name: str, sid: str, report: str) -> None: ...
-    def find(self, call: str) -> dict[str, Any] | None: ...
-    def latest(self, count: int, party: str = "") -> list[dict[str, Any]]: ...
-    def block(self, who: str) -> None: ...
-    def unblock(self, who: str) -> None: ...
-    def blocked(self) -> set[str]: ...
-
-
-class Office(Protocol):
-    """What the desk needs of the process that it belongs to."""
-
-    @property
-    def registry(self) -> Registry: ...
-    @property
-    def link_is_up(self) -> bool: ...
-    @property
-    def journal_healthy(self) -> bool: ...
-    @property
-    def engine(self) -> str | None:
-        """The engine of the plane; None while it is not connected."""
-
-    def now(self) -> float: ...
-    def settle(self) -> None:
-        """Carry out what a command has ordered."""
-
-    def reload(self) -> snapshots.ReloadSnapshot:
-        """Read the configuration again. Raises ValueError for one that cannot be used."""
-
-    def set_log_level(self, level: str) -> None: ...
-    def announce(self, to: Iterable[JID], text: str) -> None:
-        """Send these users a message in the component's own name."""
-
-    async def bindings(
-        self, names: Sequence[BindingName] | None = None
-    ) -> list[BindingSnapshot] | None:
-        """What the plane holds; None where it does not answer."""
 
 
 class Desk:
@@ -105,8 +55,7 @@ class Desk:
         self._archive = archive
         self._started_at = office.now()
         self._plane_instance = ""
-        self._closing = asyncio.Lock()
-        self._drained: OrderedDict[BindingName, Drained] = OrderedDict()
+        self.closing = Closing(office, archive, self.tally)
         office.registry.limits.blocked = archive.blocked()
         self.commands = self._table()
 
@@ -125,9 +74,7 @@ class Desk:
                 self.tally.rivalries += 1
             case Drained():
                 self.tally.traffic.drained(event)
-                self._drained[event.name] = event
-                if len(self._drained) > DRAINED_KEPT:
-                    self._drained.popitem(last=False)
+                self.closing.drained(event)
 
     def plane_met(self, instance: str) -> None:
         """The plane is connected; another instance than the last counts from zero."""
@@ -136,58 +83,30 @@ class Desk:
             self.tally.planes += 1
         self._plane_instance = instance
 
-    async def close_case(self, ended: Ended) -> None:
-        """Write the report of a call that is over, with what the plane has counted."""
-        session = ended.account
-        if session is None:
-            return
-        now, at = self._office.now(), datetime.now(UTC)
-        names = [n for a in session.negotiation.allocations for n in a.bindings]
-        async with self._closing:  # reports are kept in the order of the ends
-            found = await self._office.bindings(names) if names else []
-            bindings = self._counted(names, found or [])
-            call = snapshots.call(session, bindings, now)
-            made = report(Case(call, ended.why, len(bindings) == len(names)), ended.reason, at)
-            self._count(made)
-            log.info("call ended", **log_line(made))
-            self._archive.add(session.name, session.sid, made.model_dump_json())
-
-    def _counted(
-        self, names: Iterable[BindingName], found: Iterable[BindingSnapshot]
-    ) -> dict[BindingName, BindingSnapshot]:
-        bindings = {b.name: b for b in found}
-        for name in names:
-            last = self._drained.pop(name, None)
-            if last is not None:
-                bindings[name] = BindingSnapshot(name, last.pinholes, draining=True)
-        return bindings
-
-    def _count(self, made: CallReport) -> None:
-        self.tally.ended[made.why] += 1
-        if made.call.setup_s is not None:
-            self.tally.setup.observe(made.call.setup_s)
-            self.tally.accepted += 1
-        self.tally.one_way += is_one_way(made.call)
-
     # What the administrator asks
 
     def _table(self) -> tuple[Command, ...]:
-        call = Field("call", "The call's name", required=True)
+        ended = Field("call", "The call's name or sid, or a user's JID", required=True)
         either = Field("call", "The call's name or sid", required=True)
         who = Field("who", "A bare JID or a domain", required=True)
         level = Field("level", "Log level", Kind.CHOICE, required=True, options=LEVELS)
         count = Field("count", "How many", default=str(SHOWN))
         party = Field("party", "Only calls of this JID")
+        option = Field("option", "Option", Kind.CHOICE, True, options=tuple(self._office.policy()))
+        value = Field("value", "Value, until the next reload or start", required=True)
         said = Field("announcement", "Announcement to who is in a call", Kind.LINES)
         return (
             Command("status", "Status", self._status),
             Command("calls", "Calls", self._calls),
-            Command("call", "One call in full", self._call, (call,)),
+            Command("call", "One call in full", self._call, (either,)),
             Command("explain", "What is wrong with a call", self._explain, (either,)),
             Command("history", "Calls that are over", self._history, (count, party)),
+            Command("check", "Self-check", self._check),
             Command("stats", "Counts since the start", self._stats),
             Command("limits", "Limits and who is near them", self._limits),
-            Command("terminate", "End a call", self._terminate, (call,), changes=True),
+            Command("policy", "What new calls follow", self._policy),
+            Command("set", "Set an option for new calls", self._set, (option, value), changes=True),
+            Command("terminate", "End calls", self._terminate, (ended,), changes=True),
             Command(
                 "drain", "Take no new calls", self._drain, (said,), changes=True, node=SHUTDOWN
             ),
@@ -206,7 +125,8 @@ class Desk:
             version=__version__,
             ready=self.is_ready,
             uptime_s=round(office.now() - self._started_at, 3),
-            link_up=office.link_is_up,
+            link_up=not any(office.links.values()),
+            links_down={component: why for component, why in office.links.items() if why},
             draining=office.registry.draining,
             journal_healthy=office.journal_healthy,
             history_healthy=self._archive.healthy,
@@ -225,7 +145,11 @@ class Desk:
     def is_ready(self) -> bool:
         """Whether a call that comes now would be relayed."""
         office = self._office
-        return office.link_is_up and office.engine is not None and not office.registry.draining
+        return (
+            not any(office.links.values())
+            and office.engine is not None
+            and not office.registry.draining
+        )
 
     async def scrape(self) -> Scrape:
         """What a scrape of the metrics shows now."""
@@ -235,21 +159,63 @@ class Desk:
     async def _status(self, _: Request) -> snapshots.StatusSnapshot:
         return await self.status()
 
+    async def _check(self, _: Request) -> snapshots.CheckSnapshot:
+        office = self._office
+        modules = await office.modules()
+        callers = {domain for doors in office.other_doors for domain in doors.callers}
+        return snapshots.CheckSnapshot(
+            findings=(
+                *selfcheck.links(office.links),
+                *selfcheck.modules(modules, callers),
+                *(found for doors in office.other_doors for found in selfcheck.other_doors(doors)),
+                selfcheck.plane(office.engine),
+                *selfcheck.files(office.journal_healthy, self._archive.healthy),
+                selfcheck.ports(snapshots.ports(office.registry.pool.counts)),
+                selfcheck.admission(office.registry.draining),
+            )
+        )
+
     async def _calls(self, _: Request) -> snapshots.CallsSnapshot:
         bindings = {b.name: b for b in await self._office.bindings() or []}
         return snapshots.calls(self._office.registry, bindings, self._office.now())
 
     async def _call(self, request: Request) -> snapshots.CallSnapshot:
-        session = self._office.registry.find(_text(request, "call"))
+        session = self._named(_text(request, "call"))
         if session is None:
-            raise ValueError("no such call; `jingle-hnt calls` lists them by name")
+            raise ValueError(NO_SUCH_CALL)
         return (await self._live(session)).call
+
+    def _named(self, wanted: str) -> Session | None:
+        """The call of this name, else of this sid, which clients choose: it may be that of many."""
+        registry = self._office.registry
+        session = registry.find(wanted)
+        if session is not None:
+            return session
+        found = [s for s in registry if s.sid == wanted]
+        if len(found) > 1:
+            some = ", ".join(s.name for s in found[:3])
+            raise ValueError(
+                f"{len(found)} calls have this sid: write a call's name, such as {some}"
+            )
+        return found[0] if found else None
+
+    def _of_user(self, wanted: str) -> list[Session]:
+        """The calls in which this bare or full JID is a party."""
+        try:
+            jid = JID.of(wanted)
+        except ValueError:
+            return []
+        return [
+            session
+            for session in self._office.registry
+            if any(jid in (party.jid, party.jid.bare) for party in session.parties)
+        ]
 
     async def _explain(self, request: Request) -> Explanation:
         wanted = _text(request, "call")
-        named = [s for s in self._office.registry if wanted in (s.name, s.sid)]
-        if named:
-            case = await self._live(named[-1])
+        session = self._named(wanted)
+        if session is not None:
+            case = await self._live(session)
             return Explanation(call=case.call, report=None, diagnosis=diagnose(case))
         found = self._archive.find(wanted)
         if found is None:
@@ -323,9 +289,33 @@ class Desk:
             blocked=tuple(sorted(limits.blocked)),
         )
 
+    async def _policy(self, _: Request) -> snapshots.PolicySnapshot:
+        options = self._office.policy().items()
+        return snapshots.PolicySnapshot(
+            options=tuple(
+                snapshots.OptionSnapshot(option=option, value=json.dumps(value))
+                for option, value in options
+            )
+        )
+
+    async def _set(self, request: Request) -> snapshots.PolicySnapshot:
+        option, value = _text(request, "option"), _text(request, "value")
+        self._office.alter(option, value)
+        log.warning("set until the next reload or start", option=option, value=value)
+        return await self._policy({})
+
     async def _terminate(self, request: Request) -> snapshots.CallsSnapshot:
-        if not self._office.registry.terminate(_text(request, "call"), self._office.now()):
-            raise ValueError("no such call; `jingle-hnt calls` lists them by name")
+        wanted = _text(request, "call")
+        registry = self._office.registry
+        # A sid may look like anything, a JID too; it does not shield its user from this.
+        sessions = [] if registry.find(wanted) else self._of_user(wanted)
+        if not sessions and (session := self._named(wanted)) is not None:
+            sessions = [session]
+        if not sessions:
+            raise ValueError(NO_SUCH_CALL)
+        for session in sessions:
+            registry.terminate(session.name, self._office.now())
+        log.warning("ended by an administrator", calls=[s.name for s in sessions])
         self._office.settle()
         return await self._calls({})
 

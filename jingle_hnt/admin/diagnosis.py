@@ -5,17 +5,16 @@ content (its RTP component), and names the causes that it makes superfluous: a l
 from another network than its XMPP connection is not also told to have sent nothing.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
-from jingle_hnt.admin.snapshots import CallSnapshot, ContentSnapshot, LegSnapshot
+from jingle_hnt.admin.paths import CheckFailure
+from jingle_hnt.admin.snapshots import YOUNG_S, CallSnapshot, ContentSnapshot, LegSnapshot
 from jingle_hnt.model.content import RTP, Senders
 from jingle_hnt.session.effects import Why
-
-YOUNG_S = 5.0
-"""A call that was accepted less than this ago is not blamed for media that is still to come."""
+from jingle_hnt.session.policy import IceMode
 
 
 class Finding(BaseModel):
@@ -92,6 +91,16 @@ def _elsewhere(stream: Stream) -> int:
     return stream.dropped("stranger", "kernel")
 
 
+def _forged_checks(stream: Stream) -> int:
+    return stream.dropped("unfit") + stream.leg.checks.get("refused", 0)
+
+
+def _has_no_signed_check(stream: Stream) -> bool:
+    """Whether the party made none; it may have answered ours where ICE ends at the relay."""
+    wrong = stream.leg.check_failure == CheckFailure.WRONG_CREDENTIALS
+    return wrong or (stream.leg.rung == "R1" and not stream.leg.received_packets)
+
+
 def _unheard(case: Case, stream: Stream) -> bool:
     heard = stream.leg.received_packets
     return case.had_time and stream.may_send and not case.call.held and not heard
@@ -147,7 +156,7 @@ CALL_CAUSES = (
         "where the call is silent, see whether both can reach relay.ports over UDP",
         lambda case: (
             case.had_time
-            and any(c.transport == "ice" for c in case.call.contents)
+            and any(c.ice == IceMode.APPEND for c in case.call.contents)
             and not any(_heard(c) for c in case.call.contents)
         ),
         hides=frozenset({"never-sent"}),
@@ -186,12 +195,26 @@ LEG_CAUSES = (
     ),
     LegCause(
         "forged-checks",
-        "{party} sent {count} connectivity checks that are not signed with what was signalled",
+        "{count} connectivity checks with {party} were not signed with what was signalled",
         "somebody else sends to its port, or its client restarts ICE without saying so",
-        lambda case, s: (
-            s.leg.rung == "R1" and not s.leg.received_packets and s.dropped("unfit") > 0
-        ),
-        count=lambda stream: stream.dropped("unfit"),
+        lambda case, s: _has_no_signed_check(s) and _forged_checks(s) > 0,
+        count=lambda stream: _forged_checks(stream),
+        hides=frozenset({"never-sent", "one-way", "stranger"}),
+    ),
+    LegCause(
+        "unanswered-checks",
+        "{party} answered none of {count} connectivity checks, and made none that arrived",
+        "its client does not speak ICE as it says, or a firewall stops UDP to relay.ports",
+        lambda case, s: case.had_time and s.leg.check_failure == CheckFailure.NO_RESPONSE,
+        count=lambda stream: stream.leg.checks.get("sent", 0),
+        hides=frozenset({"never-sent", "one-way"}),
+    ),
+    LegCause(
+        "no-candidate",
+        "{party} signalled no candidate that the relay may check, and made no check that arrived",
+        "its candidates are TCP, host names or private addresses (relay.allow_networks lists those"
+        " that may hold callers), and a firewall stops UDP to relay.ports",
+        lambda case, s: case.had_time and s.leg.check_failure == CheckFailure.NO_CANDIDATE,
         hides=frozenset({"never-sent", "one-way"}),
     ),
     LegCause(
@@ -202,7 +225,19 @@ LEG_CAUSES = (
             s.leg.rung == "R2" and not s.leg.received_packets and s.dropped("unfit") > 0
         ),
         count=lambda stream: stream.dropped("unfit"),
-        hides=frozenset({"never-sent", "one-way"}),
+        hides=frozenset({"never-sent", "one-way", "stranger"}),
+    ),
+    LegCause(
+        "forged-media",
+        "{count} packets at {party}'s port of {medium} were not shown to be its own by the keys it"
+        " signalled, or came twice; none of them was forwarded",
+        "somebody else sends to that port, or {party}'s NAT has changed its mapping; the call"
+        " goes on",
+        lambda case, s: (
+            s.leg.rung == "R2" and s.leg.received_packets > 0 and s.dropped("unfit", "rival") > 0
+        ),
+        count=lambda stream: stream.dropped("unfit", "rival"),
+        hides=frozenset({"rival"}),
     ),
     LegCause(
         "on-probation",
@@ -268,19 +303,25 @@ def diagnose(case: Case) -> tuple[Finding, ...]:
     return tuple(findings)
 
 
+def words(findings: Iterable[Finding]) -> str:
+    """What the parties of a call may read of it: each what is about one of them."""
+    said = dict.fromkeys(finding.text for finding in findings if finding.party is not None)
+    return "; ".join(said)
+
+
 def _of_stream(case: Case, stream: Stream, hidden: set[str]) -> Iterator[Finding]:
     causes = [cause for cause in LEG_CAUSES if cause.holds(case, stream)]
     hidden = hidden.union(*(cause.hides for cause in causes))
     party, peer = (getattr(case.call, leg.leg) for leg in (stream.leg, stream.peer))
     for cause in causes:
         if cause.code not in hidden:
-            words = {
+            names = {
                 "party": party,
                 "peer": peer,
                 "medium": stream.content.name,
                 "count": cause.count(stream),
             }
-            text, advice = cause.text.format(**words), cause.advice.format(**words)
+            text, advice = cause.text.format(**names), cause.advice.format(**names)
             yield Finding(cause=cause.code, party=party, text=text, advice=advice)
 
 

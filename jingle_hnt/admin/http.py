@@ -105,7 +105,10 @@ def _readiness(scrape: Scrape) -> Page:
     faults = [
         text
         for holds, text in (
-            (not status.link_up, "the XMPP server is not connected"),
+            *(
+                (True, f"the XMPP server is not connected as {component}: {why}")
+                for component, why in status.links_down.items()
+            ),
             (not status.plane.up, "the forwarding plane is not connected"),
             (status.draining, "draining"),
         )

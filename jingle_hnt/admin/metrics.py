@@ -14,16 +14,19 @@ from prometheus_client.core import (
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from jingle_hnt.admin.paths import CheckFailure, Path
 from jingle_hnt.admin.snapshots import StatusSnapshot
 from jingle_hnt.admin.tally import FIELDS, KINDS, Histogram, Tally
 from jingle_hnt.errors import Condition
 from jingle_hnt.relay.evidence import Rung
 from jingle_hnt.session.effects import Why
+from jingle_hnt.session.policy import IceMode
 from jingle_hnt.session.table import State
 
 PREFIX = "jingle_hnt_"
 LIVE = (State.PENDING, State.ACTIVE)
 DROPS = tuple(name.removeprefix("dropped_") for name in FIELDS if name.startswith("dropped_"))
+CHECKS = tuple(name.removeprefix("checks_") for name in FIELDS if name.startswith("checks_"))
 DIRECTIONS = {"in": "received", "out": "sent"}
 
 
@@ -97,6 +100,22 @@ class Metrics(Collector):
             for kind in ("first", "again"):
                 family.add_metric([rung, kind], tally.latches[rung.value, kind])
         yield family
+        family = CounterMetricFamily(
+            PREFIX + "ice_paths",
+            "Contents of ICE agents by mode and by the pair that won, counted at their call's end.",
+            labels=["mode", "path"],
+        )
+        for ice in (IceMode.APPEND, IceMode.TERMINATE):
+            for path in Path:
+                family.add_metric([ice, path], tally.paths[ice.value, path.value])
+        yield family
+        text = "Agents that no check made known, by why, counted at their call's end."
+        failures = tally.check_failures
+        yield _totals("ice_check_failures", text, "why", CheckFailure, failures)
+        total = tally.traffic.total()
+        text = "The relay's own connectivity checks, where ICE ends at it, by what became of them."
+        checks = {each: float(sum(total[f"checks_{each}", n] for n in KINDS)) for each in CHECKS}
+        yield _totals("ice_checks", text, "outcome", CHECKS, checks)
         yield _total("rivalries", "Times that two sources competed for a latch.", tally.rivalries)
         yield _histogram("latch_seconds", "From the arming of a latch to its source.", tally.latch)
 
@@ -126,7 +145,7 @@ def _total(name: str, text: str, value: float) -> Metric:
 
 
 def _totals(
-    name: str, text: str, label: str, known: Iterable[str], counts: Mapping[str, int]
+    name: str, text: str, label: str, known: Iterable[str], counts: Mapping[str, float]
 ) -> Metric:
     family = CounterMetricFamily(PREFIX + name, text, labels=[label])
     for value in known:

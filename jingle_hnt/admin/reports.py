@@ -78,6 +78,7 @@ def log_line(made: CallReport) -> dict[str, object]:
         "reason": made.reason,
         "duration_s": made.duration_s,
         "setup_s": call.setup_s,
+        "paths": [f"{c.name} {c.path}" for c in call.contents if c.path is not None],
         "legs": [_leg(content, number, leg) for content, number, leg in legs(call)],
         "diagnosis": [finding.cause for finding in made.diagnosis],
     }
@@ -114,6 +115,10 @@ def _leg(content: ContentSnapshot, component: int, leg: LegSnapshot) -> str:
     else:
         after = "" if leg.latched_after_s is None else f" after {leg.latched_after_s:.3f} s"
         parts.append(f"learned {leg.learned} ({leg.rung}){after}")
+    parts += [] if leg.pair is None else [f"pair {leg.pair}"]
+    parts += [] if leg.check_failure is None else [f"no check: {leg.check_failure}"]
+    if leg.checks:
+        parts.append(f"checks {leg.checks['answered']}/{leg.checks['sent']}")
     parts.append(f"in {leg.received_packets}/{leg.received_bytes}")
     parts.append(f"out {leg.sent_packets}/{leg.sent_bytes}")
     if leg.received_packets and component == RTP:

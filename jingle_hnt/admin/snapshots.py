@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from pydantic import BaseModel, ConfigDict
 
+from jingle_hnt.admin import paths
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import COMPONENTS
 from jingle_hnt.relay import quality
@@ -24,6 +25,9 @@ from jingle_hnt.session.machine import Session
 from jingle_hnt.session.medium import Medium
 from jingle_hnt.session.table import Leg
 
+YOUNG_S = 5.0
+"""A call that was accepted less than this ago is not blamed for media that is still to come."""
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,6 +40,10 @@ class LegSnapshot(_Frozen):
     where its packets really come from, `rung` what the latch rests on (R1 to R5). Loss, order,
     jitter and `mos` (1 to 4.5) are of what the party sends, on its way to the relay;
     `round_trip_ms` is told by RTCP that is not encrypted, None where there is none.
+
+    Where the party is an ICE agent, `pair` is the kind of its candidate that was learned, and
+    `check_failure` why it has no pair with the relay; `checks` counts the relay's own, where ICE
+    ends at it.
     """
 
     leg: str
@@ -58,6 +66,9 @@ class LegSnapshot(_Frozen):
     jitter_ms: float = 0.0
     round_trip_ms: float | None = None
     mos: float | None = None
+    pair: str | None = None
+    check_failure: str | None = None
+    checks: dict[str, int] = {}
 
 
 class ComponentSnapshot(_Frozen):
@@ -74,7 +85,8 @@ class ComponentSnapshot(_Frozen):
 class ContentSnapshot(_Frozen):
     """One content; `components` is empty where it is not relayed.
 
-    `transport` is ``raw-udp``, ``ice``, or ``other`` for one that the relay takes no part in.
+    `transport` is ``raw-udp``, ``ice``, or ``other`` for one that the relay takes no part in. `ice`
+    is the mode of an ICE content, `path` which pair won: ``relayed``, ``direct``, or not known.
     """
 
     creator: str
@@ -84,6 +96,8 @@ class ContentSnapshot(_Frozen):
     agreed: bool
     relayed: bool
     components: tuple[ComponentSnapshot, ...]
+    ice: str | None = None
+    path: str | None = None
 
 
 class CallSnapshot(_Frozen):
@@ -106,6 +120,20 @@ class CallsSnapshot(_Frozen):
     calls: tuple[CallSnapshot, ...]
 
 
+class CheckFinding(_Frozen):
+    """One line of a check; `verdict` is ``ok``, ``warn`` or ``FAIL``, `text` says what to write."""
+
+    verdict: str
+    subject: str
+    text: str
+
+
+class CheckSnapshot(_Frozen):
+    """What the running process finds of itself and of the server it is connected to."""
+
+    findings: tuple[CheckFinding, ...]
+
+
 class PortsSnapshot(_Frozen):
     """Media ports by state, counted singly over all interfaces."""
 
@@ -125,12 +153,17 @@ class PlaneSnapshot(_Frozen):
 
 
 class StatusSnapshot(_Frozen):
-    """`ready` is whether a call that comes now would be relayed."""
+    """`ready` is whether any call that comes now would be relayed.
+
+    `link_up` is whether all XMPP servers are connected; `links_down` says of each component whose
+    server is not why.
+    """
 
     version: str
     ready: bool
     uptime_s: float
     link_up: bool
+    links_down: dict[str, str] = {}
     draining: bool
     journal_healthy: bool
     history_healthy: bool
@@ -190,6 +223,19 @@ class ReloadSnapshot(_Frozen):
     needs_restart: tuple[str, ...]
 
 
+class OptionSnapshot(_Frozen):
+    """One option in force, its value as JSON has it."""
+
+    option: str
+    value: str
+
+
+class PolicySnapshot(_Frozen):
+    """What new calls follow."""
+
+    options: tuple[OptionSnapshot, ...]
+
+
 def calls(
     sessions: Iterable[Session], bindings: Mapping[BindingName, BindingSnapshot], now: float
 ) -> CallsSnapshot:
@@ -223,13 +269,16 @@ def call(
         state=session.state.value,
         age_s=round(now - session.life.started_at, 3),
         setup_s=None if accepted_at is None else round(accepted_at - session.life.started_at, 3),
-        held=bool(session.negotiation.holders),
-        contents=tuple(_content(medium, bindings) for medium in media),
+        held=bool(session.negotiation.gates.holders),
+        contents=tuple(_content(medium, session, bindings, now) for medium in media),
     )
 
 
-def _content(medium: Medium, bindings: Mapping[BindingName, BindingSnapshot]) -> ContentSnapshot:
-    allocation = medium.allocation
+def _content(
+    medium: Medium, session: Session, bindings: Mapping[BindingName, BindingSnapshot], now: float
+) -> ContentSnapshot:
+    allocation, accepted_at = medium.allocation, session.life.accepted_at
+    had_time = accepted_at is not None and now - accepted_at >= YOUNG_S
     relayed = allocation is not None
     return ContentSnapshot(
         creator=medium.key.creator.value,
@@ -241,6 +290,8 @@ def _content(medium: Medium, bindings: Mapping[BindingName, BindingSnapshot]) ->
         components=()
         if allocation is None
         else tuple(_component(medium, allocation, c, bindings) for c in COMPONENTS),
+        ice=paths.mode(medium),
+        path=paths.path(medium, session.negotiation, bindings, had_time),
     )
 
 
@@ -275,6 +326,8 @@ def _leg(
     score = quality.mos(heard)
     learned = pinhole.learned if seen is None else seen.learned
     candidates = medium.signalled.get(leg, ())
+    if medium.agents is not None and leg not in medium.agents.raw:
+        candidates = medium.agents.of[leg].candidates
     return LegSnapshot(
         leg=leg.name.lower(),
         signalled=tuple(str(c.address) for c in candidates if c.component == component),
@@ -296,14 +349,22 @@ def _leg(
         jitter_ms=round(heard.jitter_ms, 3),
         round_trip_ms=None if heard.round_trip_ms is None else round(heard.round_trip_ms, 3),
         mos=None if score is None else round(score, 2),
+        pair=paths.pair(medium, leg, component, learned),
+        check_failure=paths.check_failure(medium, leg, component, pinhole, seen),
+        checks={} if pinhole.checks is None else _named(counters, "checks_"),
     )
 
 
 def _dropped(counters: Counters) -> dict[str, int]:
     """Drops by reason, those that happened only."""
-    reasons = (name for name in Counters.__slots__ if name.startswith("dropped_"))
-    counts = {name.removeprefix("dropped_"): getattr(counters, name) for name in reasons}
+    counts = _named(counters, "dropped_")
     return {reason: count for reason, count in counts.items() if count}
+
+
+def _named(counters: Counters, prefix: str) -> dict[str, int]:
+    """The counters of this prefix, without it."""
+    names = (name for name in Counters.__slots__ if name.startswith(prefix))
+    return {name.removeprefix(prefix): getattr(counters, name) for name in names}
 
 
 def _text(address: TransportAddress | None) -> str | None:

@@ -4,7 +4,7 @@ Counted where it happens; nothing in it grows with the number of calls but what 
 """
 
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 
@@ -41,16 +41,24 @@ class Histogram:
         return made
 
 
+ENDED_KEPT = 1024
+"""Names of bindings that have just ended."""
+
+
 class Traffic:
     """Packets, bytes and drops by component, never going back while bindings come and go."""
 
     def __init__(self) -> None:
         self._gone: Counter[tuple[str, int]] = Counter()
         self._live: dict[BindingName, Counter[tuple[str, int]]] = {}
+        self._ended: OrderedDict[BindingName, None] = OrderedDict()
 
     def seen(self, bindings: Iterable[BindingSnapshot], every: bool = False) -> None:
-        """These are the plane's counters as they stand, of all its bindings where `every`."""
-        fresh = {binding.name: _counts(binding) for binding in bindings}
+        """These are the plane's counters as they stand, of all its bindings where `every`.
+
+        What was asked before an end may be read after it: those are counted already.
+        """
+        fresh = {b.name: _counts(b) for b in bindings if b.name not in self._ended}
         for name in [name for name in self._live if every and name not in fresh]:
             self._gone.update(self._live.pop(name))
         self._live.update(fresh)
@@ -59,12 +67,16 @@ class Traffic:
         """A binding is gone; these were its last counters."""
         self._live.pop(event.name, None)
         self._gone.update(_counts(event))
+        self._ended[event.name] = None
+        if len(self._ended) > ENDED_KEPT:
+            self._ended.popitem(last=False)
 
     def plane_is_new(self) -> None:
         """Another plane counts from zero: what the last one was seen to count stays."""
         for counts in self._live.values():
             self._gone.update(counts)
         self._live.clear()
+        self._ended.clear()
 
     def total(self) -> Counter[tuple[str, int]]:
         """By field of `Counters` and component (1 or 2)."""
@@ -84,6 +96,8 @@ class Tally:
     one_way: int = 0
     latches: Counter[tuple[str, str]] = field(default_factory=Counter)
     rivalries: int = 0
+    paths: Counter[tuple[str, str]] = field(default_factory=Counter)
+    check_failures: Counter[str] = field(default_factory=Counter)
     connections: int = 0
     planes: int = 0
     setup: Histogram = field(default_factory=lambda: Histogram(SETUP_BOUNDS_S))

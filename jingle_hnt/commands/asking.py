@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from jingle_hnt.commands import AddConfig, Commands
-from jingle_hnt.config import load
 from jingle_hnt.log import redact_text
+from jingle_hnt.reading import load
 
 ANSWER_S = 5.0
 
@@ -41,12 +41,7 @@ def ask(options: argparse.Namespace, command: str, **fields: object) -> Answer |
 def ask_at(path: Path, request: Mapping[str, object]) -> Answer | None:
     """The answer of the process behind a socket; None, with a word on stderr, where none comes."""
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(ANSWER_S)
-            connection.connect(str(path))
-            connection.sendall(json.dumps(request).encode() + b"\n")
-            with connection.makefile("rb") as lines:
-                answer: Answer = json.loads(lines.readline())
+        answer = exchange(path, request)
     except PermissionError:
         print(
             f"{path}: only the user that jingle-hnt runs as, and root, may ask it", file=sys.stderr
@@ -60,6 +55,20 @@ def ask_at(path: Path, request: Mapping[str, object]) -> Answer | None:
         print(answer["error"], file=sys.stderr)
         return None
     return answer
+
+
+def exchange(path: Path, request: Mapping[str, object]) -> Answer:
+    """One question and its answer.
+
+    Raises OSError where nobody answers at the socket, ValueError where what answers is not ours.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(ANSWER_S)
+        connection.connect(str(path))
+        connection.sendall(json.dumps(request).encode() + b"\n")
+        with connection.makefile("rb") as lines:
+            answer: Answer = json.loads(lines.readline())
+            return answer
 
 
 def shown(text: str | None, whole: bool) -> str:

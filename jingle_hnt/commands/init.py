@@ -37,12 +37,9 @@ Prosody: copy mod_jingle_hnt.lua to a directory of plugin_paths, then add to pro
 
 
 EJABBERD = """\
-ejabberd: copy mod_jingle_hnt to the sources of its modules (config/ejabberd/README.md), write
-
-    component: {component}
-
-into its conf/mod_jingle_hnt.yml, run ejabberdctl module_install mod_jingle_hnt, and add to
-ejabberd.yml, under listen:
+ejabberd: copy mod_jingle_hnt to the sources of its modules (config/ejabberd/README.md), run
+ejabberdctl module_install mod_jingle_hnt (another component than hnt.{domain} is written into the
+module's conf/mod_jingle_hnt.yml first), and add to ejabberd.yml, under listen:
 
     - port: 5347
       ip: "127.0.0.1"
@@ -84,7 +81,7 @@ def initialise(options: argparse.Namespace) -> int:
         print(f"{kept} exist and are kept; --force writes over them", file=sys.stderr)
         return 1
     names = {"component": component, "domain": domain, "relay": relay, "secret_file": secret_file}
-    _write(options.config, CONFIGURATION.format(**names), 0o640)
+    _write(options.config, CONFIGURATION.format(**names), 0o644)
     _write(secret_file, secrets.token_urlsafe(32) + "\n", 0o600)
     print(f"written: {options.config}, {secret_file}\n")
     print(PROSODY.format(**names))
@@ -107,8 +104,15 @@ def _answer(given: str | None, question: str, default: str | None, silent: bool)
 
 
 def _write(path: Path, text: str, mode: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a file of this mode whatever the umask is; systemd's dynamic user reads the first.
+
+    It holds no secret; that is in a file of its own.
+    """
+    if not path.parent.exists():
+        path.parent.mkdir(parents=True)
+        path.parent.chmod(0o755)
     path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
+        os.fchmod(descriptor, mode)

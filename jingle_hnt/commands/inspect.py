@@ -1,15 +1,15 @@
-"""What a running jingle-hnt does and did: status, stats, limits, calls, call, explain, history."""
+"""What a running jingle-hnt does and did: how it stands, what it counted, calls and reports."""
 
 import argparse
 import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from jingle_hnt.commands import AddConfig, Commands
 from jingle_hnt.commands.asking import Answer, add, ask, print_lines, shown
+from jingle_hnt.commands.screen import console, printable
 
 RTP = 1
 
@@ -23,10 +23,12 @@ def add_to(commands: Commands, add_config: AddConfig) -> None:
         ("limits", "the limits of calls, who is near them, who is blocked"),
     ):
         add(commands, add_config, name, text).set_defaults(command=show_lines, ask=name)
+    policy = add(commands, add_config, "policy", "the options that new calls follow, as in force")
+    policy.set_defaults(command=show_policy)
     calls = add(commands, add_config, "calls", "the calls that are going on", addresses=True)
     calls.set_defaults(command=show_calls)
     call = add(commands, add_config, "call", "one call that is going on, in full", addresses=True)
-    call.add_argument("call", metavar="NAME", help="the call's name, as `calls` shows it")
+    call.add_argument("call", metavar="NAME|SID", help="the call's name, or its Jingle sid")
     call.set_defaults(command=show_call)
     explain = add(
         commands, add_config, "explain", "what is wrong with a call, now or over", addresses=True
@@ -53,13 +55,18 @@ def show_lines(options: argparse.Namespace) -> int:
     return _show(options, ask(options, options.ask), print_lines)
 
 
+def show_policy(options: argparse.Namespace) -> int:
+    """Print the options in force, a line each."""
+    return _show(options, ask(options, "policy"), _print_policy)
+
+
 def show_calls(options: argparse.Namespace) -> int:
     """Print the calls, one line per leg and component."""
     return _show(
         options,
         ask(options, "calls"),
-        lambda answer: Console().print(
-            table(answer["calls"], f"{len(answer['calls'])} calls", options.addresses)
+        lambda answer: console().print(
+            table(answer["calls"], f"calls: {len(answer['calls'])}", options.addresses)
         ),
     )
 
@@ -79,16 +86,16 @@ def show_explanation(options: argparse.Namespace) -> int:
 def show_history(options: argparse.Namespace) -> int:
     """Print the calls that are over, newest first."""
     answer = ask(options, "history", count=options.count, party=options.party)
-    return _show(options, answer, lambda found: Console().print(_history_table(found["calls"])))
+    return _show(options, answer, lambda found: console().print(_history_table(found["calls"])))
 
 
 def table(calls: list[Answer], title: str, whole: bool) -> Table:
     """Calls as a table; addresses are redacted unless `whole`."""
     made = Table(title=title)
     for column in ("call", "state", "leg", "party", "media", "signalled", "told", "learned"):
-        made.add_column(column)
+        made.add_column(column, overflow="fold")
     for column in ("rung", "flow", "in", "out"):
-        made.add_column(column)
+        made.add_column(column, overflow="fold")
     for call in calls:
         for content, component, leg in legs(call):
             made.add_row(
@@ -129,7 +136,7 @@ def _print(options: argparse.Namespace, answer: Answer, show: Callable[[Answer],
     if options.json:
         print(json.dumps(answer))
     else:
-        show(answer)
+        show(printable(answer))
 
 
 def _print_call(call: Answer, whole: bool) -> None:
@@ -172,6 +179,11 @@ def _quality(leg: Mapping[str, Any]) -> str:
     return ", ".join(told)
 
 
+def _print_policy(answer: Answer) -> None:
+    for option in answer["options"]:
+        print(f"{option['option']} = {option['value']}")
+
+
 def _print_explanation(found: Answer, whole: bool) -> None:
     _print_call(found["call"], whole)
     report = found["report"]
@@ -186,10 +198,10 @@ def _print_explanation(found: Answer, whole: bool) -> None:
 
 
 def _history_table(reports: list[Answer]) -> Table:
-    made = Table(title=f"{len(reports)} calls that are over")
+    made = Table(title=f"calls that are over: {len(reports)}")
     columns = ("ended", "call", "initiator", "responder", "seconds", "why", "diagnosis")
     for column in columns:
-        made.add_column(column)
+        made.add_column(column, overflow="fold")
     for report in reports:
         call = report["call"]
         made.add_row(

@@ -1,4 +1,4 @@
-"""What an administrator changes: terminate, drain, undrain, reload, block, unblock, loglevel.
+"""What an administrator changes: terminate, drain, undrain, reload, set, block, unblock, loglevel.
 
 And `config show`, which asks nobody: it prints the options in force by file and environment.
 """
@@ -9,27 +9,37 @@ from collections.abc import Callable
 
 from jingle_hnt.commands import AddConfig, Commands
 from jingle_hnt.commands.asking import Answer, add, ask, in_words
-from jingle_hnt.config import load
+from jingle_hnt.reading import load
 from jingle_hnt.reload import shown
 
 
 def add_to(commands: Commands, add_config: AddConfig) -> None:
     """Add the commands that change something."""
-    terminate = add(commands, add_config, "terminate", "end a call for both parties")
-    terminate.add_argument("call", metavar="NAME", help="the call's name, as `calls` shows it")
-    _does(terminate, "terminate", "call", lambda _: "the call is ended")
+    terminate = add(
+        commands, add_config, "terminate", "end a call, or all of a user's, for both parties"
+    )
+    terminate.add_argument(
+        "call", metavar="NAME|SID|JID", help="the call's name or sid, or a user's JID"
+    )
+    _does(terminate, "terminate", "call", lambda found: f"ended; calls left: {len(found['calls'])}")
 
     text = "take no new calls; those that go on are not disturbed"
     drain = add(commands, add_config, "drain", text)
     drain.add_argument(
         "--announce", dest="announcement", default="", metavar="TEXT", help="tell who is in a call"
     )
-    _does(drain, "drain", "announcement", lambda answer: f"draining; {answer['calls']} calls go on")
+    _does(drain, "drain", "announcement", lambda answer: f"draining; calls left: {answer['calls']}")
     undrain = add(commands, add_config, "undrain", "take new calls again")
     _does(undrain, "undrain", None, lambda _: "new calls are taken again")
 
     again = add(commands, add_config, "reload", "read the configuration again, for new calls")
     _does(again, "reload", None, _reloaded)
+
+    text = "set an option for new calls, until the next reload or start"
+    one = add(commands, add_config, "set", text)
+    one.add_argument("option", metavar="OPTION", help="such as gate.policy; `policy` lists them")
+    one.add_argument("value", metavar="VALUE", help="as the configuration file writes it")
+    one.set_defaults(command=set_option)
 
     for name, text in (
         ("block", "refuse all calls of a user or domain, also after a restart"),
@@ -58,6 +68,19 @@ def show_config(options: argparse.Namespace) -> int:
     else:
         for key, value in found.items():
             print(f"{key} = {json.dumps(value)}")
+    return 0
+
+
+def set_option(options: argparse.Namespace) -> int:
+    """Set one option, and show what came of it."""
+    answer = ask(options, "set", option=options.option, value=options.value)
+    if answer is None:
+        return 1
+    if options.json:
+        print(json.dumps(answer))
+    else:
+        (value,) = (o["value"] for o in answer["options"] if o["option"] == options.option)
+        print(f"{options.option} = {value} for new calls, until the next reload or start")
     return 0
 
 

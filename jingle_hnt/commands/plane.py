@@ -6,30 +6,63 @@ While it starts again after a crash no media flows, so this module imports only 
 import argparse
 import asyncio
 import contextlib
+import gc
+import resource
 import signal
+import sys
 from collections.abc import Coroutine
+from pathlib import Path
 
-from jingle_hnt import log
+from jingle_hnt import log, safekeeping
 from jingle_hnt.commands import AddConfig, Commands
-from jingle_hnt.config import Settings, load
+from jingle_hnt.config import Settings
 from jingle_hnt.plane.engines import open_engine
 from jingle_hnt.plane.server import PlaneServer
+from jingle_hnt.reading import load
 
 
 def add_to(commands: Commands, add_config: AddConfig) -> None:
     """Add the command."""
     command = commands.add_parser("plane", help="run the forwarding plane alone")
     add_config(command)
+    command.add_argument(
+        "--standby", action="store_true", help="begin when there is a line on standard input"
+    )
     command.set_defaults(command=plane)
 
 
 def plane(options: argparse.Namespace) -> int:
     """Run the forwarding plane until SIGTERM; every media socket is closed then."""
     settings = start(options)
+    if options.standby:
+        if not sys.stdin.readline():
+            return 0  # whom we would have replaced has ended in an orderly way
+        settings = start(options)  # as it is now
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it has nothing to reload, and calls to keep
+    raise_descriptor_limit()
     engine = open_engine(settings.relay.engine, settings.relay.workers, settings.relay.limits)
-    asyncio.run(until_told(PlaneServer(settings.state.plane_socket, engine).run()))
+    path = settings.state.plane_socket
+    server = PlaneServer(path, engine, safekeeping.inherited(), safekeeping.outgoing())
+    asyncio.run(until_told(server.run()))
     return 0
+
+
+def descriptor_limit() -> tuple[int, int]:
+    """How many files may be open, and how many that could be made.
+
+    Read from a file: systemd's filter of system calls ends who calls getrlimit(2).
+    """
+    lines = Path("/proc/self/limits").read_text().splitlines()
+    words = next(line for line in lines if line.startswith("Max open files")).split()
+    soft, hard = (resource.RLIM_INFINITY if w == "unlimited" else int(w) for w in words[3:5])
+    return soft, hard
+
+
+def raise_descriptor_limit() -> None:
+    """Allow ourselves, and whom we start, as many open files as may be."""
+    soft, most = descriptor_limit()
+    if soft != most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def start(options: argparse.Namespace) -> Settings:
@@ -40,7 +73,12 @@ def start(options: argparse.Namespace) -> Settings:
 
 
 async def until_told(work: Coroutine[object, object, None]) -> None:
-    """Run until SIGTERM or SIGINT; an error of the work is raised as it is."""
+    """Run until SIGTERM or SIGINT; an error of the work is raised as it is.
+
+    What is loaded by now stays until then: the garbage collector need not look at it again and
+    again, which would stop all calls for some 60 ms each time.
+    """
+    gc.freeze()
     task = asyncio.create_task(work)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -5,18 +5,28 @@ import asyncio
 import contextlib
 import functools
 import signal
+from pathlib import Path
+
+import structlog
 
 from jingle_hnt.app import Signalling
 from jingle_hnt.commands import AddConfig, Commands
-from jingle_hnt.commands.asking import ask_at
-from jingle_hnt.commands.plane import start, until_told
-from jingle_hnt.config import Settings, load
+from jingle_hnt.commands.asking import ask_at, exchange
+from jingle_hnt.commands.check import OPEN_FILES, offline
+from jingle_hnt.commands.plane import raise_descriptor_limit, start, until_told
+from jingle_hnt.config import Settings
+from jingle_hnt.errors import ConfigurationError
 from jingle_hnt.plane.probe import probe
+from jingle_hnt.reading import load
 from jingle_hnt.reload import Reloader
+from jingle_hnt.store.lock import alone
 from jingle_hnt.supervisor import Supervisor, children
 from jingle_hnt.wiring import Wiring, wire
 
+log = structlog.get_logger(__name__)
+
 DRAIN_POLL_S = 1.0
+READY_S, READY_POLL_S = 10.0, 0.1
 
 
 def add_to(commands: Commands, add_config: AddConfig) -> None:
@@ -34,13 +44,47 @@ def run(options: argparse.Namespace) -> int:
     """Run both processes; the configuration is read first, so that a bad one is told once."""
     settings = start(options)
     wire(settings)
+    raise_descriptor_limit()
+    _look_around(settings)
+    with alone(settings.state.lock):
+        return _supervise(settings, options)
+
+
+def _look_around(settings: Settings) -> None:
+    """Log what is not as it should be. Raises ConfigurationError where calls could not work."""
+    for finding in offline(settings):
+        if finding.verdict == "FAIL" and finding.subject == OPEN_FILES:
+            raise ConfigurationError(f"{finding.subject}: {finding.text}")
+        if finding.verdict != "ok":
+            log.warning("not as it should be", subject=finding.subject, what=finding.text)
+
+
+def _supervise(settings: Settings, options: argparse.Namespace) -> int:
     supervisor = Supervisor(
         children(str(options.config)),
+        ready=functools.partial(_until_ready, settings.state.admin_socket),
         alive=functools.partial(probe, settings.state.plane_socket),
         drain=functools.partial(_drain, settings) if settings.stop.drain_s else None,
         reloads="signalling",
     )
     return asyncio.run(supervisor.run())
+
+
+async def _until_ready(path: Path) -> None:
+    """Wait until a call would be relayed; no longer than READY_S: the server may be down."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(READY_S):
+            while True:
+                if await asyncio.to_thread(_is_ready, path):
+                    return
+                await asyncio.sleep(READY_POLL_S)
+
+
+def _is_ready(path: Path) -> bool:
+    try:
+        return bool(exchange(path, {"command": "status"}).get("ready"))
+    except (OSError, ValueError):
+        return False
 
 
 async def _drain(settings: Settings) -> None:
@@ -58,7 +102,8 @@ def signalling(options: argparse.Namespace) -> int:
     """Run the signalling process until SIGTERM; media goes on."""
     settings = start(options)
     reloader = Reloader(settings, lambda: load(options.config))
-    asyncio.run(_signalling(wire(settings), reloader))
+    with alone(settings.state.journal.with_suffix(".lock")):
+        asyncio.run(_signalling(wire(settings), reloader))
     return 0
 
 

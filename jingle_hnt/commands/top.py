@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from jingle_hnt.commands import AddConfig, Commands
 from jingle_hnt.commands.asking import add, ask, shown
+from jingle_hnt.commands.screen import console, printable
 
 QUIET_S = 5.0
 """A leg that was not heard for this long is marked."""
@@ -66,17 +66,29 @@ def watch(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(before))
         return 0
-    with Live(table([], 0), console=Console(), transient=not options.once) as live:
-        while True:
-            time.sleep(options.interval)
-            now = ask(options, "calls")
-            if now is None:
-                return 1
-            found = list(rows(now, before, options.interval, options.addresses))
-            live.update(table(found, len(now["calls"])), refresh=True)
-            before = now
-            if options.once:
-                return 0
+    looks = _looks(options, before)
+    if options.once:
+        found = next(looks, None)
+        if found is None:
+            return 1
+        console().print(found)
+        return 0
+    with Live(table([], 0), console=console(), transient=True) as live:
+        for found in looks:
+            live.update(found, refresh=True)
+    return 1
+
+
+def _looks(options: argparse.Namespace, before: Answer) -> Iterator[Table]:
+    """A table after each interval, until nobody answers."""
+    while True:
+        time.sleep(options.interval)
+        now = ask(options, "calls")
+        if now is None:
+            return
+        found = rows(printable(now), printable(before), options.interval, options.addresses)
+        yield table(list(found), len(now["calls"]))
+        before = now
 
 
 def rows(now: Answer, before: Answer, seconds: float, whole: bool = False) -> Iterator[Row]:
@@ -112,9 +124,9 @@ def mark(leg: Mapping[str, Any]) -> str:
 
 def table(found: list[Row], calls: int) -> Table:
     """The rows as a table; what is to be noticed is red."""
-    made = Table(title=f"{calls} calls")
+    made = Table(title=f"calls: {calls}")
     for column in ("call", "party", "media", "rung", "learned", *FIGURES, ""):
-        made.add_column(column, justify="right" if column in FIGURES else "left")
+        made.add_column(column, justify="right" if column in FIGURES else "left", overflow="fold")
     for row in found:
         style = "red" if row.mark.startswith(("never", "silent")) else None
         rates = ("-" if r is None else f"{r:.0f}" for r in (row.in_rate, row.out_rate))

@@ -5,6 +5,10 @@ from enum import StrEnum
 
 from jingle_hnt.model.address import TransportAddress
 
+ICE_UDP = "urn:xmpp:jingle:transports:ice-udp:1"
+ICE = "urn:xmpp:jingle:transports:ice:0"
+"""The namespaces of XEP-0176 and XEP-0371."""
+
 RTP = 1
 RTCP = 2
 COMPONENTS = (RTP, RTCP)
@@ -41,6 +45,7 @@ class Candidate:
     """A transport address where a party says that it takes media of one component.
 
     `component` and `generation` are 0 to 255, `id` may be empty where a client sent none.
+    `priority` says which one of an ICE agent's candidates is the better (RFC 8445 section 5.1.2).
     """
 
     component: int
@@ -48,6 +53,7 @@ class Candidate:
     address: TransportAddress
     id: str = ""
     type: CandidateType | None = None
+    priority: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +103,20 @@ class OtherTransport:
 
 
 Transport = RawUdp | Ice | OtherTransport
+
+
+@dataclass(frozen=True, slots=True)
+class OwnTransport:
+    """What the relay writes where ICE ends at it: its own word in place of all of a party's.
+
+    `namespace` is that of the ICE transport that is written; an empty one means raw-udp:1, which
+    has no `ufrag` and `pwd`.
+    """
+
+    candidates: tuple[Candidate, ...] = ()
+    namespace: str = ""
+    ufrag: str = ""
+    pwd: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

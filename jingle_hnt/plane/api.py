@@ -30,11 +30,13 @@ from jingle_hnt.relay.binding import (
     Side,
     Silent,
 )
+from jingle_hnt.relay.lingering import LINGER_CAP_S, WATCH_S
 
 __all__ = [
     "LINGER_CAP_S",
     "NOMINAL_PACKETS_PER_S",
     "SILENT_S",
+    "WATCH_S",
     "Arm",
     "BindingName",
     "BindingSnapshot",
@@ -100,13 +102,29 @@ class Engine(Protocol):
     def release(self, name: BindingName, linger_s: float) -> None:
         """Stop forwarding at once; free the ports when they were idle for `linger_s` seconds.
 
-        Ports that a stale sender keeps busy are freed after `LINGER_CAP_S` all the same. With
-        `linger_s` 0 they are free on return. A Drained event follows either way. Raises
-        UnknownBinding.
+        What its party was silent before counts, all but `WATCH_S`. Ports that a stale sender keeps
+        busy are freed after `LINGER_CAP_S` all the same. With `linger_s` 0 they are free on return.
+        A Drained event follows either way. Raises UnknownBinding.
         """
 
     def snapshot(self, names: Sequence[BindingName] | None = None) -> list[BindingSnapshot]:
         """The bindings of these names as they stand (unknown ones left out), or all of them."""
+
+    def sockets(self, name: BindingName) -> list[int]:
+        """Copies of a binding's sockets, for somebody to hold while no plane runs; the caller's.
+
+        None of an unknown binding, nor of the reference engine.
+        """
+
+    def inherit(self, descriptor: int) -> None:
+        """Take over a socket that an earlier life of the plane had, with what waits in it.
+
+        The binding of its address uses it: what an earlier life had connected to the source that
+        the binding resumes is read from where that life has stopped.
+        """
+
+    def disown(self) -> None:
+        """Close what was inherited and no binding has used."""
 
     def events(self) -> list[Event]:
         """Take what happened since the last call, oldest first."""
@@ -116,7 +134,3 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Close every socket and stop every thread. Safe to call twice."""
-
-
-LINGER_CAP_S = 600.0
-"""Longest time that a released port is kept from the next call (threats: stale senders)."""

@@ -86,6 +86,7 @@ class PlaneClient:
         self._ids = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[Done]] = {}
         self._parts: dict[int, list[BindingSnapshot]] = {}
+        self._unsent: list[bytes] = []
         self._lost = False
         self._listening = asyncio.get_running_loop().create_task(self._listen(reader))
 
@@ -155,6 +156,7 @@ class PlaneClient:
 
     async def close(self) -> None:
         """Close the connection; the plane goes on forwarding. Safe to call twice."""
+        self._flush()
         self._listening.cancel()
         await asyncio.gather(self._listening, return_exceptions=True)
         await _hang_up(self._writer)
@@ -181,7 +183,7 @@ class PlaneClient:
             raise PlaneError(f"{request.op} of more than {MAX_LINE} bytes; ask for less at once")
         future: asyncio.Future[Done] = asyncio.get_running_loop().create_future()
         self._waiting[request.id] = future
-        self._writer.write(line)
+        self._send(line)
         try:
             async with asyncio.timeout(ANSWER_S):
                 return await future
@@ -189,6 +191,16 @@ class PlaneClient:
             raise PlaneGone(f"the plane did not answer within {ANSWER_S:g} s") from None
         finally:
             self._waiting.pop(request.id, None)
+
+    def _send(self, line: bytes) -> None:
+        """Lines of one turn of the loop go out together."""
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._unsent.append(line)
+
+    def _flush(self) -> None:
+        self._writer.write(b"".join(self._unsent))
+        self._unsent.clear()
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         try:

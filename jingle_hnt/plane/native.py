@@ -32,7 +32,9 @@ from jingle_hnt.relay.binding import (
     Silent,
 )
 from jingle_hnt.relay.evidence import IceKey, Rung
+from jingle_hnt.relay.ice_agent import Checks
 from jingle_hnt.relay.latch import State
+from jingle_hnt.relay.lingering import LINGER_CAP_S
 from jingle_hnt.relay.policing import NO_LIMITS, Limits
 
 _LATCHED, _RIVALRY, _SILENT, _HEARD, _DRAINED = range(5)
@@ -56,12 +58,15 @@ class NativeEngine:
 
     name = "native"
 
-    def __init__(self, workers: int = 1, limits: Limits = NO_LIMITS) -> None:
+    def __init__(
+        self, workers: int = 1, limits: Limits = NO_LIMITS, linger_cap_s: float = LINGER_CAP_S
+    ) -> None:
         self._engine = _engine.Engine(
             workers=workers,
             max_kbps=limits.max_kbps,
             max_pps=limits.max_pps,
             dscp=limits.dscp,
+            linger_cap_s=linger_cap_s,
         )
         self._handles: dict[BindingName, int] = {}
         self._names: dict[int, BindingName] = {}
@@ -98,6 +103,7 @@ class NativeEngine:
                 pack_tags(evidence.tags),
                 None if order.resume is None else pack(order.resume),
                 None if order.early is None else pack(order.early),
+                None if order.checks is None else pack_checks(order.checks),
             )
         if armed:
             self._rungs[handle][order.side] = evidence.rung
@@ -118,6 +124,16 @@ class NativeEngine:
             if snapshot is not None:
                 found.append(snapshot)
         return found
+
+    def sockets(self, name: BindingName) -> list[int]:
+        handle = self._handles.get(name)
+        return [] if handle is None else self._engine.sockets(handle)
+
+    def inherit(self, descriptor: int) -> None:
+        self._engine.inherit(descriptor)
+
+    def disown(self) -> None:
+        self._engine.disown()
 
     def events(self) -> list[Event]:
         return [event for raw in self._engine.events() if (event := self._event(raw)) is not None]
@@ -205,6 +221,18 @@ def pack_tags(tags: Sequence[TagKey]) -> bytes:
     return b"".join(
         bytes.fromhex(tag.rtp + tag.rtcp) + bytes((tag.tag_bytes,)) + tag.mki_bytes.to_bytes(2)
         for tag in tags
+    )
+
+
+def pack_checks(checks: Checks) -> tuple[bytes, bytes, bytes, int, bool, list[bytes]]:
+    """The checks of an agent of ours in the form that the C side reads."""
+    return (
+        checks.username.encode(),
+        checks.password.encode(),
+        checks.secret.encode(),
+        checks.tie_breaker,
+        checks.controlling,
+        [pack(target) for target in checks.targets],
     )
 
 

@@ -29,8 +29,9 @@ from jingle_hnt.relay.binding import (
     Rivalry,
     Silent,
 )
+from jingle_hnt.relay.ice_agent import TARGETS, Checks
 
-PROTOCOL = 5
+PROTOCOL = 7
 """Raised whenever an older peer could misunderstand a newer one."""
 
 MAX_LINE = 1 << 20
@@ -82,6 +83,8 @@ def _within_bounds(arm: Arm) -> Arm:
         raise ValueError(f"evidence has at most {MAX_TAGS} tags, and none beside keys")
     for tag in arm.evidence.tags:
         _check_tag(tag)
+    if arm.checks is not None:
+        _checks_within_bounds(arm, arm.checks)
     return arm
 
 
@@ -90,6 +93,23 @@ def _check_tag(tag: TagKey) -> None:
         raise ValueError("a tag is made with two keys of 40 hexadecimal digits")
     if tag.tag_bytes not in (4, 10) or not 0 <= tag.mki_bytes <= MAX_MKI:
         raise ValueError(f"a tag has 4 or 10 bytes, an MKI 0 to {MAX_MKI}")
+
+
+def _checks_within_bounds(arm: Arm, checks: Checks) -> None:
+    if not arm.evidence.keys:
+        raise ValueError("checks belong to evidence with keys")
+    if len(checks.targets) > TARGETS:
+        raise ValueError(f"checks have at most {TARGETS} targets")
+    if not 0 <= checks.tie_breaker < 1 << 64:
+        raise ValueError("a tie-breaker has 64 bits")
+    username = checks.username.encode()
+    secrets = (checks.password.encode(), checks.secret.encode())
+    lengths_fit = all(1 <= len(secret) <= MAX_PASSWORD for secret in secrets)
+    if not 1 <= len(username) <= MAX_USERNAME or not lengths_fit:
+        raise ValueError(
+            f"the username of checks has 1 to {MAX_USERNAME} bytes, "
+            f"their password and secret 1 to {MAX_PASSWORD}"
+        )
 
 
 def _named(spec: BindingSpec) -> BindingSpec:
@@ -215,8 +235,14 @@ class Happened(_Message):
 
 Reply = Hello | Done | Part | Failed | Happened
 
-_REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="op")])
-_REPLY: TypeAdapter[Reply] = TypeAdapter(Annotated[Reply, Field(discriminator="kind")])
+# Names of bindings never come back: a cache of them would only fill, with the first 16,000.
+_CONFIG = ConfigDict(cache_strings="keys")
+_REQUEST: TypeAdapter[Request] = TypeAdapter(
+    Annotated[Request, Field(discriminator="op")], config=_CONFIG
+)
+_REPLY: TypeAdapter[Reply] = TypeAdapter(
+    Annotated[Reply, Field(discriminator="kind")], config=_CONFIG
+)
 
 
 def encode(message: Request | Reply) -> bytes:

@@ -19,6 +19,7 @@ from jingle_hnt import __version__
 from jingle_hnt.errors import ConfigurationError, PlaneError, ProtocolViolation
 from jingle_hnt.local_socket import is_trusted, owner_only
 from jingle_hnt.plane.api import Engine
+from jingle_hnt.plane.keeping import UNWANTED_S, Keeping
 from jingle_hnt.plane.protocol import (
     AT_ONCE,
     MAX_LINE,
@@ -39,6 +40,7 @@ from jingle_hnt.plane.protocol import (
     read_request,
 )
 from jingle_hnt.relay.binding import BindingSnapshot
+from jingle_hnt.safekeeping import Outgoing
 
 log = structlog.get_logger(__name__)
 
@@ -49,11 +51,18 @@ MAX_UNSENT = 8 << 20
 
 
 class PlaneServer:
-    """Serves an engine at a path. `run` returns when it is cancelled; the engine is closed then."""
+    """Serves an engine at a path. `run` returns when it is cancelled; the engine is closed then.
 
-    def __init__(self, path: Path, engine: Engine) -> None:
+    `left` are sockets that an earlier life of the plane has left; `to` holds ours for the next.
+    """
+
+    def __init__(
+        self, path: Path, engine: Engine, left: Iterable[int] = (), to: Outgoing | None = None
+    ) -> None:
         self._path = path
         self._engine = engine
+        self._keeping = Keeping(engine, to)
+        self._keeping.inherit(left)
         self._instance = secrets.token_hex(8)
         self._clients: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -66,12 +75,15 @@ class PlaneServer:
             self._path.unlink(missing_ok=True)
             server = await self._listen()
             loop.add_reader(self._engine.fileno(), self._tell)
+            disowning = loop.call_later(UNWANTED_S, self._keeping.disown)
             try:
                 if ready is not None:
                     ready.set()
                 await asyncio.Event().wait()
             finally:
+                disowning.cancel()
                 loop.remove_reader(self._engine.fileno())
+                self._keeping.close()
                 server.close()
                 await self._drop_clients()
                 self._path.unlink(missing_ok=True)
@@ -140,9 +152,7 @@ class PlaneServer:
         """What a snapshot asks for; nothing for the other requests."""
         match request:
             case BindRequest():
-                self._engine.bind(request.specs)
-                _each(self._engine.arm, request.arms)
-                _each(self._engine.gate, request.gates)
+                self._bind(request)
             case ArmRequest():
                 _each(self._engine.arm, request.orders)
             case GateRequest():
@@ -155,9 +165,21 @@ class PlaneServer:
                 pass
         return ()
 
+    def _bind(self, request: BindRequest) -> None:
+        try:
+            self._engine.bind(request.specs)
+        except PlaneError:
+            self._keeping.failed(request.specs)
+            raise
+        _each(self._engine.arm, request.arms)
+        _each(self._engine.gate, request.gates)
+        self._keeping.bound(request.specs)
+
     def _tell(self) -> None:
         """Events of the engine go to every client; one that does not read is dropped."""
-        lines = [encode(Happened.of(some)) for some in _batches(self._engine.events())]
+        events = self._engine.events()
+        self._keeping.told(events)
+        lines = [encode(Happened.of(some)) for some in _batches(events)]
         for client in list(self._clients):
             if client.transport.get_write_buffer_size() > MAX_UNSENT:
                 log.warning("a control client does not read; it is disconnected")

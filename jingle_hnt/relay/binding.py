@@ -10,6 +10,7 @@ from typing import Literal
 
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.relay.evidence import Evidence, Rung
+from jingle_hnt.relay.ice_agent import Checks
 from jingle_hnt.relay.latch import State
 
 Side = Literal[0, 1]
@@ -24,6 +25,7 @@ class Flow(IntEnum):
     NOMINAL = 1  # a trickle of STUN, DTLS and ZRTP (media-path-middleboxes REC 2)
     HELD = 2  # RTCP only: on hold (XEP-0167 section 5.4); of an ICE agent its checks and DTLS too
     OPEN = 3  # everything
+    WAITING = 4  # of ICE agents STUN, but their checks are kept until something else is ordered
 
 
 NOMINAL_PACKETS_PER_S = 20
@@ -47,7 +49,9 @@ class Arm:
     """Arm the latch of one side for a generation.
 
     `resume` restores what it had learned before. `early` is where the other side's first packets
-    go while nothing is learned: at most EARLY_PACKETS and EARLY_BYTES of them.
+    go while nothing is learned: at most EARLY_PACKETS and EARLY_BYTES of them. With `checks` the
+    plane is an ICE agent towards this side, and no STUN goes on to the other one; the evidence has
+    keys then.
     """
 
     name: BindingName
@@ -56,6 +60,7 @@ class Arm:
     evidence: Evidence
     resume: TransportAddress | None = None
     early: TransportAddress | None = None
+    checks: Checks | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,9 @@ class Counters:
     dropped_empty: int = 0  # an empty datagram of the learned source: a keepalive, ends here
     dropped_send: int = 0  # the kernel refused to send it
     dropped_kernel: int = 0  # stopped by the socket's filter or a full receive queue
+    checks_sent: int = 0  # ours, where the plane is an ICE agent
+    checks_answered: int = 0
+    checks_refused: int = 0  # answered by an error, or with other credentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,13 +158,13 @@ class Rivalry:
     source: TransportAddress
 
 
-SILENT_S = 5.0
+SILENT_S = 4.5
 """A latched side unheard for this long is reported as silent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Silent:
-    """A latched side has not been heard for `silent_s` seconds while its gate was not closed."""
+    """A latched side has not been heard for `silent_s` seconds."""
 
     name: BindingName
     side: Side

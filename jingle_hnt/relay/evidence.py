@@ -4,10 +4,10 @@ A latch is only as trustworthy as what is known of the party before its first pa
 order that knowledge; the rung in force is named per leg, logged and measured.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from jingle_hnt.model.address import IPAddress, IPNetwork, TransportAddress
+from jingle_hnt.model.address import IPAddress, IPNetwork
 from jingle_hnt.model.content import TagKey
 
 
@@ -57,14 +57,10 @@ class Evidence:
         """Whether a packet from this address may count at all."""
         return not _within(ip, self.refused) and _within(ip, self.sources)
 
-
-@dataclass(frozen=True, slots=True)
-class Learned:
-    """The outcome of a latch: where a party really sends from, and the rung it was learned on."""
-
-    source: TransportAddress
-    rung: Rung
-    at: float
+    def for_reports(self) -> "Evidence":
+        """The same at a port for RTCP alone, where RTP that was copied from its own is no proof."""
+        tags = tuple(replace(tag, rtp=tag.rtcp) for tag in self.tags)
+        return replace(self, tags=tags) if tags else self
 
 
 def _within(ip: IPAddress, networks: tuple[IPNetwork, ...]) -> bool:

@@ -2,7 +2,7 @@
 
 The party's agent takes our address for a candidate of the other party. It sends checks to it that
 are named and signed for the other party (RFC 8445 section 7.2.2), and these go on as they came: the
-relay signs nothing and answers nothing. The rules:
+relay signs nothing and answers nothing, unless it is an agent itself (`ice_agent.py`). The rules:
 
 1.  A Binding request is believed where USERNAME and MESSAGE-INTEGRITY are those of a key that
     signalling armed. Its source is *known* from then on, and media is heard from known sources
@@ -64,6 +64,7 @@ class IceLatch:
     latched_at: float = 0.0
     heard_at: float = 0.0
     kept: bytes = field(default=b"", repr=False)
+    signed_with: str = field(default="", repr=False)
     _nominated: bool = False
     _selected: _Source | None = None
     _keys: tuple[IceKey, ...] = ()
@@ -141,6 +142,22 @@ class IceLatch:
         self._nominated = True
         return self._select(source, now) is Verdict.RELATCHED
 
+    def vouch(self, address: TransportAddress, nominates: bool, now: float) -> Verdict:
+        """This source has answered a check of ours, signed by the party (`ice_agent.py`)."""
+        source = self._known(address) or self._enter(address, now)
+        self._heard(source, now)
+        if not self._moves_to(source, nominates, now):
+            return Verdict.PASS
+        self._nominated = nominates
+        return self._select(source, now)
+
+    def lose(self) -> None:
+        """The selected source has not consented for too long: nobody is to have anything."""
+        if self._selected is not None:
+            self._sources.remove(self._selected)
+        self._selected, self._nominated = None, False
+        self.state = State.ARMED
+
     def _stun(
         self, known: _Source | None, source: TransportAddress, datagram: bytes, now: float
     ) -> Verdict:
@@ -154,6 +171,7 @@ class IceLatch:
             return Verdict.UNFIT
         if self._asked.get(message.transaction, source) != source:
             return Verdict.RIVAL
+        self.signed_with = self._keys[key].password
         if key == 0:
             self._keys = self._keys[:1]
         return self._ask(known or self._enter(source, now), message, key == 0, now)

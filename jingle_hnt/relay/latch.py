@@ -150,7 +150,6 @@ class Latch:
         """RTP from the learned source: of the stream that it sends, or of another."""
         if self._is_another_stream(header):
             if now - self._streamed_at < SILENCE_S:
-                self._successor = None
                 return Verdict.RIVAL
             if self._audition_stream(header, now).streak < PROBATION_PACKETS:
                 return Verdict.PROBATION

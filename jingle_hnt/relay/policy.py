@@ -135,9 +135,10 @@ class PeerPolicy:
     ) -> TransportAddress | None:
         """Where a component's first packets may go unasked (RFC 7362 section 4).
 
-        Only to a public address that the party itself signalled, and that is believed in (R4).
+        Only to a public address that the party itself signalled, and that is believed in: for what
+        it is (R4), or because its checks are going to be signed (R1).
         """
-        if not self.early_stream or evidence.rung is not Rung.R4:
+        if not self.early_stream or evidence.rung not in (Rung.R1, Rung.R4):
             return None
         fitting = (
             c.address

@@ -29,10 +29,12 @@ class Lease:
     port: int
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Lease) and self.bound(1) == other.bound(1)
+        if not isinstance(other, Lease):
+            return False
+        return (self.port, self.interface.bound) == (other.port, other.interface.bound)
 
     def __hash__(self) -> int:
-        return hash(self.bound(1))
+        return hash(self.port)
 
     def bound(self, component: int) -> TransportAddress:
         """Where the relay listens for this component (1 or 2)."""

@@ -7,14 +7,16 @@ authenticate. The rules:
     it comes from. Whatever else comes from an unknown source leaves no trace but a count.
 2.  No packet teaches twice: of a stream that was heard before, the index has to be greater. A
     replay from elsewhere is not believed, nor one after the latch was armed anew.
-3.  *Latched*: the learned source is heard without looking at its tags, but for each SSRC whose
-    stream it begins. Another source is believed when the learned one has been silent for
-    `SILENCE_S`, and not before: a man on the path who copies packets and is quicker wins nothing.
+3.  *Latched*: the learned source's RTP and RTCP is heard with a tag of one of the keys, and once
+    (RFC 3711 section 3.3.2): who knows address, port, SSRC and sequence has nothing to send in its
+    name. Another source is believed when the learned one has been silent for `SILENCE_S`, and not
+    before: a man on the path who copies packets and is quicker wins nothing.
 4.  A greater generation whose keys include the one that the learned source showed changes nothing
     else; where they do not, what was learned is obsolete at once.
 5.  The rollover counter is not on the wire. That of a new stream is 0, or 1 where its first packets
     were missed; that of a known one goes on. A stream that an earlier life of the plane had learned
-    may be at any of the first `ROLLOVERS`.
+    may be at any of the first `MOST_ROLLOVERS`: each packet tries `ROLLOVERS` of them, and until
+    one fits, the stream is heard unproven.
 
 The C engine's twin is `plane/native/srtp.c`; a property test drives both with the same packets.
 """
@@ -33,18 +35,44 @@ STREAMS = 8
 """Streams of one party that are known at a time; the one that was first makes room."""
 
 ROLLOVERS = 16
-"""Rollover counters that are tried for a stream whose beginning nobody saw."""
+"""Rollover counters that a packet is tried with, of a stream whose beginning nobody saw."""
+
+MOST_ROLLOVERS = 4096
+"""Where that begins anew: 62 days of audio."""
+
+WINDOW = 1024
+"""Indexes behind the greatest that may still come; what is older was heard, or never will be."""
+
+_ALL = (1 << WINDOW) - 1
 
 
 @dataclass(slots=True)
 class _Stream:
     """A stream by kind and SSRC. `index` is the greatest of RTP (48 bits) or RTCP (31 bits);
-    `sure` tells that a tag has shown its rollover counter."""
+    `sure` tells that a tag has shown its rollover counter, `tried` which did not fit before.
+    `heard` has a bit for each index of the window, that of the greatest first."""
 
     kind: Kind
     ssrc: int
     index: int
     sure: bool
+    heard: int = 1
+    tried: int = 0
+
+    def has_heard(self, index: int) -> bool:
+        """Whether a packet of this index is a replay, or too old to tell."""
+        behind = self.index - index
+        return behind >= 0 and (behind >= WINDOW or bool(self.heard >> behind & 1))
+
+    def hear(self, index: int) -> None:
+        """A packet was shown to be this stream's own."""
+        if not self.sure:  # what came before nobody remembers
+            self.index, self.heard, self.sure = index, _ALL, True
+        elif index > self.index:
+            ahead = min(index - self.index, WINDOW)
+            self.index, self.heard = index, self.heard << ahead & _ALL | 1
+        else:
+            self.heard |= 1 << self.index - index
 
 
 @dataclass(slots=True)
@@ -110,59 +138,69 @@ class SrtpLatch:
         self.latched_at = self.heard_at = now
 
     def _heard(self, header: Header, datagram: bytes, now: float) -> Verdict:
-        if header.kind is Kind.RTP and not self._follow(header, datagram):
-            return Verdict.RIVAL
-        if header.kind is Kind.RTCP:
-            self._follow_reports(header, datagram)
+        if header.kind in (Kind.RTP, Kind.RTCP):
+            verdict = self._follow(header, datagram)
+            if verdict is not Verdict.PASS:
+                return verdict
         self.heard_at = now
         return Verdict.PASS
 
-    def _follow(self, header: Header, datagram: bytes) -> bool:
-        """RTP from the learned source: of a stream that is known, or begins with its tag."""
+    def _follow(self, header: Header, datagram: bytes) -> Verdict:
+        """Media in the learned source's name: its own, a replay, or somebody else's."""
         stream = self._known(header)
-        if stream is not None:
-            stream.index = max(stream.index, _nearest(stream.index, header.sequence))
-            return True
-        if self._resumed:
+        if stream is None and header.kind is Kind.RTP and self._resumed:
             self._resumed = False
-            self._enter(header, header.sequence, sure=False)
-            return True
-        return self._believe(header, datagram) is not None
-
-    def _follow_reports(self, header: Header, datagram: bytes) -> None:
-        assert self._key is not None
-        index = rtcp_index(datagram, self._key)
-        stream = self._known(header)
+            stream = self._enter(header, header.sequence, sure=False)
+        key, index = self._signer(header, datagram, stream)
+        if key is None:
+            if stream is None or stream.sure:
+                return Verdict.RIVAL
+            stream.tried = (stream.tried + ROLLOVERS) % MOST_ROLLOVERS
+            return Verdict.PASS
+        self._key = key
         if stream is None:
             self._enter(header, index, sure=True)
+        elif stream.sure and stream.has_heard(index):
+            return Verdict.UNFIT
         else:
-            stream.index = max(stream.index, index)
+            stream.hear(index)
+        return Verdict.PASS
 
     def _believe(self, header: Header, datagram: bytes) -> TagKey | None:
-        """The key that a packet was signed with, if it is none that was heard before."""
-        assert self.evidence is not None
+        """The key that a packet from elsewhere was signed with, if it is newer than all before."""
         stream = self._known(header)
+        key, index = self._signer(header, datagram, stream)
+        if key is None:
+            return None
+        if stream is None:
+            self._enter(header, index, sure=True)
+        elif stream.sure and index <= stream.index:
+            return None
+        else:
+            stream.hear(index)
+        return key
+
+    def _signer(
+        self, header: Header, datagram: bytes, stream: _Stream | None
+    ) -> tuple[TagKey | None, int]:
+        """The key that a packet was signed with, and its index."""
+        assert self.evidence is not None
         for key in self.evidence.tags:
             index = _signed_at(key, header, datagram, stream)
-            if index is None:
-                continue
-            if stream is None:
-                self._enter(header, index, sure=True)
-            elif index > stream.index or not stream.sure:
-                stream.index, stream.sure = index, True
-            else:
-                return None
-            return key
-        return None
+            if index is not None:
+                return key, index
+        return None, 0
 
     def _known(self, header: Header) -> _Stream | None:
         same = (s for s in self._streams if s.kind is header.kind and s.ssrc == header.ssrc)
         return next(same, None)
 
-    def _enter(self, header: Header, index: int, *, sure: bool) -> None:
+    def _enter(self, header: Header, index: int, *, sure: bool) -> _Stream:
         if len(self._streams) == STREAMS:
             del self._streams[0]
-        self._streams.append(_Stream(header.kind, header.ssrc, index, sure))
+        stream = _Stream(header.kind, header.ssrc, index, sure)
+        self._streams.append(stream)
+        return stream
 
 
 def _signed_at(key: TagKey, header: Header, datagram: bytes, stream: _Stream | None) -> int | None:
@@ -179,7 +217,7 @@ def _rollovers(header: Header, stream: _Stream | None) -> Iterable[int]:
     if stream is None:
         return range(2)
     if not stream.sure:
-        return range(ROLLOVERS)
+        return range(stream.tried, stream.tried + ROLLOVERS)
     return (_nearest(stream.index, header.sequence) >> 16,)
 
 

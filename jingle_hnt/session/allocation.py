@@ -7,6 +7,7 @@ from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import COMPONENTS, RTP, Candidate, CandidateType
 from jingle_hnt.relay.binding import Arm, BindingName, BindingSpec, Flow, Gate, Side
 from jingle_hnt.relay.evidence import Evidence
+from jingle_hnt.relay.ice_agent import Checks
 from jingle_hnt.relay.ports import Lease
 from jingle_hnt.session.sdes import Protection
 from jingle_hnt.session.table import Leg
@@ -14,16 +15,25 @@ from jingle_hnt.session.table import Leg
 NOWHERE: Mapping[int, TransportAddress] = {}
 """No early stream."""
 
+NO_CHECKS: Mapping[int, Checks] = {}
+"""No agent of ours."""
+
 
 @dataclass(slots=True)
 class Pinhole:
-    """One pinhole as the session knows it: how it is armed, and what the plane told of it."""
+    """One pinhole as the session knows it: how it is armed, and what the plane told of it.
+
+    `latched_at` is None where that was in an earlier life, `quiet_since` while it is heard.
+    """
 
     generation: int = -1
     evidence: Evidence | None = None
     early: TransportAddress | None = None
+    checks: Checks | None = None
     learned: TransportAddress | None = None
     latched_after_s: float | None = None
+    latched_at: float | None = None
+    quiet_since: float | None = None
     lively: bool = False
 
     def arm(
@@ -32,16 +42,20 @@ class Pinhole:
         leg: Leg,
         evidence: Evidence,
         early: TransportAddress | None = None,
+        checks: Checks | None = None,
     ) -> Arm:
         """Arm anew; what was learned before is obsolete, but not of who signs as before."""
         before = () if self.evidence is None else self.evidence.tags
         self.generation += 1
         self.evidence = evidence
         self.early = early
-        if evidence.keys or set(evidence.tags) & set(before):
+        self.checks = checks
+        if evidence.keys:
+            return Arm(name, _side(leg), self.generation, evidence, early=early, checks=checks)
+        if set(evidence.tags) & set(before):
             return Arm(name, _side(leg), self.generation, evidence)
-        self.learned = None
-        self.latched_after_s = None
+        self.learned = self.latched_after_s = None
+        self.latched_at = self.quiet_since = None
         self.lively = False
         return Arm(name, _side(leg), self.generation, evidence, early=early)
 
@@ -95,14 +109,17 @@ class Allocation:
         evidence: Evidence,
         components: Iterable[int] = COMPONENTS,
         early: Mapping[int, TransportAddress] = NOWHERE,
+        checks: Mapping[int, Checks] = NO_CHECKS,
     ) -> Iterator[Arm]:
         """Arm this leg's latches anew; the other leg keeps what it has learned.
 
-        `early` holds, by component, where first packets may go unasked.
+        `early` holds, by component, where first packets may go unasked, `checks` what an agent of
+        ours asks with.
         """
         for component in components:
-            pinhole = self.pinholes[component, leg]
-            yield pinhole.arm(self.binding(component), leg, evidence, early.get(component))
+            pinhole, name = self.pinholes[component, leg], self.binding(component)
+            told = evidence if component == RTP else evidence.for_reports()
+            yield pinhole.arm(name, leg, told, early.get(component), checks.get(component))
 
     def arm_again(self) -> Iterator[Arm]:
         """The orders that bring a new plane to where the last one was, learned sources included."""
@@ -110,7 +127,8 @@ class Allocation:
             if pinhole.evidence is not None:
                 name, side = self.binding(component), _side(leg)
                 generation, evidence = pinhole.generation, pinhole.evidence
-                yield Arm(name, side, generation, evidence, pinhole.learned, pinhole.early)
+                early, checks = pinhole.early, pinhole.checks
+                yield Arm(name, side, generation, evidence, pinhole.learned, early, checks)
 
     def orders(self) -> Iterator[Arm | Gate]:
         """All that a plane has to be told of bindings that it has just made."""

@@ -4,7 +4,7 @@ The session decides *when*; this decides *where* and on what evidence. Orders fo
 plane has not yet made are kept back and given when it has.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from jingle_hnt.errors import NoPorts, UnprovenParty
@@ -13,10 +13,12 @@ from jingle_hnt.model.content import COMPONENTS, RTCP, RTP, Candidate
 from jingle_hnt.model.jid import JID
 from jingle_hnt.relay.binding import Arm, Flow, Gate, Latched
 from jingle_hnt.relay.evidence import Evidence, IceKey, Rung
+from jingle_hnt.relay.ice_agent import TARGETS
 from jingle_hnt.relay.policy import PeerPolicy, UnknownSource
 from jingle_hnt.relay.ports import PortPool
 from jingle_hnt.session.allocation import Allocation
 from jingle_hnt.session.effects import Bind, Effect, Release
+from jingle_hnt.session.ice import Agents, best_first, likely_first
 from jingle_hnt.session.table import Leg
 
 
@@ -30,7 +32,7 @@ class Party:
 
 
 class Anchor:
-    """The relay's part in one session. `out` takes the effects, in order.
+    """The relay's part in one session. `out` takes the effects, in order; `drawn` draws secrets.
 
     With `one_interface` set, both legs get ports of the same address.
     """
@@ -42,8 +44,10 @@ class Anchor:
         pool: PortPool,
         peers: PeerPolicy,
         out: list[Effect],
+        drawn: Callable[[], str],
     ) -> None:
         self.name = name
+        self.drawn = drawn
         self.parties = parties
         self._pool = pool
         self._peers = peers
@@ -51,6 +55,12 @@ class Anchor:
         self.made = 0
         self.one_interface = False
         self._binding: dict[int, tuple[Sequence[Allocation], frozenset[Arm | Gate]]] = {}
+
+    @property
+    def jids(self) -> tuple[JID, JID]:
+        """Who the parties are."""
+        initiator, responder = self.parties
+        return initiator.jid, responder.jid
 
     def allocate(self, leg: Leg, candidates: Sequence[Candidate], now: float) -> Allocation:
         """Lease ports for a content of this leg's, which signals these candidates.
@@ -168,10 +178,42 @@ class Anchor:
         }
         self._order(allocation, allocation.arm(leg, evidence, components, early))
 
+    def arm_rightly(
+        self,
+        allocation: Allocation,
+        speaker: Leg,
+        legs: Iterable[Leg],
+        signalled: Mapping[Leg, Sequence[Candidate]],
+    ) -> None:
+        """Arm who speaks now, and who was armed on other evidence than there is by now."""
+        for leg in legs:
+            is_due = leg is speaker or allocation.is_armed(leg)
+            if is_due and not allocation.is_armed_rightly(leg):
+                self.arm(allocation, leg, signalled.get(leg, ()))
+
     def arm_agent(self, allocation: Allocation, leg: Leg, keys: tuple[IceKey, ...]) -> None:
         """Arm this leg's latches with what its ICE agent makes its checks with."""
         evidence = self._peers.signed(allocation.version(leg), keys)
         self._order(allocation, allocation.arm(leg, evidence))
+
+    def arm_stand_in(self, allocation: Allocation, leg: Leg, agents: Agents) -> None:
+        """Arm this leg's latches where ICE ends at us: with what we are asked and ask with.
+
+        What comes of the other party while this one is still checking may go to its default
+        candidate (RFC 7584 section 4.2), within what is allowed of an early stream.
+        """
+        candidates = agents.of[leg].candidates
+        evidence = self._peers.signed(allocation.version(leg), agents.keys(leg))
+        checks, early = {}, {}
+        for component in COMPONENTS:
+            own = [c for c in candidates if c.component == component]
+            usable = [c for c in best_first(own) if evidence.admits(c.address.ip)]
+            targets = tuple(dict.fromkeys(c.address for c in usable))[:TARGETS]
+            if (made := agents.checks(leg, component, targets)) is not None:
+                checks[component] = made
+            if (address := self._peers.early(evidence, component, likely_first(own))) is not None:
+                early[component] = address
+        self._order(allocation, allocation.arm(leg, evidence, COMPONENTS, early, checks))
 
     def demand_proof(
         self, allocation: Allocation, leg: Leg, candidates: Iterable[Candidate]
@@ -205,7 +247,7 @@ class Anchor:
         """Set what may flow."""
         self._order(allocation, allocation.gate(flows))
 
-    def latched(self, allocation: Allocation, component: int, event: Latched) -> None:
+    def latched(self, allocation: Allocation, component: int, event: Latched, now: float) -> None:
         """The plane has learned a source. What RTP has shown narrows its sibling's evidence."""
         leg = Leg(event.side)
         pinhole = allocation.pinholes[component, leg]
@@ -216,7 +258,8 @@ class Anchor:
         ):
             return
         pinhole.learned, pinhole.lively = event.source, True
-        pinhole.latched_after_s = event.after_s
+        pinhole.latched_after_s, pinhole.latched_at = event.after_s, now
+        pinhole.quiet_since = None
         sibling = allocation.pinholes[RTCP, leg]
         if component == RTP and sibling.learned is None and evidence.rung is Rung.R5:
             near = self._peers.near(event.source, Rung.R5)

@@ -67,8 +67,9 @@ class Channel(Session):
             return Bounce(held.token, held.error)
         (allocation,) = self.negotiation.allocations
         local, remote = (allocation.leases[leg].advertised(RTP) for leg in Leg)
-        assert self._policy.channels is not None
-        return Opened(held.token, self.name, local, remote, self._policy.channels.expire_s)
+        own = self._policy.channels
+        assert own is not None
+        return Opened(held.token, self.name, local, remote, own.expire_s, own.max_kbps)
 
     def _cannot_relay(self, held: Held) -> None:
         held.error = NO_CAPACITY

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from jingle_hnt.errors import StanzaError
 from jingle_hnt.model.address import IPAddress, TransportAddress
-from jingle_hnt.model.content import Candidate, ContentKey
+from jingle_hnt.model.content import Candidate, ContentKey, OwnTransport
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Jingle, Reason
 from jingle_hnt.relay.binding import Arm, BindingName, BindingSpec, Gate
@@ -25,10 +25,12 @@ Token = int
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """An intercepted Jingle request, held by the server until it is answered.
+    """A Jingle request, held until it is answered; its parties are named by their own addresses.
 
-    `sender_ip` and `recipient_ip` are the addresses that the parties' XMPP connections come from,
-    where the server knows them.
+    `via` is empty where a server module asks about what the parties send each other; else they send
+    it to addresses at this component, and what we say ourselves takes the same way. `sender_ip` and
+    `recipient_ip` are where the parties' XMPP connections come from, where the server knows it.
+    `id` is the stanza's.
     """
 
     token: Token
@@ -37,13 +39,16 @@ class Request:
     jingle: Jingle
     sender_ip: IPAddress | None = None
     recipient_ip: IPAddress | None = None
+    via: str = field(default="", kw_only=True)
+    id: str = field(default="", kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """A request that went through us was answered by an error, or could not be delivered.
 
-    `sender` sent the request, `recipient` is who refused it.
+    `sender` sent the request, `recipient` is who refused it. `id` is the request's, empty where it
+    is not known: whatever its sender asked by this action is meant then.
     """
 
     sender: JID
@@ -51,6 +56,7 @@ class Refusal:
     sid: str
     action: Action
     unknown_session: bool = False
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +99,12 @@ Substitution = Mapping[ContentKey, tuple[Candidate, ...]]
 """For each content whose transport is changed: the candidates that replace all of its own, or that
 are added to them where the transport is ICE."""
 
+OwnTransports = Mapping[ContentKey, OwnTransport]
+"""For each content where ICE ends at the relay: the transport that stands for its own."""
+
+NONE_OWN: OwnTransports = {}
+"""ICE ends nowhere."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pass:
@@ -107,6 +119,7 @@ class Replace:
 
     token: Token
     substitution: Substitution
+    transports: OwnTransports = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +142,7 @@ class Opened:
     local: TransportAddress
     remote: TransportAddress
     expire_s: float
+    max_kbps: int = 0
 
 
 Verdict = Pass | Replace | Bounce
@@ -159,11 +173,12 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Inject:
-    """Send a Jingle request to `recipient` in the name of `sender`, through the server module."""
+    """Send a Jingle request to `recipient` in the name of `sender`, as `Request.via` says."""
 
     sender: JID
     recipient: JID
     jingle: Jingle
+    via: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,12 +206,17 @@ class Why(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A session is over; its bindings are being released. `account` is the session, to be read."""
+    """A session is over; its bindings are being released. `account` is the session, to be read.
+
+    Where the end is ours, `farewells` are to be sent to the parties, once it is known what was
+    wrong: that is added to the text of their reason (XEP-0166 section 7.4).
+    """
 
     session: str
     why: Why
     reason: Reason | None = None
+    farewells: tuple[Inject, ...] = ()
     account: "Session | None" = field(default=None, compare=False, repr=False)
 
 
-Effect = Answer | Bind | Arm | Gate | Release | Inject | Remember | Ended
+Effect = Answer | Bind | Arm | Gate | Release | Remember | Ended

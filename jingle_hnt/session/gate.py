@@ -5,10 +5,13 @@ trickle of STUN, DTLS and ZRTP passes between the offer and the accept (its REC 
 handshake need not wait and nobody can talk for free.
 """
 
-from collections.abc import Set
+from collections.abc import Iterable, Mapping, Set
 
-from jingle_hnt.model.content import Senders
+from jingle_hnt.model.content import COMPONENTS, ContentKey, Senders
 from jingle_hnt.relay.binding import Flow
+from jingle_hnt.session.anchor import Anchor
+from jingle_hnt.session.consent import ends_at
+from jingle_hnt.session.medium import Medium
 from jingle_hnt.session.policy import EarlyMedia, GatePolicy, SessionPolicy
 from jingle_hnt.session.table import Leg
 
@@ -42,7 +45,84 @@ def after_accept(senders: Senders, holders: Set[Leg]) -> tuple[Flow, Flow]:
     return _flows(sending, otherwise=Flow.HELD)
 
 
+def to_the_willing(
+    flows: tuple[Flow, Flow], unwilling: Set[Leg], instead: Flow = Flow.CLOSED
+) -> tuple[Flow, Flow]:
+    """The same without what would go to parties who have not been heard for long."""
+    initiator, responder = (
+        instead if sender.other in unwilling else flow
+        for sender, flow in zip(Leg, flows, strict=True)
+    )
+    return (initiator, responder)
+
+
 def _flows(sending: Set[Leg], otherwise: Flow) -> tuple[Flow, Flow]:
     initiator = Flow.OPEN if Leg.INITIATOR in sending else otherwise
     responder = Flow.OPEN if Leg.RESPONDER in sending else otherwise
     return (initiator, responder)
+
+
+class Gates:
+    """The gates of all contents of a session, and what decides of them besides their senders.
+
+    `holders` have put the call on hold, `unwilling` have not been heard for too long.
+    """
+
+    def __init__(
+        self, media: Mapping[ContentKey, Medium], anchor: Anchor, policy: SessionPolicy
+    ) -> None:
+        self.holders: set[Leg] = set()
+        self.unwilling: set[Leg] = set()
+        self._media = media
+        self._anchor = anchor
+        self._policy = policy
+
+    @property
+    def is_held(self) -> bool:
+        """Whether silence is legal: a party holds, or no content has a sender."""
+        sending = any(m.senders is not Senders.NONE for m in self._media.values())
+        return bool(self.holders) or not sending
+
+    @property
+    def consent_ends_at(self) -> float | None:
+        """When the next party is to be sent nothing any more, if it is not heard until then."""
+        ends = [self._consent_ends_at(leg) for leg in set(Leg) - self.unwilling]
+        return min((at for at in ends if at is not None), default=None)
+
+    def heed_consent(self, now: float) -> None:
+        """Send nothing to a party that has not been heard for long; to who is heard again, all.
+
+        To an ICE agent the other's checks still go: it may have moved (RFC 7675 section 5.1).
+        """
+        ends = {leg: self._consent_ends_at(leg) for leg in Leg}
+        self.unwilling = {leg for leg, at in ends.items() if at is not None and at <= now}
+        self.apply(self._media.values())
+
+    def apply(self, media: Iterable[Medium]) -> None:
+        """What may flow of these, as things stand now."""
+        for medium in media:
+            if medium.allocation is not None:
+                self._anchor.gate(medium.allocation, self._flows(medium))
+
+    def _flows(self, medium: Medium) -> tuple[Flow, Flow]:
+        """What flows of a content."""
+        if medium.agreed and medium.agents is not None and medium.agents.waits:
+            return (Flow.WAITING, Flow.WAITING)
+        if medium.agreed and not any(map(medium.is_raw, Leg)):
+            return to_the_willing(self._bundled(), self.unwilling, instead=Flow.NOMINAL)
+        if medium.agreed:
+            flows = after_accept(medium.senders, self.holders)
+        else:
+            flows = before_accept(self._policy)
+        return to_the_willing(flows, self.unwilling)
+
+    def _consent_ends_at(self, leg: Leg) -> float | None:
+        places = [m.allocation for m in self._media.values() if m.allocation is not None]
+        pinholes = [place.pinholes[component, leg] for place in places for component in COMPONENTS]
+        return ends_at(pinholes, self._policy.times.consent_s)
+
+    def _bundled(self) -> tuple[Flow, Flow]:
+        """What flows between ICE agents: one content's path may carry them all (RFC 8843)."""
+        agreed = [m for m in self._media.values() if m.agreed and m.agents is not None]
+        flows = [after_accept(m.senders, self.holders) for m in agreed]
+        return max(first for first, _ in flows), max(second for _, second in flows)

@@ -20,7 +20,6 @@ from jingle_hnt.errors import (
     UnprovenParty,
 )
 from jingle_hnt.model.address import IPAddress
-from jingle_hnt.model.content import RTP
 from jingle_hnt.model.jingle import Action, Jingle, Reason, ReasonCondition
 from jingle_hnt.relay.binding import Heard, Latched, PinholeEvent, Silent
 from jingle_hnt.session.allocation import Allocation
@@ -39,8 +38,9 @@ from jingle_hnt.session.effects import (
     Why,
 )
 from jingle_hnt.session.life import Life
-from jingle_hnt.session.negotiation import Negotiation, Reply
+from jingle_hnt.session.negotiation import Negotiation
 from jingle_hnt.session.policy import Fallback, GatePolicy, SessionPolicy
+from jingle_hnt.session.reply import Reply
 from jingle_hnt.session.table import Leg, State, Transition, transition
 
 OUT_OF_ORDER = StanzaError(
@@ -93,8 +93,7 @@ class Held:
             return Bounce(self.token, self.error)
         if not self.reply.promises:
             return Pass(self.token)
-        promises = self.reply.promises.items()
-        return Replace(self.token, {key: promise.candidates() for key, promise in promises})
+        return Replace(self.token, self.reply.substitution, self.reply.transports)
 
 
 class Session:
@@ -111,6 +110,7 @@ class Session:
         self.life = Life(started_at=now)
         self.timer_at: float | None = None
         self.is_unrelayed = False
+        self.via = ""
         self._policy = policy
         self._out = anchor.out
         self._held: deque[Held] = deque()
@@ -120,27 +120,33 @@ class Session:
         return self.anchor.parties
 
     @property
+    def has_ended(self) -> bool:
+        """Whether no request changes it any more."""
+        return self.state is State.ENDED
+
+    @property
     def is_over(self) -> bool:
         """Whether nothing is left to answer or to wait for."""
-        return self.state is State.ENDED and not self._held and not self.anchor.is_waiting
+        return self.has_ended and not self._held and not self.anchor.is_waiting
 
     @property
     def deadline(self) -> tuple[float, Why]:
         """When the session ends by itself, and why."""
         gone = any(party.gone for party in self.parties)
-        return self.life.deadline(self._policy.times, self.negotiation.is_held, gone)
+        return self.life.deadline(self._policy.times, self.negotiation.gates.is_held, gone)
 
     @property
     def wake_at(self) -> float:
         """When `expire` has something to do next."""
         at, _ = self.deadline
-        idle_at = self._idle_at
-        return at if idle_at is None else min(at, idle_at)
+        own = self.negotiation
+        times = at, self._idle_at, own.gates.consent_ends_at, own.places.waits_until
+        return min(time for time in times if time is not None)
 
     @property
     def _idle_at(self) -> float | None:
         """When a place between ICE agents is to be released, if it is not used until then."""
-        quiet_since = self.negotiation.quiet_since()
+        quiet_since = self.negotiation.places.quiet_since()
         if quiet_since is None or self.life.accepted_at is None:
             return None
         return max(quiet_since, self.life.accepted_at) + self._policy.times.ice_idle_s
@@ -175,31 +181,30 @@ class Session:
         held = self._hold(leg, request)
         legal = transition(self.state, held.action, leg)
         if legal is None:
-            over = self.state is State.ENDED
-            held.error = self.after_end(held.action) if over else OUT_OF_ORDER
+            held.error = self.after_end(held.action) if self.has_ended else OUT_OF_ORDER
         else:
-            self._perform(legal, held, request.jingle, now)
+            self._perform(legal, held, request, now)
         self._go_on(held)
 
     def refused(self, leg: Leg, refusal: Refusal) -> None:
         """The other party answered this leg's request with an error: what it did is undone."""
         match refusal.action:
-            case _ if self.state is State.ENDED:
+            case _ if self.has_ended:
                 pass
             case Action.SESSION_INITIATE | Action.SESSION_ACCEPT:
                 self._end(Why.REFUSED)
             case _ if refusal.unknown_session:
                 self._end(Why.UNKNOWN_SESSION)
-            case Action.CONTENT_ADD if self.state is State.ACTIVE:
-                self.negotiation.forget(self.negotiation.unagreed(leg))
+            case Action.CONTENT_ADD:
+                self.negotiation.forget_added(leg, refusal.id)
             case Action.TRANSPORT_REPLACE:
-                self.negotiation.forget_replacement(leg, list(self.negotiation.media))
+                self.negotiation.forget_replaced(leg, refusal.id)
 
     def moved(self, leg: Leg, ip: IPAddress) -> None:
         """The party's XMPP connection comes from another address: its media may, too."""
         party = self.parties[leg]
         party.gone = False
-        if ip != party.ip and self.state is not State.ENDED:
+        if ip != party.ip and not self.has_ended:
             party.ip = ip
             self.negotiation.rearm(leg)
             self._out.append(Remember(self.name))
@@ -220,7 +225,7 @@ class Session:
     @property
     def _does_without_us(self) -> bool:
         """Whether ICE agents talk past the relay: the call is theirs, and not ours to end."""
-        agreed = self.state is State.ACTIVE and self.negotiation.has_agents
+        agreed = self.state is State.ACTIVE and self.negotiation.places.has_agents
         return agreed and not self.negotiation.allocations
 
     def _lose_sight(self) -> None:
@@ -235,34 +240,24 @@ class Session:
 
     def terminate(self, why: Why) -> None:
         """End the session for both parties, in each other's name (XEP-0166 section 6.7)."""
-        if self.state is State.ENDED:
+        if self.has_ended:
             return
-        condition, text = TOLD[why]
-        text += self._unheard(why)
-        reason = Reason(condition, text)
+        reason = Reason(*TOLD[why])
         jingle = Jingle(Action.SESSION_TERMINATE, self.sid, reason=reason)
-        for leg in Leg:
-            sender, recipient = self.parties[leg.other].jid, self.parties[leg].jid
-            self._out.append(Inject(sender, recipient, jingle))
-        self._end(why, reason)
-
-    def _unheard(self, why: Why) -> str:
-        """For who reads the reason: whose media never came, where that is why the call ends."""
-        if why not in (Why.SILENCE, Why.HOLD_TIMEOUT):
-            return ""
-        relayed = self.negotiation.allocations
-        mute = [
-            leg.name.lower()
+        farewells = tuple(
+            Inject(self.parties[leg.other].jid, self.parties[leg].jid, jingle, self.via)
             for leg in Leg
-            if not any(a.pinholes[RTP, leg].learned is not None for a in relayed)
-        ]
-        return f"; none of the {mute[0]}'s ever reached the relay" if len(mute) == 1 else ""
+        )
+        self._end(why, reason, farewells)
 
     def expire(self, now: float) -> None:
         """End the session if its deadline has passed, and release what ICE agents do not use.
 
         They have found a direct path, or none; either way it is not ours to end the call.
         """
+        if self.negotiation.places.heed_head_start(now):
+            self._out.append(Remember(self.name))
+        self.negotiation.gates.heed_consent(now)
         idle_at = self._idle_at
         if idle_at is not None and now >= idle_at:
             self._leave(now)
@@ -282,7 +277,7 @@ class Session:
             if held.waits_for == number:
                 held.waits_for = None
         self._flush()
-        if self.state is not State.ENDED:
+        if not self.has_ended:
             self._out.append(Remember(self.name))
 
     def unbound(self, number: int, port_taken: bool, now: float) -> None:
@@ -295,7 +290,7 @@ class Session:
                 return
         lost = self.anchor.abandon(number)
         if held is None:
-            if not self.negotiation.do_without(lost):
+            if not self.negotiation.places.do_without(lost):
                 self.terminate(Why.NO_CAPACITY)
         else:
             held.waits_for = None
@@ -307,13 +302,16 @@ class Session:
         pinhole = allocation.pinholes[component, Leg(event.side)]
         match event:
             case Latched():
-                self.anchor.latched(allocation, component, event)
+                self.anchor.latched(allocation, component, event, now)
                 self._out.append(Remember(self.name))
-            case Silent():
-                pinhole.lively = False
+            case Silent(silent_s=silent_s):
+                pinhole.lively, pinhole.quiet_since = False, now - silent_s
             case Heard():
-                pinhole.lively = pinhole.learned is not None
+                pinhole.lively, pinhole.quiet_since = pinhole.learned is not None, None
         self.note_life(now)
+        if self.negotiation.places.heed_head_start(now):
+            self._out.append(Remember(self.name))
+        self.negotiation.gates.heed_consent(now)
 
     # The parts of it
 
@@ -322,9 +320,9 @@ class Session:
         self._held.append(held)
         return held
 
-    def _perform(self, legal: Transition, held: Held, jingle: Jingle, now: float) -> None:
+    def _perform(self, legal: Transition, held: Held, request: Request, now: float) -> None:
         try:
-            held.reply = self.negotiation.perform(legal.verb, held.leg, jingle, now)
+            held.reply = self.negotiation.perform(legal.verb, held.leg, request, now)
         except JingleError as error:
             held.error = error.answer
             if isinstance(error, UnprovenParty) and held.action is Action.SESSION_ACCEPT:
@@ -332,7 +330,7 @@ class Session:
         except NoPorts:
             held.error = NO_CAPACITY
         else:
-            self._enter(legal.to, jingle, now)
+            self._enter(legal.to, request.jingle, now)
             self.note_life(now)
 
     def _enter(self, state: State, jingle: Jingle, now: float) -> None:
@@ -358,12 +356,12 @@ class Session:
         return held.answer
 
     def _leave(self, now: float) -> None:
-        if self.negotiation.leave(self._policy.times.ice_idle_s, now):
+        if self.negotiation.places.leave(self._policy.times.ice_idle_s, now):
             self._out.append(Remember(self.name))
 
     def _undo(self, held: Held) -> None:
         """A proposal cannot be kept: its sender is told, and the session is as it was before."""
-        if self.negotiation.do_without(held.reply.allocations):
+        if self.negotiation.places.do_without(held.reply.allocations):
             held.reply.break_promises()
             return
         contents = list(held.reply.promises)
@@ -386,16 +384,18 @@ class Session:
             self.is_unrelayed = True
         self._end(Why.NO_CAPACITY)
 
-    def _end(self, why: Why, reason: Reason | None = None) -> None:
-        if self.state is State.ENDED:
+    def _end(
+        self, why: Why, reason: Reason | None = None, farewells: tuple[Inject, ...] = ()
+    ) -> None:
+        if self.has_ended:
             return
         self.state = State.ENDED
         self.anchor.retire(self.negotiation.allocations)
-        self._out.append(Ended(self.name, why, reason, self))
+        self._out.append(Ended(self.name, why, reason, farewells, self))
 
     def note_life(self, now: float) -> None:
         """Take note of whether any of the session's media flows."""
-        self.negotiation.note_agents(now)
+        self.negotiation.places.note_agents(now)
         pinholes = [p for a in self.negotiation.allocations for p in a.pinholes.values()]
-        if pinholes and not self.negotiation.has_agents:
+        if pinholes and not self.negotiation.places.has_agents:
             self.life.note(any(p.lively for p in pinholes), now)

@@ -11,32 +11,62 @@ from jingle_hnt.session.sdes import Protection
 from jingle_hnt.session.table import Leg
 
 
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """A transport on offer in place of the one in use: what each of a `Medium`'s own would be.
+
+    `asked_by` is the id of the request that offers it; empty where it is not known any more.
+    """
+
+    allocation: Allocation | None = None
+    agents: Agents | None = None
+    signalled: tuple[Candidate, ...] = ()
+    asked_by: str = ""
+
+
 @dataclass(slots=True)
 class Medium:
     """A content of the session.
 
     `allocation` is None where it is not relayed (another transport, or already a relay's).
     `agents` is set where the transport is ICE and the relay takes part; the allocation comes and
-    goes then. `protection` is what its media is signed with, whatever the
-    transport. `replacements[leg]` is the transport that this leg offers in place of the present
-    one.
+    goes then, unless ICE ends at the relay. `protection` is what its media is signed with, whatever
+    the transport. `signalled[leg]` are the candidates of this leg's raw UDP, `replacements[leg]` is
+    the transport that it offers in place of the present one. `added_by` is the id of the
+    content-add that brought it, empty where it is not known any more, None for what the offer had.
     """
 
     key: ContentKey
     proposer: Leg
     senders: Senders = Senders.BOTH
+    added_by: str | None = None
     agreed: bool = False
-    added: bool = False
     allocation: Allocation | None = None
     agents: Agents | None = None
     protection: Protection = field(default_factory=lambda: Protection(Leg.INITIATOR))
-    replacements: dict[Leg, Allocation | None] = field(default_factory=dict)
+    replacements: dict[Leg, Replacement] = field(default_factory=dict)
     signalled: dict[Leg, tuple[Candidate, ...]] = field(default_factory=dict)
+
+    @property
+    def is_optional(self) -> bool:
+        """Whether the relay is one candidate among others, that the agents may do without."""
+        return self.agents is not None and self.agents.stand_ins is None
+
+    def is_raw(self, leg: Leg) -> bool:
+        """Whether this leg is latched by its media, and not by its agent's checks."""
+        return self.agents is None or leg in self.agents.raw
 
     @property
     def allocations(self) -> list[Allocation]:
         """What it holds of the relay: the transport in use and those on offer."""
-        return [a for a in (self.allocation, *self.replacements.values()) if a is not None]
+        offered = (replacement.allocation for replacement in self.replacements.values())
+        return [a for a in (self.allocation, *offered) if a is not None]
+
+    def replace(self, proposer: Leg) -> None:
+        """The transport that this leg offers is the one in use from now on."""
+        new = self.replacements.pop(proposer)
+        self.allocation, self.agents = new.allocation, new.agents
+        self.signalled = {proposer: new.signalled}
 
     def hear(self, leg: Leg, candidates: Iterable[Candidate]) -> set[int]:
         """Take note of signalled candidates; returns the components that have a new generation.

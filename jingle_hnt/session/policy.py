@@ -1,8 +1,11 @@
 """What an operator decides about calls, as small values for the session core."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from fnmatch import fnmatchcase
 
+from jingle_hnt.model.jid import JID
 from jingle_hnt.relay.policy import PeerPolicy
 
 
@@ -40,7 +43,32 @@ class IceMode(StrEnum):
     """What becomes of ICE transports (RFC 7584)."""
 
     APPEND = "append"  # the relay is one more candidate, the last to be used
+    TERMINATE = "terminate"  # the relay is each party's only peer, with credentials of its own
     PASS = "pass"  # they go on as they came
+
+
+@dataclass(frozen=True, slots=True)
+class IceRule:
+    """What becomes of ICE in the calls of some parties; the first rule that fits holds.
+
+    `parties` are patterns of bare JIDs, or of domains where they have no ``@``, of which one party
+    at least must match one; `namespaces` those of the transports. Empty, either fits all.
+    """
+
+    mode: IceMode
+    parties: tuple[str, ...] = ()
+    namespaces: tuple[str, ...] = ()
+
+    def fits(self, parties: Iterable[JID], namespace: str) -> bool:
+        """Whether it holds for this transport between these parties."""
+        if self.namespaces and namespace not in self.namespaces:
+            return False
+        return not self.parties or any(matches(self.parties, jid) for jid in parties)
+
+
+def matches(patterns: Iterable[str], jid: JID) -> bool:
+    """Whether a pattern names this JID or its domain; ``*`` stands for any number of characters."""
+    return any(fnmatchcase(str(jid.bare) if "@" in p else jid.domain, p) for p in patterns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +77,11 @@ class Times:
 
     setup_s: float = 120.0  # from the offer to the accept
     first_media_s: float = 30.0  # from the accept to the first packet of either party
+    consent_s: float = 30.0  # a party unheard for so long is sent nothing until it is heard again
     silence_s: float = 60.0  # both parties silent, RTCP included, not on hold
     hold_s: float = 3600.0  # the same while on hold
     call_s: float = 86400.0  # from the offer on, whatever flows
+    ice_direct_first_s: float = 0.7  # how long agents have to meet before our path is open to them
     ice_idle_s: float = 60.0  # no ICE agent has used its relayed path: its ports are released
     linger_s: float = 30.0  # a released port stays idle for this long before it is free
 
@@ -61,12 +91,14 @@ class ChannelPolicy:
     """Relay channels for clients that ask for them (XEP-0278).
 
     `per_user` bounds the channels that one bare JID has at a time, `per_minute` how often it may
-    ask; a channel ends after `expire_s` seconds without a packet.
+    ask; a channel ends after `expire_s` seconds without a packet. `max_kbps` is what it carries
+    each way, 0 where nothing limits it.
     """
 
     per_user: int = 4
     per_minute: int = 20
     expire_s: float = 60.0
+    max_kbps: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +121,9 @@ class LimitPolicy:
 class SessionPolicy:
     """All that the session core needs of the configuration.
 
-    `domains` are the local ones: a call is relayed only where one party is of such a domain.
+    `domains` are the local ones: a call is relayed only where one party is of such a domain; for
+    calls by addresses at the component the `guests` are so, too. `ice_rules` make exceptions from
+    `ice`; `raw_udp` are patterns, as theirs, of the parties whose clients know raw UDP only.
     `channels` is None where clients may not ask for channels. `draining` says what becomes of new
     calls while live ones are waited for.
     """
@@ -101,7 +135,15 @@ class SessionPolicy:
     exhausted: Fallback = Fallback.REFUSE
     already_relayed: AlreadyRelayed = AlreadyRelayed.PASS
     ice: IceMode = IceMode.APPEND
+    ice_rules: tuple[IceRule, ...] = ()
+    raw_udp: tuple[str, ...] = ()
     times: Times = field(default_factory=Times)
     channels: ChannelPolicy | None = None
     limits: LimitPolicy = field(default_factory=LimitPolicy)
     draining: Fallback = Fallback.PASS
+    guests: frozenset[str] = frozenset()
+
+    def ice_mode(self, parties: Iterable[JID], namespace: str) -> IceMode:
+        """What becomes of an ICE transport of this namespace between these parties."""
+        both = tuple(parties)
+        return next((r.mode for r in self.ice_rules if r.fits(both, namespace)), self.ice)

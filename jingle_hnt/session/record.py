@@ -2,14 +2,16 @@
 
 A record is made of dicts, lists, strings, numbers and None. It is written at the offer, the accept,
 each latch and the end, never per packet. Times are kept as ages, since a monotonic clock starts
-anew with the machine. What cannot be read back is a ValueError, and concerns that record only.
+anew with the machine, beside the time of writing: an accepted call goes on while nobody signals.
+What cannot be read back is a ValueError, and concerns that record only.
 """
 
+import functools
 from collections.abc import Mapping
 from ipaddress import ip_network
 from typing import Any
 
-from jingle_hnt.model.address import TransportAddress, literal
+from jingle_hnt.model.address import IPNetwork, TransportAddress, literal
 from jingle_hnt.model.content import (
     Candidate,
     CandidateType,
@@ -22,21 +24,22 @@ from jingle_hnt.model.content import (
 from jingle_hnt.model.jid import JID
 from jingle_hnt.relay.binding import Flow
 from jingle_hnt.relay.evidence import Evidence, IceKey, Rung
+from jingle_hnt.relay.ice_agent import Checks
 from jingle_hnt.relay.ports import Lease
 from jingle_hnt.session.allocation import Allocation, Pinhole
 from jingle_hnt.session.anchor import Party
 from jingle_hnt.session.channel import Channel
-from jingle_hnt.session.ice import Agent, Agents, Credentials
+from jingle_hnt.session.ice import Agent, Agents, Credentials, StandIn
 from jingle_hnt.session.machine import Session
-from jingle_hnt.session.medium import Medium
+from jingle_hnt.session.medium import Medium, Replacement
 from jingle_hnt.session.registry import Registry
 from jingle_hnt.session.sdes import Protection
 from jingle_hnt.session.table import Leg, State
 
-VERSION = 3
+VERSION = 4
 """Raised whenever a record could be misread by the version before."""
 
-READABLE = (1, 2, VERSION)
+READABLE = (1, 2, 3, VERSION)
 
 Record = dict[str, Any]
 
@@ -49,13 +52,15 @@ def dump(session: Session, now: float) -> Record:
         "name": session.name,
         "sid": session.sid,
         "channel": isinstance(session, Channel),
+        "via": session.via,
         "state": session.state.value,
         "made": session.anchor.made,
+        "clock_s": now,
         "age_s": now - life.started_at,
         "accepted_s": None if life.accepted_at is None else now - life.accepted_at,
         "heard": life.heard,
         "parties": [_dump_party(party) for party in session.parties],
-        "holders": sorted(session.negotiation.holders),
+        "holders": sorted(session.negotiation.gates.holders),
         "media": [_dump_medium(medium) for medium in session.negotiation.media.values()],
     }
 
@@ -78,20 +83,23 @@ def _load(record: Mapping[str, Any], registry: Registry, now: float) -> Session:
     initiator, responder = (_load_party(party) for party in record["parties"])
     anchor = registry.anchor(str(record["name"]), (initiator, responder))
     anchor.made = int(record["made"])
-    started_at = now - float(record["age_s"])
+    state = State(record["state"])
+    written_at = _written_at(record, state, now)
+    started_at = written_at - float(record["age_s"])
     kind = Channel if record.get("channel") else Session
     if kind is Channel and registry.policy.channels is None:
         raise ValueError("a recorded channel, and channels are not allowed any more")
     session = kind(anchor.name, str(record["sid"]), anchor, registry.policy, started_at)
-    session.state = State(record["state"])
+    session.via = str(record.get("via", ""))
+    session.state = state
     session.life.heard = bool(record["heard"])
     if record["accepted_s"] is not None:
-        session.life.accepted_at = now - float(record["accepted_s"])
-    session.negotiation.holders = {Leg(leg) for leg in record["holders"]}
+        session.life.accepted_at = written_at - float(record["accepted_s"])
+    session.negotiation.gates.holders = {Leg(leg) for leg in record["holders"]}
     claimed: list[Lease] = []
     try:
         for entry in record["media"]:
-            medium = _load_medium(entry, registry, claimed)
+            medium = _load_medium(entry, registry, claimed, now)
             session.negotiation.media[medium.key] = medium
     except Exception:
         for lease in claimed:
@@ -99,6 +107,15 @@ def _load(record: Mapping[str, Any], registry: Registry, now: float) -> Session:
         raise
     session.note_life(now)
     return session
+
+
+def _written_at(record: Mapping[str, Any], state: State, now: float) -> float:
+    """When the record was written; for a call that rings, now.
+
+    Who calls has the whole set-up time after a restart: the accept may have passed by meanwhile.
+    After a reboot the clock is behind what was written, or the call is long dead anyway.
+    """
+    return min(now, float(record.get("clock_s", now))) if state is State.ACTIVE else now
 
 
 def _dump_party(party: Party) -> Record:
@@ -115,12 +132,22 @@ def _dump_medium(medium: Medium) -> Record:
         "name": medium.key.name,
         "proposer": int(medium.proposer),
         "senders": medium.senders.value,
+        "added": medium.added_by is not None,
         "agreed": medium.agreed,
         "allocation": _dump_allocation(medium.allocation),
         "agents": None if medium.agents is None else _dump_agents(medium.agents),
         "protection": _dump_protection(medium.protection),
         "replacements": {
-            str(int(leg)): _dump_allocation(a) for leg, a in medium.replacements.items()
+            str(int(leg)): _dump_allocation(r.allocation) for leg, r in medium.replacements.items()
+        },
+        "replacing": {
+            str(int(leg)): _dump_agents(r.agents)
+            for leg, r in medium.replacements.items()
+            if r.agents is not None
+        },
+        "renewing": {
+            str(int(leg)): [_dump_candidate(c) for c in r.signalled]
+            for leg, r in medium.replacements.items()
         },
         "signalled": {
             str(int(leg)): [_dump_candidate(c) for c in candidates]
@@ -129,17 +156,25 @@ def _dump_medium(medium: Medium) -> Record:
     }
 
 
-def _load_medium(entry: Mapping[str, Any], registry: Registry, claimed: list[Lease]) -> Medium:
+def _load_medium(
+    entry: Mapping[str, Any], registry: Registry, claimed: list[Lease], now: float
+) -> Medium:
+    agents, renewing = entry.get("replacing", {}), entry.get("renewing", {})
     medium = Medium(
         key=ContentKey(Creator(entry["creator"]), str(entry["name"])),
         proposer=Leg(entry["proposer"]),
         senders=Senders(entry["senders"]),
+        added_by="" if entry.get("added") else None,
         agreed=bool(entry["agreed"]),
         allocation=_load_allocation(entry["allocation"], registry, claimed),
-        agents=None if entry.get("agents") is None else _load_agents(entry["agents"]),
+        agents=None if entry.get("agents") is None else _load_agents(entry["agents"], now),
         replacements={
-            Leg(int(leg)): _load_allocation(a, registry, claimed)
-            for leg, a in entry["replacements"].items()
+            Leg(int(leg)): Replacement(
+                _load_allocation(allocation, registry, claimed),
+                _load_agents(agents[leg], now) if leg in agents else None,
+                tuple(_load_candidate(c) for c in renewing.get(leg, ())),
+            )
+            for leg, allocation in entry["replacements"].items()
         },
         signalled={
             Leg(int(leg)): tuple(_load_candidate(c) for c in candidates)
@@ -192,31 +227,65 @@ def _load_tag(entry: list[Any]) -> TagKey:
 def _dump_agents(agents: Agents) -> Record:
     return {
         "has_media": agents.has_media,
+        "waits": agents.waits,
         "of": [
             {
-                "credentials": [[c.ufrag, c.pwd] for c in agent.credentials],
+                "credentials": _dump_credentials(agent.credentials),
                 "components": sorted(agent.components),
                 "generation": agent.generation,
                 "mux": agent.mux,
                 "shown": sorted(agent.shown),
+                "candidates": [_dump_candidate(c) for c in agent.candidates],
+                "lives": agent.lives,
             }
             for agent in agents.of
         ],
+        "stand_ins": None
+        if agents.stand_ins is None
+        else [
+            [_dump_credentials(s.credentials), s.secret, s.tie_breaker] for s in agents.stand_ins
+        ],
+        "raw": sorted(agents.raw),
+        "namespace": agents.namespace,
     }
 
 
-def _load_agents(entry: Mapping[str, Any]) -> Agents:
+def _dump_credentials(credentials: tuple[Credentials, ...]) -> list[list[str]]:
+    return [[c.ufrag, c.pwd] for c in credentials]
+
+
+def _load_credentials(entry: list[Any]) -> tuple[Credentials, ...]:
+    return tuple(Credentials(str(ufrag), str(pwd)) for ufrag, pwd in entry)
+
+
+def _load_agents(entry: Mapping[str, Any], now: float) -> Agents:
+    """What waited for a direct path has waited long enough by now."""
     first, second = (
         Agent(
-            tuple(Credentials(str(ufrag), str(pwd)) for ufrag, pwd in agent["credentials"]),
+            _load_credentials(agent["credentials"]),
             frozenset(int(c) for c in agent["components"]),
             int(agent["generation"]),
             bool(agent["mux"]),
             frozenset(int(c) for c in agent["shown"]),
+            tuple(_load_candidate(c) for c in agent.get("candidates", ())),
+            int(agent.get("lives", len(agent["credentials"]))),
         )
         for agent in entry["of"]
     )
-    return Agents((first, second), bool(entry["has_media"]))
+    agents = Agents((first, second), bool(entry["has_media"]))
+    if entry.get("waits"):
+        agents.waits, agents.waits_until = True, now
+    if entry.get("stand_ins") is not None:
+        one, other = (_load_stand_in(each) for each in entry["stand_ins"])
+        agents.stand_ins = (one, other)
+        agents.raw = frozenset(Leg(leg) for leg in entry["raw"])
+        agents.namespace = str(entry["namespace"])
+    return agents
+
+
+def _load_stand_in(entry: list[Any]) -> StandIn:
+    credentials, secret, tie_breaker = entry
+    return StandIn(_load_credentials(credentials), str(secret), int(tie_breaker))
 
 
 def _dump_allocation(allocation: Allocation | None) -> Record | None:
@@ -266,19 +335,43 @@ def _dump_pinhole(pinhole: Pinhole) -> Record:
         "evidence": None if evidence is None else _dump_evidence(evidence),
         "learned": None if learned is None else _dump_address(learned),
         "early": None if pinhole.early is None else _dump_address(pinhole.early),
+        "checks": None if pinhole.checks is None else _dump_checks(pinhole.checks),
         "latched_after_s": pinhole.latched_after_s,
     }
 
 
 def _load_pinhole(entry: Mapping[str, Any]) -> Pinhole:
-    learned, early = entry["learned"], entry.get("early")
+    learned, early, checks = entry["learned"], entry.get("early"), entry.get("checks")
     return Pinhole(
         generation=int(entry["generation"]),
         evidence=None if entry["evidence"] is None else _load_evidence(entry["evidence"]),
         early=None if early is None else _load_address(early),
+        checks=None if checks is None else _load_checks(checks),
         learned=None if learned is None else _load_address(learned),
         latched_after_s=entry["latched_after_s"],
         lively=learned is not None,
+    )
+
+
+def _dump_checks(checks: Checks) -> Record:
+    return {
+        "username": checks.username,
+        "password": checks.password,
+        "secret": checks.secret,
+        "tie_breaker": checks.tie_breaker,
+        "controlling": checks.controlling,
+        "targets": [_dump_address(target) for target in checks.targets],
+    }
+
+
+def _load_checks(entry: Mapping[str, Any]) -> Checks:
+    return Checks(
+        str(entry["username"]),
+        str(entry["password"]),
+        str(entry["secret"]),
+        int(entry["tie_breaker"]),
+        bool(entry["controlling"]),
+        tuple(_load_address(target) for target in entry["targets"]),
     )
 
 
@@ -286,12 +379,18 @@ def _dump_evidence(evidence: Evidence) -> Record:
     return {
         "rung": evidence.rung.value,
         "sources": [str(network) for network in evidence.sources],
-        "refused": [str(network) for network in evidence.refused],
+        "refused": list(_texts(evidence.refused)),
         "probation": evidence.probation,
         "keys": [[key.username, key.password] for key in evidence.keys],
         "several": evidence.several,
         "tags": [_dump_tag(key) for key in evidence.tags],
     }
+
+
+@functools.lru_cache(maxsize=64)
+def _texts(networks: tuple[IPNetwork, ...]) -> tuple[str, ...]:
+    """Those refused are the same ones for most latches, and each call is written many times."""
+    return tuple(str(network) for network in networks)
 
 
 def _load_evidence(entry: Mapping[str, Any]) -> Evidence:
@@ -313,6 +412,7 @@ def _dump_candidate(candidate: Candidate) -> Record:
         "address": _dump_address(candidate.address),
         "id": candidate.id,
         "type": None if candidate.type is None else candidate.type.value,
+        "priority": candidate.priority,
     }
 
 
@@ -323,6 +423,7 @@ def _load_candidate(entry: Mapping[str, Any]) -> Candidate:
         _load_address(entry["address"]),
         str(entry["id"]),
         None if entry["type"] is None else CandidateType(entry["type"]),
+        int(entry.get("priority", 0)),
     )
 
 

@@ -56,6 +56,14 @@ TOMBSTONE_S = 60.0
 TOMBSTONES = 10_000
 """Ended sessions remembered at most; the oldest make room."""
 
+SPARE_TIMERS = 256
+"""Timers of calls that are over that may wait, beside as many as there are calls."""
+
+
+LATE_S, PATIENCE_S = 1.0, 5.0
+"""A process that is woken so much too late stood still (suspended, SIGSTOP); then no call is ended
+for so long, in which the plane and the parties can say that they are there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Key:
@@ -65,25 +73,40 @@ class Key:
     responder: JID
     sid: str
 
+    def __str__(self) -> str:
+        """All of it in one value; XML has no NUL (section 2.2 of its specification)."""
+        return f"{self.initiator}\0{self.responder}\0{self.sid}"
+
 
 class Registry:
     """See the module's text.
 
     `names` returns a fresh name for a session at each call: 1 to 40 characters out of
-    ``[A-Za-z0-9]``, beginning with a letter, unique over restarts.
+    ``[A-Za-z0-9]``, beginning with a letter, unique over restarts. `drawn` returns
+    `session.ice.DRAWN` hexadecimal digits that nobody can foresee.
     """
 
-    def __init__(self, policy: SessionPolicy, pool: PortPool, names: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        policy: SessionPolicy,
+        pool: PortPool,
+        names: Callable[[], str],
+        drawn: Callable[[], str],
+    ) -> None:
         self.policy = policy
         self.pool = pool
         self.draining = False
         self.limits = Limits()
         self._names = names
+        self._drawn = drawn
         self._sessions: dict[Key, Session] = {}
         self._keys: dict[str, Key] = {}
         self._of_party: dict[JID, set[str]] = {}
-        self._tombstones: OrderedDict[Key, float] = OrderedDict()
+        # By `str(Key)`: ten thousand keys would be three times as many objects for the garbage
+        # collector to look at, and strings are none.
+        self._tombstones: OrderedDict[str, float] = OrderedDict()
         self._timers: list[tuple[float, str]] = []
+        self._patient_until = float("-inf")
         self._effects: list[Effect] = []
         self._quota = None if policy.channels is None else Quota(policy.channels)
 
@@ -112,6 +135,7 @@ class Registry:
 
     def receive(self, request: Request, now: float) -> None:
         """An intercepted request of one party to another."""
+        self._bury(now)
         if _is_redirected(request):
             self._effects.append(Bounce(request.token, REDIRECTED))
         elif request.jingle.action is Action.SESSION_INITIATE:
@@ -200,10 +224,19 @@ class Registry:
 
     def poll_timeout(self) -> float | None:
         """When `expire` wants to be called next; None where nothing is to be waited for."""
-        return self._timers[0][0] if self._timers else None
+        return max(self._timers[0][0], self._patient_until) if self._timers else None
 
     def expire(self, now: float) -> None:
-        """End what has reached its deadline."""
+        """End what has reached its deadline.
+
+        Whoever calls this late has stood still, and what happened meanwhile is yet to be told: then
+        nothing is ended before that could be.
+        """
+        at = self.poll_timeout()
+        if at is not None and now - at > LATE_S:
+            self._patient_until = now + PATIENCE_S
+        if now < self._patient_until:
+            return
         while self._timers and self._timers[0][0] <= now:
             at, name = heapq.heappop(self._timers)
             session = self.find(name)
@@ -211,7 +244,6 @@ class Registry:
                 session.timer_at = None
                 session.expire(now)
                 self._settle(session, now)
-        self._bury(now)
 
     def terminate(self, name: str, now: float) -> bool:
         """End a call on an administrator's word; False where there is none of this name."""
@@ -236,7 +268,7 @@ class Registry:
 
     def anchor(self, name: str, parties: tuple[Party, Party]) -> Anchor:
         """The anchor that a session of this registry needs."""
-        return Anchor(name, parties, self.pool, self.policy.peers, self._effects)
+        return Anchor(name, parties, self.pool, self.policy.peers, self._effects, self._drawn)
 
     # The parts of it
 
@@ -245,7 +277,7 @@ class Registry:
         session = self._sessions.get(key)
         if session is not None:
             session.receive(Leg.INITIATOR, request, now)
-        elif key in self._tombstones:
+        elif str(key) in self._tombstones:
             self._revenant(request, now)
         elif not self._is_ours(request.jingle):
             self._effects.append(Pass(request.token))
@@ -263,6 +295,7 @@ class Registry:
             Party(request.recipient, request.recipient_ip),
         )
         session = Session(name, key.sid, self.anchor(name, parties), self.policy, now)
+        session.via = request.via
         self._enter(key, session)
         session.initiate(request, now)
         self._settle(session, now)
@@ -271,7 +304,10 @@ class Registry:
         """Why this call may not be made; None where it may, relayed or not."""
         if self.draining:
             return NO_CAPACITY if self.policy.draining is Fallback.REFUSE else None
-        if not {request.sender.domain, request.recipient.domain} & self.policy.domains:
+        local = self.policy.domains
+        if request.via:
+            local |= self.policy.guests
+        if not {request.sender.domain, request.recipient.domain} & local:
             return NOT_LOCAL
         return self.limits.refusal(self.policy.limits, request.sender, request.recipient, now)
 
@@ -293,7 +329,7 @@ class Registry:
     def _revenant(self, request: Request, now: float) -> None:
         """A request for a session that has ended a moment ago, or that never was ours."""
         pair, sid = (request.sender, request.recipient), request.jingle.sid
-        ended = any(Key(a, b, sid) in self._tombstones for a, b in (pair, pair[::-1]))
+        ended = any(str(Key(a, b, sid)) in self._tombstones for a, b in (pair, pair[::-1]))
         error = Session.after_end(request.jingle.action) if ended else None
         self._effects.append(Pass(request.token) if error is None else Bounce(request.token, error))
 
@@ -302,17 +338,18 @@ class Registry:
     ) -> tuple[Leg, Session] | None:
         """The session of a request, and the sender's leg in it.
 
-        Both parties may have called each other with the same sid; the session in which the action
-        is legal is meant then, the sender's own where it is legal in both.
+        Both parties may have called each other with the same sid. The session that goes on is meant
+        then, before one that has ended and is still waited for; of two that in which the action is
+        legal; the sender's own where it is legal in both.
         """
         mine = self._sessions.get(Key(sender, recipient, sid))
         theirs = self._sessions.get(Key(recipient, sender, sid))
-        if mine is None and theirs is None:
-            return None
-        if theirs is None or (mine is not None and mine.allows(action, Leg.INITIATOR)):
-            assert mine is not None
-            return Leg.INITIATOR, mine
-        return Leg.RESPONDER, theirs
+        both = ((Leg.INITIATOR, mine), (Leg.RESPONDER, theirs))
+        return min(
+            ((leg, session) for leg, session in both if session is not None),
+            key=lambda found: (found[1].has_ended, not found[1].allows(action, found[0])),
+            default=None,
+        )
 
     def _pinhole(self, name: BindingName) -> tuple[Session, Allocation, int] | None:
         session = self.find(name.partition(".")[0])
@@ -367,8 +404,16 @@ class Registry:
             if not names:
                 self._of_party.pop(party.jid, None)
         if not session.is_unrelayed:
-            self._tombstones[key] = now + TOMBSTONE_S
+            self._tombstones[str(key)] = now + TOMBSTONE_S
             self._bury(now)
+        if len(self._timers) > SPARE_TIMERS + 2 * len(self._sessions):
+            self._forget_timers()
+
+    def _forget_timers(self) -> None:
+        """Drop the timers of calls that are over: that of a call with media is a day ahead."""
+        live = self._sessions.values()
+        self._timers = [(s.timer_at, s.name) for s in live if s.timer_at is not None]
+        heapq.heapify(self._timers)
 
     def _bury(self, now: float) -> None:
         while self._tombstones:

@@ -4,6 +4,7 @@ It also keeps who is blocked. As with the journal, calls are worth more than it:
 full or the file is damaged, it says so once and the calls go on.
 """
 
+import contextlib
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+
+from jingle_hnt.store.private import make_private
 
 log = structlog.get_logger(__name__)
 
@@ -46,10 +49,15 @@ class History:
 
     def add(self, name: str, sid: str, report: str) -> None:
         """Add a call's report, which is JSON; the oldest one goes where there are too many."""
+        self._do("BEGIN")
         insert = "INSERT INTO call (name, sid, report) VALUES (?, ?, ?)"
         cursor = self._do(insert, name, sid, report)
-        if cursor is not None and cursor.lastrowid is not None:
-            self._do("DELETE FROM call WHERE number <= ?", cursor.lastrowid - self._calls)
+        if cursor is None or cursor.lastrowid is None:
+            with contextlib.suppress(sqlite3.Error):
+                self._db.rollback()
+            return
+        self._do("DELETE FROM call WHERE number <= ?", cursor.lastrowid - self._calls)
+        self._do("COMMIT")
 
     def find(self, call: str) -> Report | None:
         """The report of the latest call of this name or sid."""
@@ -79,7 +87,7 @@ class History:
         self._db.close()
 
     def _open(self) -> sqlite3.Connection:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(self.path)
         db = sqlite3.connect(self.path, isolation_level=None, timeout=1.0)
         try:
             (version,) = db.execute("PRAGMA user_version").fetchone()
@@ -92,7 +100,6 @@ class History:
         except BaseException:
             db.close()
             raise
-        self.path.chmod(0o600)
         return db
 
     def _set_aside(self, error: sqlite3.DatabaseError) -> None:

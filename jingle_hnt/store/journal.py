@@ -1,16 +1,22 @@
 """The journal of live calls: one SQLite file, written at offer, accept, latch and end.
 
 Calls are worth more than the journal: where the disk is full or the file is damaged, the journal
-says so and the calls go on. A record that cannot be read is skipped, the others are used.
+says so and the calls go on. A record that cannot be read is skipped, the others are used: what is
+left in a damaged file goes into a new one.
 """
 
+import contextlib
 import json
+import re
 import sqlite3
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import structlog
+
+from jingle_hnt.store.private import make_private
 
 log = structlog.get_logger(__name__)
 
@@ -20,46 +26,66 @@ SCHEMA_VERSION = 1
 MAX_RECORD_BYTES = 256 * 1024
 """Larger records are no sessions of ours; they are not written and not read."""
 
+_SUM = re.compile(rb',"sum":"([0-9a-f]{8})"}$')
+"""Ends a record's text. SQLite notices damage to its own structures only, and another digit in an
+address is another party."""
+_NOT_DAMAGED = frozenset(
+    {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_BUSY}
+)
+"""What is wrong with the disk, or with who else is at work, and not with the file."""
+_WRONG = (sqlite3.Error, UnicodeDecodeError)
+"""The second where SQLite's own message quotes what is damaged."""
+
 Record = dict[str, Any]
 
 
 class Journal:
     """Open with a path of the state directory; `close` it at the end.
 
-    Raises nothing after it was opened: what goes wrong is logged once and `healthy` is False.
+    What goes wrong with SQLite is logged once, and `healthy` is False: it is never raised. Where
+    the file cannot be written when it is opened, its records are kept in memory.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.healthy = True
+        self._written = True
         try:
             self._db = self._open(path)
-        except sqlite3.DatabaseError as error:
-            self._set_aside(error)
-            self._db = self._open(path)
+        except _WRONG as error:
+            self._db = self._recover(error)
+
+    def write(self, records: Mapping[str, Record | None]) -> None:
+        """Write these sessions' records over those before, all at once; None takes a record out."""
+        try:
+            self._db.execute("BEGIN")
+            for name, record in records.items():
+                self._write(name, record)
+            self._db.execute("COMMIT")
+        except _WRONG as error:
+            self._suffer(error)
+            with contextlib.suppress(*_WRONG):
+                self._db.rollback()
+        else:
+            self.healthy = self._written
 
     def put(self, name: str, record: Record) -> None:
-        """Write the record of a session, in place of the one before."""
-        text = json.dumps(record, separators=(",", ":"))
-        if len(text) <= MAX_RECORD_BYTES:
-            self._write("INSERT OR REPLACE INTO session (name, record) VALUES (?, ?)", (name, text))
+        """Write the record of one session."""
+        self.write({name: record})
 
     def forget(self, name: str) -> None:
         """Take the record of a session out."""
-        self._write("DELETE FROM session WHERE name = ?", (name,))
+        self.write({name: None})
 
     def records(self) -> Iterator[Record]:
         """All records that can be read; the others are logged, and taken out."""
         try:
-            rows = self._db.execute(
-                "SELECT name, CAST(record AS BLOB) FROM session WHERE length(record) <= ?",
-                (MAX_RECORD_BYTES,),
-            ).fetchall()
-        except sqlite3.Error as error:
+            rows = self._db.execute(_ALL, (MAX_RECORD_BYTES,)).fetchall()
+        except _WRONG as error:
             self._suffer(error)
             return
-        for name, text in rows:
-            record = self._read(str(name), text)
+        for rowid, name, text in rows:
+            record = self._read(rowid, str(name), text)
             if record is not None:
                 yield record
 
@@ -68,14 +94,13 @@ class Journal:
         self._db.close()
 
     def _open(self, path: Path) -> sqlite3.Connection:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        db = sqlite3.connect(path, isolation_level=None, timeout=1.0)
+        make_private(path)
+        db = _connect(str(path))
         try:
             self._prepare(db)
         except BaseException:
             db.close()
             raise
-        path.chmod(0o600)
         return db
 
     def _prepare(self, db: sqlite3.Connection) -> None:
@@ -86,35 +111,123 @@ class Journal:
         # A power cut may cost the last calls' records, never the file (SQLite: WAL with NORMAL).
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("CREATE TABLE IF NOT EXISTS session (name TEXT PRIMARY KEY, record TEXT)")
-        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        if not version:
+            # Nothing is written to a file that is as it should be: the disk may be full.
+            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        (sound,) = db.execute("PRAGMA integrity_check(1)").fetchone()
+        if sound != "ok":
+            raise sqlite3.DatabaseError(sound)
+        db.execute("SELECT rowid, name, record FROM session LIMIT 1")
+        db.execute("BEGIN IMMEDIATE")
+        db.execute("ROLLBACK")
 
-    def _set_aside(self, error: sqlite3.DatabaseError) -> None:
+    def _recover(self, error: Exception) -> sqlite3.Connection:
+        """What can be read, in a new file; in memory where that cannot be."""
+        left = list(_left(self.path).items())
+        try:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _NOT_DAMAGED:
+                self._set_aside(error, len(left))
+            db = self._open(self.path)
+            _put_all(db, left)
+        except (*_WRONG, OSError) as second:
+            self._suffer(second)
+            self._written = False
+            db = _connect(":memory:")
+            self._prepare(db)
+            _put_all(db, left)
+        return db
+
+    def _set_aside(self, error: Exception, left: int) -> None:
         aside = self.path.with_suffix(".damaged")
-        log.error("journal is damaged; it is set aside", kept_as=str(aside), error=str(error))
+        what = "journal is damaged; it is set aside"
+        log.error(what, kept_as=str(aside), error=str(error), records_left=left)
         self.path.replace(aside)
         for suffix in ("-wal", "-shm"):
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
 
-    def _read(self, name: str, text: object) -> Record | None:
+    def _read(self, rowid: int, name: str, text: object) -> Record | None:
         try:
-            record = json.loads(text) if isinstance(text, bytes) else None
+            record = json.loads(_checked(text)) if isinstance(text, bytes) else None
         except (ValueError, RecursionError):
             record = None
         if isinstance(record, dict):
             return record
         log.warning("journal record is skipped", session=name)
-        self.forget(name)
+        try:
+            self._db.execute("DELETE FROM session WHERE rowid = ?", (rowid,))
+        except _WRONG as error:
+            self._suffer(error)
         return None
 
-    def _write(self, statement: str, values: tuple[str, ...]) -> None:
-        try:
-            self._db.execute(statement, values)
-        except sqlite3.Error as error:
-            self._suffer(error)
-        else:
-            self.healthy = True
+    def _write(self, name: str, record: Record | None) -> None:
+        text = None if record is None else _summed(json.dumps(record, separators=(",", ":")))
+        if text is None:
+            self._db.execute("DELETE FROM session WHERE name = ?", (name,))
+        elif len(text) <= MAX_RECORD_BYTES:
+            self._db.execute(_PUT, (name, text))
 
-    def _suffer(self, error: sqlite3.Error) -> None:
+    def _suffer(self, error: Exception) -> None:
         if self.healthy:
             log.error("journal cannot be used; calls go on without it", error=str(error))
         self.healthy = False
+
+
+_PUT = "INSERT OR REPLACE INTO session (name, record) VALUES (?, CAST(? AS TEXT))"
+_ALL = "SELECT rowid, name, CAST(record AS BLOB) FROM session NOT INDEXED WHERE length(record) <= ?"
+_NAMES = "SELECT rowid, name FROM session INDEXED BY sqlite_autoindex_session_1 ORDER BY name"
+_ONE = "SELECT CAST(record AS BLOB) FROM session WHERE rowid = ? AND length(record) <= ?"
+
+
+def _connect(path: str) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level=None, timeout=1.0)
+    db.text_factory = lambda text: text.decode(errors="replace")
+    return db
+
+
+def _put_all(db: sqlite3.Connection, texts: Iterable[tuple[str, bytes]]) -> None:
+    db.execute("BEGIN")
+    db.executemany(_PUT, texts)
+    db.execute("COMMIT")
+
+
+def _summed(text: str) -> str:
+    """The text of a record with its checksum as the last member."""
+    return f'{text[:-1]},"sum":"{zlib.crc32(text.encode()):08x}"}}'
+
+
+def _checked(text: bytes) -> bytes:
+    """The text of a record without its checksum. Raises ValueError where that is not its own."""
+    found = _SUM.search(text)
+    text = text[: found.start()] + b"}" if found else b""
+    if found is None or zlib.crc32(text) != int(found[1], 16):
+        raise ValueError("damaged")
+    return text
+
+
+def _left(path: Path) -> dict[str, bytes]:
+    """The texts of the records that can be read in a file of our version, by name.
+
+    The table and its index are read from both ends until something is wrong, so that a damaged
+    page costs the records on it.
+    """
+    found: dict[str, bytes] = {}
+    with contextlib.closing(_connect(str(path))) as db:
+        # Without shared memory, for which a full disk has no room; and even if the end is missing.
+        for pragma in ("locking_mode = EXCLUSIVE", "writable_schema = ON"):
+            list(_rows(db, f"PRAGMA {pragma}"))
+        if list(_rows(db, "PRAGMA user_version")) != [(SCHEMA_VERSION,)]:
+            return found
+        for way in ("ASC", "DESC"):
+            for _, name, text in _rows(db, f"{_ALL} ORDER BY rowid {way}", MAX_RECORD_BYTES):
+                found.setdefault(name, text)
+            for rowid, name in _rows(db, f"{_NAMES} {way}"):
+                if name not in found:
+                    for (text,) in _rows(db, _ONE, rowid, MAX_RECORD_BYTES):
+                        found[name] = text
+    return found
+
+
+def _rows(db: sqlite3.Connection, statement: str, *values: object) -> Iterator[tuple[Any, ...]]:
+    """As many rows as can be read."""
+    with contextlib.suppress(*_WRONG):
+        yield from db.execute(statement, values)

@@ -354,9 +354,15 @@ def _ice_candidate(candidate: Element) -> Candidate | None:
             address=_address(candidate, ""),
             id=candidate.get("id", ""),
             type=_candidate_type(candidate),
+            priority=_priority(candidate),
         )
     except MalformedJingle:
         return None
+
+
+def _priority(candidate: Element) -> int:
+    text = candidate.get("priority", "")
+    return int(text) if _NUMBER.fullmatch(text) else 0
 
 
 def _octet(candidate: Element, attribute: str, otherwise: int) -> int:

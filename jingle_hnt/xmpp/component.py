@@ -8,7 +8,7 @@ bounced here, and every stanza that leaves is from the component's own domain.
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from xml.etree.ElementTree import Element, SubElement
 
@@ -17,6 +17,7 @@ import structlog
 from jingle_hnt import __version__
 from jingle_hnt.errors import JingleError, ProtocolViolation
 from jingle_hnt.model.address import IPAddress
+from jingle_hnt.model.doors import ModuleState, OtherDoors
 from jingle_hnt.model.jid import JID
 from jingle_hnt.session.effects import (
     Answer,
@@ -26,12 +27,13 @@ from jingle_hnt.session.effects import (
     Inject,
     Moved,
     Opened,
+    Pass,
     Refusal,
     Request,
     Token,
     Withdrawn,
 )
-from jingle_hnt.xmpp import adhoc, disco, filter, names, nodes
+from jingle_hnt.xmpp import addresses, adhoc, disco, filter, names, nodes
 from jingle_hnt.xmpp.asked import Asked
 from jingle_hnt.xmpp.codec import parse
 from jingle_hnt.xmpp.guard import Stanza
@@ -59,8 +61,10 @@ class ComponentSettings:
 
     `domains` are the virtual hosts with a server module, `ping_s` the time between pings to the
     server, `ask_s` how long a question of ours waits, `contacts` the form fields of XEP-0157.
-    `channels` says whether users may ask for relay channels (XEP-0278); `administrators` are the
-    bare JIDs that may use ad-hoc commands.
+    `channels` says whether users may ask for relay channels (XEP-0278), `callers` are the domains
+    whose users may call by addresses of ours (none: there are no such addresses), `administrators`
+    the bare JIDs that may use ad-hoc commands. `elsewhere` are the domains that other connections
+    of the same process serve.
     """
 
     jid: str
@@ -72,6 +76,8 @@ class ComponentSettings:
     ask_s: float = 5.0
     contacts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     channels: bool = False
+    callers: frozenset[str] = frozenset()
+    elsewhere: frozenset[str] = frozenset()
     administrators: tuple[JID, ...] = ()
 
 
@@ -84,13 +90,17 @@ class Component:
         inputs: Inputs,
         clock: Callable[[], float] = time.monotonic,
         commands: Iterable[adhoc.Command] = (),
+        tokens: Iterator[Token] | None = None,
     ) -> None:
         self._settings = settings
         self._inputs = inputs
         self._clock = clock
-        self._held = HeldStanzas()
+        self._held = HeldStanzas(tokens=tokens)
         self._asked = Asked()
-        features = nodes.FEATURES if settings.channels else ()
+        way = addresses.Way(self._pass_on, self._held.hold, clock)
+        self._door = addresses.AddressDoor(settings.jid, settings.callers, inputs, way)
+        features: tuple[str, ...] = nodes.FEATURES if settings.channels else ()
+        features += addresses.FEATURES if settings.callers else ()
         self._about = disco.About(__version__, clock(), settings.contacts, features)
         self._adhoc = adhoc.AdHoc(commands, settings.administrators, settings.jid)
         self._streams = 0
@@ -100,14 +110,25 @@ class Component:
                 settings.jid, settings.secret, settings.host, settings.port, settings.ping_s
             ),
             on_stanza=self._take,
-            on_up=inputs.link_up,
+            on_up=self._up,
             on_down=self._down,
         )
+
+    @property
+    def other_doors(self) -> OtherDoors:
+        """What we do besides answering server modules."""
+        own = self._settings
+        return OtherDoors(own.jid, own.domains, own.callers, own.channels)
 
     @property
     def up(self) -> bool:
         """Whether the server has accepted us and the stream stands."""
         return self._link.up
+
+    @property
+    def fault(self) -> str:
+        """Why the link is down; empty while it is up."""
+        return self._link.fault
 
     async def run(self) -> None:
         """Keep the link up until cancelled or stopped. Raises SecretRefused, and nothing else."""
@@ -124,6 +145,10 @@ class Component:
 
     # What the app wants
 
+    def holds(self, token: Token) -> bool:
+        """Whether a request of this name waits for an answer here."""
+        return token in self._held
+
     def answer(self, answer: Answer) -> None:
         """Answer a held request, or one for a channel.
 
@@ -133,6 +158,9 @@ class Component:
         held = self._held.take(answer.token, self._clock())
         if held is None:
             log.info("answer came too late", token=answer.token)
+            return
+        if held.crossing is not None:
+            self._door.answer(held, answer)
             return
         if held.jingle.tag == nodes.CHANNEL or isinstance(answer, Opened):
             self._answer_channel(held, answer)
@@ -144,6 +172,8 @@ class Component:
 
     def inject(self, inject: Inject) -> bool:
         """Send a request of ours; False where the link is down or no party is of our domains."""
+        if inject.via:
+            return self._door.inject(inject)
         host = filter.host_for(inject.sender, inject.recipient, self._settings.domains)
         if host is None:
             return False
@@ -167,25 +197,29 @@ class Component:
 
     async def probe(self) -> list[str]:
         """The domains whose server module answers us."""
-        return [domain for domain, fault in (await self.diagnose()).items() if not fault]
+        return [domain for domain, state in (await self.diagnose()).items() if not state.fault]
 
-    async def diagnose(self) -> dict[str, str]:
-        """For each domain what is wrong with its server module and what to write; empty if well."""
+    async def diagnose(self) -> dict[str, ModuleState]:
+        """The server module of each domain: what is wrong with it, and what to write."""
         domains = self._settings.domains
-        faults = await asyncio.gather(*(self._fault_of(domain) for domain in domains))
-        return dict(zip(domains, faults, strict=True))
+        states = await asyncio.gather(*(self._module_of(domain) for domain in domains))
+        return dict(zip(domains, states, strict=True))
 
-    async def _fault_of(self, domain: str) -> str:
+    async def _module_of(self, domain: str) -> ModuleState:
         answer = await self._ask(domain, Element(filter.MODULE))
-        return filter.module_fault(answer, domain, self._settings.jid)
+        return filter.module_state(answer, domain, self._settings.jid)
 
     # Stanzas that arrive
+
+    def _up(self) -> None:
+        self._inputs.link_up(self._settings.jid)
 
     def _down(self, reason: str) -> None:
         self._streams += 1
         self._held.clear()
         self._asked.clear()
-        self._inputs.link_down(reason)
+        self._door.clear()
+        self._inputs.link_down(self._settings.jid, reason)
 
     def _take(self, stanza: Stanza) -> None:
         """One stanza; whatever goes wrong with it must not harm the stream of all others."""
@@ -203,10 +237,15 @@ class Component:
         match local_name(element), element.get("type"):
             case "iq", "result" | "error":
                 self._asked.settle(sender, element)
+                self._door.answered(element)
+            case "iq", _ if self._settings.callers and self._door.serves(element):
+                self._door.requested(stanza)
             case "iq", "get" | "set":
                 self._requested(sender, stanza)
             case "message", _ if self._is_module(sender, element):
                 self._noticed(sender, element)
+            case "message", _ if self._settings.callers and self._door.serves(element):
+                self._door.messaged(element)
 
     def _is_module(self, sender: str, element: Element) -> bool:
         """Whether this is a server module that talks to us, and no user or other host."""
@@ -282,6 +321,15 @@ class Component:
         self._read(question, token, pruned)
 
     def _read(self, question: filter.Question, token: Token, pruned: bool) -> None:
+        if self._settings.jid in (question.sender.domain, question.recipient.domain):
+            self.answer(Pass(token))  # it is on its way to us, or from us
+            return
+        if question.sender.domain in self._settings.elsewhere:
+            # The sender's own server has asked us before. This one knows where the recipient is.
+            if question.recipient_ip is not None:
+                self._inputs.moved(Moved(question.recipient, question.recipient_ip))
+            self.answer(Pass(token))
+            return
         try:
             if pruned:
                 raise filter.too_large()
@@ -298,6 +346,7 @@ class Component:
                 jingle=jingle,
                 sender_ip=question.sender_ip,
                 recipient_ip=question.recipient_ip,
+                id=question.id,
             )
         )
 
@@ -362,6 +411,9 @@ class Component:
         asked = iq.get("to", "")
         own = asked if _is_inside(asked, self._settings.jid) else self._settings.jid
         self._send_iq(type_, iq.get("from", ""), iq.get("id", ""), payload, sender=own)
+
+    def _pass_on(self, stanza: Element, keep: bool) -> bool:
+        return self._link.send(stanza, keep)
 
     def _send_iq(
         self,

@@ -11,6 +11,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 from jingle_hnt.errors import OversizedJingle, ProtocolViolation
 from jingle_hnt.model.address import IPAddress, literal
+from jingle_hnt.model.doors import ModuleState
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action
 from jingle_hnt.session.effects import (
@@ -50,6 +51,7 @@ class Question:
     timeout_s: float
     sender_ip: IPAddress | None
     recipient_ip: IPAddress | None
+    id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ def question(intercept: Element, host: str, pruned: bool = False) -> Question:
         timeout_s=_timeout_s(intercept.get("timeout")),
         sender_ip=_ip(intercept.get("from-ip")),
         recipient_ip=_ip(intercept.get("to-ip")),
+        id=stanza.get("id", ""),
     )
 
 
@@ -128,7 +131,7 @@ def _refusal(intercept: Element, host: str) -> Refusal:
         raise ProtocolViolation("event 'error' without a sid and a Jingle action")
     error = next((child for child in stanza if local_name(child) == "error"), None)
     unknown = error is not None and error.find(_UNKNOWN_SESSION) is not None
-    return Refusal(sender, recipient, sid, Action(action), unknown)
+    return Refusal(sender, recipient, sid, Action(action), unknown, stanza.get("id", ""))
 
 
 def _withdrawn(intercept: Element) -> Withdrawn:
@@ -148,9 +151,9 @@ def answer_element(answer: Verdict, jingle: Element) -> Element:
     match answer:
         case Pass():
             return Element(INTERCEPT, {"action": "pass"})
-        case Replace(substitution=substitution):
+        case Replace(substitution=substitution, transports=transports):
             element = Element(INTERCEPT, {"action": "replace"})
-            _forward(element, substitute(jingle, substitution))
+            _forward(element, substitute(jingle, substitution, transports))
             return element
         case Bounce(error=error):
             element = Element(INTERCEPT, {"action": "bounce"})
@@ -188,26 +191,42 @@ def address_in(element: Element) -> IPAddress | None:
     return None if found is None else _ip(found.get("ip"))
 
 
-def module_fault(answer: Element | None, domain: str, component: str) -> str:
-    """What the answer to a <module/> query says is wrong, and what to write; empty if all is well.
-
-    `answer` is the IQ, or None where none came.
-    """
+def module_state(answer: Element | None, domain: str, component: str) -> ModuleState:
+    """What the answer to a <module/> query says. `answer` is the IQ, or None where none came."""
     if answer is None:
-        return f"{domain} does not answer: is it a virtual host of the server we are connected to?"
-    if answer.get("type") == "result" and answer.find(MODULE) is not None:
-        return ""
+        fault = f"{domain} does not answer: is it a virtual host of the server we are connected to?"
+        return ModuleState(fault)
+    module = answer.find(MODULE)
+    if answer.get("type") == "result" and module is not None:
+        return ModuleState("", _caution(module, component), module.get("server", ""))
     conditions = {local_name(each) for each in answer.iter()}
     if "forbidden" in conditions:
-        return (
+        return ModuleState(
             f"the server module of {domain} is set up for another component: "
             f'write jingle_hnt_component = "{component}" (Prosody) or component: {component}'
             " (ejabberd)"
         )
-    return (
+    return ModuleState(
         f'the server module is not loaded on {domain}: write modules_enabled = {{ "jingle_hnt" }}'
         " (Prosody), or run ejabberdctl module_install mod_jingle_hnt"
     )
+
+
+def _caution(module: Element, component: str) -> str:
+    """What will go wrong when our connection breaks without a word; empty where nothing will."""
+    if module.get("conflict", "kick_old") != "kick_old":
+        return (
+            "after our host was cut off, Prosody would refuse us for a quarter of an hour, until"
+            ' it takes the old connection for dead: write component_conflict_resolve = "kick_old"'
+            " in its global section, and prosodyctl reload"
+        )
+    routes = module.get("routes", "1")
+    if routes != "1":
+        return (
+            f"ejabberd has {quoted(routes)} connections of {component} and shares stanzas out"
+            " between them: end the second jingle-hnt, or restart whichever you want to keep"
+        )
+    return ""
 
 
 def _forwarded(intercept: Element) -> Element:

@@ -12,6 +12,8 @@ from jingle_hnt.xmpp import names, tables
 from jingle_hnt.xmpp.tables import Layout, Table, Value
 
 FORM = f"{{{names.DATA_FORMS}}}x"
+MOST_LINES = 50
+"""Rows of a table that are told in lines of text as well."""
 LONGEST_VALUE = 1024
 """Characters of one value that is filled in."""
 
@@ -80,20 +82,27 @@ def filled_in(form: Element | None, fields: Sequence[Field]) -> dict[str, object
 
 
 def results(title: str, layout: Layout, form_type: str | None) -> Iterator[Element]:
-    """An answer as forms: the first holds the single values and the first table, and each other
-    table has one of its own, since a form can have one table only."""
+    """An answer as forms: the first holds the single values and every table in lines of text, and
+    then each table has a form of its own, since a form can have one only.
+
+    Gajim 1.7 looks at the first form alone, and fails on one that has a <reported/>. Psi 1.5 looks
+    at the last one alone and draws no table, so after tables the first form is there once more.
+    """
     first = _form("result", title, form_type)
     shown = tables.labels(list(layout.values))
     for label, (name, value) in zip(shown, layout.values.items(), strict=True):
         attributes = {"var": name, "type": _type_of(value), "label": label}
         _put(SubElement(first, _FIELD, attributes), value, typed=True)
-    for table in layout.tables[:1]:
-        _append_table(first, table)
+    for table in layout.tables:
+        _append_lines(first, table)
     yield first
-    for table in layout.tables[1:]:
+    filled = [table for table in layout.tables if table.rows]
+    for table in filled:
         form = _form("result", f"{title}: {table.name}", form_type)
         _append_table(form, table)
         yield form
+    if filled:
+        yield first
 
 
 def form_in(command: Element) -> Element | None:
@@ -156,12 +165,21 @@ def _single(field: Field, text: str) -> object:
 # Answers
 
 
-def _append_table(form: Element, table: Table) -> None:
+def _append_lines(form: Element, table: Table) -> None:
+    """A table for who shows none: a line for each row, without the cells that are empty."""
+    kind = "text-multi" if table.rows else "text-single"
+    field = SubElement(form, _FIELD, {"var": table.name, "type": kind, "label": table.name})
+    for row in table.rows[:MOST_LINES]:
+        cells = zip(table.labels, map(tables.text, row), strict=True)
+        line = ", ".join(f"{label} {text}" for label, text in cells if text)
+        SubElement(field, _VALUE).text = line
+    if table.total > MOST_LINES:
+        SubElement(field, _VALUE).text = f"and {table.total - MOST_LINES} more"
     if not table.rows:
-        none = SubElement(form, _FIELD, {"var": table.name, "type": "text-single"})
-        none.set("label", table.name)
-        SubElement(none, _VALUE).text = "none"
-        return
+        SubElement(field, _VALUE).text = "none"
+
+
+def _append_table(form: Element, table: Table) -> None:
     reported = SubElement(form, f"{{{names.DATA_FORMS}}}reported")
     for number, (name, label) in enumerate(zip(table.columns, table.labels, strict=True)):
         column = [row[number] for row in table.rows]

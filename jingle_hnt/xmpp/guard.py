@@ -4,7 +4,7 @@ slixmpp parses with ElementTree's pull parser, which has no limits and builds wh
 reader drives expat itself and refuses or prunes *before* a tree is built:
 
 * DTDs, processing instructions and comments have no place in a stream (RFC 6120 section 11.1) and
-  break it at once, so no entity is ever declared.
+  break it at their first bytes (`cutter.py`), so no entity is ever declared.
 * A stanza that is too big, too deep or of too many elements is pruned: what came before the limit
   is handed over and marked, what follows is only counted. The stream survives, since everybody
   who may send us a stanza could break it otherwise.
@@ -12,14 +12,15 @@ reader drives expat itself and refuses or prunes *before* a tree is built:
   is several times what the server module holds and what Prosody takes from a client.
 
 Namespaces are resolved here and not by expat, which would write a namespace of 200 kB out for each
-of the ten thousand elements inside it. One thing remains that cannot be had from Python: the time
-that expat needs for one token; no server passes on a token above the limits of its own parser.
+of the ten thousand elements inside it. A tag is given to expat whole, and not if it is too long.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
+
+from jingle_hnt.xmpp.cutter import Cutter, Restricted
 
 LARGEST_STANZA = 2 * 1024 * 1024
 """Bytes. A client may send 256 KiB, and a server that escapes makes up to six times as many."""
@@ -80,7 +81,7 @@ class StreamReader:
     def __init__(self) -> None:
         self._events: list[Event] = []
         self._over = False
-        self._pending = bytearray()
+        self._cutter = Cutter()
         self._level = 0
         self._root = ""
         self._names: dict[str, str] = {}
@@ -96,19 +97,29 @@ class StreamReader:
         """Everything that these bytes complete. Never raises."""
         if self._over:
             return []
-        self._pending += data
         self._stanza_bytes += len(data)
-        # No token ends without this byte, and expat would read an unfinished one anew each time.
-        if b">" in data:
-            self._parse()
+        restricted = ""
+        try:
+            self._cutter.feed(data)
+        except Restricted as error:
+            restricted = str(error)
+        for piece, too_long in self._cutter.pieces():
+            self._parse(piece, too_long)
+        if restricted and not self._over:
+            self._break("restricted-xml", f"{restricted} has no place in an XMPP stream")
         if self._stanza_bytes > LARGEST_STANZA and not self._over:
             self._break("policy-violation", f"stanza of more than {LARGEST_STANZA} bytes")
         events, self._events = self._events, []
         return events
 
-    def _parse(self) -> None:
-        data = bytes(self._pending)
-        self._pending.clear()
+    def _parse(self, data: bytes, too_long: bool) -> None:
+        if self._over:
+            return
+        if too_long and self._level == 0:
+            self._break("policy-violation", "the stream's header is too long")
+            return
+        if too_long:
+            self._characters = MOST_CHARACTERS + 1
         try:
             self._parser.Parse(data, False)
         except _Unreadable as error:

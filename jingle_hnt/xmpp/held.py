@@ -1,35 +1,57 @@
-"""The stanzas that a server module holds until we answer: each is answered once, and in time."""
+"""The stanzas that wait for our answer: each is answered once, and in time."""
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 from xml.etree.ElementTree import Element
 
+from jingle_hnt.model.jid import JID
 from jingle_hnt.session.effects import Token
 
 MOST_HELD = 10_000
 
 
 @dataclass(frozen=True, slots=True)
+class Crossing:
+    """The way of a stanza by an address of ours: who sent it, to which address, and who that is."""
+
+    sender: JID
+    address: JID
+    recipient: JID
+
+
+@dataclass(frozen=True, slots=True)
 class Held:
-    """A question of a server module: its IQ's id and sender, and the <jingle/> in question."""
+    """A question: its IQ's id and sender, and the <jingle/> in question.
+
+    The sender is a server module, who asks for a channel, or a party that sent the <jingle/> to an
+    address of ours; `crossing` says where it goes on to then.
+    """
 
     id: str
     host: str
     jingle: Element
     expires_at: float
+    crossing: Crossing | None = None
 
 
 class HeldStanzas:
-    """Bounded: what the module no longer waits for goes first, then nothing more is taken."""
+    """Bounded: what the module no longer waits for goes first, then nothing more is taken.
 
-    def __init__(self, capacity: int = MOST_HELD) -> None:
+    `tokens` are fresh names; where several share them, no two name a stanza alike.
+    """
+
+    def __init__(self, capacity: int = MOST_HELD, tokens: Iterator[Token] | None = None) -> None:
         self._capacity = capacity
         self._held: OrderedDict[Token, Held] = OrderedDict()
-        self._tokens = count(1)
+        self._tokens = tokens or count(1)
 
     def __len__(self) -> int:
         return len(self._held)
+
+    def __contains__(self, token: Token) -> bool:
+        return token in self._held
 
     def hold(self, held: Held, now: float) -> Token | None:
         """A token to answer with, never used before; None where too many wait already."""

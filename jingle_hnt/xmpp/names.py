@@ -2,6 +2,8 @@
 
 from xml.etree.ElementTree import Element
 
+from jingle_hnt.model import content
+
 STREAM = "http://etherx.jabber.org/streams"
 STREAM_ERRORS = "urn:ietf:params:xml:ns:xmpp-streams"
 COMPONENT = "jabber:component:accept"
@@ -14,11 +16,13 @@ INTERCEPT = "urn:hnt:intercept:0"
 JINGLE = "urn:xmpp:jingle:1"
 JINGLE_ERRORS = "urn:xmpp:jingle:errors:1"
 RAW_UDP = "urn:xmpp:jingle:transports:raw-udp:1"
-ICE_UDP = "urn:xmpp:jingle:transports:ice-udp:1"
-ICE = "urn:xmpp:jingle:transports:ice:0"
+ICE_UDP = content.ICE_UDP
+ICE = content.ICE
+ICE_OPTION = "http://gultsch.de/xmpp/drafts/jingle/transports/ice-udp/option"
 RTP = "urn:xmpp:jingle:apps:rtp:1"
 DTLS = "urn:xmpp:jingle:apps:dtls:0"
 SOURCES = "urn:xmpp:jingle:apps:rtp:ssma:0"
+JINGLE_MESSAGE = "urn:xmpp:jingle-message:0"
 RTP_INFO = "urn:xmpp:jingle:apps:rtp:info:1"
 
 COMMANDS = "http://jabber.org/protocol/commands"
@@ -26,6 +30,8 @@ ADMIN = "http://jabber.org/protocol/admin"
 DATA_FORMS = "jabber:x:data"
 DISCO_INFO = "http://jabber.org/protocol/disco#info"
 DISCO_ITEMS = "http://jabber.org/protocol/disco#items"
+HINTS = "urn:xmpp:hints"
+JID_ESCAPING = r"jid\20escaping"
 LAST_ACTIVITY = "jabber:iq:last"
 NODES = "http://jabber.org/protocol/jinglenodes"
 NODES_CHANNEL = "http://jabber.org/protocol/jinglenodes#channel"

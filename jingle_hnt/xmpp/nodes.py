@@ -40,4 +40,6 @@ def channel(opened: Opened) -> Element:
         "protocol": "udp",
         "expire": str(int(opened.expire_s)),
     }
+    if opened.max_kbps:
+        attributes["maxkbps"] = str(opened.max_kbps)
     return Element(CHANNEL, attributes)

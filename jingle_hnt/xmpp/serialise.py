@@ -5,19 +5,24 @@ line breaks in attribute values bare, and what passes through us must arrive as 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from xml.etree.ElementTree import Element
 
 from jingle_hnt.xmpp.names import COMPONENT
 
 _XML = "http://www.w3.org/XML/1998/namespace"
-_ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_LEGAL = "\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff"
+_ILLEGAL = re.compile(f"[^\t\n\r{_LEGAL}]")
+_NOT_PLAIN = re.compile(f"[^{_LEGAL}]|[&<>\"']")
+"""What no text has that goes out as it is: most have nothing to escape."""
 _TEXT = {ord(c): f"&#{ord(c)};" for c in "\r"} | {
     ord("&"): "&amp;",
     ord("<"): "&lt;",
     ord(">"): "&gt;",
 }
 _ATTRIBUTE = _TEXT | {ord(c): f"&#{ord(c)};" for c in "\t\n\"'"}
+
+_Write = Callable[[str], None]
 
 
 def serialise(element: Element, inside: str = COMPONENT) -> str:
@@ -26,34 +31,38 @@ def serialise(element: Element, inside: str = COMPONENT) -> str:
     Each namespace is declared where it is needed, as a default one: there are XMPP programs that
     know no prefixes. Characters that XML cannot carry become U+FFFD. The tail is not written.
     """
-    return "".join(_pieces(element, inside))
+    pieces: list[str] = []
+    _element(element, inside, pieces.append)
+    return "".join(pieces)
 
 
-def _pieces(element: Element, inside: str) -> Iterator[str]:
+def _element(element: Element, inside: str, write: _Write) -> None:
     own, name = _split(element.tag)
-    yield f"<{name}"
+    write(f"<{name}")
     if own != inside:
-        yield f' xmlns="{_escaped(own, _ATTRIBUTE)}"'
-    yield from _attributes(element)
+        write(f' xmlns="{_escaped(own, _ATTRIBUTE)}"')
+    if element.attrib:
+        _attributes(element, write)
     if not len(element) and not element.text:
-        yield "/>"
+        write("/>")
         return
-    yield f">{_escaped(element.text, _TEXT)}"
+    write(f">{_escaped(element.text, _TEXT)}")
     for child in element:
-        yield from _pieces(child, own)
-        yield _escaped(child.tail, _TEXT)
-    yield f"</{name}>"
+        _element(child, own, write)
+        if child.tail:
+            write(_escaped(child.tail, _TEXT))
+    write(f"</{name}>")
 
 
-def _attributes(element: Element) -> Iterator[str]:
+def _attributes(element: Element, write: _Write) -> None:
     for number, (key, value) in enumerate(element.attrib.items()):
         own, name = _split(key)
         if own == _XML:
             name = f"xml:{name}"
         elif own:
-            yield f' xmlns:a{number}="{_escaped(own, _ATTRIBUTE)}"'
+            write(f' xmlns:a{number}="{_escaped(own, _ATTRIBUTE)}"')
             name = f"a{number}:{name}"
-        yield f' {name}="{_escaped(value, _ATTRIBUTE)}"'
+        write(f' {name}="{_escaped(value, _ATTRIBUTE)}"')
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -64,4 +73,6 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def _escaped(text: str | None, table: dict[int, str]) -> str:
-    return _ILLEGAL.sub("�", text).translate(table) if text else ""
+    if not text or _NOT_PLAIN.search(text) is None:
+        return text or ""
+    return _ILLEGAL.sub("\N{REPLACEMENT CHARACTER}", text).translate(table)

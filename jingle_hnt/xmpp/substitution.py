@@ -1,42 +1,62 @@
-"""Puts other candidates into a <jingle/> element, and changes nothing else of it."""
+"""Puts other candidates or transports into a <jingle/> element, and changes nothing else of it."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from itertools import count
 from xml.etree.ElementTree import Element
 
 from jingle_hnt.errors import MalformedJingle
-from jingle_hnt.model.content import Candidate
+from jingle_hnt.model.content import Candidate, ContentKey, OwnTransport
 from jingle_hnt.model.jingle import Action
-from jingle_hnt.session.effects import Substitution
+from jingle_hnt.session.effects import NONE_OWN, OwnTransports, Substitution
+from jingle_hnt.xmpp import names
 from jingle_hnt.xmpp.codec import CANDIDATE, ICE_TRANSPORTS, TRANSPORT, contents_of, transport_of
+from jingle_hnt.xmpp.names import local_name, namespace
+
+_CREDENTIALS = frozenset({"ufrag", "pwd"})
+_OF_ICE = frozenset({*_CREDENTIALS, "ice2"})
+"""Attributes of an ICE transport that another kind does not have."""
+
+_OF_AGENT = frozenset({"candidate", "remote-candidate"})
+_RENOMINATION = f"{{{names.ICE_OPTION}}}renomination"
+
+HOST_PREFERENCE = (126 << 24) + (65535 << 8)
+"""Of a host candidate on the only address there is (RFC 8445 section 5.1.2)."""
 
 _NCNAME = re.compile(r"[A-Za-z_][A-Za-z0-9._-]*", re.ASCII)
 
 
-def substitute(element: Element, substitution: Substitution) -> Element:
+def substitute(
+    element: Element, substitution: Substitution, own: OwnTransports = NONE_OWN
+) -> Element:
     """A copy of a <jingle/> element with other candidates in the contents named.
 
     All raw-udp candidates of such a content are replaced, where the first of them stood; of ICE all
-    stay, and the others come behind them. Text, order, unknown elements and attributes stay as they
-    came. Raises ValueError where a content that is named is not there or has neither transport: who
-    asks for that has misread the stanza.
+    stay, and the others come behind them; what is named in `own` gets that transport. Text, order,
+    unknown elements and attributes stay as they came. Raises ValueError where a content that is
+    named is not there or has neither transport: who asks for that has misread the stanza.
     """
     copy = deepcopy(element)
     transports = _transports(copy)
     for key, candidates in substitution.items():
-        if key not in transports:
-            raise ValueError(f"the stanza has no content {key} with such a transport")
-        transport = transports[key]
+        transport = _named(transports, key)
         if transport.tag == TRANSPORT:
             _replace(transport, list(written(candidates)))
         else:
             _append(transport, list(written_for_ice(candidates, transport)))
+    for key, ours in own.items():
+        _terminate(_named(transports, key), ours)
     return copy
 
 
-def _transports(element: Element) -> dict[object, Element]:
+def _named(transports: dict[ContentKey, Element], key: ContentKey) -> Element:
+    if key not in transports:
+        raise ValueError(f"the stanza has no content {key} with such a transport")
+    return transports[key]
+
+
+def _transports(element: Element) -> dict[ContentKey, Element]:
     try:
         found = {
             key: transport_of(content)
@@ -46,6 +66,45 @@ def _transports(element: Element) -> dict[object, Element]:
         raise ValueError(str(error)) from error
     known = (TRANSPORT, *ICE_TRANSPORTS)
     return {k: t for k, t in found.items() if t is not None and t.tag in known}
+
+
+def _terminate(transport: Element, ours: OwnTransport) -> None:
+    """Our word in place of a party's; fingerprints and whatever else is no ICE stay.
+
+    Credentials are written where the party wrote some: it may trickle candidates without them.
+    """
+    had_credentials = transport.tag == TRANSPORT or _CREDENTIALS & set(transport.keys())
+    gone = [child for child in transport if _is_of_agent(child, transport, ours)]
+    place = list(transport).index(gone[0]) if gone else 0
+    for child in gone:
+        _remove(transport, child)
+    if not ours.namespace:
+        for name in _OF_ICE & set(transport.keys()):
+            del transport.attrib[name]
+    elif had_credentials:
+        transport.set("ufrag", ours.ufrag)
+        transport.set("pwd", ours.pwd)
+    transport.tag = f"{{{ours.namespace or names.RAW_UDP}}}transport"
+    for candidate in reversed(list(_written_for(ours))):
+        transport.insert(place, candidate)
+
+
+def _is_of_agent(child: Element, transport: Element, ours: OwnTransport) -> bool:
+    """Whether it holds for its sender's agent only, or is not known in the other transport.
+
+    What that agent can do beyond RFC 8445 is not said of ours.
+    """
+    if child.tag == _RENOMINATION:
+        return True
+    if not ours.namespace:
+        return namespace(child) in (namespace(transport), names.ICE_OPTION)
+    return namespace(child) == namespace(transport) and local_name(child) in _OF_AGENT
+
+
+def _written_for(ours: OwnTransport) -> Iterable[Element]:
+    if not ours.namespace:
+        return written(ours.candidates)
+    return _written_as_hosts(ours)
 
 
 def _replace(transport: Element, candidates: list[Element]) -> None:
@@ -108,6 +167,18 @@ def written_for_ice(candidates: Iterable[Candidate], transport: Element) -> Iter
         element.set("network", "0")
         element.set("priority", str(256 - candidate.component))
         element.set("protocol", "udp")
+        yield element
+
+
+def _written_as_hosts(ours: OwnTransport) -> Iterator[Element]:
+    """Candidates of an agent that has no others: the relay is no relay to its peer then."""
+    for candidate, element in zip(ours.candidates, written(ours.candidates), strict=True):
+        element.tag = f"{{{ours.namespace}}}candidate"
+        element.set("foundation", "1")
+        element.set("network", "0")
+        element.set("priority", str(HOST_PREFERENCE + 256 - candidate.component))
+        element.set("protocol", "udp")
+        element.set("type", "host")
         yield element
 
 

@@ -20,13 +20,17 @@ Row = dict[str, Value]
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Complete rows: a value for each column, in their order. `total` counts the rows left out
-    as well; `labels` are unique."""
+    """Complete rows: a value for each column, in their order; `labels` are unique.
+
+    `members` are those of the list that it is made of, each of which may have several rows, and
+    `total` counts the rows that are left out as well.
+    """
 
     name: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Value, ...], ...]
     total: int
+    members: int
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -43,8 +47,8 @@ class Layout:
     @property
     def summary(self) -> str:
         """One line that says what is there, for a client that shows no form."""
-        said = [f"{name} {text(value) or '-'}" for name, value in self.values.items()]
-        said += [f"{table.total} {table.name}" for table in self.tables]
+        said = [f"{name}: {text(value) or '-'}" for name, value in self.values.items()]
+        said += [f"{table.name}: {table.members}" for table in self.tables]
         return ", ".join(said)
 
 
@@ -54,7 +58,8 @@ def lay_out(answer: BaseModel) -> Layout:
     tables: list[Table] = []
     for name, value in _flat(answer.model_dump(mode="json")):
         if isinstance(value, list):
-            tables.append(_table(name, [row for member in value for row in _rows(member)]))
+            rows = [row for member in value for row in _rows(member)]
+            tables.append(_table(name, rows, len(value)))
         else:
             values[name] = value
     return Layout(values, tuple(tables))
@@ -119,7 +124,7 @@ def _rows(member: object) -> Iterator[Row]:
         yield own | {f"{inner}.{column}": value for column, value in row.items()}
 
 
-def _table(name: str, rows: list[Row]) -> Table:
+def _table(name: str, rows: list[Row], members: int) -> Table:
     columns = tuple(dict.fromkeys(column for row in rows for column in row))
     shown: list[tuple[Value, ...]] = []
     characters = 0
@@ -129,7 +134,7 @@ def _table(name: str, rows: list[Row]) -> Table:
         if characters > MOST_CHARACTERS:
             break
         shown.append(cells)
-    return Table(name, columns, tuple(shown), len(rows))
+    return Table(name, columns, tuple(shown), len(rows), members)
 
 
 def _scalar(value: object) -> Value:

@@ -49,6 +49,7 @@ def call(*legs: LegSnapshot, transport: str = "raw-udp", **changes: Any) -> Call
         agreed=True,
         relayed=transport != "other",
         components=() if transport == "other" else components,
+        ice="append" if transport == "ice" else None,
     )
     values: dict[str, Any] = {
         "call": "s1",

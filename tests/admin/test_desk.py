@@ -1,128 +1,14 @@
-"""The desk over the pure core: what a call leaves behind, and what commands answer and change."""
-
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+"""The desk over the pure core: what commands answer and change."""
 
 import pytest
-import structlog
 
 from jingle_hnt.admin.desk import Desk
-from jingle_hnt.admin.snapshots import ReloadSnapshot
+from jingle_hnt.model.doors import ModuleState, OtherDoors
 from jingle_hnt.model.jid import JID
-from jingle_hnt.model.jingle import Action, Reason
-from jingle_hnt.relay.binding import (
-    BindingName,
-    BindingSnapshot,
-    Counters,
-    Drained,
-    Flow,
-    PinholeSnapshot,
-)
-from jingle_hnt.relay.latch import State
-from jingle_hnt.session.registry import Registry
+from jingle_hnt.model.jingle import Action
 from jingle_hnt.store.history import History
-from tests.session.stage import ALICE, BOB, Stage, content
-
-
-@dataclass
-class Office:
-    """A process around a stage; `heard` are the packets that each side is said to have sent."""
-
-    stage: Stage
-    heard: tuple[int, int] = (500, 500)
-    away: bool = False
-    level: str = "info"
-    link_is_up: bool = True
-    journal_healthy: bool = True
-    engine: str | None = "reference"
-    announced: list[tuple[JID, str]] = field(default_factory=list)
-    asked: list[Sequence[BindingName] | None] = field(default_factory=list)
-
-    @property
-    def registry(self) -> Registry:
-        return self.stage.registry
-
-    def now(self) -> float:
-        return self.stage.now
-
-    def settle(self) -> None:
-        self.stage.settle()
-
-    def reload(self) -> ReloadSnapshot:
-        raise ValueError("nothing is changed: no")
-
-    def set_log_level(self, level: str) -> None:
-        self.level = level
-
-    def announce(self, to: Iterable[JID], text: str) -> None:
-        self.announced += [(jid, text) for jid in to]
-
-    async def bindings(
-        self, names: Sequence[BindingName] | None = None
-    ) -> list[BindingSnapshot] | None:
-        self.asked.append(names)
-        if self.away:
-            return None
-        held = self.stage.plane.bindings | self.stage.plane.draining
-        return [self.binding(name) for name in held if names is None or name in names]
-
-    def binding(self, name: BindingName) -> BindingSnapshot:
-        first, second = (self._pinhole(count) for count in self.heard)
-        return BindingSnapshot(name, (first, second), draining=False)
-
-    def _pinhole(self, count: int) -> PinholeSnapshot:
-        bound = next(iter(self.stage.pool.interfaces)).told(2000)
-        counters = Counters(received_packets=count, received_bytes=160 * count)
-        return PinholeSnapshot(bound, State.LATCHED, 0, None, None, None, None, Flow.OPEN, counters)
-
-
-@pytest.fixture
-def history(tmp_path: Path) -> Iterator[History]:
-    history = History(tmp_path / "history.sqlite", 100)
-    yield history
-    history.close()
-
-
-@pytest.fixture
-def office() -> Office:
-    return Office(Stage())
-
-
-@pytest.fixture
-def desk(office: Office, history: History) -> Desk:
-    return Desk(office, history)
-
-
-async def ask(desk: Desk, command: str, **fields: object) -> Any:
-    (found,) = [c for c in desk.commands if c.name == command]
-    return await found.run(fields)
-
-
-async def hang_up(office: Office, desk: Desk) -> None:
-    office.stage.passes(8.0)
-    office.stage.says(ALICE, Action.SESSION_TERMINATE, sid="x", reason=Reason("success"))
-    (ended,) = office.stage.ended
-    await desk.close_case(ended)
-
-
-async def test_a_call_leaves_one_line_and_one_row(office: Office, desk: Desk) -> None:
-    office.stage.call(sid="x")
-    with structlog.testing.capture_logs() as lines:
-        await hang_up(office, desk)
-    (line,) = [line for line in lines if line["event"] == "call ended"]
-    assert line["why"] == "terminated"
-    assert line["reason"] == "success"
-    assert line["duration_s"] == 8.0
-    assert len(line["legs"]) == 4
-    assert "voice/1 initiator: signalled 192.0.2.10:5000" in line["legs"][0]
-    assert "in 500/80000" in line["legs"][0]
-    (report,) = (await ask(desk, "history")).calls
-    assert report.counted
-    assert report.call.initiator == str(ALICE)
-    assert report.call.contents[0].components[0].legs[0].received_packets == 500
-    assert report.diagnosis == ()
+from tests.admin.office import Office, ask, hang_up
+from tests.session.stage import ALICE, BOB, MALLORY, Stage, content
 
 
 async def test_what_was_wrong_is_explained_live_and_afterwards(office: Office, desk: Desk) -> None:
@@ -139,28 +25,30 @@ async def test_what_was_wrong_is_explained_live_and_afterwards(office: Office, d
     assert desk.tally.one_way == 1
 
 
-async def test_without_a_plane_the_report_says_that_it_counts_nothing(
+async def test_calls_are_found_by_name_and_by_a_sid_that_only_one_has(
     office: Office, desk: Desk
 ) -> None:
     office.stage.call(sid="x")
-    office.away = True
-    await hang_up(office, desk)
-    (report,) = (await ask(desk, "history")).calls
-    assert not report.counted
-    assert [finding.cause for finding in report.diagnosis] == ["plane-away"]
+    office.stage.says(MALLORY, Action.SESSION_INITIATE, content(), to=BOB, sid="y")
+    for wanted in ("x", (await ask(desk, "call", call="x")).call):
+        assert (await ask(desk, "call", call=wanted)).initiator == str(ALICE)
+    office.stage.says(MALLORY, Action.SESSION_INITIATE, content(), to=ALICE, sid="x")
+    for command in ("call", "explain", "terminate"):
+        with pytest.raises(ValueError, match="2 calls have this sid"):
+            await ask(desk, command, call="x")
+    assert len(office.registry) == 3
 
 
-async def test_the_last_counters_of_a_binding_that_is_gone_are_in_the_report(
-    office: Office, desk: Desk
+@pytest.mark.parametrize("who", [str(ALICE), str(ALICE.bare)])
+async def test_all_calls_of_a_user_are_ended_and_no_other(
+    office: Office, desk: Desk, who: str
 ) -> None:
     office.stage.call(sid="x")
-    for name in list(office.stage.plane.bindings):
-        desk.told(Drained(name, office.binding(name).pinholes))
-    office.away = True
-    await hang_up(office, desk)
-    (report,) = (await ask(desk, "history")).calls
-    assert report.counted
-    assert report.call.contents[0].components[0].legs[0].received_packets == 500
+    office.stage.says(MALLORY, Action.SESSION_INITIATE, content(), to=ALICE, sid="z")
+    office.stage.says(MALLORY, Action.SESSION_INITIATE, content(), to=BOB, sid=who)
+    left = (await ask(desk, "terminate", call=who)).calls
+    assert [call.sid for call in left] == [who]
+    assert (await ask(desk, "terminate", call=who)).calls == ()
 
 
 async def test_drain_and_undrain(office: Office, desk: Desk) -> None:
@@ -220,6 +108,8 @@ async def test_blocking_holds_in_the_next_life(
         ("unblock", {"who": "eve@example.org"}, "is not blocked"),
         ("loglevel", {"level": "loud"}, "debug, info"),
         ("reload", {}, "nothing is changed"),
+        ("set", {"option": "xmpp.server", "value": "x"}, "no such option"),
+        ("set", {"option": "gate.policy"}, "value: missing"),
     ],
 )
 async def test_what_cannot_be_done_is_said_in_words(
@@ -229,6 +119,55 @@ async def test_what_cannot_be_done_is_said_in_words(
         await ask(desk, command, **fields)
 
 
+async def test_an_option_is_set_for_new_calls(office: Office, desk: Desk) -> None:
+    (before,) = (await ask(desk, "policy")).options
+    assert (before.option, before.value) == ("gate.policy", '"two-stage"')
+    (after,) = (await ask(desk, "set", option="gate.policy", value="open")).options
+    assert after.value == '"open"'
+    assert office.options == {"gate.policy": "open"}
+
+
 async def test_the_log_level_is_set(office: Office, desk: Desk) -> None:
     assert (await ask(desk, "loglevel", level="debug")).level == "debug"
     assert office.level == "debug"
+
+
+async def verdicts(desk: Desk) -> dict[str, str]:
+    return {f.subject: f.verdict for f in (await ask(desk, "check")).findings}
+
+
+async def test_a_self_check_finds_what_keeps_calls_from_being_relayed(
+    office: Office, desk: Desk
+) -> None:
+    unwell = {"example.com": ModuleState("not loaded"), "example.net": ModuleState("", "kick_old")}
+    office.engine, office.faults = "native", {"example.org": ModuleState(), **unwell}
+    well = await verdicts(desk)
+    assert well.pop("server module of example.com") == "FAIL"
+    assert well.pop("server module of example.net") == "warn"
+    assert set(well.values()) == {"ok"}
+    assert "server module of example.org" in well
+
+    office.faults, office.links = {}, {"hnt.a": "", "hnt.b": "the secret is not the one"}
+    office.engine, office.journal_healthy = None, False
+    await ask(desk, "drain")
+    assert await verdicts(desk) == {
+        "XMPP link of hnt.a": "ok",
+        "XMPP link of hnt.b": "FAIL",
+        "forwarding plane": "FAIL",
+        "journal": "FAIL",
+        "history": "ok",
+        "media ports": "ok",
+        "new calls": "warn",
+        "addresses at hnt.example.org": "ok",
+        "relay channels of hnt.example.org": "ok",
+    }
+
+
+async def test_a_shut_door_is_no_failure_where_another_is_open(office: Office, desk: Desk) -> None:
+    office.faults = {"example.org": ModuleState("not loaded")}
+    assert (await verdicts(desk))["server module of example.org"] == "FAIL"
+    office.doors = OtherDoors("hnt.x", ("example.org",), frozenset({"example.org"}), channels=True)
+    found = {f.subject: f for f in (await ask(desk, "check")).findings}
+    assert found["server module of example.org"].verdict == "warn"
+    assert r"bob\40example.org@hnt.x" in found["addresses at hnt.x"].text
+    assert "users of example.org may ask" in found["relay channels of hnt.x"].text

@@ -22,8 +22,20 @@ SICK = {
         call(silent("initiator", dropped={"stranger": 7, "kernel": 3}), HEARD[1])
     ),
     "stranger": Case(call(silent("initiator", rung="R4", dropped={"kernel": 9}), HEARD[1])),
-    "forged-checks": Case(call(silent("initiator", rung="R1", dropped={"unfit": 4}), HEARD[1])),
+    "forged-checks": Case(
+        call(silent("initiator", rung="R1", dropped={"unfit": 4, "stranger": 1}), HEARD[1])
+    ),
+    "unanswered-checks": Case(
+        call(
+            silent("initiator", rung="R1", check_failure="no-response", checks={"sent": 9}),
+            HEARD[1],
+        )
+    ),
+    "no-candidate": Case(
+        call(silent("initiator", rung="R1", check_failure="no-candidate"), HEARD[1])
+    ),
     "unsigned-media": Case(call(silent("initiator", rung="R2", dropped={"unfit": 4}), HEARD[1])),
+    "forged-media": Case(call(leg("initiator", rung="R2", dropped={"rival": 4}), HEARD[1])),
     "on-probation": Case(call(silent("initiator", rung="R5", dropped={"probation": 3}), HEARD[1])),
     "gated": Case(call(leg("initiator", dropped={"gate": 400}), HEARD[1])),
     "rival": Case(call(leg("initiator", dropped={"rival": 12}), HEARD[1])),
@@ -31,6 +43,20 @@ SICK = {
     "never-sent": Case(call(*MUTE)),
     "not-delivered": Case(call(leg("initiator", dropped={"send": 5}), HEARD[1])),
 }
+
+
+def test_who_answers_our_checks_is_named_all_the_same_where_it_signs_none() -> None:
+    answering = leg(
+        "responder",
+        rung="R1",
+        check_failure="wrong-credentials",
+        received_packets=4,
+        dropped={"unfit": 6},
+        checks={"sent": 5, "answered": 4},
+    )
+    (finding,) = diagnose(Case(call(HEARD[0], answering)))
+    assert (finding.cause, finding.party) == ("forged-checks", BOB)
+    assert "6 connectivity checks" in finding.text
 
 
 @pytest.mark.parametrize("cause", [*CALL_CAUSES, *LEG_CAUSES], ids=lambda cause: cause.code)

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from jingle_hnt.session.record import dump, load
 from jingle_hnt.store.journal import Journal
-from tests.session.stage import Stage
+from tests.fuzz.targets import record_of_a_call, take_up
 
 NASTY: list[object] = [
     None, "", "x", -1, 0, 2**70, 1e308, float("inf"), float("nan"), True, [], {}, [[]], "0" * 400,
@@ -21,16 +20,7 @@ NASTY: list[object] = [
 ROUNDS = settings(max_examples=300, deadline=None)
 
 
-def _record() -> dict[str, Any]:
-    stage = Stage()
-    stage.call()
-    stage.latch("s1.1.1", 0, "198.51.100.1", 40001)
-    (session,) = stage.registry
-    record: dict[str, Any] = json.loads(json.dumps(dump(session, stage.now)))
-    return record
-
-
-RECORD = _record()
+RECORD: dict[str, Any] = json.loads(record_of_a_call())
 
 
 def _places(value: object, path: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
@@ -52,20 +42,6 @@ def _put(record: Any, place: tuple[object, ...], value: object) -> None:
     record[place[-1]] = copy.deepcopy(value)
 
 
-def _take_up(record: dict[str, Any]) -> None:
-    """As `app` does: a ValueError is the only thing that a record may cost."""
-    stage = Stage()
-    before = stage.pool.counts
-    try:
-        session = load(record, stage.registry, stage.now)
-    except ValueError:
-        assert stage.pool.counts == before
-        return
-    stage.registry.restore(session, stage.now)
-    stage.registry.effects()
-    json.dumps(dump(session, stage.now))
-
-
 @ROUNDS
 @example(place=("made",), value=float("inf"))
 @example(place=("media", 0, "allocation", "pinholes", 0, "evidence", "sources", 0), value=True)
@@ -73,7 +49,7 @@ def _take_up(record: dict[str, Any]) -> None:
 def test_anything_else_in_any_place(place: tuple[object, ...], value: object) -> None:
     record = copy.deepcopy(RECORD)
     _put(record, place, value)
-    _take_up(record)
+    take_up(record)
 
 
 @pytest.mark.parametrize("value", [None, "x", float("inf"), []])
@@ -81,7 +57,7 @@ def test_each_place_once(value: object) -> None:
     for place in PLACES:
         record = copy.deepcopy(RECORD)
         _put(record, place, value)
-        _take_up(record)
+        take_up(record)
 
 
 @settings(max_examples=60, deadline=None)

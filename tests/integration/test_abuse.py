@@ -11,9 +11,13 @@ import pytest
 from tests.integration.test_nat_calls import assert_heard, hang_up, legs, talk
 from tests.lab.play import ROOT, Caller, Stage, stage
 from tests.lab.world import RELAY, STRANGER, NatKind
+from tests.threats.doses import Measured
 
 RAW_UDP = "urn:xmpp:jingle:transports:raw-udp:1"
 GOOD = '<candidate component="1" generation="0" id="a" ip="192.0.2.10" port="7078"/>'
+
+PORTS_OF_A_CALL = 4
+"""RTP and RTCP, towards either party."""
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("each_server")]
 
@@ -75,7 +79,7 @@ async def test_broken_offers_are_refused_in_words_and_harm_nobody(at: Stage) -> 
 
 
 @pytest.mark.rule("J1", "J2", "J5", "J6")
-async def test_who_is_no_party_changes_nothing(at: Stage) -> None:
+async def test_who_is_no_party_changes_nothing(at: Stage, record_property: Measured) -> None:
     alice = await at.phone("alice", NatKind.PORT_RESTRICTED)
     bob = await at.phone("bob", NatKind.SYMMETRIC)
     mallory = await at.phone("mallory", NatKind.NONE)
@@ -99,6 +103,11 @@ async def test_who_is_no_party_changes_nothing(at: Stage) -> None:
     (after,) = await at.relay.calls()
     for key, leg in legs(after).items():
         assert leg["learned"] == legs(before)[key]["learned"]
+    status = await at.relay.status()
+    assert status["ports"]["leased"] == PORTS_OF_A_CALL
+    record_property("refused", len(refusals) + 2)
+    record_property("calls", status["calls"])
+    record_property("ports", status["ports"]["leased"])
     await hang_up(alice, bob)
     await assert_heard(alice, bob)
     late = await ask(alice, bob, offer("secret", GOOD, "transport-info"), "late")

@@ -15,6 +15,7 @@ from slixmpp.exceptions import IqError
 from tests.lab.prosody import Prosody
 from tests.lab.server import VirtualHost
 from tests.lab.slixmpp_client import SlixmppClient
+from tests.threats.doses import Measured
 from tests.xmpp.recorder import until
 
 pytestmark = pytest.mark.integration
@@ -91,27 +92,44 @@ def conditions(error: IqError) -> set[str]:
     return {e.tag.rpartition("}")[2] for e in error.iq["error"].xml} - {"text"}
 
 
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Prosody]:
+SHORT_SESSIONS = """\
+import sys
+from jingle_hnt.xmpp import adhoc
+from jingle_hnt.cli import main
+adhoc.SESSION_S = 0.5
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@contextlib.asynccontextmanager
+async def running(directory: Path, *words: str) -> AsyncIterator[Prosody]:
+    """A server, and the component that python runs with these words."""
     hosts = [
         VirtualHost(DOMAIN, {"admin": "secret", "mallory": "secret"}, component=COMPONENT),
         VirtualHost(OTHER, {"admin": "secret"}),
     ]
     async with Prosody(hosts, {COMPONENT: "hush"}) as server:
-        path = tmp_path / "jingle-hnt.toml"
-        path.write_text(CONFIGURATION.format(port=server.component[1], directory=tmp_path))
-        command = [sys.executable, "-m", "jingle_hnt", "run", "--config", str(path)]
-        log = (tmp_path / "log").open("wb")
-        process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
+        path = directory / "jingle-hnt.toml"
+        path.write_text(CONFIGURATION.format(port=server.component[1], directory=directory))
+        log = (directory / "log").open("wb")
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, *words, "--config", str(path)), stdout=log, stderr=log
+        )
         try:
-            await until(lambda: b"connected to the XMPP server" in (tmp_path / "log").read_bytes())
+            await until(lambda: b"connected to the XMPP server" in (directory / "log").read_bytes())
             yield server
         finally:
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(signal.SIGTERM)
             await process.wait()
             log.close()
-            sys.stderr.write((tmp_path / "log").read_text()[-4000:])
+            sys.stderr.write((directory / "log").read_text()[-4000:])
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Prosody]:
+    async with running(tmp_path, "-m", "jingle_hnt", "run") as server:
+        yield server
 
 
 @contextlib.asynccontextmanager
@@ -140,9 +158,9 @@ async def test_an_administrator_runs_every_command(server: Prosody) -> None:
             assert notes, node
             ended[node] = next(iter(notes.values()))
         assert LAST in nodes
-        assert "draining yes" in ended[LAST].replace("_", " ")
-        assert "link up yes" in ended["status"].replace("_", " ")
-        assert ended["calls"] == "0 calls"
+        assert "draining: yes" in ended[LAST].replace("_", " ")
+        assert "link up: yes" in ended["status"].replace("_", " ")
+        assert ended["calls"] == "calls: 0"
         assert "no such call" in ended["terminate"]
 
 
@@ -157,41 +175,115 @@ async def test_the_status_is_a_form_of_typed_fields(server: Prosody) -> None:
         assert fields["ports.free"]["validate"]["datatype"] == "xs:integer"
 
 
+async def refused(client: Console, *step: Any) -> set[str]:
+    """The conditions with which a step is refused."""
+    with pytest.raises(IqError) as error:
+        await client.step(*step)
+    return conditions(error.value)
+
+
 @pytest.mark.parametrize("jid", [f"mallory@{DOMAIN}/x", f"admin@{OTHER}/desk"])
-async def test_nobody_else_gets_anything(server: Prosody, jid: str) -> None:
+async def test_nobody_else_gets_anything(
+    server: Prosody, jid: str, record_property: Measured
+) -> None:
+    answers: list[set[str]] = []
     async with (
         console(server, f"admin@{DOMAIN}/desk") as admin,
         console(server, jid) as stranger,
     ):
-        asking = await admin.step("terminate")
-        session, form = asking["sessionid"], admin.filled(asking)
         with pytest.raises(IqError) as hidden:
             await stranger.nodes()
         assert conditions(hidden.value) == {"item-not-found"}
         for node in [*await admin.nodes(), "no such"]:
-            for action, id_ in (("execute", None), ("complete", session), ("cancel", session)):
-                with pytest.raises(IqError) as refused:
-                    await stranger.step(node, action, id_, form if id_ else None)
-                assert conditions(refused.value) == {"forbidden"}
-        answer = await admin.step("terminate", "complete", session, form)
-        assert answer["status"] == "completed"
+            answers.append(await refused(stranger, node))
+        async for node, session, form in opened(admin):
+            for action in ("complete", "execute", "cancel", "next"):
+                answers.append(await refused(stranger, node, action, session, form))
+            assert (await admin.step(node, "cancel", session))["status"] == "canceled"
+        assert await standing(admin) == UNTOUCHED
+    forbidden = answers.count({"forbidden"})
+    record_property("tries", len(answers))
+    record_property("forbidden", forbidden)
+    assert forbidden == len(answers)
 
 
-async def test_cancelled_repeated_and_forged_sessions(server: Prosody) -> None:
+UNTOUCHED = (False, "none")
+
+
+async def standing(admin: Console) -> tuple[object, object]:
+    """What forms would have changed: whether it drains, and who is blocked."""
+    status = (await admin.step("status"))["form"].get_fields()
+    limits = (await admin.step("limits"))["form"].get_fields()
+    return status["draining"]["value"], limits["blocked"]["value"]
+
+
+async def opened(admin: Console) -> AsyncIterator[tuple[str, str, Any]]:
+    """Every command that asks, one after the other: its node, its session, its form filled in."""
+    found = 0
+    for node in sorted(await admin.nodes(), key=lambda node: node == LAST):
+        asking = await admin.step(node)
+        if asking["status"] == "executing":
+            found += 1
+            yield node, asking["sessionid"], admin.filled(asking)
+        else:
+            again = await refused(admin, node, "complete", asking["sessionid"])
+            assert again == {"not-allowed", "session-expired"}, node
+    assert found >= 9
+
+
+FORGED = {"bad-request", "bad-sessionid"}
+OVER = {"not-allowed", "session-expired"}
+
+
+async def test_every_form_can_be_cancelled_and_none_forged(server: Prosody) -> None:
     async with (
         console(server, f"admin@{DOMAIN}/desk") as admin,
         console(server, f"admin@{DOMAIN}/phone") as phone,
     ):
-        asking = await admin.step("terminate")
-        session, form = asking["sessionid"], admin.filled(asking)
-        for client, id_ in ((phone, session), (admin, "forged"), (admin, session + "x")):
-            with pytest.raises(IqError) as forged:
-                await client.step("terminate", "complete", id_, form)
-            assert conditions(forged.value) == {"bad-request", "bad-sessionid"}
-        assert (await admin.step("terminate", "cancel", session))["status"] == "canceled"
-        again = await admin.step("terminate")
-        await admin.step("terminate", "complete", again["sessionid"], form)
-        for id_ in (session, again["sessionid"]):
-            with pytest.raises(IqError) as over:
-                await admin.step("terminate", "complete", id_, form)
-            assert conditions(over.value) == {"not-allowed", "session-expired"}
+        async for node, session, form in opened(admin):
+            other = "explain" if node == "call" else "call"
+            for client, asked, id_ in (
+                (phone, node, session),  # of the same administrator's other client
+                (admin, other, session),  # of another command
+                (admin, node, "forged"),
+                (admin, node, session + "x"),
+            ):
+                for action in ("complete", "cancel"):
+                    assert await refused(client, asked, action, id_, form) == FORGED, node
+            assert await refused(admin, node, "prev", session) == {"bad-request", "bad-action"}
+            assert await refused(admin, node, "complete", session) == {"bad-request", "bad-payload"}
+            assert (await admin.step(node, "cancel", session))["status"] == "canceled"
+            for action in ("complete", "cancel"):
+                assert await refused(admin, node, action, session, form) == OVER, node
+        assert await standing(admin) == UNTOUCHED
+
+
+async def test_no_form_is_completed_twice(server: Prosody) -> None:
+    async with console(server, f"admin@{DOMAIN}/desk") as admin:
+        async for node, session, form in opened(admin):
+            assert (await admin.step(node, "complete", session, form))["status"] == "completed"
+            for action in ("complete", "execute", "cancel"):
+                assert await refused(admin, node, action, session, form) == OVER, node
+        assert await standing(admin) == (True, "none")  # blocked and unblocked, and drained
+
+
+async def test_no_form_is_completed_after_its_time(tmp_path: Path) -> None:
+    async with (
+        running(tmp_path, "-c", SHORT_SESSIONS, "signalling") as server,
+        console(server, f"admin@{DOMAIN}/desk") as admin,
+    ):
+        left = [forms async for forms in opened(admin)]
+        _, newest, _ = left[-1]
+        await until_over(admin, LAST, newest)
+        for node, session, form in left:
+            assert await refused(admin, node, "complete", session, form) == OVER, node
+        assert await standing(admin) == UNTOUCHED
+
+
+async def until_over(admin: Console, node: str, session: str) -> None:
+    """Wait for a session's end; a form that is missing does not complete it."""
+    for _ in range(400):
+        if await refused(admin, node, "complete", session) == OVER:
+            return
+        await asyncio.sleep(0.05)
+    raise TimeoutError(f"the session of {node} does not end")

@@ -1,16 +1,19 @@
 """The benchmarks themselves: short runs whose figures have the shape that pages are made from."""
 
 import json
-import shutil
+import os
+import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from benchmarks import pages, relay, rig
+from benchmarks import memory, pages, relay, rig, saturation
 from benchmarks.generator import Generators, Load
+from benchmarks.losses import look, waiting
 from benchmarks.network import RELAY, Network
 from benchmarks.rtpengine import bdecode, bencode
 from tests.lab.play import ROOT
@@ -38,7 +41,6 @@ def test_command_line_prints_json() -> None:
 
 
 @pytest.mark.native
-@pytest.mark.skipif(not shutil.which("rtpengine"), reason="rtpengine is not installed")
 def test_bindings_are_made_and_leave_nothing_open() -> None:
     figures = bench("bindings", "--calls", "50")
     assert figures["descriptors_left"] == 0
@@ -47,11 +49,31 @@ def test_bindings_are_made_and_leave_nothing_open() -> None:
 
 
 @pytest.mark.native
+def test_what_calls_take_is_given_back() -> None:
+    figures = bench("memory", "--bindings", "40")
+    ours, theirs = figures["summary"]
+    assert [ours["relay"], theirs["relay"]] == ["native", "rtpengine"]
+    assert ours["silent_flows"] == ours["descriptors_left"] == ours["bindings_left"] == 0
+    assert ours["descriptors_per_call"] == 8
+
+
+def test_more_bindings_than_descriptors_are_shared_by_planes() -> None:
+    assert memory.shares(10, 4) == [range(4), range(4, 8), range(8, 10)]
+    assert memory.shares(8, 4) == [range(4), range(4, 8)]
+
+
+@pytest.mark.native
+def test_capacity_is_measured_without_a_server() -> None:
+    figures = bench("capacity", "--calls", "20", "--seconds", "0.2")
+    assert figures["refused"] == 0
+    assert figures["calls_per_s"] > 0
+    assert len(figures["rss_mb"]) == 11
+    assert 0 < figures["p50_ms"] <= figures["p99_ms"]
+
+
+@pytest.mark.native
 async def test_relay_benchmark_hears_every_packet_both_ways() -> None:
-    kinds = ["native", "reference"]
-    if shutil.which("rtpengine"):
-        kinds.append("rtpengine")
-    for other in kinds[1:]:
+    for other in ("reference", "rtpengine"):
         figures = await relay.compare(("native", other), [CALLS], 1, SHORT)
         assert [run["relay"] for run in figures["runs"]] == ["native", other]
         for run in figures["runs"]:
@@ -71,17 +93,56 @@ async def test_calls_that_do_not_connect_are_found_out() -> None:
             mine, yours = await at.calls(CALLS)
             there = [(RELAY, port) for port in mine]
             away = [(RELAY, port + 2 * CALLS) for port in yours]  # where nobody listens
-            traffic, _ = await rig.drive(network, (there, away), SHORT, at.pid)
+            traffic, _, _ = await rig.drive(network, (there, away), SHORT, at.pid)
             assert sum(traffic.heard) == 0
             assert list(traffic.loss) == [1, 1]
             assert traffic.silent_flows == 2 * CALLS
+
+
+def test_what_a_queue_had_no_room_for_is_told() -> None:
+    before = look([os.getpid()], [])
+    with (
+        socket.socket(type=socket.SOCK_DGRAM) as full,
+        socket.socket(type=socket.SOCK_DGRAM) as sender,
+    ):
+        full.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # the kernel's least: a few packets
+        full.bind(("127.0.0.1", 0))
+        for _ in range(50):
+            sender.sendto(bytes(1000), full.getsockname())
+        assert waiting(os.getpid()) > 1000
+        dropped = look([os.getpid(), os.getpid()], []) - before
+    assert dropped.relay > 30  # others on this machine may have lost some as well
+    assert dropped.generators == 0
+
+
+@pytest.mark.parametrize(
+    ("dropped", "why"),
+    [
+        ({"backlog": 1, "relay": 9, "nobody": 2}, "loss of 40.0%: the relay's queues"),
+        ({"backlog": 1, "relay": 2, "nobody": 9}, "loss of 40.0%: not there in time"),
+    ],
+)
+def test_a_step_that_failed_says_where_its_packets_are(dropped: dict[str, int], why: str) -> None:
+    failed = {"loss": [0.1, 0.4], "dropped_by": dropped}
+    line = {"relay": "native", "workers": 1, "best": None, "stopped_by": "loss", "failed": failed}
+    assert why in saturation.rows({"summary": [line]})
 
 
 async def test_the_wire_itself_loses_nothing() -> None:
     with Network() as network:
         run = await rig.measure_wire(network, CALLS, SHORT)
     assert run["heard"] == EACH_WAY
+    assert run["dropped_by"]["generators"] == run["dropped_by"]["nobody"] == 0
     assert run["foreign"] == 0
+
+
+@pytest.mark.native
+async def test_bursts_are_relayed_whole_and_in_order() -> None:
+    frames = replace(SHORT, pps=60, size=1200, burst=10)
+    with Network() as network:
+        run = await rig.measure(network, "native", CALLS, frames)
+    assert run["sent"] == run["heard"] == [CALLS * 30, CALLS * 30]
+    assert run["reordered"] == run["duplicates"] == run["foreign"] == 0
 
 
 async def test_generators_end_when_they_are_stopped() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.lab.play import DOMAIN, ROOT, stage
 from tests.lab.world import SERVER
+from tests.threats.doses import Measured
 
 pytestmark = pytest.mark.integration
 
@@ -17,7 +18,9 @@ CROWD = "198.51.100.50"
 
 @pytest.mark.timeout(300)
 @pytest.mark.rule("J5", "L7")
-async def test_a_thousand_pairs_with_one_sid_hear_their_own_peers_and_nobody_else() -> None:
+async def test_a_thousand_pairs_with_one_sid_hear_their_own_peers_and_nobody_else(
+    record_property: Measured,
+) -> None:
     users = tuple(f"u{number}" for number in range(2 * PAIRS))
     async with stage(users, ports="20000-29999", timeout_s=60) as at:
         at.lab.public("crowd", CROWD)
@@ -31,5 +34,8 @@ async def test_a_thousand_pairs_with_one_sid_hear_their_own_peers_and_nobody_els
         came = json.loads(output)
         assert came["heard"] == came["ears"] == 4 * PAIRS
         assert came["foreign"] == 0
+        record_property("ears", came["ears"])
+        record_property("heard", came["heard"])
+        record_property("crossed_packets", came["foreign"])
         status = await at.relay.until(lambda s: s["ports"]["leased"] == 0)
         assert status["calls"] == 0

@@ -52,7 +52,6 @@ async def test_without_options_it_asks_the_component_named_after_the_host() -> N
     async with server:
         sources = server.directory / "modules" / "sources" / PACKAGE.name
         shutil.copytree(PACKAGE, sources)
-        (sources / "conf" / "mod_jingle_hnt.yml").write_text("modules: {mod_jingle_hnt: {}}\n")
         async with await Component.connect(server, HNT) as hnt:
             assert await server.evaluate(f"ext_mod:install({NAME}).") == "ok"
             assert await is_there(hnt)

@@ -1,34 +1,92 @@
-"""Calls between IPv4 and IPv6, through a relay that has both."""
+"""Calls between IPv4 and IPv6, through a relay that has both (row F15)."""
 
 import pytest
 
 from tests.integration.test_nat_calls import assert_heard, candidates, talk, with_action
-from tests.lab.play import Caller, Stage, stage
+from tests.lab.play import COMPONENTS, MUTUAL_S, Caller, Stage, delivered, stage
 from tests.lab.world import RELAY, RELAY6, SERVER6, NatKind
+from tests.threats import doses
+from tests.threats.doses import Measured
 
 pytestmark = pytest.mark.integration
+
+CALLS = doses.count(20)
+"""Of each pair, one after the other."""
+PROBATION_S = 2.0
+HOME = "2001:db8:1::"
+DUAL = "198.51.100.200"
 
 
 async def phone(at: Stage, user: str, six: bool) -> Caller:
     """A phone behind an IPv4 NAT, or one that has IPv6 only."""
     if not six:
         return await at.phone(user, NatKind.PORT_RESTRICTED)
-    address = at.lab.six_only(user, f"2001:db8:1::{'ab'.index(user[0]) + 10}")
+    address = at.lab.six_only(user, f"{HOME}{'ab'.index(user[0]) + 10}")
     return await at.phone_at(user, user, address, address, server=SERVER6)
 
 
+async def heard(one: Caller, other: Caller, record: Measured, patience_s: float = MUTUAL_S) -> None:
+    """Both hear each other, at the latest so long after both began; how well is noted."""
+    stats = [await party.stats() for party in (one, other)]
+    parts, packets = [], 0
+    for sender, receiver in (stats, stats[::-1]):
+        parts += [delivered(sender[name], receiver[name], patience_s) for name in COMPONENTS]
+        packets += sum(sender[name]["sent"] for name in COMPONENTS)
+        assert sum(receiver[name]["foreign"] for name in COMPONENTS) == 0
+    record("packets", packets)
+    record("live", round(min(parts), 4))
+    assert min(parts) >= 0.995
+
+
 @pytest.mark.rule("L2", "G8")
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    ("caller", "callee"), [(True, False), (False, True), (True, True)], ids=["6-4", "4-6", "6-6"]
+    ("caller", "callee"),
+    [(False, False), (True, False), (False, True), (True, True)],
+    ids=["4-4", "6-4", "4-6", "6-6"],
 )
-async def test_each_party_is_told_an_address_that_it_can_use(caller: bool, callee: bool) -> None:
+async def test_each_party_is_told_an_address_that_it_can_use(
+    caller: bool, callee: bool, record_property: Measured
+) -> None:
     async with stage(six=True) as at:
         alice, bob = await phone(at, "alice", caller), await phone(at, "bob", callee)
-        await talk(alice, bob, seconds=2)
-        await assert_heard(alice, bob)
+        connected = 0
+        for _ in range(CALLS):
+            await talk(alice, bob, seconds=2)
+            await assert_heard(alice, bob)
+            connected += 1
+        record_property("connected", connected)
+        await heard(alice, bob, record_property)
         for party, six, action in (
             (alice, caller, "session-accept"),
             (bob, callee, "session-initiate"),
         ):
             told = {c["ip"] for c in candidates(with_action(party, action))}
             assert told == {RELAY6 if six else RELAY}
+
+
+@pytest.mark.parametrize("media_six", [False, True], ids=["media-by-4", "media-by-6"])
+async def test_a_party_of_both_may_signal_by_one_and_talk_by_the_other(
+    media_six: bool, record_property: Measured
+) -> None:
+    """Its XMPP connection says nothing of where its media comes from, then: probation (R4)."""
+    async with stage(six=True) as at:
+        at.lab.public("alice", DUAL)
+        six = at.lab.also("alice", f"{HOME}10")
+        own, server = (six, None) if media_six else (DUAL, SERVER6)
+        alice = await at.phone_at("alice", "alice", own, own, server=server)
+        bob = await phone(at, "bob", six=False)
+        await talk(alice, bob, seconds=3)
+        await heard(alice, bob, record_property, PROBATION_S)
+
+
+async def test_a_temporary_address_of_ipv6_may_follow_another(record_property: Measured) -> None:
+    """RFC 8981: the XMPP connection keeps the old one, calls are made from the new one."""
+    async with stage(six=True, relay_extra="widen_v6 = 64") as at:
+        old = at.lab.six_only("alice", f"{HOME}10")
+        new = f"{HOME[:-1]}0:a1b2:c3d4:e5f6:1"
+        at.lab.add_address("alice", new)
+        alice = await at.phone_at("alice", "alice", new, new, server=SERVER6, extra=("--from", old))
+        bob = await phone(at, "bob", six=False)
+        await talk(alice, bob, seconds=3)
+        await heard(alice, bob, record_property)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from jingle_hnt.session.policy import IceMode
+from tests.integration.test_ice_calls import TAKING_PART
 from tests.integration.test_nat_calls import legs
 from tests.lab.play import DOMAIN, Event, Stage, stage
 from tests.lab.world import SERVER, NatKind
@@ -131,11 +133,14 @@ async def test_libpurple_calls_libpurple_through_two_nats(program: Path) -> None
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.rule("I3")
-async def test_libpurple_reaches_libpurple_by_ice_through_us_alone(program: Path) -> None:
+@pytest.mark.rule("I2", "I3")
+@pytest.mark.parametrize("mode", TAKING_PART)
+async def test_libpurple_reaches_libpurple_by_ice_through_us_alone(
+    program: Path, mode: IceMode
+) -> None:
     """libnice, between two symmetric NATs and without a STUN server, has no other candidate."""
     async with (
-        stage() as at,
+        stage(extra=f'[ice]\nmode = "{mode}"') as at,
         phone(at, program, "alice", "desk", NatKind.SYMMETRIC, "ice") as alice,
         phone(at, program, "bob", "laptop", NatKind.SYMMETRIC, "ice") as bob,
     ):

@@ -2,12 +2,14 @@
 
 import asyncio
 import re
+from collections.abc import Callable
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from tests.lab.play import COMPONENTS, Caller, Event, Stage, delivered, descriptors, stage
 from tests.lab.world import RELAY, NatKind
+from tests.threats.doses import Measured
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("each_server")]
 
@@ -19,7 +21,8 @@ async def hang_up(caller: Caller, callee: Caller) -> None:
     for party in (caller, callee):
         party.tell("quiet")
         await party.stats()  # answered after the command before it
-    await asyncio.sleep(0.2)
+    for party in (caller, callee):
+        await party.settled()
     after = len(callee.events)
     caller.tell("hangup")
     await callee.expect("ended", after=after)
@@ -62,6 +65,16 @@ def legs(call: Event) -> dict[tuple[int, str], Event]:
     return {(c["component"], leg["leg"]): leg for c in content["components"] for leg in c["legs"]}
 
 
+async def learns(at: Stage, role: str, wanted: Callable[[str], bool]) -> str:
+    """Wait until the source that the relay has learned of a leg's RTP is as wanted."""
+
+    def source(answer: Event) -> str:
+        (call,) = answer["calls"]
+        return str(legs(call)[1, role]["learned"] or "")
+
+    return source(await at.relay.until(lambda a: wanted(source(a)), command="calls"))
+
+
 @pytest.mark.rule("L1", "L3", "L6", "L12", "J7", "J12", "J13", "G2")
 async def test_a_call_connects_through_a_port_restricted_and_a_symmetric_nat() -> None:
     async with stage() as at:
@@ -92,7 +105,7 @@ async def test_a_call_connects_through_a_port_restricted_and_a_symmetric_nat() -
             assert leg["rung"] == "R3"
             assert leg["latch"] == "latched"
             assert leg["learned"].rpartition(":")[0] == party.public
-            assert leg["latched_after_s"] < 1.0
+            assert 0 < leg["latched_after_s"] < 4
 
         acks = [s for s in alice.stanzas if 'type="result"' in s]
         assert acks
@@ -103,7 +116,7 @@ async def test_a_call_connects_through_a_port_restricted_and_a_symmetric_nat() -
 
 
 @pytest.mark.rule("J11")
-async def test_nothing_of_a_partys_addresses_reaches_the_other() -> None:
+async def test_nothing_of_a_partys_addresses_reaches_the_other(record_property: Measured) -> None:
     async with stage() as at:
         alice = await at.phone("alice", NatKind.PORT_RESTRICTED)
         bob = await at.phone("bob", NatKind.SYMMETRIC)
@@ -113,6 +126,9 @@ async def test_nothing_of_a_partys_addresses_reaches_the_other() -> None:
             inside = re.findall(r"192\.0\.2\.\d+", heard)
             assert not inside
             assert other.public not in heard
+        stanzas = len(alice.stanzas) + len(bob.stanzas)
+        assert stanzas > 0
+        record_property("stanzas", stanzas)
 
 
 async def test_the_same_call_without_us_has_no_media() -> None:
@@ -174,21 +190,15 @@ async def test_a_moved_port_is_followed_with_its_new_generation() -> None:
         bob = await at.phone("bob", NatKind.SYMMETRIC)
         alice.tell("call", to=bob.jid)
         await alice.expect("accepted")
-        await asyncio.sleep(1)
-        before = len((await bob.stats())["rtp"]["numbers"])
+        await bob.hears(20)
         alice.tell("move", port=9000)
         await bob.expect("stanza", lambda e: 'action="transport-info"' in e["xml"])
-        await asyncio.sleep(1.5)
         told = candidates(with_action(bob, "transport-info"))
         assert [c["ip"] for c in told] == [RELAY, RELAY]
         assert {c["generation"] for c in told} == {"1"}
-        (call,) = await at.relay.calls()
-        assert legs(call)[1, "initiator"]["learned"].endswith(":9000")
-        heard = await bob.stats()
-        assert len(heard["rtp"]["numbers"]) - before > 60
-        last = (await bob.stats())["rtp"]["sent"]
-        await asyncio.sleep(0.3)
-        assert max((await alice.stats())["rtp"]["numbers"]) >= last
+        await learns(at, "initiator", lambda source: source.endswith(":9000"))
+        for party in (alice, bob):
+            await party.hears(20)
         await hang_up(alice, bob)
 
 
@@ -199,18 +209,21 @@ async def test_a_nat_remapping_in_mid_call_heals_within_two_seconds() -> None:
         bob = await at.phone("bob", NatKind.SYMMETRIC)
         alice.tell("call", to=bob.jid)
         await alice.expect("accepted")
-        await asyncio.sleep(1)
-        (before,) = await at.relay.calls()
+        for party in (alice, bob):
+            await party.hears(20)
+        old = await learns(at, "initiator", bool)
         at.lab.remap("alice")
-        await asyncio.sleep(2)
-        healed = (await bob.stats())["rtp"]["sent"], (await alice.stats())["rtp"]["sent"]
-        await asyncio.sleep(1)
-        (after,) = await at.relay.calls()
-        old, new = (legs(c)[1, "initiator"]["learned"] for c in (before, after))
-        assert old != new
+        await asyncio.sleep(0.1)  # what was on its way has passed, and nothing has healed yet
+        broken = {party: (await party.stats())["rtp"]["sent"] for party in (alice, bob)}
+        await asyncio.sleep(1.9)
+        healed = {party: (await party.stats())["rtp"]["sent"] for party in (alice, bob)}
+        new = await learns(at, "initiator", lambda source: source != old)
         assert new.startswith(alice.public)
-        assert max((await alice.stats())["rtp"]["numbers"]) > healed[0]
-        assert max((await bob.stats())["rtp"]["numbers"]) > healed[1]
+        for sender, receiver in ((alice, bob), (bob, alice)):
+            await receiver.hears(20)
+            numbers = (await receiver.stats())["rtp"]["numbers"]
+            first = min(number for number in numbers if number > broken[sender])
+            assert first < healed[sender], "what was sent after two seconds is the first heard"
         await hang_up(alice, bob)
 
 

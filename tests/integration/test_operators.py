@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
+from tests.integration.test_explain import callee_of_whom
 from tests.integration.test_nat_calls import hang_up
-from tests.lab.play import ROOT, Stage, stage
-from tests.lab.world import NatKind
+from tests.lab.play import PATIENCE_S, ROOT, Stage, stage
+from tests.lab.world import RELAY, NatKind
 
+ELSEWHERE = "203.0.113.77"
+LIMITS = "[limits]\nper_user = 3\n"
 ENDED = 'jingle_hnt_calls_ended_total{why="terminated"} '
 
 pytestmark = pytest.mark.integration
@@ -26,7 +29,7 @@ async def typed(at: Stage, *words: str, status: int = 0) -> str:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         cwd=ROOT,
-        env={"PATH": "/usr/bin:/bin", "COLUMNS": "240"},
+        env={"PATH": "/usr/bin:/bin"},
     )
     output, _ = await process.communicate()
     assert process.returncode == status, output.decode()
@@ -43,7 +46,8 @@ async def test_an_operator_follows_a_call_from_its_start_to_its_report() -> None
         bob = await at.phone("bob", NatKind.SYMMETRIC)
         alice.tell("call", to=bob.jid)
         await alice.expect("accepted")
-        await asyncio.sleep(2)
+        for phone in (alice, bob):
+            await phone.hears(1, component="rtcp")
         table = await typed(at, "top", "--once")
         assert "alice@example.org/phone" in table
         assert "R3" in table
@@ -52,7 +56,7 @@ async def test_an_operator_follows_a_call_from_its_start_to_its_report() -> None
         name = (await told(at, "calls"))["calls"][0]["call"]
         assert "learned 198.51.100." in await typed(at, "call", name, "--addresses")
         assert "Nothing is wrong" in await typed(at, "explain", name)
-        assert "1 calls go on" in await typed(at, "drain", "--announce", "Update at <nine>")
+        assert "calls left: 1" in await typed(at, "drain", "--announce", "Update at <nine>")
         for phone in (alice, bob):
             await phone.expect("stanza", lambda e: "Update at &lt;nine&gt;" in e["xml"])
         assert len((await told(at, "calls"))["calls"]) == 1
@@ -68,6 +72,31 @@ async def test_an_operator_follows_a_call_from_its_start_to_its_report() -> None
         stats = await told(at, "stats")
         assert stats["ended"] == {"terminated": 1}
         assert stats["received_packets"]["rtp"] >= sum(leg["received_packets"] for leg in rtp)
+
+
+async def test_the_commands_of_the_troubleshooting_page_answer_during_a_call() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    lines = list(dict.fromkeys(re.findall(r"^\$ jingle-hnt (.*)$", page, re.M)))
+    assert len(lines) >= 10
+    async with stage() as at:
+        alice = await at.phone("alice", NatKind.PORT_RESTRICTED)
+        bob = await at.phone("bob", NatKind.SYMMETRIC)
+        alice.tell("call", to=bob.jid)
+        await alice.expect("accepted")
+        (call,) = await at.relay.calls()
+        for line in lines:
+            words = line.replace("NAME", call["sid"]).split()
+            words += ["--config", str(at.relay.directory / "jingle-hnt.toml")]
+            process = await asyncio.create_subprocess_exec(
+                *at.lab.command("relay", [sys.executable, "-m", "jingle_hnt", *words]),
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                cwd=ROOT,
+            )
+            output, errors = await process.communicate()
+            assert (process.returncode, errors) == (0, b""), (line, output, errors)
+            assert output.strip(), line
+        await hang_up(alice, bob)
 
 
 async def fetched(at: Stage, path: str) -> str:
@@ -89,29 +118,33 @@ async def test_metrics_follow_calls_and_never_go_back() -> None:
         bob = await at.phone("bob", NatKind.SYMMETRIC)
         alice.tell("call", to=bob.jid)
         await alice.expect("accepted")
-        seen = []
-        for _ in range(3):
-            await asyncio.sleep(0.5)
-            seen.append(packets_in(await fetched(at, "/metrics")))
+        seen = [await more_packets(at, than=0.0)]
+        seen.append(await more_packets(at, than=seen[-1]))
         await at.relay.end("plane")
         await at.relay.start("plane")
         seen.append(packets_in(await fetched(at, "/metrics")))
-        await asyncio.sleep(1.0)
-        seen.append(packets_in(await fetched(at, "/metrics")))
+        seen.append(await more_packets(at, than=seen[-1]))
         await hang_up(alice, bob)
         await at.relay.until(lambda status: status["plane"]["bindings"] == 0)
-        await asyncio.sleep(1.5)
-        text = await fetched(at, "/metrics")
+        async with asyncio.timeout(PATIENCE_S):
+            while ENDED + "1.0" not in (text := await fetched(at, "/metrics")):  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
         seen.append(packets_in(text))
-        assert 0 < seen[0] < seen[2]
         assert seen == sorted(seen)
-        assert ENDED + "1.0" in text
         assert "jingle_hnt_planes_total 2.0" in text
         assert "alice" not in text
         at.relay.processes["signalling"].send_signal(signal.SIGHUP)
         async with asyncio.timeout(5):
             while "configuration is reloaded" not in at.relay.log_text():  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
+
+
+async def more_packets(at: Stage, than: float) -> float:
+    """Wait until the metrics tell of more RTP than that."""
+    async with asyncio.timeout(PATIENCE_S):
+        while (count := packets_in(await fetched(at, "/metrics"))) <= than:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    return count
 
 
 def packets_in(text: str) -> float:
@@ -140,12 +173,13 @@ async def test_drain_block_reload_and_log_level_on_a_running_process() -> None:
     async with stage() as at:
         alice = await at.phone("alice", NatKind.PORT_RESTRICTED)
         bob = await at.phone("bob", NatKind.PORT_RESTRICTED)
-        assert "draining; 0 calls" in await typed(at, "drain", "--announce", "Back in a minute")
+        told_so = await typed(at, "drain", "--announce", "Back in a minute")
+        assert "draining; calls left: 0" in told_so
         assert "draining           yes" in await typed(at, "status", status=1)
         await typed(at, "undrain")
         assert "alice@example.org" in await typed(at, "block", "alice@example.org")
         alice.tell("call", to=bob.jid)
-        await asyncio.sleep(1)
+        await alice.expect("stanza", lambda e: "forbidden" in e["xml"])
         assert (await told(at, "calls"))["calls"] == []
         assert (await told(at, "stats"))["refused"] == {"forbidden": 1}
         await typed(at, "unblock", "alice@example.org")
@@ -155,11 +189,41 @@ async def test_drain_block_reload_and_log_level_on_a_running_process() -> None:
         file.write_text(good + "[gate]\npolicy = 'open'\n[limits]\nper_user = 3\n")
         assert "gate.policy, limits.per_user" in await typed(at, "reload")
         assert (await told(at, "limits"))["per_user"] == 3
-        file.write_text(good.replace("30000-30999", "31000-31999") + "[limits]\nper_user = 3\n")
+        file.write_text(good.replace("30000-30999", "31000-31999") + LIMITS)
         assert "needs a restart: relay.ports" in await typed(at, "reload")
+        told_else = f'address = "{RELAY}", advertise = "{ELSEWHERE}"'
+        file.write_text(good.replace(f'address = "{RELAY}"', told_else) + LIMITS)
+        assert "needs a restart" not in await typed(at, "reload")
+        alice.tell("call", to=bob.jid)
+        await bob.expect("stanza", lambda e: f'ip="{ELSEWHERE}"' in e["xml"])
         assert "the log level is debug" in await typed(at, "loglevel", "debug")
         file.write_text(good + "[limits]\nper_user = -1\n")
         from_socket = await at.relay.ask("reload")
         assert "nothing is changed" in from_socket["error"]
         assert "limits.per_user" in from_socket["error"]
         assert (await at.relay.ask("limits"))["per_user"] == 3
+
+
+async def test_a_new_call_follows_what_was_set_until_the_next_reload() -> None:
+    async with stage() as at:
+        alice = await at.phone("alice", NatKind.PORT_RESTRICTED)
+        bob = await at.phone("bob", NatKind.SYMMETRIC)
+        bob.tell("answer", how="early")
+
+        async def flow_before_the_accept() -> str:
+            after = {party: len(party.events) for party in (alice, bob)}
+            alice.tell("call", to=bob.jid)
+            await bob.expect("ringing", after=after[bob])
+            leg = await callee_of_whom(at, lambda leg: leg["received_packets"] > 0)
+            alice.tell("hangup")
+            await bob.expect("ended", after=after[bob])
+            await at.relay.until(lambda status: status["calls"] == 0)
+            return str(leg["flow"])
+
+        before = await flow_before_the_accept()
+        assert before != "open"
+        assert 'gate.policy = "open"' in await typed(at, "set", "gate.policy", "open")
+        assert 'gate.policy = "open"' in await typed(at, "policy")
+        assert await flow_before_the_accept() == "open"
+        assert "gate.policy" in await typed(at, "reload")
+        assert await flow_before_the_accept() == before

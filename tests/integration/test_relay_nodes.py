@@ -9,13 +9,13 @@ from tests.integration.test_nat_calls import assert_heard, hang_up
 from tests.lab.play import COMPONENT, Stage, stage
 from tests.lab.world import RELAY, NatKind
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("each_server")]
 
-NODES = "[relay_nodes]\nenabled = true\nper_user = 2\nexpire_s = 10"
+NODES = "[relay_nodes]\nenabled = true\nper_user = 2\nper_minute = 4\nexpire_s = 10"
 
 
 @pytest.fixture
-async def at() -> AsyncIterator[Stage]:
+async def at(each_server: None) -> AsyncIterator[Stage]:
     async with stage(extra=NODES) as made:
         yield made
 
@@ -27,7 +27,7 @@ async def test_a_call_by_a_channel_connects_through_nats_and_is_relayed_once(at:
     alice.tell("call-by-node", to=bob.jid, node=COMPONENT)
     channel = await alice.expect("channel")
     assert channel["host"] == RELAY
-    assert channel["expire"] == "10"
+    assert (channel["expire"], channel["maxkbps"]) == ("10", "4000")
     assert {int(channel[port]) % 2 for port in ("localport", "remoteport")} == {0}
     await alice.expect("accepted")
     await asyncio.sleep(3)
@@ -54,3 +54,7 @@ async def test_a_channel_expires_and_no_user_has_more_than_its_share(at: Stage) 
     assert status["calls"] == 0
     alice.tell("send", xml=f'<iq type="get" to="{COMPONENT}" id="again">{wanted}</iq>')
     await alice.expect("stanza", lambda e: 'id="again"' in e["xml"] and "remoteport" in e["xml"])
+    # Who asks too often in a minute waits, though a channel would be free.
+    alice.tell("send", xml=f'<iq type="get" to="{COMPONENT}" id="often">{wanted}</iq>')
+    often = await alice.expect("stanza", lambda e: 'id="often"' in e["xml"])
+    assert "resource-constraint" in often["xml"]

@@ -22,6 +22,7 @@ from tests.lab.xmpp_actors import JINGLE, Client, Disconnected, as_text, unique
 JINGLE_ERRORS = "urn:xmpp:jingle:errors:1"
 LONGEST_COMMAND = 1 << 22
 RAW_UDP = "urn:xmpp:jingle:transports:raw-udp:1"
+PROPOSALS = "urn:xmpp:jingle-message:0"
 NODES = "http://jabber.org/protocol/jinglenodes#channel"
 RTP_INFO = "urn:xmpp:jingle:apps:rtp:info:1"
 DESCRIPTIONS = {
@@ -94,6 +95,7 @@ class Phone:
         say("stanza", xml=as_text(stanza))
         if (waiting := self.awaited.get(stanza.get("id", ""))) is not None:
             waiting.set_result(stanza)
+        await self._told(stanza)
         jingle = stanza.find(f"{{{JINGLE}}}jingle")
         if stanza.get("type") != "set" or jingle is None:
             return
@@ -121,6 +123,28 @@ class Phone:
             case "session-terminate":
                 self._stop()
                 say("ended", xml=as_text(jingle))
+
+    async def _told(self, message: ET.Element) -> None:
+        """A proposal rings and is welcome; who may proceed calls (XEP-0353)."""
+        for said in message:
+            match said.tag.removeprefix(f"{{{PROPOSALS}}}"):
+                case "propose":
+                    say("proposed", peer=message.get("from"), sid=said.get("id"))
+                    for answer in ("ringing", "proceed"):
+                        self._message(message.get("from", ""), answer, said.get("id", ""))
+                case "proceed" if said.get("id") == self.sid:
+                    await self._call(message.get("from", ""), self.sid)
+
+    def _message(self, to: str, action: str, sid: str, inside: str = "") -> None:
+        assert self.client is not None
+        said = f'<{action} xmlns="{PROPOSALS}" id="{sid}">{inside}</{action}>'
+        id_ = unique("message")
+        self.client.send(f'<message to="{to}" id="{id_}" type="chat">{said}</message>')
+
+    async def _call(self, to: str, sid: str) -> None:
+        self.peer, self.sid, self.role = to, sid, "initiator"
+        await self._open("voice")
+        self._request("session-initiate", self._content("voice", self.role))
 
     async def _rung(self, caller: str, jingle: ET.Element) -> None:
         self.peer, self.sid, self.role = caller, jingle.get("sid", ""), "responder"
@@ -165,7 +189,7 @@ class Phone:
     async def _open(self, name: str, moving: bool = False) -> None:
         """Sockets for a content; one that moves goes on with its streams and counts."""
         stream = f"{name[0]}{self.options.jid}".encode().ljust(16, b"\0")[:16]
-        expected = f"{name[0]}{self.peer}".encode().ljust(16, b"\0")[:16]
+        expected = f"{name[0]}{_themselves(self.peer)}".encode().ljust(16, b"\0")[:16]
         ssrc = sum(stream) * 2654435761 % 2**32
         before = self.media.pop(name, [])
         self.media[name] = [Component(stream, ssrc, control) for control in (False, True)]
@@ -216,10 +240,10 @@ class Phone:
     async def _carry_out(self, command: dict[str, Any]) -> None:
         match command["do"]:
             case "call":
-                self.peer, self.sid = command["to"], command.get("sid") or unique("call")
-                self.role = "initiator"
-                await self._open("voice")
-                self._request("session-initiate", self._content("voice", self.role))
+                await self._call(command["to"], command.get("sid") or unique("call"))
+            case "propose":
+                self.sid = command.get("sid") or unique("call")
+                self._message(command["to"], "propose", self.sid, DESCRIPTIONS["voice"])
             case "call-by-node":
                 await self._call_by_node(command["to"], command["node"])
             case "accept":
@@ -290,6 +314,12 @@ class Phone:
                 component.start(destination[0][0])
 
 
+def _themselves(jid: str) -> str:
+    """Who is behind an escaped address (XEP-0106); anybody else as they are."""
+    local, _, rest = jid.partition("@")
+    return local.replace("\\40", "@") + "/" + rest.partition("/")[2] if "\\40" in local else jid
+
+
 def _names(jingle: ET.Element) -> list[str]:
     return [content.get("name", "") for content in jingle.iter(f"{{{JINGLE}}}content")]
 
@@ -314,6 +344,12 @@ def say(event: str, **members: object) -> None:
 def main() -> None:
     """Run until told to quit, or until standard input ends."""
     parser = argparse.ArgumentParser(description=__doc__)
+    add_options(parser)
+    asyncio.run(Phone(parser.parse_args()).run())
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What every phone that speaks raw-udp is told at its start."""
     parser.add_argument("--jid", required=True)
     parser.add_argument("--password", default="secret")
     parser.add_argument("--server", required=True, help="IP:PORT")
@@ -325,7 +361,6 @@ def main() -> None:
     parser.add_argument(
         "--answer", choices=("accept", "early", "decline", "ring"), default="accept"
     )
-    asyncio.run(Phone(parser.parse_args()).run())
 
 
 if __name__ == "__main__":

@@ -8,13 +8,13 @@ import argparse
 import asyncio
 import json
 import struct
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterable
 from typing import cast
 from xml.etree import ElementTree as ET
 
 from tests.lab.caller import DESCRIPTIONS, RAW_UDP, _Endpoint
-from tests.lab.xmpp_actors import JINGLE, Client
+from tests.lab.xmpp_actors import JINGLE, Client, XMPPServer
 
 LOGINS_AT_ONCE = 50
 PACKETS, INTERVAL_S = 20, 0.2
@@ -23,17 +23,26 @@ PATIENCE_S = 120.0
 
 
 class Ear(asyncio.DatagramProtocol):
-    """One component's socket: counts packets by the party whose mark they carry."""
+    """One component's socket: counts packets by the party and the number that they carry."""
 
     def __init__(self) -> None:
-        self.heard: Counter[int] = Counter()
+        self.heard: dict[int, Counter[int]] = defaultdict(Counter)
         self.transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        self.heard[struct.unpack_from(">I", data, 12)[0]] += 1
+        who, number = struct.unpack_from(">II", data, 12)
+        self.heard[who][number] += 1
+
+    def packets_of(self, who: int) -> int:
+        """How many packets came with this party's mark."""
+        return self.heard[who].total() if who in self.heard else 0
+
+    def packets_of_others(self, who: int) -> int:
+        """How many came with anybody else's."""
+        return sum(numbers.total() for other, numbers in self.heard.items() if other != who)
 
 
 class Party:
@@ -60,7 +69,7 @@ class Party:
     async def told(self, action: str) -> str:
         """Wait for a request, acknowledge it, and take note of the candidates in it."""
         while True:
-            stanza = await self.client.next()
+            stanza = await self.client.next(patience_s=PATIENCE_S)
             jingle = stanza.find(f"{{{JINGLE}}}jingle")
             if stanza.get("type") == "error":
                 raise RuntimeError(ET.tostring(stanza, encoding="unicode"))
@@ -73,10 +82,16 @@ class Party:
 
     def say(self, sequence: int) -> None:
         """One packet on each component."""
-        for kind, ear, destination in zip((0, 200), self.ears, self.towards, strict=True):
-            assert ear.transport is not None
-            rtp = struct.pack(">BBHII", 0x80, kind, sequence, sequence * 160, self.number)
-            ear.transport.sendto(rtp + struct.pack(">I", self.number), destination)
+        for component in range(len(self.ears)):
+            self.say_on(component, sequence)
+
+    def say_on(self, component: int, sequence: int) -> None:
+        """One packet on one component: RTP on the first, RTCP on the second."""
+        transport = self.ears[component].transport
+        assert transport is not None
+        kind, low, time = (0, 200)[component], sequence & 0xFFFF, sequence * 160 & 0xFFFFFFFF
+        rtp = struct.pack(">BBHII", 0x80, kind, low, time, self.number)
+        transport.sendto(rtp + struct.pack(">II", self.number, sequence), self.towards[component])
 
 
 async def main() -> None:
@@ -87,10 +102,13 @@ async def main() -> None:
     parser.add_argument("--address", required=True, help="the address to offer")
     parser.add_argument("--pairs", type=int, default=1000)
     options = parser.parse_args()
-    parties = [party async for party in crowd(options)]
+    server = endpoint(options.server)
+    parties = [
+        party async for party in crowd(server, options.domain, options.address, options.pairs)
+    ]
     pairs = list(zip(parties[::2], parties[1::2], strict=True))
     async with asyncio.timeout(PATIENCE_S):
-        await asyncio.gather(*(connect(*pair, options.address) for pair in pairs))
+        await asyncio.gather(*(connect(*pair, options.address, SID) for pair in pairs))
     for sequence in range(PACKETS):
         for party in parties:
             party.say(sequence)
@@ -102,16 +120,22 @@ async def main() -> None:
     await asyncio.gather(*(callee.told("session-terminate") for _, callee in pairs))
 
 
-async def crowd(options: argparse.Namespace) -> AsyncIterator[Party]:
+def endpoint(text: str) -> XMPPServer:
+    """The server at IP:PORT."""
+    host, _, port = text.rpartition(":")
+    return _Endpoint((host, int(port)))
+
+
+async def crowd(
+    server: XMPPServer, domain: str, address: str, pairs: int, at_once: int = LOGINS_AT_ONCE
+) -> AsyncIterator[Party]:
     """Every party, logged in and with its sockets open."""
-    host, _, port = options.server.rpartition(":")
-    server = _Endpoint((host, int(port)))
-    for first in range(0, 2 * options.pairs, LOGINS_AT_ONCE):
-        numbers = range(first, min(first + LOGINS_AT_ONCE, 2 * options.pairs))
-        jids = [f"u{number}@{options.domain}/phone" for number in numbers]
+    for first in range(0, 2 * pairs, at_once):
+        numbers = range(first, min(first + at_once, 2 * pairs))
+        jids = [f"u{number}@{domain}/phone" for number in numbers]
         clients = await asyncio.gather(*(Client.login(server, jid) for jid in jids))
         for number, client in zip(numbers, clients, strict=True):
-            ears = [await listen(options.address) for _ in range(2)]
+            ears = [await listen(address) for _ in range(2)]
             ports = [ear.transport.get_extra_info("sockname")[1] for ear in ears if ear.transport]
             yield Party(number, client, ears, ports)
 
@@ -123,11 +147,11 @@ async def listen(address: str) -> Ear:
     return ear
 
 
-async def connect(caller: Party, callee: Party, address: str) -> None:
+async def connect(caller: Party, callee: Party, address: str, sid: str) -> None:
     """One call, from offer to accept."""
-    caller.client.request(callee.client.jid, "session-initiate", SID, caller.content(address))
+    caller.client.request(callee.client.jid, "session-initiate", sid, caller.content(address))
     peer = await callee.told("session-initiate")
-    callee.client.request(peer, "session-accept", SID, callee.content(address))
+    callee.client.request(peer, "session-accept", sid, callee.content(address))
     await caller.told("session-accept")
 
 
@@ -136,9 +160,9 @@ def outcome(parties: Iterable[Party]) -> dict[str, int]:
     ears = [(party.number ^ 1, ear) for party in parties for ear in party.ears]
     return {
         "ears": len(ears),
-        "heard": sum(ear.heard[peer] > 0 for peer, ear in ears),
-        "packets": sum(ear.heard[peer] for peer, ear in ears),
-        "foreign": sum(ear.heard.total() - ear.heard[peer] for peer, ear in ears),
+        "heard": sum(ear.packets_of(peer) > 0 for peer, ear in ears),
+        "packets": sum(ear.packets_of(peer) for peer, ear in ears),
+        "foreign": sum(ear.packets_of_others(peer) for peer, ear in ears),
     }
 
 

@@ -88,7 +88,7 @@ def figures_of(leg: Figures, component: int, own: Figures, others: Figures) -> F
         "rung": leg["rung"],
         "sent": own[name]["sent"],
         "received": len(own[name]["numbers"]),
-        "delivered": round(delivered(own[name], others[name]), 4),
+        "delivered": round(delivered(own[name], others[name], patience_s=0.0), 4),
     }
 
 

@@ -7,6 +7,7 @@ evaluated, one a line, which is how accounts are made and modules loaded and unl
 import asyncio
 import atexit
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -21,9 +22,18 @@ PACKAGE = Path(__file__).resolve().parents[2] / "config" / "ejabberd" / "mod_jin
 _ANSWER_S = 20.0
 # Other servers are found by the system's resolver: the process has an /etc/hosts of its own.
 _SEEING = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"']
+# The root directory of who runs `erl`: another one than ours with scripts/newer-servers.
+_ROOT = Path(os.environ.get("LAB_SERVERS_ROOT", "/"))
+
+
+def _inside(path: Path) -> Path:
+    """A path as `erl` sees it."""
+    return Path("/") / path.relative_to(_ROOT)
+
+
 # Debian keeps ejabberd in the directory of its architecture, Erlang's libraries in one of theirs.
-LIBRARIES = next((p.parent for p in Path("/usr/lib").glob("*/ejabberd-*")), Path("/usr/lib"))
-ALL_LIBRARIES = (LIBRARIES, Path("/usr/lib/erlang/lib"))
+_FOUND = next((p.parent for p in (_ROOT / "usr/lib").glob("*/ejabberd-*")), _ROOT / "usr/lib")
+LIBRARIES = _inside(_FOUND)
 
 # Evaluates lines of standard input for as long as there are any.
 _CONTROL = """
@@ -104,10 +114,12 @@ class Ejabberd(LocalServer):
         return text[: text.rfind("\n") + 1].splitlines()
 
     def _started(self, process: subprocess.Popen[bytes]) -> None:
-        for host in self.hosts:
-            for user, password in host.users.items():
-                names = ", ".join(f'<<"{text}">>' for text in (user, host.domain, password))
-                self._evaluate(f"ejabberd_auth:try_register({names}).")
+        users = ", ".join(
+            "{" + ", ".join(f'<<"{text}">>' for text in (user, host.domain, password)) + "}"
+            for host in self.hosts
+            for user, password in host.users.items()
+        )
+        self._evaluate(f"[ejabberd_auth:try_register(U, D, P) || {{U, D, P}} <- [{users}]].")
 
     # Files
 
@@ -197,9 +209,11 @@ def compiled() -> Path:
     directory = Path(tempfile.mkdtemp(prefix="hnt-ejabberd-module-"))
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     command = ["erlc", "-o", str(directory)]
+    roots = (_FOUND, _ROOT / "usr/lib/erlang/lib")
     for name in ("ejabberd-*", "p1_xmpp-*", "xmpp-*"):
-        for library in (path for root in ALL_LIBRARIES for path in root.glob(name)):
-            command += ["-I", str(library / "include"), "-pa", str(library / "ebin")]
+        for library in (path for root in roots for path in root.glob(name)):
+            inside = _inside(library)
+            command += ["-I", str(inside / "include"), "-pa", str(inside / "ebin")]
     done = subprocess.run(
         [*command, str(PACKAGE / "src" / "mod_jingle_hnt.erl")],
         capture_output=True,

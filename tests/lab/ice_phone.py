@@ -17,7 +17,7 @@ from xml.etree import ElementTree as ET
 import aioice
 
 from tests.lab.caller import LONGEST_COMMAND, _Endpoint, say
-from tests.lab.rtp import RTP_INTERVAL_S, Heard, mark, rtp
+from tests.lab.rtp import RTP_INTERVAL_S, Heard, mark, rtcp, rtp
 from tests.lab.xmpp_actors import JINGLE, Client, Disconnected, as_text, unique
 
 ICE_UDP = "urn:xmpp:jingle:transports:ice-udp:1"
@@ -25,18 +25,28 @@ ATTRIBUTES = ("component", "foundation", "generation", "id", "ip", "network", "p
 """What XEP-0176 requires of a candidate, beside protocol and type."""
 
 
-class Stream:
-    """The marked packets of one component, sent and heard."""
+LINGER_S = 1.0
+"""How long the agent before a restart still hears."""
 
-    def __init__(self, own: str, peer: str, component: int) -> None:
-        self.name = f"{component}{own}".encode().ljust(16, b"\0")[:16]
+
+class Stream:
+    """The marked packets of one component, sent and heard.
+
+    With `like_raw` they are those of a phone over raw UDP: both components have one mark, and the
+    second is RTCP.
+    """
+
+    def __init__(self, own: str, peer: str, component: int, like_raw: bool) -> None:
+        letter = "v" if like_raw else str(component)
+        self.make = rtcp if like_raw and component == 2 else rtp
+        self.name = f"{letter}{own}".encode().ljust(16, b"\0")[:16]
         self.ssrc = sum(self.name) * 2654435761 % 2**32
-        self.heard = Heard(f"{component}{peer}".encode().ljust(16, b"\0")[:16])
+        self.heard = Heard(f"{letter}{peer}".encode().ljust(16, b"\0")[:16])
         self.sent_at: list[float] = []
 
     def next(self) -> bytes:
         self.sent_at.append(time.monotonic())
-        return rtp(self.name, self.ssrc, len(self.sent_at) - 1)
+        return self.make(self.name, self.ssrc, len(self.sent_at) - 1)
 
     def hear(self, datagram: bytes) -> None:
         found = mark(datagram)
@@ -54,6 +64,9 @@ class IcePhone:
         self.client: Client | None = None
         self.peer = self.sid = ""
         self.agent: aioice.Connection | None = None
+        self.fresh: aioice.Connection | None = None
+        self.controlling = False
+        self.generation = 0
         self.streams: dict[int, Stream] = {}
         self.tasks: list[asyncio.Task[None]] = []
         self.sending = False
@@ -98,6 +111,11 @@ class IcePhone:
                 await self._learn(jingle)
                 say("accepted")
                 self._begin()
+            case "transport-info" if self._is_restarted(jingle):
+                if self.fresh is None:
+                    await self._restart()
+                await self._learn(jingle, self.fresh)
+                self.tasks.append(asyncio.create_task(self._move_to(self.fresh)))
             case "transport-info":
                 await self._learn(jingle)
             case "session-terminate":
@@ -115,18 +133,24 @@ class IcePhone:
         for candidate in candidates:
             self._request("transport-info", self._content([candidate], described=False))
 
-    def _content(self, candidates: list[aioice.Candidate], described: bool) -> str:
-        assert self.agent is not None
+    def _content(
+        self,
+        candidates: list[aioice.Candidate],
+        described: bool,
+        agent: aioice.Connection | None = None,
+    ) -> str:
+        agent = agent or self.agent
+        assert agent is not None
         mux = "<rtcp-mux/>" if self.options.components == 1 else ""
         description = (
             '<description xmlns="urn:xmpp:jingle:apps:rtp:1" media="audio">'
             f'<payload-type id="0" name="PCMU" clockrate="8000"/>{mux}</description>'
         )
-        written = "".join(_written(candidate) for candidate in candidates)
+        written = "".join(_written(candidate, self.generation) for candidate in candidates)
         return (
             '<content creator="initiator" name="voice">'
             f'{description if described else ""}<transport xmlns="{ICE_UDP}"'
-            f' ufrag="{self.agent.local_username}" pwd="{self.agent.local_password}">'
+            f' ufrag="{agent.local_username}" pwd="{agent.local_password}">'
             f"{written}</transport></content>"
         )
 
@@ -138,25 +162,59 @@ class IcePhone:
 
     async def _gather(self, controlling: bool) -> None:
         await self._stop()
-        components = self.options.components
-        stun = (self.options.stun, 3478) if self.options.stun else None
-        self.agent = aioice.Connection(
-            controlling, components=components, stun_server=stun, use_ipv6=False
-        )
+        self.controlling, self.generation = controlling, 0
         self.streams = {
-            number: Stream(self.options.jid, self.peer, number)
-            for number in range(1, components + 1)
+            number: Stream(self.options.jid, self.peer, number, self.options.like_raw)
+            for number in range(1, self.options.components + 1)
         }
-        await self.agent.gather_candidates()
+        self.agent = await self._gathered()
 
-    async def _learn(self, jingle: ET.Element) -> None:
-        assert self.agent is not None
+    async def _gathered(self) -> aioice.Connection:
+        stun = (self.options.stun, 3478) if self.options.stun else None
+        agent = aioice.Connection(
+            self.controlling,
+            components=self.options.components,
+            stun_server=stun,
+            use_ipv4=not self.options.six,
+            use_ipv6=self.options.six,
+        )
+        await agent.gather_candidates()
+        return agent
+
+    async def _learn(self, jingle: ET.Element, agent: aioice.Connection | None = None) -> None:
+        agent = agent or self.agent
+        assert agent is not None
         for transport in jingle.iter(f"{{{ICE_UDP}}}transport"):
-            self.agent.remote_username = transport.get("ufrag")
-            self.agent.remote_password = self.options.sign_with or transport.get("pwd")
+            agent.remote_username = transport.get("ufrag")
+            agent.remote_password = self.options.sign_with or transport.get("pwd")
             for candidate in transport.iter(f"{{{ICE_UDP}}}candidate"):
                 if int(candidate.get("component", "")) <= self.options.components:
-                    await self.agent.add_remote_candidate(_read(candidate))
+                    await agent.add_remote_candidate(_read(candidate))
+
+    # ICE restart (XEP-0176 section 5.10): the call goes on meanwhile, as far as it can
+
+    def _is_restarted(self, jingle: ET.Element) -> bool:
+        """Whether the peer's agent has other credentials than those in use."""
+        names = {t.get("ufrag") for t in jingle.iter(f"{{{ICE_UDP}}}transport")}
+        assert self.agent is not None
+        return self.agent.remote_username is not None and names != {self.agent.remote_username}
+
+    async def _restart(self) -> None:
+        """Gather anew, on other sockets, and tell the peer."""
+        self.generation += 1
+        self.fresh = await self._gathered()
+        candidates = self.fresh.local_candidates
+        self._request("transport-info", self._content(candidates, False, self.fresh))
+
+    async def _move_to(self, fresh: aioice.Connection | None) -> None:
+        assert fresh is not None
+        await fresh.connect()
+        before, self.agent, self.fresh = self.agent, fresh, None
+        say("connected", paths=self._paths())
+        self.tasks.append(asyncio.create_task(self._hear(fresh)))
+        if before is not None:
+            await asyncio.sleep(LINGER_S)
+            await before.close()
 
     def _begin(self) -> None:
         self.tasks.append(asyncio.create_task(self._talk()))
@@ -173,7 +231,8 @@ class IcePhone:
         took = round(time.monotonic() - started, 3)
         say("connected", paths=self._paths(), took_s=took)
         self.sending = True
-        await asyncio.gather(self._speak(self.agent), self._hear(self.agent))
+        self.tasks.append(asyncio.create_task(self._hear(self.agent)))
+        await self._speak()
 
     def _paths(self) -> list[str]:
         """The remote address of each component's pair."""
@@ -181,12 +240,12 @@ class IcePhone:
         pairs = self.agent._nominated  # there is no public way to ask
         return [f"{pairs[n].remote_addr[0]}:{pairs[n].remote_addr[1]}" for n in sorted(pairs)]
 
-    async def _speak(self, agent: aioice.Connection) -> None:
+    async def _speak(self) -> None:
         with contextlib.suppress(ConnectionError):
-            while True:
+            while self.agent is not None:
                 for number, stream in self.streams.items():
                     if self.sending:
-                        await agent.sendto(stream.next(), number)
+                        await self.agent.sendto(stream.next(), number)
                 await asyncio.sleep(RTP_INTERVAL_S)
 
     async def _hear(self, agent: aioice.Connection) -> None:
@@ -200,9 +259,10 @@ class IcePhone:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
         self.tasks.clear()
-        if self.agent is not None:
-            await self.agent.close()
-            self.agent = None
+        for agent in (self.agent, self.fresh):
+            if agent is not None:
+                await agent.close()
+        self.agent = self.fresh = None
 
     # Commands
 
@@ -222,6 +282,8 @@ class IcePhone:
                 self.peer, self.sid = command["to"], command.get("sid") or unique("call")
                 await self._gather(controlling=True)
                 self._offer("session-initiate")
+            case "restart":
+                await self._restart()
             case "quiet":
                 self.sending = False
             case "hangup":
@@ -231,11 +293,11 @@ class IcePhone:
                 say("stats", media={"voice": [_stats(s) for s in self.streams.values()]})
 
 
-def _written(candidate: aioice.Candidate) -> str:
+def _written(candidate: aioice.Candidate, generation: int) -> str:
     values = (
         candidate.component,
         candidate.foundation,
-        0,
+        generation,
         unique("c"),
         candidate.host,
         0,
@@ -286,9 +348,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--address", help="not needed: aioice finds the host's addresses")
     parser.add_argument("--port", help="not needed: aioice takes ports as they come")
     parser.add_argument("--components", type=int, choices=(1, 2), default=1)
+    parser.add_argument("--six", action="store_true", help="use IPv6 only")
     parser.add_argument("--stun", help="the address of a STUN server")
     parser.add_argument("--sign-with", help="sign checks with this, not with what is signalled")
     parser.add_argument("--trickle", action="store_true")
+    parser.add_argument("--like-raw", action="store_true", help="send what raw phones expect")
     parser.add_argument("--patience", type=float, default=8.0, help="seconds to connect in")
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import math
 import os
 import signal
 import sys
@@ -20,6 +21,11 @@ from tests.lab.world import RELAY, RELAY6, SERVER, SERVER6, Lab, NatKind
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 15.0
 SETTLING_S = 0.1
+MUTUAL_S = 0.5
+"""Within which the parties of a call hear each other, however busy the machine is."""
+SETTLED_S = 0.3
+"""So long, and longer than the interval of RTCP, nothing has come where nothing is on its way."""
+LONGEST_ANSWER = 1 << 24
 DOMAIN, COMPONENT, SECRET = "example.org", "hnt.example.org", "hush"
 COMPONENTS = ("rtp", "rtcp")
 
@@ -72,13 +78,18 @@ class Caller:
         self._process.stdin.write(json.dumps({"do": do, **members}).encode() + b"\n")
 
     async def expect(
-        self, event: str, having: Callable[[Event], bool] = lambda _: True, after: int = 0
+        self,
+        event: str,
+        having: Callable[[Event], bool] = lambda _: True,
+        after: int = 0,
+        patience_s: float = PATIENCE_S,
     ) -> Event:
-        """The first event of this name (after so many of all); waits for it if need be."""
-        async with asyncio.timeout(PATIENCE_S):
+        """The first event of this name, or of one that ``|`` joins, after so many of all events;
+        waits for it if need be."""
+        async with asyncio.timeout(patience_s):
             while True:
                 for said in self.events[after:]:
-                    if said["event"] == event and having(said):
+                    if said["event"] in event.split("|") and having(said):
                         return said
                 self._news.clear()
                 await self._news.wait()
@@ -89,6 +100,30 @@ class Caller:
         self.tell("stats")
         said = await self.expect("stats", after=after)
         return dict(zip(COMPONENTS, said["media"].get(content, ()), strict=False))
+
+    async def hears(
+        self,
+        packets: int,
+        content: str = "voice",
+        component: str = "rtp",
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        """Wait until it has heard so many packets more than it has by now."""
+        heard = before = len((await self.stats(content))[component]["numbers"])
+        async with asyncio.timeout(patience_s):
+            while heard < before + packets:
+                await asyncio.sleep(0.05)
+                heard = len((await self.stats(content))[component]["numbers"])
+
+    async def settled(self, content: str = "voice") -> dict[str, Event]:
+        """Its stats when it hears nothing any more: what is on its way is there by then."""
+        before: dict[str, Event] = {}
+        after = await self.stats(content)
+        async with asyncio.timeout(PATIENCE_S):
+            while [s["numbers"] for s in before.values()] != [s["numbers"] for s in after.values()]:
+                await asyncio.sleep(SETTLED_S)
+                before, after = after, await self.stats(content)
+        return after
 
     @property
     def stanzas(self) -> list[str]:
@@ -129,7 +164,9 @@ class Relay:
         self.directory = directory
         self.processes: dict[str, asyncio.subprocess.Process] = {}
 
-    async def start(self, *names: str) -> None:
+    async def start(
+        self, *names: str, until: Callable[[Event], bool] = lambda status: bool(status["ready"])
+    ) -> None:
         """Start these processes (both by default) and wait until calls would be relayed."""
         for name in names or ("plane", "signalling"):
             command = [sys.executable, "-m", "jingle_hnt", name]
@@ -138,7 +175,7 @@ class Relay:
                 self.processes[name] = await asyncio.create_subprocess_exec(
                     *self._lab.command(self._node, command), stderr=output, cwd=ROOT
                 )
-        await self.until(lambda status: bool(status["ready"]))
+        await self.until(until)
 
     async def end(self, name: str, how: signal.Signals = signal.SIGKILL) -> None:
         """End one process."""
@@ -166,13 +203,18 @@ class Relay:
         found: list[Event] = answer["calls"]
         return found
 
-    async def until(self, holds: Callable[[Event], bool], patience_s: float = PATIENCE_S) -> Event:
-        """Wait until the status is as wanted; returns it."""
+    async def until(
+        self,
+        holds: Callable[[Event], bool],
+        patience_s: float = PATIENCE_S,
+        command: str = "status",
+    ) -> Event:
+        """Wait until the status (the answer to a command) is as wanted; returns it."""
         deadline = time.monotonic() + patience_s
         status: Event = {}
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError):
-                status = await self.status()
+                status = await self.ask(command)
                 if holds(status):
                     return status
             await asyncio.sleep(0.05)
@@ -180,7 +222,8 @@ class Relay:
 
     async def ask(self, command: str, **fields: object) -> Event:
         """The answer to a command; raises OSError while nobody answers."""
-        reader, writer = await asyncio.open_unix_connection(self.directory / "admin.sock")
+        path, limit = self.directory / "admin.sock", LONGEST_ANSWER
+        reader, writer = await asyncio.open_unix_connection(path, limit=limit)
         try:
             writer.write(json.dumps({"command": command, **fields}).encode() + b"\n")
             answer: Event = json.loads(await reader.readline() or b"{}")
@@ -227,6 +270,7 @@ class Stage:
         server: str | None = None,
         extra: Sequence[str] = (),
         program: str = "tests.lab.caller",
+        patience_s: float = PATIENCE_S,
     ) -> Caller:
         """A user online on a node that is there already; `program` is the phone's module."""
         jid = f"{user}@{self.domain}/phone"
@@ -249,7 +293,7 @@ class Stage:
         )
         caller = Caller(jid, process, public)
         self.callers.append(caller)
-        await caller.expect("online")
+        await caller.expect("online", patience_s=patience_s)
         return caller
 
 
@@ -265,12 +309,15 @@ async def stage(
     relay_extra: str = "",
     extra: str = "",
     relayed: bool = True,
+    module: bool = True,
     six: bool = False,
+    processes: Sequence[str] = (),
 ) -> AsyncIterator[Stage]:
     """A stage with server and relay up; everything is ended and removed afterwards.
 
-    With `relayed` False the server has no module and jingle-hnt does not run; with `six` server and
-    relay have IPv6 addresses beside their IPv4 ones.
+    With `relayed` False the server has no module and jingle-hnt does not run; with `module`
+    False it has none, and jingle-hnt runs; with `six` server and relay have IPv6 addresses beside
+    their IPv4 ones. `processes` are those of jingle-hnt, where it is to be run in another way.
     """
     with Lab() as lab, tempfile.TemporaryDirectory(prefix="hnt-stage-") as name:
         directory = Path(name)
@@ -297,7 +344,7 @@ async def stage(
         host = VirtualHost(
             DOMAIN,
             {user: "secret" for user in users},
-            component=COMPONENT if relayed else None,
+            component=COMPONENT if relayed and module else None,
             fail=fail,
             timeout_s=timeout_s,
         )
@@ -308,7 +355,7 @@ async def stage(
         made = Stage(lab, server, Relay(lab, directory))
         try:
             if relayed:
-                await made.relay.start()
+                await made.relay.start(*processes)
             yield made
         finally:
             for caller in made.callers:
@@ -317,14 +364,19 @@ async def stage(
             await asyncio.to_thread(server.close)
 
 
-def delivered(sender: Event, receiver: Event) -> float:
-    """The part of a component's packets that the other side heard, once both have begun to send.
+def delivered(sender: Event, receiver: Event, patience_s: float = MUTUAL_S) -> float:
+    """The part of a component's packets that the other side heard, once the two hear each other.
 
-    What is sent before, and in the first moments after, may meet a latch that is not taught yet.
+    What is sent before, and in the first moments after, may meet a gate or a latch that waits for
+    its order; so long after both have begun to send all counts, whoever is heard.
     """
     if not sender["sent_at"] or not receiver["sent_at"]:
         return 0.0
-    settled_at = max(sender["sent_at"][0], receiver["sent_at"][0]) + SETTLING_S
+    began_at = max(sender["sent_at"][0], receiver["sent_at"][0])
+    pairs = ((sender, receiver), (receiver, sender))
+    first = [one["sent_at"][min(other["numbers"])] for one, other in pairs if other["numbers"]]
+    mutual_at = max(first) if len(first) == len(pairs) else math.inf
+    settled_at = max(began_at, min(mutual_at, began_at + patience_s)) + SETTLING_S
     wanted = {number for number, at in enumerate(sender["sent_at"]) if at > settled_at}
     return len(wanted & set(receiver["numbers"])) / len(wanted) if wanted else 0.0
 

@@ -4,6 +4,7 @@ import asyncio
 import struct
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -47,6 +48,8 @@ class Heard:
     numbers: Counter[int] = field(default_factory=Counter)
     foreign: int = 0
     sources: Counter[tuple[str, int]] = field(default_factory=Counter)
+    first_at: dict[int, float] = field(default_factory=dict)
+    """When a number came first, on the clock of `Component.sent_at`."""
 
 
 class Component(asyncio.DatagramProtocol):
@@ -56,8 +59,10 @@ class Component(asyncio.DatagramProtocol):
         self.stream = stream
         self.ssrc = ssrc
         self.heard = Heard()
+        self.protect: Callable[[bytes], bytes] = bytes
+        self.unprotect: Callable[[bytes], bytes] = bytes
         self.sent_at: list[float] = []
-        self._control = control
+        self.control = control
         self._transport: asyncio.DatagramTransport | None = None
         self._sending: asyncio.Task[None] | None = None
         self._closed = asyncio.Event()
@@ -71,17 +76,23 @@ class Component(asyncio.DatagramProtocol):
         self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        found = mark(data)
+        found = mark(self.unprotect(data))
         if found is None or found[0] != self.heard.expected:
             self.heard.foreign += 1
             return
         self.heard.numbers[found[1]] += 1
         self.heard.sources[addr[0], addr[1]] += 1
+        self.heard.first_at.setdefault(found[1], time.monotonic())
 
     def start(self, destination: tuple[str, int]) -> None:
         """Send there from now on, instead of where it went before."""
         self.stop()
         self._sending = asyncio.create_task(self._send(destination))
+
+    def send(self, datagram: bytes, destination: tuple[str, int]) -> None:
+        """Send one datagram, if the port is open."""
+        if self._transport is not None:
+            self._transport.sendto(datagram, destination)
 
     def stop(self) -> None:
         """Send no more."""
@@ -100,12 +111,12 @@ class Component(asyncio.DatagramProtocol):
         self._closed.set()
 
     async def _send(self, destination: tuple[str, int]) -> None:
-        interval_s = RTCP_INTERVAL_S if self._control else RTP_INTERVAL_S
-        make = rtcp if self._control else rtp
+        interval_s = RTCP_INTERVAL_S if self.control else RTP_INTERVAL_S
+        make = rtcp if self.control else rtp
         due = time.monotonic()
         while self._transport is not None:
             number = len(self.sent_at)
             self.sent_at.append(time.monotonic())
-            self._transport.sendto(make(self.stream, self.ssrc, number), destination)
+            self.send(self.protect(make(self.stream, self.ssrc, number)), destination)
             due += interval_s
             await asyncio.sleep(max(0.0, due - time.monotonic()))

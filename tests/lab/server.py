@@ -23,7 +23,7 @@ from typing import ClassVar, Self
 Endpoint = tuple[str, int]
 """IP address and TCP port."""
 
-_START_S = 15.0
+_START_S = 60.0
 _STOP_S = 5.0
 
 
@@ -64,7 +64,7 @@ class LocalServer(ABC):
     empty table does; it is read at the first start); without it there is none. `settings` are
     further global options.
 
-    Raises ServerFailed if it does not listen within 15 s.
+    Raises ServerFailed if it does not listen within a minute.
     """
 
     kind: ClassVar[str]

@@ -27,6 +27,7 @@ class SlixmppClient:
         self._stream.enable_starttls = False
         self._stream.enable_direct_tls = False
         self._stream.enable_plaintext = True
+        self._stream.register_plugin("xep_0030")
         self._stream.add_filter("in", self._took)
         # Without a handler slixmpp would answer Jingle requests by itself.
         matcher = MatchXPath(f"{{jabber:client}}iq/{{{JINGLE}}}jingle")

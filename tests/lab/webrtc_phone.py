@@ -13,6 +13,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import quoteattr
 
+import aioice
 from aiortc import (
     AudioStreamTrack,
     RTCBundlePolicy,
@@ -85,7 +86,7 @@ class WebrtcPhone(IcePhone):
     def _answer_greetings(self, channel: RTCDataChannel) -> None:
         channel.on("message", lambda text: channel.send(f"I read: {text}"))
 
-    async def _learn(self, jingle: ET.Element) -> None:
+    async def _learn(self, jingle: ET.Element, agent: aioice.Connection | None = None) -> None:
         if jingle.get("action") == "transport-info":
             return  # all candidates come at once
         kind = "offer" if jingle.get("action") == "session-initiate" else "answer"

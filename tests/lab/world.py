@@ -16,6 +16,7 @@ import secrets
 import subprocess
 from collections.abc import Sequence
 from enum import StrEnum
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -103,14 +104,16 @@ class Lab:
     def __init__(self) -> None:
         if os.geteuid() != 0:
             raise PermissionError("the lab makes network namespaces; run it as root")
-        self._prefix = f"hnt{secrets.token_hex(2)}"
+        # A killed run leaves its namespaces behind: names long enough never to meet them.
+        self._prefix = f"hnt{secrets.token_hex(6)}"
         self._namespaces: list[str] = []
         self._uplinks: dict[str, str] = {}
         self._numbers = itertools.count(1)
-        self._namespace("core")
-        self._run("core", "sysctl", "-qw", "net.ipv4.ip_forward=1")
-        self._run("core", "sysctl", "-qw", "net.ipv6.conf.all.forwarding=1")
-        self._ip("core", f"addr add {GATEWAY}/32 dev lo", f"route add blackhole {INSIDE}")
+        try:
+            self._core()
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -154,9 +157,23 @@ class Lab:
         return address
 
     def add_address(self, node: str, address: str) -> None:
-        """Give a public host a second IPv4 address."""
-        self._ip(node, f"addr add {address}/32 dev eth0")
-        self._ip("core", f"route add {address}/32 dev {self._uplinks[node]}")
+        """Give a public host a second address of a version that it has."""
+        six = ":" in address
+        self._ip(node, f"addr add {address}/{'128 dev eth0 nodad' if six else '32 dev eth0'}")
+        self._ip("core", f"route add {address} dev {self._uplinks[node]}")
+
+    def unplug(self, node: str, address: str) -> None:
+        """Take a public host's wire away, and with it its address and its routes."""
+        self._ip(node, f"addr del {address}/32 dev eth0", "link set eth0 down")
+
+    def plug(self, node: str, address: str) -> None:
+        """Undo `unplug`."""
+        self._ip(
+            node,
+            "link set eth0 up",
+            f"addr add {address}/32 dev eth0",
+            f"route add default via {GATEWAY} dev eth0 onlink",
+        )
 
     def six_only(self, node: str, address: str) -> str:
         """Add a public host that has IPv6 only; returns the address."""
@@ -241,6 +258,39 @@ class Lab:
     def _nft(self, nat: str, rules: str) -> None:
         subprocess.run(self.command(nat, ["nft", "-f", "-"]), input=rules, text=True, check=True)
 
+    def filter(self, node: str, file: Path) -> None:
+        """Load a file of nftables rules at a node."""
+        self._nft(node, file.read_text())
+
+    def cut(self, node: str, port: int, reset: bool = False) -> None:
+        """Let nothing pass to or from this TCP port of a node; with `reset` both ends are told."""
+        fate = "reject with tcp reset" if reset else "drop"
+        rules = "".join(
+            f"chain {hook} {{ type filter hook {hook} priority 0; tcp {end} {port} {fate}; }}\n"
+            for hook, end in (("input", "dport"), ("output", "sport"))
+        )
+        self._nft(node, f"table inet cut {{\n{rules}}}\n")
+
+    def bury(self, node: str, port: int) -> None:
+        """Let nothing pass any more on the connections that this TCP port of a node has now.
+
+        It is as if the host at their other ends had gone without a word: not even a reset comes
+        from there, ever. New connections are possible.
+        """
+        command = self.command(node, ["ss", "-Htn", "state", "established", f"( sport = :{port} )"])
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        peers = ", ".join(line.split()[-1].rpartition(":")[2] for line in told.splitlines())
+        rules = "".join(
+            f"chain {hook} {{ type filter hook {hook} priority 0;"
+            f" tcp {own} {port} tcp {other} {{ {peers} }} drop; }}\n"
+            for hook, own, other in (("input", "dport", "sport"), ("output", "sport", "dport"))
+        )
+        self._nft(node, f"table inet buried {{\n{rules}}}\n")
+
+    def mend(self, node: str) -> None:
+        """Undo `cut`."""
+        self._run(node, "nft", "delete", "table", "inet", "cut")
+
     def remap(self, node: str) -> None:
         """Let the site's NAT forget its mappings; the next packets leave from other ports."""
         nat = f"{node}-nat"
@@ -251,9 +301,37 @@ class Lab:
             'add rule ip nat post oifname "wan" masquerade\n'
         )
         self._nft(nat, rules)
+        self._forget(nat)
+
+    def _forget(self, nat: str) -> None:
         subprocess.run(
             self.command(nat, ["conntrack", "-D", "-p", "udp"]), capture_output=True, check=False
         )
+
+    def move(self, node: str) -> str:
+        """Let the site's UDP come from another public address at once; returns that.
+
+        The mappings before are gone, as where a phone changes from one network to another.
+        """
+        nat = f"{node}-nat"
+        public = f"198.51.100.{100 + next(self._numbers)}"
+        self._ip(nat, f"addr add {public}/32 dev wan")
+        self._ip("core", f"route add {public}/32 dev {self._uplinks[nat]}")
+        rules = (
+            "flush chain ip nat post\n"
+            f'add rule ip nat post oifname "wan" meta l4proto udp snat to {public}'
+            ":20000-40000 fully-random\n"
+            'add rule ip nat post oifname "wan" masquerade\n'
+        )
+        self._nft(nat, rules)
+        self._forget(nat)
+        return public
+
+    def _core(self) -> None:
+        self._namespace("core")
+        self._run("core", "sysctl", "-qw", "net.ipv4.ip_forward=1")
+        self._run("core", "sysctl", "-qw", "net.ipv6.conf.all.forwarding=1")
+        self._ip("core", f"addr add {GATEWAY}/32 dev lo", f"route add blackhole {INSIDE}")
 
     def _namespace(self, node: str) -> str:
         name = self.namespace(node)

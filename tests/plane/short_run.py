@@ -13,6 +13,7 @@ from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.plane.native import NativeEngine
 from jingle_hnt.relay.binding import Arm, BindingSpec, Drained, Event, Flow, Gate, Latched, Side
 from jingle_hnt.relay.evidence import Evidence, IceKey, Rung
+from jingle_hnt.relay.ice_agent import Checks
 
 HOST = "127.0.0.1"
 WAIT_S = 20.0
@@ -74,13 +75,16 @@ def call(engine: NativeEngine) -> None:
 
 
 def checks(engine: NativeEngine) -> None:
-    """A binding with keys, armed again; it is left for the engine's end."""
+    """A binding with keys and an agent of ours, armed again; it is left for the engine's end."""
     engine.bind([spec("checks")])
     for generation in range(2):
         for side in SIDES:
             keys = (IceKey(f"u{generation}:v", "password-of-twenty-two"),)
             networks = (ip_network("0.0.0.0/0"),)
-            engine.arm(Arm("checks", side, generation, Evidence(Rung.R1, networks, keys=keys)))
+            own = Checks("v:u", f"password-{generation}", "secret", 1, side == 1)
+            evidence = Evidence(Rung.R1, networks, keys=keys)
+            agent = own if (side, generation) != (1, 1) else None
+            engine.arm(Arm("checks", side, generation, evidence, checks=agent))
 
 
 def main() -> None:

@@ -1,7 +1,9 @@
 """What both engines promise between two ICE agents, on real sockets."""
 
 import contextlib
+import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from aioice import stun as other
@@ -12,24 +14,22 @@ from jingle_hnt.relay.binding import Arm, Flow, Latched
 from jingle_hnt.relay.evidence import Evidence, IceKey, Rung
 from jingle_hnt.relay.ice_latch import LONGEST_KEPT
 from jingle_hnt.relay.latch import State
-from tests.plane.checks import answer, check
-from tests.plane.packets import dtls, rtp
-from tests.plane.test_engines import (
+from tests.plane.bound import (
     ALICE,
     BOB,
     STRANGER,
     Bound,
     Party,
     anybody,
-    engine,
     next_events,
     only,
     until,
 )
+from tests.plane.checks import answer, check
+from tests.plane.packets import dtls, rtp
 
 pytestmark = pytest.mark.native
 
-__all__ = ["engine"]
 
 OF_ALICE, OF_BOB = IceKey("B:A", "pwd-of-b"), IceKey("A:B", "pwd-of-a")
 """What Alice's checks are made with, and what Bob's."""
@@ -123,6 +123,22 @@ def test_strangers_reach_nobody_and_learn_nothing(call: Call) -> None:
         stranger.socket.recv(1)
 
 
+@pytest.mark.rule("L7")
+def test_a_check_of_one_component_is_no_check_of_another(call: Call, engine: Engine) -> None:
+    """All components of a session have the same keys: who repeats what was said to one of them to
+    another is not believed there; who says something new is."""
+    call.meet()
+    second = Bound(engine, "call.1.2")
+    assert second.arm(0, Evidence(Rung.R1, anybody().sources, keys=(OF_ALICE,)))
+    second.open()
+    with second.party(0, STRANGER) as stranger, second.party(0, ALICE) as alice:
+        stranger.say(alices(b"alice known."))
+        until(lambda: second.pinhole(0).counters.dropped_rival == 1)
+        assert second.pinhole(0).state is State.ARMED
+        alice.say(alices(b"alice again!"))
+        until(lambda: second.pinhole(0).learned == call.source(alice))
+
+
 def dropped(call: Call) -> tuple[int, int]:
     counters = call.bound.pinhole(0).counters
     return counters.dropped_stranger, counters.dropped_unfit
@@ -143,6 +159,33 @@ def test_a_check_that_comes_too_early_is_kept_until_the_other_agent_is_known(cal
     assert second.hears(answer("pwd-of-b", b"early enough"))
     assert call.bob.hears_nothing()
     assert call.bound.pinhole(1).counters.sent_packets == 1
+
+
+@pytest.mark.rule("I3")
+def test_checks_wait_while_a_direct_path_has_its_head_start(call: Call) -> None:
+    """Both are known and nothing of theirs goes on; then each gets the other's last check."""
+    call.bound.open(Flow.WAITING, Flow.WAITING)
+    for side, (party, check_of) in enumerate(((call.alice, alices), (call.bob, bobs))):
+        party.say(check_of(b"first of %d..." % side))
+        call.wait(side, party)
+        party.say(check_of(b"the last of%d" % side, nominates=True))
+        party.say(dtls())
+        until(partial(kept_waiting, call, side))
+    assert call.alice.hears_nothing()
+    assert call.bob.hears_nothing()
+    call.bound.open()
+    assert call.bob.hears(alices(b"the last of0", nominates=True))
+    assert call.alice.hears(bobs(b"the last of1", nominates=True))
+    call.bob.say(answer("pwd-of-b", b"the last of0"))
+    assert call.alice.hears(answer("pwd-of-b", b"the last of0"))
+    call.bound.open()
+    assert call.bob.hears_nothing()
+
+
+def kept_waiting(call: Call, side: int) -> bool:
+    """Whether two checks were kept, and the gate has stopped what is none."""
+    counters = call.bound.pinhole(side).counters
+    return (counters.dropped_unlatched, counters.dropped_gate) == (2, 1)
 
 
 def test_what_is_not_signed_or_too_long_is_not_kept(call: Call) -> None:
@@ -192,6 +235,24 @@ def test_media_follows_the_nomination(call: Call, engine: Engine) -> None:
     (event,) = next_events(engine, Latched)
     assert isinstance(event, Latched)
     assert (event.side, event.source, event.relatched) == (0, call.source(second), True)
+
+
+def test_nothing_is_lost_while_a_nomination_is_followed(call: Call) -> None:
+    """Neither of whom is left, which may be under way for a while yet."""
+    call.meet()
+    pair = call.alice, call.party(0, ALICE)
+    sequence = 0
+    for turn in range(1, 8):
+        nominates = alices(b"number %5d" % turn, nominates=True)
+        pair[turn % 2].say(nominates)
+        assert call.bob.hears(nominates)
+        until_then = time.monotonic() + 0.2
+        while time.monotonic() < until_then:
+            said = {rtp(sequence + n) for n in range(20)}
+            sequence += len(said)
+            for datagram in said:
+                pair[1 - turn % 2].say(datagram)
+            assert {call.bob.next() for _ in said} == said, "some are lost, or came twice"
 
 
 def test_the_other_partys_nomination_selects_whom_it_reaches(call: Call) -> None:

@@ -152,6 +152,9 @@ def test_both_read_messages_alike(datagram: bytes) -> None:
         message.username,
         message.nominates,
         message.integrity_at,
+        message.role,
+        message.tie_breaker,
+        message.error,
     )
     for key in KEYS:
         password = key.password.encode()

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 from collections.abc import AsyncIterator, Callable
 from ipaddress import ip_network
 from pathlib import Path
@@ -21,7 +22,7 @@ from jingle_hnt.errors import (
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.plane import protocol
 from jingle_hnt.plane.client import PlaneClient
-from jingle_hnt.plane.engines import open_engine
+from jingle_hnt.plane.engines import open_engine, usual_workers
 from jingle_hnt.plane.reference import ReferenceEngine
 from jingle_hnt.plane.server import PlaneServer
 from jingle_hnt.relay.binding import (
@@ -37,7 +38,7 @@ from jingle_hnt.relay.binding import (
     Silent,
 )
 from jingle_hnt.relay.evidence import Evidence, Rung
-from tests.plane.test_engines import RELAY, free_port, only
+from tests.plane.bound import RELAY, free_port, only
 
 ADDRESS = TransportAddress.of("203.0.113.9", 2200)
 EVIDENCE = Evidence(Rung.R3, (ip_network("198.51.100.7"),), (ip_network("10.0.0.0/8"),), 5)
@@ -228,3 +229,31 @@ def test_the_engine_that_was_asked_for_is_the_one_that_is_opened() -> None:
     for kind, name in (("auto", "native"), ("native", "native"), ("reference", "reference")):
         with contextlib.closing(open_engine(kind)) as engine:  # type: ignore[arg-type]
             assert engine.name == name
+
+
+def test_half_of_the_cores_move_media_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for cores, workers in ((1, 1), (2, 1), (3, 1), (8, 4), (256, 64)):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, n=cores: set(range(n)))
+        assert usual_workers() == workers
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)))
+    for wanted, started in ((0, 3), (5, 5)):
+        before = threads()
+        with contextlib.closing(open_engine("native", wanted)):
+            assert len(threads() - before) == started
+
+
+def threads() -> set[str]:
+    return set(os.listdir("/proc/self/task"))
+
+
+def test_names_are_not_kept_when_nobody_needs_them() -> None:
+    """Each is new, so that a cache of strings would fill with those of calls that are over."""
+    line = protocol.encode(protocol.SnapshotRequest(id=1, names=("call.1.1",)))
+    first, second = protocol.read_request(line), protocol.read_request(line)
+    assert isinstance(first, protocol.SnapshotRequest)
+    assert isinstance(second, protocol.SnapshotRequest)
+    assert first.names is not None
+    assert second.names is not None
+    assert first.names[0] is not second.names[0]

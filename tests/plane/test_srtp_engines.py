@@ -6,13 +6,11 @@ from jingle_hnt.plane.api import Engine
 from jingle_hnt.relay.binding import Arm
 from jingle_hnt.relay.evidence import Evidence, Rung
 from jingle_hnt.relay.latch import State
+from tests.plane.bound import ALICE, BOB, Bound, Party, anybody, only, until
 from tests.plane.packets import rtcp, rtp
 from tests.plane.sdes import Sender
-from tests.plane.test_engines import ALICE, BOB, Bound, Party, anybody, engine, only, until
 
 pytestmark = pytest.mark.native
-
-__all__ = ["engine"]
 
 
 def protected(engine: Engine, sender: Sender) -> Bound:

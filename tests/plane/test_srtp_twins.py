@@ -94,6 +94,25 @@ def test_both_follow_a_party_through_rollovers_and_moves_alike(data: st.DataObje
         assert native.observe(pack(source), datagram, now) == verdict
 
 
+@settings(max_examples=200)
+@given(st.lists(st.integers(-1100, 1100), max_size=40), st.booleans())
+def test_both_judge_late_and_repeated_packets_alike(steps: list[int], resumed: bool) -> None:
+    sender, python, native = Sender(4), SrtpLatch(), _engine.SrtpLatch()
+    python.arm(0, Evidence(Rung.R2, FROM, tags=sender.keys))
+    native.arm(0, pack_networks(FROM), b"", pack_tags(sender.keys))
+    source = TransportAddress.of("192.0.2.1", 1)
+    if resumed:
+        python.resume(source, 0.0)
+        native.resume(pack(source), 0.0)
+    sequence, greatest = 65000, 65000
+    for step in [0, *steps]:
+        sequence = max(sequence + step, greatest - 1023, 0)  # libsrtp makes no older ones
+        greatest = max(greatest, sequence)
+        datagram = sender.rtp(sequence)
+        verdict = python.observe(source, classify(datagram), datagram, 0.0)
+        assert native.observe(pack(source), datagram, 0.0) == verdict
+
+
 @pytest.mark.parametrize("tags", [b"x", bytes(43), bytes(43 * 17)])
 def test_tags_that_are_none_are_refused(tags: bytes) -> None:
     with pytest.raises(ValueError, match="tag"):

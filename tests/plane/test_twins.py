@@ -12,6 +12,7 @@ from jingle_hnt.plane import _engine
 from jingle_hnt.plane.native import pack, pack_networks, read_quality, unpack
 from jingle_hnt.relay.evidence import Evidence, Rung
 from jingle_hnt.relay.latch import Latch
+from jingle_hnt.relay.lingering import LINGER_CAP_S, idle_since, is_free
 from jingle_hnt.relay.packet import classify
 from jingle_hnt.relay.policing import Bucket, Limits
 from jingle_hnt.relay.quality import Stream
@@ -182,6 +183,29 @@ def test_both_police_alike(kbps: int, pps: int, packets: list[tuple[int, float]]
     for length, later in packets:
         now += later
         assert native.admits(length, now) is python.admits(length, now)
+
+
+AGO = st.sampled_from([0.0, 0.5, 3.9, 4.0, 4.1, 20.0, 29.9, 30.0, 300.0, 599.9, 600.0, 601.0])
+LINGER = st.sampled_from([0.0, 0.5, 4.0, 30.0, 900.0])
+
+
+@settings(max_examples=300)
+@given(st.none() | AGO, AGO, AGO, LINGER, st.sampled_from([20.0, 600.0]))
+def test_both_keep_a_released_port_alike(
+    heard_ago: float | None, busy_ago: float, released_ago: float, linger_s: float, cap_s: float
+) -> None:
+    now = 1000.0
+    heard_at = None if heard_ago is None else now - heard_ago
+    since = idle_since(heard_at, now, linger_s)
+    assert _engine.idle_since(heard_at, now, linger_s) == since
+    times = (now - busy_ago, now - released_ago, linger_s, cap_s, now)
+    assert _engine.is_free(*times) is is_free(*times)
+
+
+def test_a_port_that_is_always_busy_is_free_after_the_cap() -> None:
+    for free in (is_free, _engine.is_free):
+        assert not free(699.9, 100.0, 30.0, LINGER_CAP_S, 699.9)
+        assert free(700.0, 100.0, 30.0, LINGER_CAP_S, 700.0)
 
 
 @given(SOURCES)

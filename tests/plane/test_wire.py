@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from jingle_hnt.errors import PlaneError, ProtocolViolation, UnknownBinding
 from jingle_hnt.model.address import TransportAddress
+from jingle_hnt.plane import client as client_module
 from jingle_hnt.plane import protocol
 from jingle_hnt.plane.api import Engine
 from jingle_hnt.plane.client import PlaneClient
@@ -21,7 +22,7 @@ from jingle_hnt.plane.reference import ReferenceEngine
 from jingle_hnt.plane.server import PlaneServer
 from jingle_hnt.relay.binding import Arm, BindingSpec, Drained, Event, Flow, Gate
 from jingle_hnt.relay.evidence import Evidence, Rung
-from tests.plane.test_engines import RELAY, free_port, only
+from tests.plane.bound import RELAY, free_port, only
 
 pytestmark = pytest.mark.native
 
@@ -79,7 +80,10 @@ async def test_snapshots_and_ends_of_many_bindings_arrive_whole(path: Path) -> N
         assert await client.snapshot() == []
 
 
-async def test_orders_too_long_for_a_line_are_carried_out_in_several(path: Path) -> None:
+async def test_orders_too_long_for_a_line_are_carried_out_in_several(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "ANSWER_S", 60.0)  # 80,000 networks take their time
     wanted = specs(MANY // 3)
     async with connected(path) as client:
         await client.bind(wanted)

@@ -1,8 +1,12 @@
 """The rules of a latch that ICE agents teach, one by one; the oracle of the native engine."""
 
+from copy import deepcopy
 from ipaddress import ip_network
 
 import pytest
+from aioice import stun as other
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.relay.evidence import Evidence, IceKey, Rung
@@ -76,6 +80,42 @@ def test_what_is_not_signed_for_the_other_party_teaches_nothing(datagram: bytes)
     assert hear(latch, WIFI, datagram) in (Verdict.UNFIT, Verdict.STRANGER)
     assert latch.where_to_ask(0.0) is None
     assert latch.state is State.ARMED
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(1, 3),
+            st.one_of(
+                st.binary(max_size=100),
+                st.builds(
+                    check,
+                    st.sampled_from([OLD.username, "A:B", "x"]),
+                    st.sampled_from(["of-a", "", "of-b2"]),
+                    st.booleans(),
+                    st.binary(min_size=12, max_size=12),
+                    st.sampled_from(list(other.Class)),
+                ),
+                st.sampled_from([stun(), rtp(1), answer("of-b")]),
+            ),
+            st.floats(0.0, 10.0),
+        )
+    ),
+    st.booleans(),
+)
+@pytest.mark.rule("L7", "I3")
+def test_nothing_that_is_unsigned_leaves_a_trace(
+    heard: list[tuple[int, bytes, float]], known: bool
+) -> None:
+    """The latch is what it was, whatever strangers send, and however much."""
+    latch = armed()
+    if known:
+        asks(latch, WIFI, nominates=True)
+    before = deepcopy(latch)
+    for port, datagram, now in heard:
+        stranger = TransportAddress.of(str(MOBILE.ip), port)
+        assert hear(latch, stranger, datagram, now) in (Verdict.UNFIT, Verdict.STRANGER)
+    assert latch == before
 
 
 @pytest.mark.rule("L7")

@@ -42,6 +42,14 @@ def test_the_closest_interface_of_the_family_faces_a_party(
     assert facing(ALL, version, [ip_address(a) for a in addresses]) == [faces]
 
 
+def test_an_interface_is_as_close_as_the_narrowest_of_its_networks() -> None:
+    wide = Interface(OFFICE.bound, OFFICE.bound, networks=(ip_network("10.0.0.0/12"),))
+    both = Interface(
+        BRANCH.bound, BRANCH.bound, networks=(ip_network("10.0.0.0/8"), ip_network("10.1.0.0/16"))
+    )
+    assert facing([wide, both], 4, [ip_address("10.1.3.4")]) == [both]
+
+
 def test_one_kept_for_others_is_better_than_none() -> None:
     assert facing([OFFICE], 4, [ip_address("8.8.8.8")]) == [OFFICE]
     assert facing([PUBLIC], 6, []) == [PUBLIC]

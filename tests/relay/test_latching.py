@@ -149,6 +149,9 @@ def test_rtcp_beside_rtp_does_not_break_the_stream() -> None:
         (rtp(1)[:11], Kind.OTHER),
         (rtcp()[:8], Kind.RTCP),
         (b"\x40" * 20, Kind.OTHER),
+        (b"\x13" * 20, Kind.OTHER),
+        (b"\x7f" * 20, Kind.OTHER),
+        (b"\xc0" * 20, Kind.OTHER),
     ],
 )
 def test_datagrams_are_told_apart_by_their_first_bytes(datagram: bytes, kind: Kind) -> None:

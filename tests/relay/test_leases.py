@@ -36,6 +36,11 @@ def test_every_pair_is_leased_once_and_then_there_are_none() -> None:
         ports.lease(INTERFACE, 0)
 
 
+def test_the_last_port_of_the_range_is_used_only_with_the_one_before_it() -> None:
+    assert pool(2000, 2008).counts.free == 8
+    assert pool(2001, 2009).counts.free == 8
+
+
 def test_the_choice_is_the_chooser_s() -> None:
     asked: list[int] = []
 

@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jingle_hnt.model.address import IPNetwork, TransportAddress, literal
-from jingle_hnt.model.content import Candidate, CandidateType
-from jingle_hnt.relay.evidence import Rung
-from jingle_hnt.relay.policy import NEVER, PeerPolicy
+from jingle_hnt.model.content import Candidate, CandidateType, TagKey
+from jingle_hnt.relay.evidence import IceKey, Rung
+from jingle_hnt.relay.policy import NEVER, SIGNALLED_SOURCES, PeerPolicy
+
+TAG = TagKey("1" * 40, "2" * 40)
 
 NOBODY = """
 127.0.0.1 127.255.0.9 0.0.0.0 0.1.2.3 10.1.2.3 172.16.0.1 172.31.255.255 192.168.1.1 100.64.0.1
@@ -118,13 +120,28 @@ def test_first_packets_go_unasked_to_public_candidates_only_and_only_if_allowed(
     for nothing in (
         allowed.evidence(4, None, offered("10.0.0.1")),
         allowed.evidence(4, ip_address("8.8.8.8"), candidates),
+        allowed.evidence(4, ip_address("1.1.1.1"), candidates),
     ):
         assert allowed.early(nothing, 1, candidates) is None
 
 
-def test_a_proxys_address_is_no_evidence() -> None:
+def test_the_address_of_a_proxy_or_of_nobody_is_no_evidence() -> None:
     policy = PeerPolicy(proxies=(ip_network("8.8.8.0/24"),))
-    assert policy.evidence(4, ip_address("8.8.8.8"), ()).rung is Rung.R5
+    for text in ("8.8.8.8", "10.0.0.1", "127.0.0.1"):
+        assert policy.evidence(4, ip_address(text), ()).rung is Rung.R5
+
+
+def test_a_signature_is_believed_from_wherever_a_peer_may_be() -> None:
+    policy = PeerPolicy(own=(ip_address("8.8.8.8"),))
+    for evidence in (policy.signed(4, (IceKey("a:b", "pwd"),)), policy.tagged(4, (TAG,))):
+        assert evidence.admits(ip_address("1.1.1.1"))
+        assert not evidence.admits(ip_address("8.8.8.8"))
+        assert not evidence.admits(ip_address("127.0.0.1"))
+
+
+def test_a_party_cannot_name_any_number_of_sources() -> None:
+    many = offered(*(f"1.1.1.{n}" for n in range(1, 20)))
+    assert len(PeerPolicy().evidence(4, None, many).sources) == SIGNALLED_SOURCES
 
 
 def test_the_network_around_an_address_may_count() -> None:

@@ -11,7 +11,7 @@ from jingle_hnt.relay.evidence import Evidence, Rung
 from jingle_hnt.relay.latch import State, Verdict
 from jingle_hnt.relay.packet import classify
 from jingle_hnt.relay.srtp import is_rtcp_signed, is_rtp_signed, read_keys
-from jingle_hnt.relay.srtp_latch import SrtpLatch
+from jingle_hnt.relay.srtp_latch import ROLLOVERS, WINDOW, SrtpLatch
 from tests.plane.packets import dtls, rtcp, rtp, stun, zrtp
 from tests.plane.sdes import PROFILES, Sender
 
@@ -57,6 +57,16 @@ def test_whatever_has_no_such_tag_teaches_nothing() -> None:
         assert heard.hear(datagram) is Verdict.UNFIT
     assert heard.latch.state is State.ARMED
     assert heard.hear(genuine) is Verdict.LATCHED
+
+
+@pytest.mark.rule("L7")
+def test_rtp_that_was_copied_to_the_rtcp_port_teaches_nothing_there() -> None:
+    """It has a good tag, and no packet of the party may have been heard at that port yet."""
+    sender = Sender(1)
+    known = Evidence(Rung.R2, (ip_network("192.0.2.0/24"),), tags=sender.keys)
+    heard = Heard(*known.for_reports().tags)
+    assert heard.hear(sender.rtp(1), MALLORY) is Verdict.UNFIT
+    assert heard.hear(sender.rtcp()) is Verdict.LATCHED
 
 
 def test_any_key_of_an_offer_is_believed() -> None:
@@ -126,6 +136,58 @@ def test_another_stream_of_the_source_has_to_show_its_tag() -> None:
     assert heard.hear(sender.rtp(2)) is Verdict.PASS
 
 
+def forged(genuine: bytes) -> bytes:
+    """Of the same SSRC and sequence, with another payload, in the sender's name."""
+    return genuine[:20] + bytes((genuine[20] ^ 1,)) + genuine[21:]
+
+
+@pytest.mark.rule("L11")
+@pytest.mark.parametrize("suite", PROFILES)
+def test_who_forges_the_learned_source_and_knows_its_stream_sends_nothing(suite: str) -> None:
+    """Row M11."""
+    sender = Sender(1, suite)
+    heard = Heard(*sender.keys)
+    heard.hear(sender.rtp(1))
+    heard.hear(sender.rtcp())
+    own = sender.rtp(4)
+    for sequence in (5, 6, 40, 30000):
+        assert heard.hear(forged(sender.rtp(sequence))) is Verdict.RIVAL
+        assert heard.hear(rtp(sequence)) is Verdict.RIVAL
+    assert heard.hear(forged(sender.rtcp())) is Verdict.RIVAL
+    assert heard.hear(own) is Verdict.PASS
+    assert heard.hear(sender.rtcp()) is Verdict.PASS
+
+
+def test_a_replay_in_the_senders_own_name_is_not_heard() -> None:
+    sender = Sender(1)
+    heard = Heard(*sender.keys)
+    packets, report = [sender.rtp(n) for n in (1, 2, 4, 3, 900)], sender.rtcp()
+    assert heard.hear(packets[0]) is Verdict.LATCHED
+    for datagram in (*packets[1:], report):  # 3 comes late, and is heard
+        assert heard.hear(datagram) is Verdict.PASS
+    for datagram in (*packets, report):
+        assert heard.hear(datagram) is Verdict.UNFIT
+    late = sender.rtp(5)
+    heard.hear(sender.rtp(5 + WINDOW))
+    assert heard.hear(late) is Verdict.UNFIT
+
+
+def test_a_stream_of_an_earlier_life_is_heard_and_soon_shown_to_be_the_senders() -> None:
+    """Nobody remembers its rollover counter: packets pass while it is looked for."""
+    rollovers = 4 * ROLLOVERS + 1
+    sender = Sender(1)
+    for sequence in range(0, rollovers * 65536, 30000):
+        sender.rtp(sequence)
+    heard = Heard(*sender.keys)
+    heard.latch.resume(ALICE, heard.now)
+    first = rollovers * 65536
+    packets = [sender.rtp(first + n) for n in range(6)]
+    assert [heard.hear(datagram) for datagram in packets] == [Verdict.PASS] * 6
+    assert heard.hear(forged(sender.rtp(first + 6))) is Verdict.RIVAL
+    assert heard.hear(packets[0]) is Verdict.UNFIT
+    assert heard.hear(sender.rtp(first + 7)) is Verdict.PASS
+
+
 def test_what_was_learned_goes_with_its_key() -> None:
     first, second = Sender(1), Sender(2)
     heard = Heard(*first.keys, *second.keys)
@@ -145,6 +207,7 @@ def test_what_an_earlier_life_had_learned_is_heard_and_can_move() -> None:
     heard = Heard(*sender.keys)
     heard.latch.resume(ALICE, heard.now)
     assert heard.hear(sender.rtp(5 * 65536)) is Verdict.PASS
+    assert heard.hear(rtp(1, ssrc=9)) is Verdict.RIVAL
     heard.now += 1.5
     assert heard.hear(sender.rtp(5 * 65536 + 1), MOVED) is Verdict.RELATCHED
 

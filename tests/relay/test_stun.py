@@ -9,7 +9,7 @@ from aioice import stun as other
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from jingle_hnt.relay.stun import Binding, Class, is_signed, parse
+from jingle_hnt.relay.stun import Binding, Class, Role, is_signed, parse
 
 NAMES = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGH0123456789+/:", min_size=1, max_size=80)
 PASSWORDS = st.text("abcdefghijklmnopqrstuvwxyz0123456789+/", min_size=1, max_size=90)
@@ -52,9 +52,9 @@ def test_what_aioice_writes_is_read(
     datagram = written(kind, username, password, nominates)
     message = parse(datagram)
     assert message is not None
-    assert message == Binding(
-        kind, datagram[8:20], username.encode(), nominates, message.integrity_at
-    )
+    at = message.integrity_at
+    told = (Role.CONTROLLING, 7)
+    assert message == Binding(kind, datagram[8:20], username.encode(), nominates, at, *told)
     assert is_signed(datagram, message, password.encode())
     assert not is_signed(datagram, message, password.encode() + b"x")
 

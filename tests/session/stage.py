@@ -5,11 +5,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 
+from jingle_hnt.errors import Condition, JingleCondition
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import Candidate, Content, ContentKey, Creator, RawUdp, Senders
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Info, Jingle, Reason
 from jingle_hnt.relay.binding import (
+    SILENT_S,
     Arm,
     BindingName,
     BindingSpec,
@@ -125,7 +127,10 @@ class Stage:
         self.pool = PortPool(interfaces, *ports, lambda n: n // 2)
         self.free = self.pool.counts.free
         names = iter(range(1, 1_000_000))
-        self.registry = Registry(policy(**changes), self.pool, lambda: f"s{next(names)}")
+        self.draws = 0
+        self.registry = Registry(
+            policy(**changes), self.pool, lambda: f"s{next(names)}", self.drawn
+        )
         self.plane = Plane()
         self.now = 100.0
         self.tokens = 0
@@ -138,6 +143,11 @@ class Stage:
         self.held = False
         self.released: dict[BindingName, int] = defaultdict(int)
 
+    def drawn(self) -> str:
+        """Digits that tell how often they were drawn."""
+        self.draws += 1
+        return f"{self.draws:08x}{self.draws:032x}{self.draws:032x}{self.draws:016x}"
+
     def says(
         self,
         sender: JID,
@@ -148,17 +158,21 @@ class Stage:
         info: Info | None = None,
         reason: Reason | None = None,
         initiator: JID | None = None,
+        responder: JID | None = None,
         known: bool = True,
+        id_: str = "",
+        via: str = "",
     ) -> Answer | None:
         """A request; the answer is None while the plane keeps it waiting."""
         recipient = to or (BOB if sender == ALICE else ALICE)
-        jingle = Jingle(action, sid, initiator, None, contents, reason, info)
+        jingle = Jingle(action, sid, initiator, responder, contents, reason, info)
         self.tokens += 1
         ips = [
             ip_address(ADDRESSES[j]) if known and j in ADDRESSES else None
             for j in (sender, recipient)
         ]
-        self.registry.receive(Request(self.tokens, sender, recipient, jingle, *ips), self.now)
+        request = Request(self.tokens, sender, recipient, jingle, *ips, id=id_, via=via)
+        self.registry.receive(request, self.now)
         self.settle()
         return self.answers.get(self.tokens)
 
@@ -194,10 +208,9 @@ class Stage:
                 self.plane.gate(effect)
             case Release(names=names):
                 self.plane.release(names)
-            case Inject():
-                self.injected.append(effect)
             case Ended():
                 self.ended.append(effect)
+                self.injected += effect.farewells
             case Remember(session=name):
                 self.remembered.add(name)
 
@@ -227,7 +240,7 @@ class Stage:
         self.settle()
 
     def silent(self, name: BindingName, side: Side) -> None:
-        self.registry.told(Silent(name, side, 5.0), self.now)
+        self.registry.told(Silent(name, side, SILENT_S), self.now)
         self.settle()
 
     def heard(self, name: BindingName, side: Side) -> None:
@@ -251,6 +264,37 @@ class Stage:
             self.settle()
         self.now = until
 
+    def picture(self) -> object:
+        """What a request that changes nothing leaves as it is."""
+        return (
+            dict(self.plane.armed),
+            dict(self.plane.flows),
+            [(s.name, s.state, set(s.negotiation.gates.holders)) for s in self.registry],
+        )
+
+    def assert_ports_and_bindings_agree(self) -> None:
+        """The plane holds what the calls want, and no port is lost."""
+        waiting = {s.name for bind in self.binds for s in bind.specs}
+        wanted = {
+            name
+            for session in self.registry
+            for allocation in session.negotiation.allocations
+            if allocation.bound
+            for name in allocation.bindings
+        }
+        assert wanted == set(self.plane.bindings) - waiting
+        counts = self.pool.counts
+        assert counts.free + counts.leased + counts.quarantined + counts.shunned == self.free
+
+    def run_out(self) -> None:
+        """Everything that is still open is answered and runs out, and nothing is left of it."""
+        self.held = False
+        while self.binds:
+            self.bind_all()
+        assert set(self.answers) == set(range(1, self.tokens + 1))
+        self.passes(100_000)
+        self.assert_nothing_left()
+
     def assert_nothing_left(self) -> None:
         """Every call is over, every port is free, the plane is empty."""
         self.drain()
@@ -263,3 +307,9 @@ def shut(address: TransportAddress) -> PinholeSnapshot:
     return PinholeSnapshot(
         address, LatchState.SHUT, 0, None, None, None, None, Flow.CLOSED, Counters()
     )
+
+
+def refusal_of(answer: object) -> tuple[Condition, JingleCondition | None]:
+    """The error that a stanza was answered with."""
+    assert isinstance(answer, Bounce)
+    return answer.error.condition, answer.error.jingle

@@ -1,6 +1,7 @@
 """Relay channels (XEP-0278) over the pure core."""
 
-from ipaddress import ip_address
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
 
 import pytest
 
@@ -10,6 +11,7 @@ from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action
 from jingle_hnt.relay.binding import Flow
 from jingle_hnt.relay.evidence import Rung
+from jingle_hnt.relay.interfaces import Interface
 from jingle_hnt.session.channel import Quota
 from jingle_hnt.session.effects import Bounce, ChannelRequest, Opened, Pass, Why
 from jingle_hnt.session.policy import AlreadyRelayed, ChannelPolicy
@@ -22,9 +24,10 @@ from tests.session.stage import (
     Stage,
     candidates,
     content,
+    policy,
 )
 
-POLICY = ChannelPolicy(per_user=2, per_minute=5, expire_s=60)
+POLICY = ChannelPolicy(per_user=2, per_minute=5, expire_s=60, max_kbps=4000)
 
 
 def ask(stage: Stage, jid: JID = ALICE) -> object:
@@ -42,6 +45,7 @@ def test_a_channel_has_two_ends_on_one_address() -> None:
     assert isinstance(opened, Opened)
     assert opened.local.ip == opened.remote.ip == RELAY
     assert opened.local.port != opened.remote.port
+    assert opened.max_kbps == 4000
     assert set(stage.plane.flows.values()) == {(Flow.OPEN, Flow.OPEN)}
     rungs = {(name, side): arm.evidence.rung for (name, side), arm in stage.plane.armed.items()}
     assert rungs == {
@@ -95,6 +99,32 @@ def test_strangers_and_everybody_where_it_is_off_get_none() -> None:
         assert isinstance(refused, Bounce)
         assert refused.error.condition is Condition.FORBIDDEN
         stage.assert_nothing_left()
+
+
+def test_a_reload_changes_how_many_there_may_be() -> None:
+    stage = Stage(channels=POLICY)
+    ask(stage)
+    ask(stage)
+    stage.registry.follow(policy(channels=replace(POLICY, per_user=3)))
+    assert isinstance(ask(stage), Opened)
+
+
+def test_no_channel_is_opened_while_calls_are_waited_for() -> None:
+    stage = Stage(channels=POLICY)
+    stage.registry.draining = True
+    refused = ask(stage)
+    assert isinstance(refused, Bounce)
+    assert refused.error.condition is Condition.RESOURCE_CONSTRAINT
+
+
+def test_both_ends_face_the_requester_wherever_its_peer_may_be() -> None:
+    inside = Interface(
+        ip_address("10.0.0.9"), ip_address("10.0.0.9"), networks=(ip_network(ADDRESSES[ALICE]),)
+    )
+    stage = Stage(channels=POLICY, interfaces=[Interface(RELAY, RELAY), inside])
+    opened = ask(stage)
+    assert isinstance(opened, Opened)
+    assert opened.local.ip == opened.remote.ip == inside.bound
 
 
 def test_without_ports_there_is_none_whatever_the_policy_for_calls() -> None:

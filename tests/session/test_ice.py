@@ -9,7 +9,7 @@ from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import Candidate, CandidateType, Content, ContentKey, Ice, Senders
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Info
-from jingle_hnt.relay.binding import Arm, Flow, Latched
+from jingle_hnt.relay.binding import Arm, Flow, Latched, Side
 from jingle_hnt.relay.evidence import IceKey, Rung
 from jingle_hnt.session.effects import Gone, Moved, Pass, Replace, Why
 from jingle_hnt.session.policy import IceMode, Times
@@ -20,6 +20,9 @@ NAMESPACE = "urn:xmpp:jingle:transports:ice-udp:1"
 OF_ALICE, OF_BOB = ("Aufrag", "pwd-of-alice"), ("Bufrag", "pwd-of-bob")
 ALICES_KEY = IceKey("Bufrag:Aufrag", "pwd-of-bob")
 BOBS_KEY = IceKey("Aufrag:Bufrag", "pwd-of-alice")
+AT_ONCE = Times(ice_direct_first_s=0.0)
+"""No direct path is waited for."""
+WAITING, OPEN = (Flow.WAITING, Flow.WAITING), (Flow.OPEN, Flow.OPEN)
 
 
 def ice(
@@ -92,7 +95,7 @@ def test_each_party_is_offered_the_port_that_faces_it() -> None:
 
 @pytest.mark.rule("I3")
 def test_checks_are_expected_named_and_signed_for_the_other_party() -> None:
-    stage = Stage()
+    stage = Stage(times=AT_ONCE)
     offered(stage)
     assert stage.plane.armed == {}
     accepted(stage)
@@ -338,7 +341,7 @@ def test_a_transport_is_not_of_another_kind_all_at_once() -> None:
 
 
 def test_an_agent_that_restarts_gets_a_new_place() -> None:
-    stage = called()
+    stage = called(times=AT_ONCE)
     stage.passes(100)
     assert stage.plane.bindings == {}
     assert isinstance(informs(stage, ALICE, ice(OF_ALICE)), Pass)
@@ -356,6 +359,16 @@ def test_without_ports_agents_do_without_us() -> None:
     assert (len(stage.registry), stage.ended) == (2, [])
 
 
+def test_an_offer_that_does_without_us_is_followed_until_it_is_answered() -> None:
+    stage = Stage(ports=(2000, 2001))
+    stage.says(ALICE, Action.SESSION_INITIATE, ice(OF_ALICE))
+    stage.registry.gone(Gone(ALICE), stage.now)
+    stage.settle()
+    assert stage.ended == []
+    stage.passes(121)
+    assert [ended.why for ended in stage.ended] == [Why.SETUP_TIMEOUT]
+
+
 def test_what_the_plane_cannot_bind_is_not_promised() -> None:
     stage = Stage()
     stage.held = True
@@ -371,7 +384,7 @@ def test_what_the_plane_cannot_bind_is_not_promised() -> None:
 @pytest.mark.rule("G4")
 def test_what_flows_of_one_content_flows_of_all_between_agents() -> None:
     """Either content's path may carry both (BUNDLE)."""
-    stage = Stage()
+    stage = Stage(times=AT_ONCE)
     camera = {"key": CAMERA, "senders": Senders.INITIATOR}
     offered(stage, ice(OF_ALICE, **camera), ice(OF_ALICE))  # type: ignore[arg-type]
     accepted(stage, ice(OF_BOB, **camera), ice(OF_BOB))  # type: ignore[arg-type]
@@ -380,6 +393,93 @@ def test_what_flows_of_one_content_flows_of_all_between_agents() -> None:
     assert set(stage.plane.flows.values()) == {(Flow.OPEN, Flow.HELD)}
     stage.says(ALICE, Action.SESSION_INFO, info=Info.UNHOLD)
     assert set(stage.plane.flows.values()) == {(Flow.OPEN, Flow.OPEN)}
+
+
+def told(content: Content, *addresses: TransportAddress) -> Content:
+    """The same with these candidates, which are server-reflexive."""
+    assert isinstance(content.transport, Ice)
+    candidates = tuple(Candidate(1, 0, a, f"s{a}", CandidateType.SRFLX) for a in addresses)
+    return replace(content, transport=replace(content.transport, candidates=candidates))
+
+
+def asks(stage: Stage, side: Side, source: TransportAddress) -> None:
+    stage.latch("s1.1.1", side, str(source.ip), source.port)
+
+
+OF_NAT, OF_OTHER = (TransportAddress.of(ip, 6000) for ip in ("198.51.100.1", "198.51.100.2"))
+ELSEWHERE = TransportAddress.of("198.51.100.1", 6001)
+SIX = TransportAddress.of("2001:db8::1", 6000)
+
+
+@pytest.mark.rule("I3")
+def test_a_direct_path_has_a_head_start_from_the_first_check_of_who_begins_last() -> None:
+    """Where one party is reached at the port that it was told, the other's checks may arrive."""
+    stage = Stage(times=Times(ice_direct_first_s=0.7))
+    offered(stage, told(ice(OF_ALICE), OF_NAT))
+    assert stage.plane.flows["s1.1.1"] == (Flow.NOMINAL, Flow.NOMINAL)
+    accepted(stage, told(ice(OF_BOB), OF_OTHER))
+    assert stage.plane.flows["s1.1.1"] == WAITING
+    asks(stage, 1, OF_OTHER)
+    stage.passes(5)
+    asks(stage, 0, ELSEWHERE)
+    stage.passes(0.69)
+    assert stage.plane.flows["s1.1.1"] == stage.plane.flows["s1.1.2"] == WAITING
+    stage.passes(0.02)
+    assert stage.plane.flows["s1.1.1"] == stage.plane.flows["s1.1.2"] == OPEN
+    stage.passes(0.0)
+    assert stage.plane.flows["s1.1.1"] == OPEN
+
+
+@pytest.mark.rule("I3")
+@pytest.mark.parametrize(
+    ("of_alice", "of_bob", "sources", "waits"),
+    [
+        ((OF_NAT,), (OF_OTHER,), (ELSEWHERE, TransportAddress.of("198.51.100.2", 7)), False),
+        ((OF_NAT,), (OF_OTHER,), (OF_NAT, TransportAddress.of("198.51.100.2", 7)), True),
+        ((OF_NAT,), (OF_OTHER,), (ELSEWHERE, OF_OTHER), True),
+        ((OF_NAT,), (OF_NAT,), (ELSEWHERE, ELSEWHERE), True),  # behind one NAT
+        ((), (OF_OTHER,), (ELSEWHERE, TransportAddress.of("198.51.100.2", 7)), True),
+        ((SIX,), (OF_OTHER,), (SIX, OF_OTHER), False),  # no IP version in common
+    ],
+)
+def test_nobody_waits_for_a_direct_path_that_is_ruled_out(
+    of_alice: tuple[TransportAddress, ...],
+    of_bob: tuple[TransportAddress, ...],
+    sources: tuple[TransportAddress, TransportAddress],
+    waits: bool,
+) -> None:
+    stage = Stage()
+    offered(stage, told(ice(OF_ALICE), *of_alice))
+    accepted(stage, told(ice(OF_BOB), *of_bob))
+    asks(stage, 0, sources[0])
+    assert stage.plane.flows["s1.1.1"] == WAITING
+    asks(stage, 1, sources[1])
+    assert stage.plane.flows["s1.1.1"] == (WAITING if waits else OPEN)
+
+
+def test_who_has_our_path_keeps_it_through_a_restart() -> None:
+    """Only a new place is waited for: an interruption would be heard."""
+    stage = called()
+    asks(stage, 0, OF_NAT)
+    asks(stage, 1, OF_OTHER)
+    stage.passes(1)
+    informs(stage, ALICE, ice(("A2", "pwd2"), generation=1))
+    asks(stage, 0, ELSEWHERE)
+    assert stage.plane.flows["s1.1.1"] == OPEN
+    stage.passes(100)
+    assert stage.plane.flows["s1.1.1"] == OPEN
+
+
+def test_after_a_restart_of_ours_nobody_waits_any_more() -> None:
+    stage = called()
+    (session,) = stage.registry
+    record = dump(session, stage.now)
+    again = Stage()
+    again.plane = stage.plane
+    again.registry.restore(load(record, again.registry, again.now), again.now)
+    assert again.plane.flows["s1.1.1"] == WAITING
+    again.passes(0.0)
+    assert again.plane.flows["s1.1.1"] == OPEN
 
 
 def test_both_kinds_of_transport_go_side_by_side() -> None:

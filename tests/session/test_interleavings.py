@@ -4,21 +4,41 @@
 """
 
 import os
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
 
-from jingle_hnt.model.content import Content, ContentKey, Creator, Senders
+from jingle_hnt.model.address import TransportAddress
+from jingle_hnt.model.content import (
+    ICE,
+    ICE_UDP,
+    Candidate,
+    Content,
+    ContentKey,
+    Creator,
+    Ice,
+    Senders,
+    Transport,
+)
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Info
+from jingle_hnt.plane.protocol import ArmRequest, encode, read_request
 from jingle_hnt.relay.binding import Flow
 from jingle_hnt.session.effects import Gone, Moved, Refusal
-from jingle_hnt.session.policy import Times
+from jingle_hnt.session.policy import IceMode, Times
 from jingle_hnt.session.reconcile import reconcile
 from jingle_hnt.session.record import dump, load
 from jingle_hnt.session.table import Leg, State
+from tests.session.model import Model
 from tests.session.stage import ALICE, BOB, MALLORY, RELAY6, Plane, Stage, candidates
 
 NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
@@ -31,6 +51,11 @@ KEYS = st.sampled_from(
         ContentKey(Creator.RESPONDER, "screen"),
     ]
 )
+AGENTS = [
+    Candidate(c, 0, TransportAddress.of(ip, 5000))
+    for c in (1, 2)
+    for ip in ("198.51.100.1", "192.0.2.1", "2001:db8:1::5")
+]
 CONTENTS = st.builds(
     Content,
     KEYS,
@@ -44,9 +69,22 @@ CONTENTS = st.builds(
             st.integers(0, 3),
             st.sampled_from([(1, 2), (1,), (2,), ()]),
         ),
+        st.builds(
+            Ice,
+            st.sampled_from([ICE, ICE_UDP]),
+            st.sampled_from(["ufrag", "other", ""]),
+            st.sampled_from(["pwd", "password"]),
+            st.lists(st.sampled_from(AGENTS), max_size=3).map(tuple),
+            st.sampled_from([frozenset(), frozenset({1}), frozenset({1, 2})]),
+            st.sampled_from([None, 0, 1, 2]),
+        ),
     ),
     st.sampled_from(["audio", None]),
 )
+TRANSPORTS: st.SearchStrategy[Transport] = st.sampled_from(
+    [candidates("192.0.2.20", 6000), Ice(ICE_UDP, "answer", "pwd-of-it", tuple(AGENTS))]
+)
+IDS = st.sampled_from(["", "x1", "x2"])
 OFFERS = st.lists(CONTENTS, min_size=1, max_size=3, unique_by=lambda c: c.key)
 
 
@@ -55,33 +93,57 @@ class Interleavings(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stage = Stage(ports=(2000, 2039), times=Times(setup_s=20, first_media_s=10))
-        self.stage.held = True
+        self.ice = IceMode.APPEND
+        self.raw_udp: tuple[str, ...] = ()
+        self.stage = self.fresh()
+        self.model = Model()
 
-    @rule(sender=PARTIES, action=st.sampled_from(Action), sid=SIDS, contents=OFFERS)
-    def request(self, sender: JID, action: Action, sid: str, contents: list[Content]) -> None:
-        self.stage.says(sender, action, *contents, sid=sid)
+    def fresh(self) -> Stage:
+        times = Times(setup_s=20, first_media_s=10)
+        stage = Stage(ports=(2000, 2039), times=times, ice=self.ice, raw_udp=self.raw_udp)
+        stage.held = True
+        return stage
+
+    @initialize(
+        ice=st.sampled_from(IceMode), raw_udp=st.sampled_from([(), ("alice@*",), ("bob@*",)])
+    )
+    def policy(self, ice: IceMode, raw_udp: tuple[str, ...]) -> None:
+        self.ice, self.raw_udp = ice, raw_udp
+        self.stage = self.fresh()
+
+    def says(self, sender: JID, action: Action, *contents: Content, **options: Any) -> None:
+        """A party's request, whose answer and effect the model foresees."""
+        self.stage.says(sender, action, *contents, **options)
+        self.model.request(self.stage, sender, self.other(sender), action, options["sid"])
+
+    @staticmethod
+    def other(party: JID) -> JID:
+        return BOB if party == ALICE else ALICE
+
+    @rule(sender=PARTIES, action=st.sampled_from(Action), sid=SIDS, contents=OFFERS, id_=IDS)
+    def request(
+        self, sender: JID, action: Action, sid: str, contents: list[Content], id_: str
+    ) -> None:
+        self.says(sender, action, *contents, sid=sid, id_=id_)
 
     @rule(sender=PARTIES, sid=SIDS, offer=CONTENTS, known=st.booleans())
     def offer(self, sender: JID, sid: str, offer: Content, known: bool) -> None:
-        self.stage.says(sender, Action.SESSION_INITIATE, offer, sid=sid, known=known)
+        self.says(sender, Action.SESSION_INITIATE, offer, sid=sid, known=known)
 
     @precondition(lambda self: len(self.stage.registry) > 0)
     @rule(data=st.data())
     def accept(self, data: st.DataObject) -> None:
         session = data.draw(st.sampled_from(list(self.stage.registry)))
-        initiator, responder = session.parties
+        _, responder = session.parties
         contents = [
-            Content(key, None, candidates("192.0.2.20", 6000))
+            Content(key, None, data.draw(TRANSPORTS))
             for key in session.negotiation.unagreed(Leg.INITIATOR)
         ]
-        self.stage.says(
-            responder.jid, Action.SESSION_ACCEPT, *contents, to=initiator.jid, sid=session.sid
-        )
+        self.says(responder.jid, Action.SESSION_ACCEPT, *contents, sid=session.sid)
 
     @rule(sender=PARTIES, sid=SIDS, info=st.sampled_from(Info))
     def inform(self, sender: JID, sid: str, info: Info) -> None:
-        self.stage.says(sender, Action.SESSION_INFO, sid=sid, info=info)
+        self.says(sender, Action.SESSION_INFO, sid=sid, info=info)
 
     @rule(
         stranger=st.sampled_from([MALLORY, JID.of("alice@example.org/other")]),
@@ -93,9 +155,9 @@ class Interleavings(RuleBasedStateMachine):
     def stranger(
         self, stranger: JID, action: Action, to: JID, sid: str, contents: list[Content]
     ) -> None:
-        before = self.picture()
+        before = self.stage.picture()
         self.stage.says(stranger, action, *contents, to=to, sid=sid)
-        assert self.picture() == before
+        assert self.stage.picture() == before
 
     @rule()
     def plane_binds(self) -> None:
@@ -137,10 +199,10 @@ class Interleavings(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.stage.passes(seconds)
 
-    @rule(sender=PARTIES, action=st.sampled_from(Action), sid=SIDS, unknown=st.booleans())
-    def refusal(self, sender: JID, action: Action, sid: str, unknown: bool) -> None:
-        other = BOB if sender == ALICE else ALICE
-        self.stage.registry.refused(Refusal(sender, other, sid, action, unknown), self.stage.now)
+    @rule(sender=PARTIES, action=st.sampled_from(Action), sid=SIDS, unknown=st.booleans(), id_=IDS)
+    def refusal(self, sender: JID, action: Action, sid: str, unknown: bool, id_: str) -> None:
+        refusal = Refusal(sender, self.other(sender), sid, action, unknown, id_)
+        self.stage.registry.refused(refusal, self.stage.now)
         self.stage.settle()
 
     @rule(party=PARTIES, gone=st.booleans())
@@ -152,19 +214,12 @@ class Interleavings(RuleBasedStateMachine):
         self.stage.settle()
 
     @invariant()
+    def model_and_system_agree(self) -> None:
+        self.model.agrees_with(self.stage)
+
+    @invariant()
     def ports_and_bindings_agree(self) -> None:
-        waiting = {s.name for bind in self.stage.binds for s in bind.specs}
-        wanted = {
-            name
-            for session in self.stage.registry
-            for allocation in session.negotiation.allocations
-            if allocation.bound
-            for name in allocation.bindings
-        }
-        assert wanted == set(self.stage.plane.bindings) - waiting
-        counts = self.stage.pool.counts
-        total = counts.free + counts.leased + counts.quarantined + counts.shunned
-        assert total == self.stage.free
+        self.stage.assert_ports_and_bindings_agree()
 
     @invariant()
     def no_media_flows_before_the_accept(self) -> None:
@@ -183,24 +238,18 @@ class Interleavings(RuleBasedStateMachine):
             if session.state is State.ENDED or self.stage.binds:
                 continue
             record = dump(session, self.stage.now)
-            fresh = Stage(ports=(2000, 2039))
+            fresh = self.fresh()
             again = load(record, fresh.registry, self.stage.now)
             assert dump(again, self.stage.now) == record
 
-    def picture(self) -> object:
-        return (
-            dict(self.stage.plane.armed),
-            dict(self.stage.plane.flows),
-            [(s.name, s.state, set(s.negotiation.holders)) for s in self.stage.registry],
-        )
+    @invariant()
+    def the_plane_can_read_every_order(self) -> None:
+        for order in self.stage.plane.armed.values():
+            request = ArmRequest(id=1, orders=(order,))
+            assert read_request(encode(request)) == request
 
     def teardown(self) -> None:
-        self.stage.held = False
-        while self.stage.binds:
-            self.stage.bind_all()
-        assert set(self.stage.answers) == set(range(1, self.stage.tokens + 1))
-        self.stage.passes(100_000)
-        self.stage.assert_nothing_left()
+        self.stage.run_out()
 
 
 TestInterleavings = pytest.mark.timeout(600)(Interleavings.TestCase)

@@ -4,9 +4,10 @@ import pytest
 
 from jingle_hnt.errors import Condition
 from jingle_hnt.model.jid import JID
-from jingle_hnt.model.jingle import Action
-from jingle_hnt.session.effects import Bounce, Pass, Replace
+from jingle_hnt.model.jingle import Action, Reason
+from jingle_hnt.session.effects import Bounce, Pass, Replace, Why
 from jingle_hnt.session.policy import Fallback, LimitPolicy
+from jingle_hnt.session.registry import SPARE_TIMERS
 from tests.session.stage import ALICE, BOB, MALLORY, Stage, content
 
 
@@ -71,6 +72,13 @@ def test_who_floods_from_one_domain_takes_nothing_from_another() -> None:
     assert isinstance(offer(stage, "c", ALICE, BOB), Replace)
 
 
+def test_the_limit_of_all_calls_counts_those_of_every_domain() -> None:
+    stage = Stage(limits=LimitPolicy(calls=2))
+    offer(stage, "a", JID.of("dora@elsewhere.example/phone"), BOB)
+    offer(stage, "b", JID.of("dora@nowhere.example/phone"), BOB)
+    assert is_refused(offer(stage, "c"))
+
+
 def test_the_minute_passes() -> None:
     stage = Stage(limits=LimitPolicy(per_user=0, per_minute=1))
     offer(stage, "a")
@@ -103,3 +111,15 @@ def test_draining_gives_new_calls_the_configured_answer_and_lets_live_ones_go_on
     assert is_refused(offer(refusing, "a"))
     assert len(stage.registry) == 1
     assert isinstance(stage.says(ALICE, Action.SESSION_TERMINATE, sid="live"), Pass)
+
+
+def test_calls_that_are_over_leave_no_timers_and_the_others_keep_theirs() -> None:
+    stage = Stage(ports=(2000, 9999), limits=LimitPolicy(per_user=0, per_minute=0))
+    stage.says(ALICE, Action.SESSION_INITIATE, content(), sid="rings")
+    for number in range(200):
+        stage.call(sid=f"call-{number}")
+        stage.says(ALICE, Action.SESSION_TERMINATE, sid=f"call-{number}", reason=Reason("success"))
+    assert len(stage.registry._timers) <= SPARE_TIMERS + 2
+    stage.ended.clear()
+    stage.passes(121.0)
+    assert [ended.why for ended in stage.ended] == [Why.SETUP_TIMEOUT]

@@ -11,12 +11,13 @@ from jingle_hnt.relay.evidence import Rung
 from jingle_hnt.relay.policy import PeerPolicy, UnknownSource
 from jingle_hnt.session.effects import Replace
 from jingle_hnt.session.record import dump, load
-from jingle_hnt.session.sdes import MOST_TAGS
+from jingle_hnt.session.sdes import MOST_TAGS, Protection
+from jingle_hnt.session.table import Leg
 from tests.session.stage import ALICE, BOB, PUBLIC, RELAY, Stage, candidates, content
 
 
 def line(number: int) -> Crypto:
-    return Crypto(str(number), (TagKey(f"{number:040x}", f"{number:040x}"),))
+    return Crypto(str(number), (TagKey(f"{number:040x}", f"{number + 100:040x}"),))
 
 
 DTLS = Crypto("")
@@ -43,17 +44,33 @@ class Protected(Stage):
         return evidence.tags
 
 
+def whole(keys: tuple[TagKey, ...]) -> tuple[TagKey, ...]:
+    return keys
+
+
+def of_reports(keys: tuple[TagKey, ...]) -> tuple[TagKey, ...]:
+    """At the RTCP port nobody is believed by RTP: it may have been copied on its way."""
+    return tuple(replace(key, rtp=key.rtcp) for key in keys)
+
+
 @pytest.mark.rule("L11")
 def test_the_offer_tells_the_caller_s_keys_and_the_answer_chooses_and_tells_the_callee_s() -> None:
     stage = Protected()
     stage.offers(FIRST, SECOND)
-    for name in ("s1.1.1", "s1.1.2"):
-        assert stage.tags(0, name) == FIRST.keys + SECOND.keys
+    for name, of in (("s1.1.1", whole), ("s1.1.2", of_reports)):
+        assert stage.tags(0, name) == of(FIRST.keys + SECOND.keys)
         assert (name, 1) not in stage.plane.armed  # the callee's keys are not known yet
     stage.answers_with(ANSWER)
-    for name in ("s1.1.1", "s1.1.2"):
-        assert stage.tags(0, name) == SECOND.keys
-        assert stage.tags(1, name) == ANSWER.keys
+    for name, of in (("s1.1.1", whole), ("s1.1.2", of_reports)):
+        assert stage.tags(0, name) == of(SECOND.keys)
+        assert stage.tags(1, name) == of(ANSWER.keys)
+
+
+@pytest.mark.parametrize("proposer", Leg)
+def test_before_the_answer_nothing_tells_what_the_other_party_signs_with(proposer: Leg) -> None:
+    protection = Protection(proposer, (FIRST,))
+    assert protection.tags(proposer) == FIRST.keys
+    assert protection.tags(proposer.other) == ()
 
 
 def test_a_caller_with_one_line_keeps_its_latch_through_the_answer() -> None:

@@ -10,31 +10,9 @@ from jingle_hnt.model.jingle import Action, Info
 from jingle_hnt.session import table
 from jingle_hnt.session.effects import Bounce, Pass, Replace
 from jingle_hnt.session.machine import Session
-from jingle_hnt.session.table import EITHER, TABLE, Leg, State, Transition, Verb, transition
+from jingle_hnt.session.table import TABLE, Leg, State, Transition, Verb, transition
+from tests.session.model import ROWS
 from tests.session.stage import ALICE, BOB, CAMERA, VOICE, Stage, candidates, content
-
-WHO = {"-": frozenset[Leg](), "R": frozenset({Leg.RESPONDER}), "both": EITHER}
-
-XEP_0166 = """
-                    pending     active      ended
-session-initiate    -           -           -
-session-accept      R:active    -           -
-session-terminate   both:ended  both:ended  both
-session-info        both        both        -
-content-add         both        both        -
-content-accept      both        both        -
-content-reject      both        both        -
-content-modify      both        both        -
-content-remove      both        both        -
-description-info    both        both        -
-security-info       both        both        -
-transport-info      both        both        -
-transport-replace   both        both        -
-transport-accept    both        both        -
-transport-reject    both        both        -
-"""
-"""Who may send what in which state, and where it leads if not to the same (XEP-0166 section 6)."""
-
 
 AMISS = (content(ContentKey(Creator.RESPONDER, "nothing known")),)
 """Contents that no other request could name without being refused."""
@@ -42,19 +20,12 @@ AMISS = (content(ContentKey(Creator.RESPONDER, "nothing known")),)
 
 def legal() -> None:
     """Every action of every party in every state."""
-    head, *rows = XEP_0166.strip().splitlines()
-    states = [State(name) for name in head.split()]
-    listed = set()
-    for row in rows:
-        name, *cells = row.split()
-        listed.add(Action(name))
-        for state, cell in zip(states, cells, strict=True):
-            who, _, to = cell.partition(":")
-            for leg in Leg:
-                found = transition(state, Action(name), leg)
-                assert (found is not None) == (leg in WHO[who]), (state, name, leg)
-                assert found is None or found.to is State(to or state), (state, name)
-    assert listed == set(Action)
+    for (state, action), (who, to) in ROWS.items():
+        for leg in Leg:
+            found = transition(state, action, leg)
+            assert (found is not None) == (leg in who), (state, action, leg)
+            assert found is None or found.to is to, (state, action)
+    assert {action for _, action in ROWS} == set(Action)
 
 
 def at(state: State) -> tuple[Stage, Session]:
@@ -76,9 +47,9 @@ def effective(state: State) -> None:
     stage, session = at(state)
     media = session.negotiation.media
     assert isinstance(stage.says(ALICE, Action.SESSION_INFO, info=Info.HOLD), Pass)
-    assert session.negotiation.holders == {Leg.INITIATOR}
+    assert session.negotiation.gates.holders == {Leg.INITIATOR}
     stage.says(ALICE, Action.SESSION_INFO, info=Info.ACTIVE)
-    assert session.negotiation.holders == set()
+    assert session.negotiation.gates.holders == set()
 
     assert isinstance(stage.says(ALICE, Action.CONTENT_ADD, content(CAMERA)), Replace)
     assert not media[CAMERA].agreed
@@ -110,7 +81,7 @@ def effective(state: State) -> None:
     for action in (Action.DESCRIPTION_INFO, Action.SECURITY_INFO):
         untouched = replace(moved(4), senders=Senders.NONE)
         assert isinstance(stage.says(ALICE, action, untouched, info=Info.HOLD), Pass)
-        assert session.negotiation.holders == set()
+        assert session.negotiation.gates.holders == set()
         assert (dict(stage.plane.armed), dict(stage.plane.flows), set(media)) == as_it_was
         assert media[VOICE].senders is Senders.BOTH
 
@@ -122,7 +93,7 @@ def final() -> None:
         assert session.negotiation.media[VOICE].agreed == (state is State.ACTIVE)
         assert isinstance(stage.says(ALICE, Action.SESSION_TERMINATE, *AMISS, info=Info.HOLD), Pass)
         assert isinstance(stage.says(BOB, Action.SESSION_TERMINATE), Pass)
-        assert session.negotiation.holders == set()
+        assert session.negotiation.gates.holders == set()
         stage.assert_nothing_left()
     stage, session = at(State.ACTIVE)
     stage.held = True
@@ -130,7 +101,7 @@ def final() -> None:
     stage.says(ALICE, Action.SESSION_TERMINATE)
     assert session.state is State.ENDED, "kept for the stanza that waits"
     stage.says(BOB, Action.SESSION_TERMINATE, *AMISS, info=Info.HOLD)
-    assert session.negotiation.holders == set()
+    assert session.negotiation.gates.holders == set()
     stage.bind_all()
     assert isinstance(stage.answers[stage.tokens], Pass)
     stage.assert_nothing_left()

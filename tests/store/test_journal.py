@@ -1,14 +1,18 @@
 """The journal: what is written is read, what is damaged costs itself and nothing else."""
 
+import contextlib
 import resource
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from jingle_hnt.store.journal import MAX_RECORD_BYTES, Journal
+from tests.threats import doses
+from tests.threats.doses import Measured
 
 
 @pytest.fixture
@@ -29,10 +33,29 @@ def test_what_is_put_is_there_in_the_next_life(path: Path) -> None:
     journal.put("a", {"n": 2})
     journal.put("b", {"n": 3})
     journal.forget("b")
+    kept = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
+    assert kept == {f"{path.name}{end}": 0o600 for end in ("", "-wal", "-shm")}
     journal.close()
     journal.close()
     assert reopened(path) == [{"n": 2}]
-    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_records_are_written_together_or_not_at_all(path: Path) -> None:
+    journal = Journal(path)
+    refuse = "SELECT RAISE(ABORT, 'a bad name'); END"
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        other.execute(
+            f"CREATE TRIGGER bad BEFORE INSERT ON session WHEN NEW.name = 'bad' BEGIN {refuse}"
+        )
+    journal.write({"a": {"n": 1}, "b": {"n": 2}})
+    journal.write({"a": None, "c": {"n": 3}, "gone": None})
+    journal.write({"a": {"n": 4}, "bad": {"n": 5}})
+    health = [journal.healthy]
+    journal.write({"d": {"n": 5}})
+    health.append(journal.healthy)
+    journal.close()
+    assert health == [False, True]
+    assert reopened(path) == [{"n": 2}, {"n": 3}, {"n": 5}]
 
 
 @pytest.mark.parametrize("poison", ["", "not json", "[1]", "null", b"\xff\xfe", '{"a":' * 5000, 7])
@@ -76,20 +99,75 @@ def test_a_journal_of_another_version_is_set_aside(path: Path) -> None:
     assert path.with_suffix(".damaged").exists()
 
 
-def test_a_full_disk_is_said_once_and_calls_go_on(path: Path) -> None:
+@pytest.mark.parametrize("change", ["replace(record, '1', '2')", "replace(record, 'sum', 'sun')"])
+def test_a_record_that_says_something_else_is_skipped(path: Path, change: str) -> None:
+    """Though it can be read: nothing but its checksum tells."""
     journal = Journal(path)
-    program = (
-        "import resource, sys; from pathlib import Path\n"
-        "from jingle_hnt.store.journal import Journal\n"
-        "journal = Journal(Path(sys.argv[1]))\n"
-        f"resource.setrlimit(resource.RLIMIT_FSIZE, (65536, {resource.RLIM_INFINITY}))\n"
-        "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "for n in range(50): journal.put(str(n), {'n': 'x' * 20000})\n"
-        "print(journal.healthy)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.splitlines()[-1] == "False"
-    assert done.stdout.count("cannot be used") == 1
+    journal.put("bad", {"n": 1})
+    journal.put("good", {"n": 3})
     journal.close()
+    with sqlite3.connect(path) as db:
+        db.execute(f"UPDATE session SET record = {change} WHERE name = 'bad'")
+    db.close()
+    assert reopened(path) == [{"n": 3}]
+
+
+@pytest.mark.timeout(300)
+def test_a_huge_journal_is_read(path: Path, record_property: Measured) -> None:
+    """As many calls as there are ports for, and far more."""
+    calls, call = doses.count(100_000), {"n": "x" * 2000}
+    journal = Journal(path)
+    for first in range(0, calls, 1000):
+        names = range(first, min(first + 1000, calls))
+        journal.write({str(name): call for name in names})
+    journal.close()
+    megabytes = path.stat().st_size / 1e6
+    began_at = time.process_time()
+    found = reopened(path)
+    took_s = time.process_time() - began_at
+    record_property("calls", len(found))
+    record_property("megabytes", round(megabytes, 1))
+    record_property("cpu_s", round(took_s, 2))
+    assert len(found) == calls
+    assert took_s < 60
+
+
+FULL_DISK = f"""
+import resource, signal, sys
+from pathlib import Path
+from jingle_hnt.store.journal import Journal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+path, room, writes = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, {resource.RLIM_INFINITY}))
+if not room:
+    limit()
+journal = Journal(path)
+limit()
+found = len(list(journal.records()))
+for n in range(writes): journal.put(str(n), {{'n': 'x' * 20000}})
+print(found, journal.healthy)
+import os; os._exit(0)  # without the checkpoint of an orderly end
+"""
+
+
+def on_a_full_disk(path: Path, room: int, writes: int) -> tuple[int, str, int]:
+    """How many records there were, whether all is well, and how often that was denied."""
+    words = [sys.executable, "-c", FULL_DISK, str(path), str(room), str(writes)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    found, healthy = done.stdout.splitlines()[-1].split()
+    return int(found), healthy, done.stdout.count("cannot be used")
+
+
+def test_a_full_disk_is_said_once_and_calls_go_on(path: Path, record_property: Measured) -> None:
+    writes = doses.count(1000)
+    assert on_a_full_disk(path, 1 << 18, writes) == (0, "False", 1)
+    kept = path.read_bytes()
+    # A start while the disk is full finds what was written, and touches nothing.
+    restored, healthy, said = on_a_full_disk(path, 0, writes)
+    record_property("writes", 2 * writes)
+    record_property("restored", restored)
+    assert restored >= 5
+    assert (healthy, said) == ("False", 1)
+    assert path.read_bytes() == kept
+    assert not path.with_suffix(".damaged").exists()
+    assert len(reopened(path)) == restored

@@ -1,30 +1,38 @@
-"""The relays that are attacked: our session core and plane as in production, and rtpengine.
+"""What is attacked: a relay that is given calls, and ours, session core and plane as in production.
 
-Both are given the same calls: parties behind NATs, who signal the addresses that they have inside.
-We are told, as by a server module, where their XMPP connections come from; rtpengine has no word
-for that, is run as its documentation advises against this attack (strict source, heuristic endpoint
-learning), and is told what a SIP proxy would tell it.
+Every relay (rtpengine is in `theirs.py`) is given the same calls: parties behind NATs, who signal
+the addresses that they have inside. We are told, as by a server module, where their XMPP
+connections come from.
 """
 
 import asyncio
 import contextlib
+import os
 import secrets
+import socket
 import sys
 import tempfile
 import time
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, Protocol
 
-from benchmarks.network import udp_socket
-from benchmarks.rtpengine import CONTROL, NOTHING_ELSE, Rtpengine, until_ready
-from jingle_hnt.app import PLANE_RETRY_S
+from jingle_hnt.app import PLANE_RETRY_S, drawn
 from jingle_hnt.errors import PlaneError, PortTaken
 from jingle_hnt.model.address import TransportAddress
-from jingle_hnt.model.content import Candidate, Content, ContentKey, Creator, RawUdp
+from jingle_hnt.model.content import (
+    Candidate,
+    Content,
+    ContentKey,
+    Creator,
+    Crypto,
+    Ice,
+    RawUdp,
+    TagKey,
+)
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Jingle
 from jingle_hnt.plane.client import PlaneClient
@@ -32,15 +40,34 @@ from jingle_hnt.relay.binding import Arm, Event, Gate
 from jingle_hnt.relay.interfaces import Interface
 from jingle_hnt.relay.policy import PeerPolicy
 from jingle_hnt.relay.ports import PortPool
-from jingle_hnt.session.effects import Answer, Bind, Effect, Release, Replace, Request
-from jingle_hnt.session.policy import SessionPolicy, Times
+from jingle_hnt.relay.srtp import read_keys
+from jingle_hnt.safekeeping import CHANNEL, Safe
+from jingle_hnt.session.effects import (
+    Answer,
+    Bind,
+    Bounce,
+    Effect,
+    Ended,
+    Moved,
+    Release,
+    Remember,
+    Replace,
+    Request,
+)
+from jingle_hnt.session.policy import LimitPolicy, SessionPolicy, Times
 from jingle_hnt.session.reconcile import reconcile
+from jingle_hnt.session.record import dump, load
 from jingle_hnt.session.registry import Registry
-from tests.lab.world import RELAY, Lab
+from jingle_hnt.store.journal import Journal
+from tests.lab.world import RELAY, STRANGER, Lab
+from tests.threats.guards import SUITE, Guard, Terms, agreed, credentials, master
 
 DOMAIN = "example.org"
+ICE_UDP = "urn:xmpp:jingle:transports:ice-udp:1"
 KEY = ContentKey(Creator.INITIATOR, "voice")
 PORTS = (30000, 32767)
+USERS = 1000
+"""Callers, who call in turn: limits by the minute remember each of them."""
 START_S = 10.0
 TICK_S = 0.1
 Addresses = tuple[tuple[str, int], tuple[str, int]]
@@ -60,8 +87,9 @@ runtime_directory = "{directory}"
 """
 
 
-Start = Callable[[], Awaitable[tuple[Process, Path]]]
-"""Starts a plane: its process, and the socket where it will listen."""
+Start = Callable[[bool, socket.socket], Awaitable[tuple[Process, Path]]]
+"""Starts a plane, or one that stands by, with its end of a channel to who holds its sockets: its
+process, and the socket where it will listen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +98,7 @@ class Call:
 
     number: int
     ports: tuple[tuple[int, int], tuple[int, int]]
+    terms: tuple[Terms, Terms] = ({}, {})
 
     @property
     def live(self) -> tuple[int, ...]:
@@ -114,6 +143,12 @@ class Anchor(Protocol):
     ) -> None:
         """A party signals another transport address; the relay's ports stay."""
 
+    async def guarded(self, number: int, signalled: Addresses, guard: Guard) -> Call:
+        """A call with media that can be told from an attacker's."""
+
+    async def reconnected(self, number: int, leg: int, address: str) -> None:
+        """A party's signalling comes from another address now; it signals nothing else."""
+
     async def hang_up(self, number: int) -> None:
         """End a call."""
 
@@ -125,7 +160,15 @@ class Refused(Exception):
     """The relay does not make this call."""
 
 
-class Ours:
+class ByHalves:
+    """Makes a call of an offer and an answer."""
+
+    async def call(self: Anchor, number: int, signalled: Addresses, known: tuple[str, str]) -> Call:
+        offered = await self.offer(number, signalled[0], known)
+        return Call(number, (await self.answer(number, signalled[1], known), offered))
+
+
+class Ours(ByHalves):
     """The session core and the plane, driven as `app` drives them, without XMPP between."""
 
     name = "jingle-hnt"
@@ -133,17 +176,29 @@ class Ours:
     client: PlaneClient
     process: Process
 
-    def __init__(self, start: Start, policy: SessionPolicy) -> None:
-        pool = PortPool(
-            [Interface(ip_address(RELAY), ip_address(RELAY))], *PORTS, secrets.randbelow
-        )
-        names = iter(range(1, 1 << 30))
+    def __init__(
+        self, start: Start, policy: SessionPolicy, journal: Journal, address: str = RELAY
+    ) -> None:
+        self._address = ip_address(address)
         self._start = start
-        self.registry = Registry(policy, pool, lambda: f"t{next(names)}")
+        self._policy = policy
+        self._journal = journal
+        self._numbers = iter(range(1, 1 << 30))
+        self.registry = self._fresh_registry()
         self._tokens = iter(range(1, 1 << 30))
         self._answers: dict[int, Answer] = {}
         self._settling = asyncio.Lock()
+        self._safe = Safe()
         self._names: dict[int, str] = {}
+
+    def _fresh_registry(
+        self,
+        ports: int = PORTS[1] - PORTS[0] + 1,
+        choose: Callable[[int], int] = secrets.randbelow,
+    ) -> Registry:
+        interfaces = [Interface(self._address, self._address)]
+        pool = PortPool(interfaces, PORTS[0], PORTS[0] + ports - 1, choose)
+        return Registry(self._policy, pool, lambda: f"t{next(self._numbers)}", drawn)
 
     @property
     def pid(self) -> int:
@@ -151,27 +206,43 @@ class Ours:
         return self.process.pid
 
     async def start(self) -> None:
-        """Start the plane and meet it, as `app` does."""
-        self.process, path = await self._start()
-        self.client = await _connected(path, self.told)
+        """Start the plane and another that stands by, and meet it, as supervisor and `app` do."""
+        self.process, end = await self._another(stands_by=False)
+        await self._safe.give(end)
+        self._spare, self._spare_end = await self._another(stands_by=True)
+        await self._meet()
+
+    async def _another(self, stands_by: bool) -> tuple[Process, socket.socket]:
+        ours, theirs = self._safe.open()
+        with theirs:
+            process, self._path = await self._start(stands_by, theirs)
+        return process, ours
+
+    async def _meet(self) -> None:
+        self.client = await _connected(self._path, self.told)
         reconcile(self.registry, await self.client.snapshot(), time.monotonic())
         await self._settle()
 
     async def crash(self) -> None:
-        """Kill the plane and start it again, as the supervisor does at once with a steady one."""
-        await self.stop()
-        await self.start()
+        """Kill the plane; the one that stands by takes over, as the supervisor has it."""
+        self.process.kill()
+        await self.process.wait()
+        self.process = self._spare
+        assert self.process.stdin is not None
+        self.process.stdin.write(b"begin\n")
+        await self._safe.give(self._spare_end)
+        await self.client.close()
+        await self._meet()
+        self._spare, self._spare_end = await self._another(stands_by=True)
 
     async def stop(self) -> None:
-        """Kill the plane."""
-        if self.process.returncode is None:
-            self.process.kill()
-        await self.process.wait()
+        """Kill the planes."""
+        for process in (self.process, self._spare):
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+        self._safe.close()
         await self.client.close()
-
-    async def call(self, number: int, signalled: Addresses, known: tuple[str, str]) -> Call:
-        offered = await self.offer(number, signalled[0], known)
-        return Call(number, (await self.answer(number, signalled[1], known), offered))
 
     async def offer(
         self, number: int, signalled: tuple[str, int], known: tuple[str, str]
@@ -189,20 +260,76 @@ class Ours:
             await self._ask(Action.SESSION_ACCEPT, number, callee, caller, signalled, known[::-1])
         )
 
+    async def rings(self, caller: str, number: int) -> bool:
+        """Somebody calls, and nobody answers; whether the call was refused."""
+        jingle = Jingle(
+            Action.SESSION_INITIATE, f"f{number}", contents=(content((STRANGER, 9000)),)
+        )
+        callee = JID.of(f"b{number}@{DOMAIN}/x")
+        answer = await self._request(jingle, JID.of(caller), callee, (STRANGER, ""))
+        return isinstance(answer, Bounce)
+
     async def move(
         self, number: int, leg: int, signalled: tuple[str, int], generation: int
     ) -> None:
         """A party signals another transport address (transport-info)."""
         parties = _parties(number)
         jingle = Jingle(
-            Action.TRANSPORT_INFO, f"s{number}", contents=(_content(signalled, generation),)
+            Action.TRANSPORT_INFO, f"s{number}", contents=(content(signalled, generation),)
         )
         await self._request(jingle, parties[leg], parties[1 - leg], ("", ""))
+
+    async def guarded(self, number: int, signalled: Addresses, guard: Guard) -> Call:
+        """Keys and credentials pass: each party is told the other's."""
+        parties, ports = _parties(number), []
+        for leg, action in enumerate((Action.SESSION_INITIATE, Action.SESSION_ACCEPT)):
+            jingle = Jingle(
+                action, f"s{number}", contents=(_guarded(signalled[leg], guard, "ab"[leg], number),)
+            )
+            answer = await self._request(jingle, parties[leg], parties[1 - leg], ("", ""))
+            if not isinstance(answer, Replace):
+                raise Refused(f"{action.value}: {answer}")
+            ports.append(_ports_in(answer))
+        return Call(number, (ports[1], ports[0]), agreed(number, guard))
+
+    async def reconnected(self, number: int, leg: int, address: str) -> None:
+        """As the server module reports a resumed stream."""
+        moved = Moved(_parties(number)[leg], ip_address(address))
+        self.registry.moved(moved, time.monotonic())
+        await self._settle()
 
     async def hang_up(self, number: int) -> None:
         caller, callee = _parties(number)
         jingle = Jingle(Action.SESSION_TERMINATE, f"s{number}")
         await self._request(jingle, caller, callee, ("", ""))
+
+    def allow(self, limits: LimitPolicy | None = None, **times: float) -> None:
+        """What calls that are made from now on may (`session.policy.Times`, `LimitPolicy`)."""
+        policy = self.registry.policy
+        times_ = replace(policy.times, **times)
+        self.registry.policy = replace(policy, times=times_, limits=limits or policy.limits)
+
+    def only(self, ports: int, choose: Callable[[int], int] = secrets.randbelow) -> None:
+        """Have so many ports from now on, chosen so, and no call."""
+        self.registry = self._fresh_registry(ports, choose)
+
+    @property
+    def log_text(self) -> str:
+        """What the planes have logged."""
+        return self._path.with_name("log").read_text()
+
+    async def forget_and_remember(self) -> float:
+        """The signalling process dies, and the next reads the journal; how long that takes."""
+        await self.client.close()
+        started = time.monotonic()
+        self.registry = self._fresh_registry()
+        now = time.monotonic()
+        for record in self._journal.records():
+            self.registry.restore(load(record, self.registry, now), now)
+        self.client = await _connected(self._path, self.told)
+        reconcile(self.registry, await self.client.snapshot(), now)
+        await self._settle()
+        return time.monotonic() - started
 
     async def seen(self) -> Seen:
         process = kernel = 0
@@ -232,7 +359,7 @@ class Ours:
         signalled: tuple[str, int],
         known: tuple[str, str],
     ) -> Replace:
-        jingle = Jingle(action, f"s{number}", contents=(_content(signalled),))
+        jingle = Jingle(action, f"s{number}", contents=(content(signalled),))
         answer = await self._request(jingle, sender, recipient, known)
         if not isinstance(answer, Replace):
             raise Refused(f"{action.value}: {answer}")
@@ -270,15 +397,23 @@ class Ours:
                 await self.client.gate([effect])
             case Release(names=names):
                 await self.client.release(names, self.registry.policy.times.linger_s)
+            case Remember(session=name):
+                session = self.registry.find(name)
+                if session is not None:
+                    self._journal.put(name, dump(session, time.monotonic()))
+            case Ended(session=name):
+                self._journal.forget(name)
             case _ if hasattr(effect, "token"):
-                self._answers[effect.token] = effect  # type: ignore[assignment]
+                self._answers[effect.token] = effect
 
 
 def _parties(number: int) -> tuple[JID, JID]:
+    number %= USERS
     return JID.of(f"a{number}@{DOMAIN}/x"), JID.of(f"b{number}@{DOMAIN}/x")
 
 
-def _content(signalled: tuple[str, int], generation: int = 0) -> Content:
+def content(signalled: tuple[str, int], generation: int = 0) -> Content:
+    """Audio, with candidates for RTP there and for RTCP at the next port."""
     host, port = signalled
     candidates = tuple(
         Candidate(c, generation, TransportAddress.of(host, port + c - 1), f"c{c}") for c in (1, 2)
@@ -286,101 +421,57 @@ def _content(signalled: tuple[str, int], generation: int = 0) -> Content:
     return Content(KEY, None, RawUdp(candidates), "audio")
 
 
+def _guarded(signalled: tuple[str, int], guard: Guard, party: str, number: int) -> Content:
+    made = content(signalled)
+    if guard is Guard.SDES:
+        return replace(made, crypto=(Crypto("1", _keys(master(party, number))),))
+    assert isinstance(made.transport, RawUdp)
+    agent = credentials(party, number)
+    candidates = made.transport.candidates
+    return replace(made, transport=Ice(ICE_UDP, *agent, candidates, frozenset({1, 2}), 0))
+
+
+def _keys(key: str) -> tuple[TagKey, ...]:
+    return read_keys(SUITE, f"inline:{key}", "")
+
+
 def _ports_in(answer: Replace) -> tuple[int, int]:
     rtp, rtcp = answer.substitution[KEY]
     return rtp.address.port, rtcp.address.port
 
 
-class Theirs:
-    """Debian's rtpengine, in userspace."""
-
-    name = "rtpengine"
-
-    def __init__(self, daemon: Rtpengine) -> None:
-        self._daemon = daemon
-        self.pid = daemon.pid
-
-    async def call(self, number: int, signalled: Addresses, known: tuple[str, str]) -> Call:
-        offered = await self.offer(number, signalled[0], known)
-        return Call(number, (await self.answer(number, signalled[1], known), offered))
-
-    async def offer(
-        self, number: int, signalled: tuple[str, int], known: tuple[str, str]
-    ) -> tuple[int, int]:
-        return await self._ask(number, "offer", signalled)
-
-    async def answer(
-        self, number: int, signalled: tuple[str, int], known: tuple[str, str]
-    ) -> tuple[int, int]:
-        return await self._ask(number, "answer", signalled)
-
-    async def move(
-        self, number: int, leg: int, signalled: tuple[str, int], generation: int
-    ) -> None:
-        await self._ask(number, ("offer", "answer")[leg], signalled)
-
-    async def _ask(self, number: int, command: str, signalled: tuple[str, int]) -> tuple[int, int]:
-        order: dict[str, Any] = {
-            "command": command,
-            "call-id": f"call-{number}",
-            "from-tag": "caller",
-            "flags": ["strict source"],
-            "replace": ["origin"],
-            "ICE": "remove",
-            "sdp": _sdp(signalled),
-        }
-        if command == "answer":
-            order["to-tag"] = "callee"
-        try:
-            told = await asyncio.to_thread(self._daemon.ask, order)
-        except (RuntimeError, TimeoutError) as error:
-            raise Refused(str(error)) from error
-        return _ports_of(told["sdp"])
-
-    async def hang_up(self, number: int) -> None:
-        order: dict[str, Any] = {"command": "delete", "call-id": f"call-{number}"}
-        order |= {"from-tag": "caller", "delete-delay": 0}
-        await asyncio.to_thread(self._daemon.ask, order)
-
-    async def seen(self) -> None:
-        return None
-
-
-def _sdp(signalled: tuple[str, int]) -> str:
-    host, port = signalled
-    where = f"IN IP{6 if ':' in host else 4} {host}"
-    return (
-        f"v=0\r\no=- 1 1 {where}\r\ns=-\r\nc={where}\r\nt=0 0\r\n"
-        f"m=audio {port} RTP/AVP 0\r\na=rtcp:{port + 1}\r\n"
-    )
-
-
-def _ports_of(sdp: str) -> tuple[int, int]:
-    lines = sdp.splitlines()
-    rtp = next(int(line.split()[1]) for line in lines if line.startswith("m=audio"))
-    rtcp = (int(line[7:].split()[0]) for line in lines if line.startswith("a=rtcp:"))
-    return rtp, next(rtcp, rtp + 1)
-
-
 @contextlib.asynccontextmanager
-async def ours(lab: Lab, linger_s: float = 30.0) -> AsyncIterator[Ours]:
-    """Our relay in the lab's relay namespace; the lab's internet counts as public."""
+async def ours(
+    lab: Lab | None, linger_s: float = 30.0, node: str = "relay", address: str = RELAY
+) -> AsyncIterator[Ours]:
+    """Our relay on this node of the lab; the lab's internet counts as public.
+
+    Without a lab it runs on this host, as anybody.
+    """
     nets = ("198.51.100.0/24", "203.0.113.0/24")
-    peers = PeerPolicy(own=(ip_address(RELAY),), allowed=tuple(map(ip_network, nets)))
+    peers = PeerPolicy(own=(ip_address(address),), allowed=tuple(map(ip_network, nets)))
     times = Times(linger_s=linger_s)
     policy = SessionPolicy(frozenset({DOMAIN}), peers, times=times)
     with tempfile.TemporaryDirectory(prefix="hnt-threats-") as name:
         file = Path(name) / "jingle-hnt.toml"
-        file.write_text(CONFIGURATION.format(relay=RELAY, ports=PORTS, directory=name))
+        file.write_text(CONFIGURATION.format(relay=address, ports=PORTS, directory=name))
         words = [sys.executable, "-m", "jingle_hnt", "plane", "--config", str(file)]
 
-        async def start() -> tuple[Process, Path]:
+        async def start(stands_by: bool, end: socket.socket) -> tuple[Process, Path]:
             with (Path(name) / "log").open("ab") as log:
-                command = lab.command("relay", words)
-                process = await asyncio.create_subprocess_exec(*command, stderr=log)
+                command = lab.command(node, words) if lab else list(words)
+                command += ["--standby"] * stands_by
+                process = await asyncio.create_subprocess_exec(
+                    *command,
+                    stderr=log,
+                    stdin=asyncio.subprocess.PIPE,
+                    env=os.environ | {CHANNEL: str(end.fileno())},
+                    pass_fds=(end.fileno(),),
+                )
             return process, Path(name) / "plane.sock"
 
-        relay = Ours(start, policy)
+        journal = Journal(Path(name) / "journal.sqlite")
+        relay = Ours(start, policy, journal, address)
         await relay.start()
         keeping = asyncio.create_task(relay.keep())
         try:
@@ -388,6 +479,7 @@ async def ours(lab: Lab, linger_s: float = 30.0) -> AsyncIterator[Ours]:
         finally:
             keeping.cancel()
             await relay.stop()
+            journal.close()
 
 
 async def _connected(path: Path, on_event: Any) -> PlaneClient:
@@ -399,27 +491,3 @@ async def _connected(path: Path, on_event: Any) -> PlaneClient:
             if time.monotonic() > deadline:
                 raise
             await asyncio.sleep(PLANE_RETRY_S)
-
-
-@contextlib.asynccontextmanager
-async def theirs(lab: Lab, linger_s: float = 0.0) -> AsyncIterator[Theirs]:
-    """rtpengine in the lab's relay namespace."""
-    words = ["rtpengine", *NOTHING_ELSE, "--table=-1", f"--interface={RELAY}"]
-    words += [f"--listen-ng={CONTROL[0]}:{CONTROL[1]}", "--endpoint-learning=heuristic"]
-    words += [f"--port-min={PORTS[0]}", f"--port-max={PORTS[1]}"]
-    with udp_socket(lab.namespace("relay")) as control:
-        control.settimeout(0.5)
-        control.connect(CONTROL)
-        process = await asyncio.create_subprocess_exec(
-            *lab.command("relay", words),
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        try:
-            daemon = Rtpengine(process.pid, control)
-            await until_ready(daemon, process)
-            yield Theirs(daemon)
-        finally:
-            if process.returncode is None:
-                process.kill()
-            await process.wait()

@@ -1,10 +1,12 @@
 """Who has no business at the relay: sprays datagrams at ports, and counts all that comes back.
 
 Shapes are those of `tests.lab.sprayer`, by name. With `--source` the packets carry a forged source
-address (raw sockets); with `--listen` nothing is sent. Prints one JSON object when it is done.
+address (raw sockets); with `--unreachable` they are ICMP errors of what a port is said to have sent
+to others; with `--listen` nothing is sent. Prints one JSON object when it is done.
 """
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -16,17 +18,36 @@ import time
 from collections.abc import Callable, Iterator
 
 from tests.lab.rtp import mark
-from tests.lab.sprayer import LARGEST, shapes
+from tests.lab.sprayer import LARGEST, null_hello, shapes, signed
 
 NAMES = ("rtp", "rtcp", "four", "stun", "junk", "empty")
+OTHERS: dict[str, Callable[[], bytes]] = {
+    "large": lambda: b"\xff" * LARGEST,
+    "hello": null_hello,
+    "srtp": lambda: signed()[0],
+}
+PARTIES = range(1000, 3000)
+"""The SSRCs of the parties: their media is known by them where it cannot be read."""
 BATCH = 50
 TAIL_S = 0.5
 
 
 def datagrams(names: list[str]) -> list[bytes]:
-    """One datagram of each of these shapes; ``large`` is the largest that there is."""
-    known = dict(zip(NAMES, shapes(seed=7), strict=True)) | {"large": b"\xff" * LARGEST}
-    return [known[name] for name in names]
+    """One datagram of each of these shapes; ``large`` is the largest that there is, ``srtp`` is
+    signed with a key of its own, and ``0x...`` is what it says."""
+    known = dict(zip(NAMES, shapes(seed=7), strict=True))
+    known |= {name: make() for name, make in OTHERS.items() if name in names}
+    return [bytes.fromhex(n[2:]) if n.startswith("0x") else known[n] for n in names]
+
+
+def is_media(datagram: bytes) -> bool:
+    """Whether it is a packet of a party's stream, readable or not (RFC 3550)."""
+    found = mark(datagram)
+    if found is not None and found[0][:1] in b"ab":
+        return True
+    at = 4 if datagram[1:2] in (b"\xc8", b"\xc9") else 8
+    ssrc = int.from_bytes(datagram[at : at + 4], "big")
+    return datagram[:1] > b"\x7f" and ssrc in PARTIES
 
 
 def forged(
@@ -46,6 +67,22 @@ def udp_from(source: tuple[str, int]) -> Callable[[bytes, tuple[str, int]], None
     """Sends UDP in somebody else's name."""
     raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
     return lambda payload, to: forged(raw, source, to, payload)
+
+
+def unreachable(host: str, port: int, to: tuple[str, int], code: int) -> bytes:
+    """An ICMP error about a packet that a port of a host is said to have sent (RFC 792).
+
+    Of code 4 it says that the packet was too long for the way, for 576 bytes (RFC 1191).
+    """
+    udp = struct.pack(">HHHH", port, to[1], 180, 0)
+    head = struct.pack(">BBHHHBBH", 0x45, 0, 200, 0, 0, 64, socket.IPPROTO_UDP, 0)
+    quoted = head + socket.inet_aton(host) + socket.inet_aton(to[0]) + udp
+    rest = struct.pack(">HH", 0, 576) + quoted
+    words = struct.unpack(f">{len(rest) // 2}H", rest)
+    total = (3 << 8 | code) + sum(words)
+    total = (total & 0xFFFF) + (total >> 16)
+    total = (total & 0xFFFF) + (total >> 16)
+    return struct.pack(">BBH", 3, code, total ^ 0xFFFF) + rest
 
 
 class Attacker:
@@ -81,6 +118,8 @@ class Attacker:
         options = self.options
         send = udp_from(options.source) if options.source else self.udp.sendto
         wanted = _wanted(options)
+        if options.unreachable:
+            send, wanted = self.icmp.sendto, _errors(options)
         while self.sent < options.count and time.monotonic() - started < options.seconds:
             for _ in range(BATCH):
                 payload, port = next(wanted)
@@ -112,8 +151,7 @@ class Attacker:
             return
         self.answers += 1
         self.answer_bytes += len(datagram)
-        found = mark(datagram)
-        self.media += found is not None and found[0][:1] in b"ab"
+        self.media += is_media(datagram)
 
 
 def _wanted(options: argparse.Namespace) -> Iterator[tuple[bytes, int]]:
@@ -124,6 +162,20 @@ def _wanted(options: argparse.Namespace) -> Iterator[tuple[bytes, int]]:
         ports = chance.sample(options.ports, len(options.ports))
         for number, port in enumerate(ports):
             yield kinds[(number + chance.randrange(len(kinds))) % len(kinds)], port
+
+
+def _errors(options: argparse.Namespace) -> Iterator[tuple[bytes, int]]:
+    """Every code for every leg, again and again."""
+    codes = (0, 1, 2, 3, 4, 9, 10, 13)  # RFC 1812 section 5.2.7.1
+    for number in itertools.count():
+        for place, (port, host, to) in enumerate(options.unreachable):
+            code = codes[(number + place) % len(codes)]
+            yield unreachable(options.address, port, (host, to), code), 0
+
+
+def _legs(text: str) -> list[tuple[int, str, int]]:
+    words = [leg.split(">") for leg in text.split(",")]
+    return [(int(port), host, int(to)) for port, host, to in words]
 
 
 def _ports(text: str) -> list[int]:
@@ -151,6 +203,7 @@ def main() -> None:
     parser.add_argument("--starts-at", type=float, default=0.0)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--source", type=_source)
+    parser.add_argument("--unreachable", type=_legs, help="PORT>HOST>PORT,...: who sends to whom")
     parser.add_argument("--listen", action="store_true")
     options = parser.parse_args()
     os.nice(5)  # the victim is what is measured

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from bisect import bisect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -18,19 +19,24 @@ from itertools import pairwise
 from typing import Any
 
 from benchmarks.figures import cpu_s
+from tests.lab.rtp import RTP_INTERVAL_S
 from tests.lab.world import RELAY, STRANGER, Lab, NatKind
-from tests.threats.anchors import PORTS, Anchor, Call, Seen, ours, theirs
+from tests.threats.anchors import PORTS, Anchor, Call, Seen, ours
+from tests.threats.guards import Guard
 from tests.threats.party import Plan
+from tests.threats.theirs import theirs
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BYSTANDER = "198.51.100.77"
 FIRST_PORT = 7000
 SETTLING_S = 0.1
 """Packets of the first moments are not counted as lost."""
-ENOUGH_FOR_RTP = 40
-"""A stream of fewer packets is RTCP."""
+ENOUGH = 40
+"""A stream of fewer packets has no gaps."""
 START_S = 1.0
 """From the order to talk to the first packet."""
+IN_TURNS_S = RTP_INTERVAL_S / 2
+"""The office talks so much later: whose packet came first is never a race."""
 ANCHORS: dict[str, Callable[[Lab, float], AbstractAsyncContextManager[Anchor]]] = {
     "jingle-hnt": ours,
     "rtpengine": theirs,
@@ -45,7 +51,8 @@ class Outcome:
 
     `bleed` counts the parties' packets at the attackers and `inject` the others' packets at the
     parties; `live` is the worst direction's part of the calls' own packets that arrived after the
-    first 100 ms, `neighbours` the same of the calls that were not attacked.
+    first 100 ms, `neighbours` the same of the calls that were not attacked. Gaps are RTP's;
+    `gap_packets` counts what was lost between two packets of the receiver's own as one.
     """
 
     sent: int = 0
@@ -74,12 +81,21 @@ class Attack:
 
 
 class Field:
-    """See the module's text; made by `on`. `dose` scales counts and seconds: 1 is full."""
+    """See the module's text; made by `on`. `dose` scales counts and seconds: 1 is full.
+
+    Where it is `rough`, what the parties send is lost, doubled, late and out of order. `loud` and
+    `gone` are for callers and callees, by their call's place (see `party.Plan`); `told` is what the
+    parties said last.
+    """
 
     def __init__(self, lab: Lab, anchor: Anchor, dose: float) -> None:
         self.lab = lab
         self.anchor = anchor
         self.dose = dose
+        self.rough = False
+        self.loud: dict[int, str] = {}
+        self.gone: dict[int, tuple[float, float]] = {}
+        self.told: Sequence[Told] = ()
         self.home, self.home_public = lab.site("home", NatKind.PORT_RESTRICTED)
         self.office, self.office_public = lab.site("office", NatKind.SYMMETRIC)
         lab.public("x", STRANGER)
@@ -93,15 +109,17 @@ class Field:
         """So long at this dose."""
         return max(least, full * self.dose)
 
-    async def calls(self, count: int, first: int = 0) -> list[Call]:
+    async def calls(self, count: int, first: int = 0, guard: Guard = Guard.NONE) -> list[Call]:
         """Make calls between the two sites."""
         made = []
         for number in range(first, first + count):
             at = FIRST_PORT + 2 * (number - first)
             signalled = ((self.home, at), (self.office, at))
-            made.append(
-                await self.anchor.call(number, signalled, (self.home_public, self.office_public))
-            )
+            if guard is Guard.NONE:
+                known = self.home_public, self.office_public
+                made.append(await self.anchor.call(number, signalled, known))
+            else:
+                made.append(await self.anchor.guarded(number, signalled, guard))
         return made
 
     async def again(self, call: Call, leg: int, generation: int) -> None:
@@ -127,17 +145,17 @@ class Field:
         """
         starts_at = time.time() + START_S
         parties = [
-            await self._party(node, address, own, peer, leg, calls, starts_at, seconds, late or {})
-            for node, address, own, peer, leg in (
-                ("home", self.home, "a", "b", 0),
-                ("office", self.office, "b", "a", 1),
+            await self._party(node, address, own, peer, leg, calls, begins_at, seconds, late or {})
+            for node, address, own, peer, leg, begins_at in (
+                ("home", self.home, "a", "b", 0, starts_at),
+                ("office", self.office, "b", "a", 1, starts_at + IN_TURNS_S),
             )
         ]
         attackers = [await self.attack(a) for a in attacks]
         before = cpu_s(self.anchor.pid)
         if meanwhile is not None:
             await meanwhile(starts_at)
-        told = [await _told(party) for party in parties]
+        self.told = told = [await _told(party) for party in parties]
         spent = cpu_s(self.anchor.pid) - before
         outcome = _outcome(told, attacked)
         outcome.cpu_s = round(spent, 3)
@@ -190,6 +208,10 @@ class Field:
             starts_at=starts_at,
             seconds=seconds,
             late={str(n): s for n, s in late.items()} if leg == 0 else {},
+            rough=self.rough,
+            loud={str(n): kind for n, kind in self.loud.items()} if leg == 0 else {},
+            gone={str(n): times for n, times in self.gone.items()} if leg == 1 else {},
+            terms=[call.terms[leg] for call in calls],
         )
         process = await asyncio.create_subprocess_exec(
             *self.lab.command(node, [sys.executable, "-m", "tests.threats.party"]),
@@ -227,6 +249,8 @@ def count_in(outcome: Outcome, told: Mapping[str, Any]) -> None:
     outcome.answers += told["answers"]
     outcome.icmps += told["icmps"]
     outcome.answer_bytes += told["answer_bytes"]
+    sent_bytes = outcome.notes.get("sent_bytes", 0) + told["sent_bytes"]
+    outcome.notes["sent_bytes"] = sent_bytes
 
 
 def _outcome(told: Sequence[Told], attacked: Sequence[int] | None) -> Outcome:
@@ -236,46 +260,57 @@ def _outcome(told: Sequence[Told], attacked: Sequence[int] | None) -> Outcome:
     for number, (caller, callee) in enumerate(zip(callers, callees, strict=True)):
         aimed_at = attacked is None or number in attacked
         for way, (senders, receivers) in enumerate(((caller, callee), (callee, caller))):
-            for sender, receiver in zip(senders, receivers, strict=True):
-                wanted, heard = _delivered(sender, receiver)
+            pairs = zip(senders, receivers, strict=True)
+            for component, (sender, receiver) in enumerate(pairs):
+                wanted, heard = delivered(sender, receiver)
                 sums = live.setdefault((aimed_at, way), [0, 0])
-                sums[0] += wanted
-                sums[1] += heard
+                sums[0] += len(wanted)
+                sums[1] += len(heard)
                 outcome.inject += receiver["foreign"]
                 outcome.duplicates += receiver["duplicates"]
-                outcome.gap_ms = max(outcome.gap_ms, _gap_ms(sender, receiver))
-                outcome.gap_packets = max(outcome.gap_packets, _gap_packets(sender, receiver))
+                if component == 0:
+                    outcome.gap_ms = max(outcome.gap_ms, _gap_ms(sender, receiver))
+                    lost = gap_packets(sender, receiver)
+                    outcome.gap_packets = max(outcome.gap_packets, lost)
     parts = {key: heard / wanted if wanted else 0.0 for key, (wanted, heard) in live.items()}
     outcome.live = min((part for (aimed, _), part in parts.items() if aimed), default=1.0)
     outcome.neighbours = min((part for (aimed, _), part in parts.items() if not aimed), default=1.0)
     return outcome
 
 
-def _delivered(sender: Mapping[str, Any], receiver: Mapping[str, Any]) -> tuple[int, int]:
-    """How many packets should have arrived once both had begun to send, and how many did."""
+def delivered(sender: Mapping[str, Any], receiver: Mapping[str, Any]) -> tuple[set[int], set[int]]:
+    """Which packets should have arrived once both had begun to send, and which of them did."""
     if not sender["sent_at"] or not receiver["sent_at"]:
-        return 0, 0
+        return set(), set()
     settled_at = max(sender["sent_at"][0], receiver["sent_at"][0]) + SETTLING_S
     wanted = {n for n, at in enumerate(sender["sent_at"]) if at > settled_at}
-    return len(wanted), len(wanted & set(receiver["numbers"]))
+    return wanted, wanted & set(receiver["numbers"])
 
 
 def _gap_ms(sender: Mapping[str, Any], receiver: Mapping[str, Any]) -> float:
-    """The longest time of the sender's without a packet that arrived, to its very end; RTP only."""
+    """The longest time of the sender's without a packet that arrived, to its very end."""
     sent_at = sender["sent_at"]
-    if len(sent_at) < ENOUGH_FOR_RTP:
+    if len(sent_at) < ENOUGH:
         return 0.0
     heard = [sent_at[n] for n in receiver["numbers"] if n < len(sent_at)]
     times = [*(heard or sent_at[:1]), sent_at[-1]]
     return 1000.0 * max(float(b - a) for a, b in pairwise(times))
 
 
-def _gap_packets(sender: Mapping[str, Any], receiver: Mapping[str, Any]) -> int:
-    """The most RTP packets in a row that did not arrive, once one had."""
-    count = len(sender["sent_at"])
-    if count < ENOUGH_FOR_RTP:
+def gap_packets(sender: Mapping[str, Any], receiver: Mapping[str, Any]) -> int:
+    """The most packets in a row that did not arrive.
+
+    Who is to be heard anew is heard with its next packet: what others sent until then counts as
+    one, so that a party whose machine kept it waiting is not held against the relay.
+    """
+    sent_at, own_at = sender["sent_at"], receiver["sent_at"]
+    if len(sent_at) < ENOUGH:
         return 0
-    return max(int(b - a) - 1 for a, b in pairwise([*(receiver["numbers"] or [-1]), count]))
+    edges = [*(receiver["numbers"] or [-1]), len(sent_at)]
+    return max(
+        len({bisect(own_at, sent_at[number]) for number in range(before + 1, after)})
+        for before, after in pairwise(edges)
+    )
 
 
 def whole_range() -> str:

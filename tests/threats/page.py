@@ -21,8 +21,10 @@ userspace (strict source, heuristic endpoint learning) with the same calls: both
 NATs, signalling the private addresses that they have.
 
 *bleed*: a party's packets at the attacker. *inject*: somebody else's packets at a party. *live*:
-the worst direction's part of the calls' own packets that arrived. *strayed*: datagrams that the
-relay sent where it must not. *dose*: the part of the full number of packets, calls or seconds.
+the worst direction's part of the calls' own packets that arrived. *gap_packets*: the most of them
+in a row that did not arrive; what was lost between two packets of the receiver's own counts as one.
+*strayed*: datagrams that the relay sent where it must not. *dose*: the part of the full number of
+packets, calls or seconds, for us and, where it is another, for rtpengine.
 Tests are named as they are in `tests/`; figures in bold are not what is demanded.
 
 | row | what | demanded | dose | jingle-hnt | rtpengine | holds |
@@ -39,10 +41,11 @@ def recorded() -> dict[str, Any]:
 
 
 def record(rows: dict[str, Any], machine: dict[str, object]) -> None:
-    """Keep what came of these rows."""
+    """Keep what came of these rows, beside what is known of other relays."""
     known = recorded()
     known["machine"] = machine
-    known["rows"] |= rows
+    for name, result in rows.items():
+        known["rows"][name] = known["rows"].get(name, {}) | result
     RESULTS.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
 
 
@@ -65,13 +68,15 @@ def write(check: bool) -> int:
 def row(entry: Entry, result: dict[str, Any]) -> str:
     """A row of the table in Markdown."""
     ours = [_figures(result.get("jingle-hnt"))] if "jingle-hnt" in result else []
-    ours += [f"`{name.removeprefix('tests/')}`" for name in entry.tests]
-    dose = "full" if result.get("dose") == 1 else f"{result.get('dose', 0):g}"
+    noted = result.get("tested", {}).get("figures", {})
+    ours += [_test(name, noted) for name in entry.tests]
+    parts = (result.get(name, {}) for name in ("jingle-hnt", "rtpengine", "tested"))
+    doses = [_dose(part) for part in parts if "dose" in part]
     cells = (
         entry.id,
         entry.what,
         entry.demands,
-        dose if "jingle-hnt" in result else "",
+        ", ".join(dict.fromkeys(doses)),
         "<br>".join(ours),
         _figures(result.get("rtpengine")),
         _verdict(entry, result),
@@ -79,12 +84,39 @@ def row(entry: Entry, result: dict[str, Any]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+def passed(result: dict[str, Any]) -> bool | None:
+    """Whether our figures and the tests say that a row holds; None where there are none."""
+    ours = [result[part]["met"] for part in ("jingle-hnt", "tested") if part in result]
+    return all(ours) if ours else None
+
+
+def _test(name: str, noted: dict[str, dict[str, str]]) -> str:
+    """A test, and what it has noted on each server."""
+    told = [
+        _case(case) + ", ".join(map(" ".join, figures.items()))
+        for case, figures in noted.items()
+        if case.partition("[")[0] == name.rpartition("::")[2]
+    ]
+    return "<br>".join([f"`{name.removeprefix('tests/')}`", *told])
+
+
+def _case(test: str) -> str:
+    """What tells a test's cases apart, such as the server; nothing where there is one only."""
+    case = test.partition("[")[2].rstrip("]")
+    return f"{case}: " if case else ""
+
+
+def _dose(part: dict[str, Any]) -> str:
+    return "full" if part["dose"] == 1 else f"{part['dose']:g}"
+
+
 def _verdict(entry: Entry, result: dict[str, Any]) -> str:
     if entry.not_yet:
         return f"**not yet**: {entry.not_yet}"
-    if "passed" not in result:
+    holds = passed(result)
+    if holds is None:
         return "not run"
-    return "yes" if result["passed"] else "**no**"
+    return "yes" if holds else "**no**"
 
 
 def _figures(part: dict[str, Any] | None) -> str:

@@ -10,13 +10,14 @@ import json
 import random
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
 from benchmarks.network import socket_in, udp_socket
 from tests.lab.rtp import rtp
 from tests.lab.world import RELAY, STRANGER
-from tests.threats.anchors import PORTS, Call, Refused
+from tests.threats.anchors import PORTS, Call, Ours, Refused, ours
 from tests.threats.attacker import forged
 from tests.threats.field import BYSTANDER, Field, Outcome
 
@@ -25,6 +26,12 @@ BATCH = 40
 PACKETS = 8
 SETTLING_S = 0.1
 LOOP_S = 3.0
+LOOPED = 10
+LOOPS_FROM = 0.05
+"""Two relays are tried at this dose and above."""
+RELAY2 = "203.0.113.10"
+PACKET_S = 0.02
+UNKNOWN_S, TALK_S, RESUMED_S = 7.0, 2.0, 1.0
 
 RULES = f"""
 table inet threats {{
@@ -98,7 +105,57 @@ async def s3(field: Field) -> Outcome:
             party.sendto(rtp(b"x", 2, number), (RELAY, call.ports[1][0]))
             await asyncio.sleep(0.002)
     await asyncio.sleep(SETTLING_S)
-    return _told(field, heard_from=1)
+    known_party = _told(field, heard_from=1)
+    await field.anchor.hang_up(0)
+    told = [await s3_unknown(field, n, ip) for n, ip in enumerate((BYSTANDER, "192.168.1.2"), 1)]
+    packets, seconds = (max(values) for values in zip(*told, strict=True))
+    known_party.notes |= {"unknown": packets, "unknown_s": seconds}
+    return known_party
+
+
+async def s3_unknown(field: Field, number: int, signalled: str) -> tuple[int, float]:
+    """Five packets in the name of a bystander of whom nothing is known but `signalled` (R4, R5).
+
+    Returns how many packets it was sent then, and for how long.
+    """
+    call = await field.anchor.call(number, ((signalled, 5000), PARTY), ("", STRANGER))
+    v = udp_socket(field.lab.namespace("v"), (BYSTANDER, 5000))
+    with v, udp_socket(field.lab.namespace("x"), PARTY) as party, _raw(field) as raw:
+        v.setblocking(False)
+        for sequence in range(5):
+            forged(raw, (BYSTANDER, 5000), (RELAY, call.ports[0][0]), rtp(b"v", 1, sequence))
+        started = time.monotonic()
+        arrived: list[float] = []
+        for sequence in range(round(UNKNOWN_S / PACKET_S)):
+            party.sendto(rtp(b"x", 2, sequence), (RELAY, call.ports[1][0]))
+            await asyncio.sleep(started + (sequence + 1) * PACKET_S - time.monotonic())
+            arrived += [time.monotonic() - started for _ in _waiting(v)]
+    await field.anchor.hang_up(number)
+    return len(arrived), max(arrived, default=0.0)
+
+
+async def s4(field: Field) -> Outcome:
+    """The callee is not heard any more, and the caller goes on; then the callee says a word."""
+    consent_s = field.seconds(30.0, 6.0)
+    if isinstance(field.anchor, Ours):
+        field.anchor.allow(consent_s=consent_s)
+    call = await field.anchor.call(0, (PARTY, OTHER), (STRANGER, STRANGER))
+    namespace = field.lab.namespace("x")
+    with udp_socket(namespace, PARTY) as party, udp_socket(namespace, OTHER) as other:
+        other.setblocking(False)
+        started, heard_at, resumed = time.monotonic(), 0.0, 0
+        until_s = consent_s + TALK_S + 5.0
+        for number in range(round((until_s + RESUMED_S) / PACKET_S)):
+            at = number * PACKET_S
+            party.sendto(rtp(b"x", 1, number), (RELAY, call.ports[0][0]))
+            if at < TALK_S or 0 <= at - until_s < PACKET_S:
+                other.sendto(rtp(b"x", 2, number), (RELAY, call.ports[1][0]))
+            await asyncio.sleep(started + at + PACKET_S - time.monotonic())
+            for _ in _waiting(other):
+                heard_at = at if at < until_s else heard_at
+                resumed += at >= until_s
+    notes = {"allowed_s": consent_s, "sent_on_s": heard_at - TALK_S, "resumed": resumed}
+    return Outcome(notes=notes)
 
 
 async def s5(field: Field) -> Outcome:
@@ -119,7 +176,55 @@ async def s5(field: Field) -> Outcome:
                 sender.sendto(rtp(b"x", ssrc, number), (RELAY, port))
             await asyncio.sleep(0.02)
         await asyncio.sleep(LOOP_S)
-    return _told(field, injected=20, refused=refused)
+    outcome = _told(field, injected=20, refused=refused)
+    if isinstance(field.anchor, Ours) and field.dose >= LOOPS_FROM:
+        outcome.notes |= await _two_relays(field, field.anchor)
+    return outcome
+
+
+async def _two_relays(field: Field, first: Ours) -> dict[str, float]:
+    """A call on each of two relays of ours, whose remote parties are each other's ports.
+
+    The attacker is the local party of both, and forges what each relay would send the other.
+    """
+    field.lab.public("relay2", RELAY2)
+    async with ours(field.lab, node="relay2", address=RELAY2) as second:
+        _watch(field, "relay2")
+        before = _forwarded(field, "relay")
+        legs = [
+            (await anchor.call(1, (PARTY, (BYSTANDER, 5000)), (STRANGER, ""))).ports
+            for anchor in (first, second)
+        ]
+        (near, far), (near2, far2) = ((leg[0] for leg in ports) for ports in legs)
+        await first.move(1, 1, (RELAY2, far2), 1)
+        await second.move(1, 1, (RELAY, far), 1)
+        loops = [((RELAY2, far2), (RELAY, far)), ((RELAY2, near2), (RELAY, near))]
+        with udp_socket(field.lab.namespace("x"), PARTY) as party, _raw(field) as raw:
+            for number in range(LOOPED):
+                for one, other in loops:
+                    forged(raw, one, other, rtp(b"x", 1, number))
+                    forged(raw, other, one, rtp(b"x", 2, number))
+                for address, port in ((RELAY, near), (RELAY2, near2)):
+                    party.sendto(rtp(b"x", 3, number), (address, port))
+                await asyncio.sleep(0.02)
+            await asyncio.sleep(LOOP_S - 1)
+            settled = _forwarded(field, "relay") + _forwarded(field, "relay2") - before
+            await asyncio.sleep(1)
+        total = _forwarded(field, "relay") + _forwarded(field, "relay2") - before
+    return {"injected2": 6 * LOOPED, "forwarded2": total, "going_on": total - settled}
+
+
+def stopped(outcome: Outcome) -> bool:
+    """Nobody was sent to for long who was not heard, and all of it once he was."""
+    notes = outcome.notes
+    whole = RESUMED_S / PACKET_S
+    return notes["sent_on_s"] <= notes["allowed_s"] and notes["resumed"] >= 0.9 * whole
+
+
+def hardly_reflected(outcome: Outcome) -> bool:
+    """Nothing where the party is known, a bounded little where it is not."""
+    notes = outcome.notes
+    return notes["strayed"] == 0 and notes["unknown"] <= 250 and notes["unknown_s"] <= 5.0
 
 
 def kept_in(outcome: Outcome) -> bool:
@@ -129,7 +234,9 @@ def kept_in(outcome: Outcome) -> bool:
 
 def cut(outcome: Outcome) -> bool:
     """No more left than came."""
-    return outcome.notes["forwarded"] <= outcome.notes["injected"]
+    notes = outcome.notes
+    between_two = notes.get("forwarded2", 0) <= notes.get("injected2", 0)
+    return notes["forwarded"] <= notes["injected"] and between_two and not notes.get("going_on")
 
 
 async def _offers(field: Field, texts: list[str], forges: bool) -> Outcome:
@@ -164,22 +271,34 @@ def _send(party: socket.socket, raw: socket.socket, call: Call, text: str, forge
         party.sendto(rtp(b"x", 2, number), (RELAY, call.ports[1][0]))
 
 
+def _waiting(sink: socket.socket) -> Iterator[bytes]:
+    """What has arrived."""
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            yield sink.recv(2048)
+
+
 def _raw(field: Field) -> socket.socket:
     namespace = field.lab.namespace("x")
     return socket_in(namespace, socket.SOCK_RAW, socket.IPPROTO_RAW)
 
 
-def _watch(field: Field) -> None:
-    words = field.lab.command("relay", ["nft", "-f", "-"])
+def _forwarded(field: Field, node: str) -> int:
+    return _counters(field, node)["forwarded"]
+
+
+def _watch(field: Field, node: str = "relay") -> None:
+    words = field.lab.command(node, ["nft", "-f", "-"])
     subprocess.run(words, input=RULES, text=True, check=True)
 
 
-def _told(field: Field, **notes: float) -> Outcome:
-    words = field.lab.command(
-        "relay", ["nft", "-j", "list", "counters", "table", "inet", "threats"]
-    )
+def _counters(field: Field, node: str) -> dict[str, int]:
+    words = field.lab.command(node, ["nft", "-j", "list", "counters", "table", "inet", "threats"])
     listed = json.loads(subprocess.run(words, capture_output=True, check=True).stdout)["nftables"]
-    counted = {
+    return {
         item["counter"]["name"]: item["counter"]["packets"] for item in listed if "counter" in item
     }
-    return Outcome(notes=dict(notes) | counted)
+
+
+def _told(field: Field, **notes: float) -> Outcome:
+    return Outcome(notes=dict(notes) | _counters(field, "relay"))

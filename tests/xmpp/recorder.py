@@ -44,10 +44,10 @@ class Recorder:
     def rejected(self, sender: JID, error: JingleError) -> None:
         self.rejections.append((sender, error))
 
-    def link_up(self) -> None:
+    def link_up(self, component: str) -> None:
         self.link.append("up")
 
-    def link_down(self, reason: str) -> None:
+    def link_down(self, component: str, reason: str) -> None:
         self.link.append(reason)
 
 

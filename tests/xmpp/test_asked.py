@@ -1,11 +1,14 @@
 """X14, X15: only who was asked can answer, and once."""
 
 import asyncio
+import random
 from xml.etree.ElementTree import Element
 
 import pytest
 
 from jingle_hnt.xmpp.asked import Asked
+from tests.threats import doses
+from tests.threats.doses import Measured
 
 
 def result(id_: str) -> Element:
@@ -33,6 +36,27 @@ async def test_nobody_else_can_answer(sender: str) -> None:
     assert len(asked) == 0
 
 
+async def test_a_forged_error_is_ignored_whoever_it_is_of(record_property: Measured) -> None:
+    """X15: the liar knows the id, and may use any address but that of who was asked."""
+    asked, chance, tries, believed = Asked(), random.Random(15), doses.count(10_000), 0
+    users = ("", "a@", "b@", "example.org@", "B@")
+    domains = ("example.org", "e.example.org", "example.org.", "example.orgs", "evil.example")
+    for number in range(tries):
+        whom = chance.choice(("example.org", "b@example.org/x"))
+        with asked.expect(whom, str(number)) as answer:
+            sender = whom
+            while sender == whom:
+                resource = chance.choice(("", "/", "/x", "/X", "/y"))
+                sender = chance.choice(users) + chance.choice(domains) + resource
+            asked.settle(sender, Element("iq", {"type": "error", "id": str(number)}))
+            believed += answer.done()
+            asked.settle(whom, result(str(number)))
+            assert answer.done()
+    record_property("tries", tries)
+    record_property("believed", believed)
+    assert believed == len(asked) == 0
+
+
 async def test_a_second_answer_changes_nothing() -> None:
     asked = Asked()
     with asked.expect("example.org", "1") as answer:
@@ -46,8 +70,13 @@ async def test_a_second_answer_changes_nothing() -> None:
 
 async def test_random_results_leave_nothing_behind() -> None:
     asked = Asked()
-    for number in range(1000):
-        asked.settle("example.org", result(str(number)))
+    with asked.expect("example.org", "the one") as answer:
+        for number in range(doses.count(100_000)):
+            asked.settle("example.org", result(str(number)))
+            asked.settle(f"u{number}@example.org", result("the one"))
+        assert len(asked) == 1
+        assert not answer.done()
+    asked.settle("example.org", result("the one"))  # late
     assert len(asked) == 0
 
 

@@ -110,6 +110,7 @@ def test_raw_udp_of_each_client_is_read(name: str, candidates: tuple[Candidate, 
         ("conversations-omemo-initiate", "uF1g", 0, set(), True),
         ("movim-ice-initiate", "uF1g", 0, set(), True),
         ("gajim-ice-info", "uF1g", 1, {1}, False),
+        ("gajim-ice-offer", "Oj+l", 4, {1, 2}, False),
     ],
 )
 def test_ice_of_each_client_is_read(
@@ -444,8 +445,9 @@ def nested(levels: int) -> str:
         ("<x/>" * 4095, "<x/>" * 4096),
         (f"<x>{'x' * 65000}</x>", f"<x>{'x' * 65600}</x>"),
         (f"<x a='{'x' * 65000}'/>", f"<x a='{'x' * 65600}'/>"),
+        (f"<x/>{'x' * 65000}", f"<x/>{'x' * 65600}"),
     ],
-    ids=["contents", "candidates", "depth", "elements", "text", "attribute"],
+    ids=["contents", "candidates", "depth", "elements", "text", "attribute", "text behind"],
 )
 def test_limits(fits: str, too_much: str) -> None:
     parse(jingle(fits))

@@ -61,17 +61,6 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[FakeServer]:
-    async with FakeServer() as server:
-        yield server
-
-
-@pytest.fixture
-async def recorder() -> Recorder:
-    return Recorder()
-
-
-@pytest.fixture
 def clock() -> Clock:
     return Clock()
 
@@ -144,6 +133,7 @@ async def test_a_question_becomes_a_request_and_is_answered_later(
         jingle=Jingle(Action.SESSION_INFO, "s1"),
         sender_ip=literal("198.51.100.7"),
         recipient_ip=None,
+        id="i",
     )
     await settled(server)
     assert server.last.iqs("result")[:-1] == []

@@ -20,6 +20,7 @@ from jingle_hnt.errors import (
 )
 from jingle_hnt.model.address import TransportAddress, literal
 from jingle_hnt.model.content import Candidate, ContentKey, Creator
+from jingle_hnt.model.doors import ModuleState
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Jingle, Reason
 from jingle_hnt.session.effects import Bounce, Inject, Pass, Replace
@@ -77,11 +78,6 @@ async def running(settings: ComponentSettings, recorder: Recorder) -> AsyncItera
     finally:
         await component.stop()
         await task
-
-
-@pytest.fixture
-async def recorder() -> Recorder:
-    return Recorder()
 
 
 @pytest.fixture
@@ -253,10 +249,10 @@ async def test_the_check_names_what_is_wrong_with_a_module(
     async with running(settings, recorder) as component:
         assert await component.probe() == [DOMAIN]
         faults = await component.diagnose()
-    assert faults[DOMAIN] == ""
-    assert 'modules_enabled = { "jingle_hnt" }' in faults["plain.example.org"]
-    assert f'jingle_hnt_component = "{COMPONENT}"' in faults["other.example.org"]
-    assert faults["none.example.org"] != ""
+    assert faults[DOMAIN] == ModuleState(server="prosody")
+    assert 'modules_enabled = { "jingle_hnt" }' in faults["plain.example.org"].fault
+    assert f'jingle_hnt_component = "{COMPONENT}"' in faults["other.example.org"].fault
+    assert faults["none.example.org"].fault
 
 
 async def test_anybody_may_ask_who_we_are(component: Component, alice: Client) -> None:

@@ -17,7 +17,7 @@ from jingle_hnt.xmpp.filter import (
     answer_element,
     host_for,
     inject_element,
-    module_fault,
+    module_state,
     notice,
     question,
 )
@@ -58,6 +58,7 @@ def test_a_question_is_read() -> None:
         literal("2001:db8::9"),
     )
     assert asked.timeout_s == 2.5
+    assert asked.id == "1"
     assert asked.jingle.get("sid") == "s"
 
 
@@ -136,6 +137,7 @@ def test_a_refusal(extra: str, unknown: bool) -> None:
         sid="s",
         action=Action.SESSION_ACCEPT,
         unknown_session=unknown,
+        id="1",
     )
 
 
@@ -242,6 +244,25 @@ def test_an_address_in_an_answer() -> None:
 )
 def test_what_is_wrong_with_a_module(answer: str | None, text: str) -> None:
     element = None if answer is None else ET.fromstring(answer)
-    fault = module_fault(element, HOST, "hnt.x")
+    fault = module_state(element, HOST, "hnt.x").fault
     assert text in fault
     assert bool(fault) == bool(text)
+
+
+@pytest.mark.parametrize(
+    ("told", "text"),
+    [
+        ("server='prosody' conflict='kick_old'", ""),
+        ("server='ejabberd' routes='1'", ""),
+        ("", ""),  # a module of before
+        ("server='prosody' conflict='kick_new'", 'component_conflict_resolve = "kick_old"'),
+        ("server='ejabberd' routes='2'", "second jingle-hnt"),
+    ],
+)
+def test_what_will_go_wrong_when_a_connection_breaks(told: str, text: str) -> None:
+    module = f"<module xmlns='urn:hnt:intercept:0' version='0' {told}/>"
+    state = module_state(ET.fromstring(f"<iq type='result'>{module}</iq>"), HOST, "hnt.x")
+    assert not state.fault
+    assert text in state.caution
+    assert bool(state.caution) == bool(text)
+    assert state.server in told

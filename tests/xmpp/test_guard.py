@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jingle_hnt.xmpp import guard
+from jingle_hnt.xmpp.cutter import LONGEST_TAG
 from jingle_hnt.xmpp.guard import Broken, Closed, Event, Opened, Stanza, StreamReader
 from tests.xmpp.corpus import UNHURRIED, canonical
 
@@ -115,8 +116,9 @@ def test_a_stanza_before_the_break_still_counts() -> None:
         "x" * 600_000,
         f"<x a='{'x' * 600_000}'/>",
         "<x/>" + "y" * 600_000 + "<x/>",
+        ("<x" + "".join(f" a{n}=''" for n in range(5000)) + "/>") * 4,
     ],
-    ids=["elements", "depth", "text", "attribute", "text between"],
+    ids=["elements", "depth", "text", "attribute", "text between", "attributes"],
 )
 def test_a_stanza_beyond_a_limit_is_pruned_and_the_stream_lives(inside: str) -> None:
     reader = opened()
@@ -150,6 +152,13 @@ def test_a_tag_without_end_breaks_the_stream() -> None:
     reader = opened()
     assert reader.feed(b"<iq a='" + b"x" * guard.LARGEST_STANZA) != []
     assert reader.feed(b"'/>") == []
+
+
+def test_a_header_that_is_too_long_to_be_read_whole_breaks_the_stream() -> None:
+    header = HEADER[:-1] + b" a='" + b"x" * LONGEST_TAG + b"'>"
+    [event] = StreamReader().feed(header)
+    assert isinstance(event, Broken)
+    assert event.condition == "policy-violation"
 
 
 def test_keepalives_do_not_add_up() -> None:

@@ -37,12 +37,6 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[FakeServer]:
-    async with FakeServer() as server:
-        yield server
-
-
-@pytest.fixture
 def told() -> Told:
     return Told()
 
@@ -263,7 +257,7 @@ async def test_a_dead_peer_is_noticed_by_the_kernel_too(server: FakeServer, told
         assert link._stream is not None
         assert link._stream.transport is not None
         connected = link._stream.transport.get_extra_info("socket")
-        assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 20_000
+        assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 12_000
 
 
 @pytest.mark.parametrize("verdict", ["<handshake/>", ""])

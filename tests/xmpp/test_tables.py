@@ -34,13 +34,15 @@ def test_members_of_members_are_single_values_by_dotted_name() -> None:
     assert layout.values == {"up": True, "engine": None}
     layout = lay_out(Answer(plane=Plane(up=False, engine="native")))
     assert layout.values == {"plane.up": False, "plane.engine": "native"}
-    assert layout.summary == "plane.up no, plane.engine native, 0 calls"
+    assert layout.summary == "plane.up: no, plane.engine: native, calls: 0"
 
 
 def test_a_list_in_a_row_makes_rows_and_each_is_complete() -> None:
     legs = (Leg(name="a", dropped={"rival": 2}, told=("x", "y")), Leg(name="b"))
     calls = (Call(name="one", legs=legs), Call(name="two"))
-    [table] = lay_out(Answer(plane=Plane(up=True), calls=calls)).tables
+    layout = lay_out(Answer(plane=Plane(up=True), calls=calls))
+    assert layout.summary == "plane.up: yes, plane.engine: -, calls: 2"
+    [table] = layout.tables
     assert table.columns == ("name", "legs.name", "legs.dropped.rival", "legs.told")
     assert table.rows == (
         ("one", "a", 2, "x, y"),

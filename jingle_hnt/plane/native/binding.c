@@ -8,10 +8,11 @@
 #include <unistd.h>
 
 #include "ice.h"
+#include "lingering.h"
 #include "pinhole.h"
 
-#define SILENT_S 5.0
-#define LINGER_CAP_S 600.0
+#define SILENT_S 4.5
+#define LISTEN_S 0.1 /* the longest that a line which was taken up waits for a gate */
 
 double hnt_monotonic(void)
 {
@@ -34,34 +35,79 @@ void hnt_hang_up(struct pinhole *pinhole)
     if (pinhole->line < 0)
         return;
     pinhole->counters[HNT_DROPPED_KERNEL] += hnt_socket_drops(pinhole->line);
+    hnt_line_leave(pinhole->line, &pinhole->bound);
     close(pinhole->line);
     pinhole->line = -1;
+    pinhole->line_waits = false;
 }
 
-/* The door follows the latch: shut, open to the evidence, or open to the learned host's other ports. Who
- * signs what it sends may do so from anywhere at any time, so its door stays open to the evidence. */
+/* Who signs what it sends may do so from anywhere at any time: what the evidence admits then, beside the learned
+ * source; NULL where that is nobody. */
+static const struct hnt_evidence *admits_others(const struct hnt_latch *latch)
+{
+    return latch->ice != NULL || latch->srtp != NULL ? latch->evidence : NULL;
+}
+
+/* The door follows the latch: shut, open to the evidence, or open to the learned host's other ports. */
 void hnt_set_door(struct pinhole *pinhole)
 {
     const struct hnt_latch *latch = &pinhole->latch;
     pinhole->door_shut = false;
     if (pinhole->binding->released || latch->evidence == NULL)
         hnt_door_close_filter(pinhole->door);
-    else if (latch->state == HNT_LATCHED && latch->ice == NULL && latch->srtp == NULL)
+    else if (latch->state == HNT_LATCHED && admits_others(latch) == NULL)
         hnt_door_filter_host(pinhole->door, &latch->source);
     else
         hnt_door_filter_evidence(pinhole->door, pinhole->bound.version, latch->evidence);
+}
+
+static void begin_line(struct pinhole *pinhole)
+{
+    pinhole->line_peer = pinhole->latch.source;
+    pinhole->line_is_new = true;
+    pinhole->line_since = hnt_monotonic();
 }
 
 /* A line that cannot be made (no descriptors left) costs speed, not the call: the door serves alone. A line
  * that nobody reads would swallow the party's packets. */
 void hnt_connect_line(struct worker *worker, struct pinhole *pinhole)
 {
-    hnt_hang_up(pinhole);
-    pinhole->line_peer = pinhole->latch.source;
-    pinhole->line = hnt_line_open(pinhole->door, &pinhole->bound, &pinhole->line_peer, worker->engine->limits.dscp);
-    if (pinhole->line >= 0 && watch(worker, pinhole, pinhole->line, true) < 0)
-        hnt_hang_up(pinhole);
+    const struct hnt_evidence *others = admits_others(&pinhole->latch);
+    begin_line(pinhole);
+    if (pinhole->line >= 0) {
+        hnt_listen(pinhole);
+        if (pinhole->line >= 0 && hnt_line_turn(pinhole->line, &pinhole->line_peer, others) < 0)
+            hnt_hang_up(pinhole);
+    } else {
+        uint8_t dscp = worker->engine->limits.dscp;
+        pinhole->line = hnt_line_open(pinhole->door, &pinhole->bound, &pinhole->line_peer, others, dscp);
+        if (pinhole->line >= 0 && watch(worker, pinhole, pinhole->line, true) < 0)
+            hnt_hang_up(pinhole);
+    }
     hnt_set_door(pinhole);
+}
+
+bool hnt_take_up_line(struct pinhole *pinhole)
+{
+    const struct hnt_latch *latch = &pinhole->latch;
+    const struct hnt_address *peer = latch->state == HNT_LATCHED ? &latch->source : NULL;
+    int line = hnt_heirs_line(&pinhole->binding->worker->engine->heirs, &pinhole->bound, peer);
+    if (line < 0)
+        return false;
+    pinhole->line = line;
+    pinhole->line_waits = true;
+    begin_line(pinhole);
+    hnt_set_door(pinhole);
+    return true;
+}
+
+void hnt_listen(struct pinhole *pinhole)
+{
+    if (!pinhole->line_waits)
+        return;
+    pinhole->line_waits = false;
+    if (watch(pinhole->binding->worker, pinhole, pinhole->line, true) < 0)
+        hnt_hang_up(pinhole);
 }
 
 void hnt_pinhole_view(const struct pinhole *pinhole, double now, struct hnt_view *out)
@@ -79,6 +125,11 @@ void hnt_pinhole_view(const struct pinhole *pinhole, double now, struct hnt_view
     }
     out->quality = hnt_stream_quality(&pinhole->stream);
     memcpy(out->counters, pinhole->counters, sizeof out->counters);
+    if (pinhole->agent != NULL) {
+        out->counters[HNT_CHECKS_SENT] = pinhole->agent->sent;
+        out->counters[HNT_CHECKS_ANSWERED] = pinhole->agent->answered;
+        out->counters[HNT_CHECKS_REFUSED] = pinhole->agent->refused;
+    }
     if (pinhole->door >= 0)
         out->counters[HNT_DROPPED_KERNEL] += hnt_socket_drops(pinhole->door);
     if (pinhole->line >= 0)
@@ -89,6 +140,17 @@ void hnt_pinhole_view(const struct pinhole *pinhole, double now, struct hnt_view
 bool hnt_is_on_the_line(const struct pinhole *to)
 {
     return to->line >= 0 && (to->latch.ice == NULL || hnt_same_address(&to->line_peer, &to->latch.source));
+}
+
+int hnt_send_to(struct pinhole *pinhole, const struct hnt_address *to, const uint8_t *data, size_t length)
+{
+    struct sockaddr_storage name;
+    socklen_t name_length = hnt_to_sockaddr(to, &name);
+    int socket = pinhole->line >= 0 ? pinhole->line : pinhole->door;
+    if (sendto(socket, data, length, MSG_DONTWAIT | MSG_NOSIGNAL, (struct sockaddr *)&name, name_length) >= 0)
+        return 0;
+    pinhole->counters[HNT_DROPPED_SEND]++;
+    return -1;
 }
 
 /* Time */
@@ -113,26 +175,53 @@ void hnt_drain(struct binding *binding, double now)
     hnt_happened(binding->worker->engine, event);
 }
 
+static void tell_silent(struct pinhole *pinhole, double silent_s)
+{
+    struct hnt_event event = hnt_event_of(pinhole, HNT_EVENT_SILENT);
+    if (pinhole->silent)
+        return;
+    event.seconds = silent_s;
+    pinhole->silent = true;
+    hnt_happened(pinhole->binding->worker->engine, event);
+}
+
+/* What our own agent has to ask now; who has not consented for too long is forgotten, and silent for us. */
+static void tick_agent(struct pinhole *pinhole, double now)
+{
+    struct hnt_own_check checks[HNT_PER_TICK];
+    struct hnt_latch *latch = &pinhole->latch;
+    if (latch->state == HNT_LATCHED && hnt_agent_has_lost(pinhole->agent, &latch->source, now)) {
+        tell_silent(pinhole, now - latch->heard_at);
+        hnt_ice_lose(latch);
+        hnt_hang_up(pinhole);
+        hnt_set_door(pinhole);
+    }
+    const struct hnt_address *selected = latch->state == HNT_LATCHED ? &latch->source : NULL;
+    unsigned due = hnt_agent_tick(pinhole->agent, selected, now, checks);
+    for (unsigned i = 0; i < due; i++)
+        hnt_send_to(pinhole, &checks[i].to, checks[i].bytes, checks[i].length);
+}
+
 static void tick_pinhole(struct pinhole *pinhole, double now)
 {
     const struct hnt_latch *latch = &pinhole->latch;
+    if (pinhole->line_waits && now - pinhole->armed_at >= LISTEN_S)
+        hnt_listen(pinhole);
+    if (pinhole->agent != NULL && latch->ice != NULL)
+        tick_agent(pinhole, now);
     if (latch->state != HNT_LATCHED)
         return;
     if (pinhole->moved) {
         pinhole->moved = false;
         if (!hnt_is_on_the_line(pinhole))
-            hnt_connect_line(pinhole->binding->worker, pinhole);
+            hnt_worker_follow(pinhole->binding->worker, pinhole, now);
         hnt_tell_latched(pinhole, true, now);
     }
     double silent_s = now - latch->heard_at;
     if (pinhole->door_shut && (silent_s >= HNT_SILENCE_S || now - pinhole->rivals_since >= 1.0))
         hnt_set_door(pinhole);
-    if (silent_s >= SILENT_S && !pinhole->silent && pinhole->flow != HNT_CLOSED) {
-        struct hnt_event event = hnt_event_of(pinhole, HNT_EVENT_SILENT);
-        event.seconds = silent_s;
-        pinhole->silent = true;
-        hnt_happened(pinhole->binding->worker->engine, event);
-    }
+    if (silent_s >= SILENT_S)
+        tell_silent(pinhole, silent_s);
 }
 
 void hnt_tick_binding(struct binding *binding, double now)
@@ -144,7 +233,8 @@ void hnt_tick_binding(struct binding *binding, double now)
         return;
     }
     double busy_at = pinholes[0].busy_at > pinholes[1].busy_at ? pinholes[0].busy_at : pinholes[1].busy_at;
-    if (now - busy_at >= binding->linger_s || now - binding->released_at >= LINGER_CAP_S)
+    if (hnt_is_free(busy_at, binding->released_at, binding->linger_s,
+                    binding->worker->engine->limits.linger_cap_s, now))
         hnt_drain(binding, now);
 }
 
@@ -153,10 +243,12 @@ void hnt_tick_binding(struct binding *binding, double now)
 void hnt_free_binding(struct binding *binding)
 {
     for (unsigned side = 0; side < 2; side++) {
-        hnt_hang_up(&binding->pinholes[side]);
+        if (binding->pinholes[side].line >= 0)
+            close(binding->pinholes[side].line); /* who holds a copy keeps it as it is */
         if (binding->pinholes[side].door >= 0)
             close(binding->pinholes[side].door);
         hnt_latch_clear(&binding->pinholes[side].latch);
+        free(binding->pinholes[side].agent);
     }
     free(binding);
 }
@@ -164,7 +256,9 @@ void hnt_free_binding(struct binding *binding)
 /* Doors are shut, so the worker hears nothing of them before the binding is taken in. */
 static int open_door(struct worker *worker, struct pinhole *pinhole)
 {
-    pinhole->door = hnt_door_open(&pinhole->bound, worker->engine->limits.dscp);
+    pinhole->door = hnt_heirs_door(&worker->engine->heirs, &pinhole->bound);
+    if (pinhole->door < 0)
+        pinhole->door = hnt_door_open(&pinhole->bound, worker->engine->limits.dscp);
     return pinhole->door < 0 ? -1 : watch(worker, pinhole, pinhole->door, false);
 }
 

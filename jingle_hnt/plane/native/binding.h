@@ -11,12 +11,15 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "agent.h"
 #include "engine.h"
+#include "heirs.h"
+#include "ice.h"
 #include "quality.h"
 
 #define HNT_RIVALRY_EVENT_S 1.0
 
-enum { HNT_BATCH = 32, HNT_BUCKETS = 4096 };
+enum { HNT_BATCH = 32, HNT_BUCKETS = 4096, HNT_BELIEVED = 1 << 16 };
 
 struct binding;
 
@@ -24,14 +27,17 @@ struct pinhole {
     struct binding *binding;
     int door, line;
     uint8_t side, flow;
+    bool line_waits; /* a line that was taken up: not read before both sides and the gate are set */
+    bool line_is_new; /* others than its peer may still be heard on it (hnt_line_filter) */
     bool silent, door_shut, moved; /* moved: an agent nominated another source; told at the next tick */
     struct hnt_address bound;
     struct hnt_latch latch;
+    struct hnt_agent *agent; /* owned; NULL unless ICE ends here (agent.h) */
     uint32_t read_in; /* the round of the worker in which the line was last read */
     struct hnt_address line_peer; /* whom the line is connected to: the learned source, or an agent's last but one */
     struct hnt_address early; /* where packets go while nothing is learned; version 0: nowhere */
     unsigned early_packets, early_bytes;
-    double armed_at, busy_at, rivalry_told_at, rivals_since;
+    double line_since, armed_at, busy_at, rivalry_told_at, rivals_since;
     int64_t nominal_second;
     unsigned nominal_passed, rivals;
     struct hnt_bucket bucket;
@@ -63,8 +69,16 @@ struct worker {
     socklen_t destination_lengths[HNT_BATCH]; /* 0: where the pinhole's party is */
 };
 
+/* The checks that pinholes have believed, by how their transactions begin; a later one takes the place. */
+struct hnt_believed {
+    pthread_mutex_t lock;
+    struct hnt_asked slot[HNT_BELIEVED];
+};
+
 struct hnt_engine {
     pthread_mutex_t lock, events_lock;
+    struct hnt_believed believed;
+    struct hnt_heirs heirs;
     struct binding *table[HNT_BUCKETS];
     uint64_t last_handle;
     unsigned workers, started;
@@ -91,7 +105,14 @@ struct binding *hnt_open_binding(struct worker *worker, const struct hnt_address
 void hnt_free_binding(struct binding *binding);
 void hnt_hang_up(struct pinhole *pinhole);
 void hnt_set_door(struct pinhole *pinhole);
+/* Send to anybody from this pinhole; -1 where the kernel refused, which is counted. */
+int hnt_send_to(struct pinhole *pinhole, const struct hnt_address *to, const uint8_t *data, size_t length);
+/* Connect the line, a new one where there is none, to the learned source. */
 void hnt_connect_line(struct worker *worker, struct pinhole *pinhole);
+/* Use the line that an earlier life left to the learned source; false where there is none. */
+bool hnt_take_up_line(struct pinhole *pinhole);
+/* Begin to read a line that was taken up. */
+void hnt_listen(struct pinhole *pinhole);
 bool hnt_is_on_the_line(const struct pinhole *to);
 void hnt_pinhole_view(const struct pinhole *pinhole, double now, struct hnt_view *out);
 void hnt_drain(struct binding *binding, double now);
@@ -103,12 +124,20 @@ void hnt_tick_binding(struct binding *binding, double now);
  * line, `*destination_length` 0 where the packet goes to the other party's learned source. */
 bool hnt_judge(struct pinhole *from, const struct hnt_address *source, const uint8_t *data, size_t length,
                double now, struct sockaddr_storage *destination, socklen_t *destination_length);
+/* An agent is known, or may be asked, by now: it gets the check that waited for that. */
+void hnt_deliver_kept(struct pinhole *to, double now);
 
 /* worker.c */
 
 /* Starts a thread; -1 where that failed, and the worker is to be disposed of. */
 int hnt_worker_start(struct hnt_engine *engine, struct worker *worker);
 void hnt_worker_join(struct worker *worker);
+/* Connect the line to the learned source, once what waits at it is relayed. Not while packets are judged: it uses
+ * their memory. The worker's lock is held. */
+void hnt_worker_follow(struct worker *worker, struct pinhole *pinhole, double now);
+/* Relay what has come by now, from a party and for it, and give its line up: its latch is to be armed anew. As
+ * above. */
+void hnt_worker_settle(struct worker *worker, struct pinhole *pinhole);
 void hnt_worker_dispose(struct worker *worker);
 
 /* engine.c */

@@ -1,11 +1,14 @@
 #include "binding.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "agent.h"
 #include "ice.h"
+#include "lingering.h"
 #include "srtp.h"
 
 enum {
@@ -25,6 +28,8 @@ struct hnt_engine *hnt_engine_new(unsigned workers, struct hnt_limits limits)
     engine->told = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     pthread_mutex_init(&engine->lock, NULL);
     pthread_mutex_init(&engine->events_lock, NULL);
+    pthread_mutex_init(&engine->believed.lock, NULL);
+    pthread_mutex_init(&engine->heirs.lock, NULL);
     bool failed = engine->events == NULL || engine->told < 0;
     while (!failed && engine->started < workers) {
         failed = hnt_worker_start(engine, &engine->worker[engine->started]) < 0;
@@ -68,6 +73,9 @@ void hnt_engine_free(struct hnt_engine *engine)
         close(engine->told);
     pthread_mutex_destroy(&engine->lock);
     pthread_mutex_destroy(&engine->events_lock);
+    pthread_mutex_destroy(&engine->believed.lock);
+    hnt_heirs_clear(&engine->heirs, false);
+    pthread_mutex_destroy(&engine->heirs.lock);
     free(engine);
 }
 
@@ -175,9 +183,24 @@ static void resume_latch(struct hnt_latch *latch, const struct hnt_address *sour
         hnt_latch_resume(latch, source, now);
 }
 
+/* Takes over `*fresh` where the pinhole has no agent yet; without checks it is to have none. */
+static void set_agent(struct pinhole *pinhole, struct hnt_agent **fresh, const struct hnt_checks *checks)
+{
+    if (checks == NULL) {
+        free(pinhole->agent);
+        pinhole->agent = NULL;
+        return;
+    }
+    if (pinhole->agent == NULL) {
+        pinhole->agent = *fresh;
+        *fresh = NULL;
+    }
+    hnt_agent_arm(pinhole->agent, checks, pinhole->armed_at);
+}
+
 int hnt_engine_arm(struct hnt_engine *engine, uint64_t handle, unsigned side, int32_t generation,
                    struct hnt_evidence *evidence, const struct hnt_address *resume,
-                   const struct hnt_address *early)
+                   const struct hnt_address *early, const struct hnt_checks *checks)
 {
     struct binding *binding = lock_binding(engine, handle, false);
     if (binding == NULL) {
@@ -185,23 +208,33 @@ int hnt_engine_arm(struct hnt_engine *engine, uint64_t handle, unsigned side, in
         return ENOENT;
     }
     struct pinhole *pinhole = &binding->pinholes[side];
+    struct hnt_agent *agent = NULL;
+    if (checks != NULL && pinhole->agent == NULL && (agent = calloc(1, sizeof *agent)) == NULL) {
+        pthread_mutex_unlock(&binding->worker->lock);
+        free(evidence);
+        return ENOMEM;
+    }
+    if (generation > pinhole->latch.generation)
+        hnt_worker_settle(binding->worker, pinhole);
     bool armed = arm_latch(&pinhole->latch, generation, evidence);
     if (armed) {
         pinhole->armed_at = hnt_monotonic();
+        set_agent(pinhole, &agent, checks);
         pinhole->silent = false;
         pinhole->early = early != NULL ? *early : (struct hnt_address){.version = 0};
         pinhole->early_packets = EARLY_PACKETS;
         pinhole->early_bytes = EARLY_BYTES;
-        hnt_hang_up(pinhole);
         if (resume != NULL)
             resume_latch(&pinhole->latch, resume, pinhole->armed_at);
-        if (pinhole->latch.state == HNT_LATCHED)
+        bool taken_up = hnt_take_up_line(pinhole);
+        if (pinhole->latch.state == HNT_LATCHED && !taken_up)
             hnt_connect_line(binding->worker, pinhole);
-        else
+        else if (!taken_up)
             hnt_set_door(pinhole);
     } else {
         free(evidence);
     }
+    free(agent);
     pthread_mutex_unlock(&binding->worker->lock);
     return armed ? 0 : EALREADY;
 }
@@ -213,6 +246,11 @@ int hnt_engine_gate(struct hnt_engine *engine, uint64_t handle, const uint8_t fl
         return ENOENT;
     binding->pinholes[0].flow = flows[0];
     binding->pinholes[1].flow = flows[1];
+    hnt_listen(&binding->pinholes[0]);
+    hnt_listen(&binding->pinholes[1]);
+    double now = hnt_monotonic();
+    hnt_deliver_kept(&binding->pinholes[0], now);
+    hnt_deliver_kept(&binding->pinholes[1], now);
     pthread_mutex_unlock(&binding->worker->lock);
     return 0;
 }
@@ -229,8 +267,10 @@ int hnt_engine_release(struct hnt_engine *engine, uint64_t handle, double linger
     binding->released_at = now;
     binding->linger_s = linger_s;
     for (unsigned side = 0; side < 2; side++) {
+        const struct hnt_latch *latch = &binding->pinholes[side].latch;
         binding->pinholes[side].flow = HNT_CLOSED;
-        binding->pinholes[side].busy_at = now;
+        binding->pinholes[side].busy_at =
+            hnt_idle_since(latch->state == HNT_LATCHED, latch->heard_at, now, linger_s);
         hnt_set_door(&binding->pinholes[side]);
     }
     if (linger_s <= 0)
@@ -250,6 +290,32 @@ int hnt_engine_view(struct hnt_engine *engine, uint64_t handle, struct hnt_view 
     hnt_pinhole_view(&binding->pinholes[1], now, &views[1]);
     pthread_mutex_unlock(&binding->worker->lock);
     return 0;
+}
+
+unsigned hnt_engine_sockets(struct hnt_engine *engine, uint64_t handle, int sockets[4])
+{
+    unsigned count = 0;
+    struct binding *binding = lock_binding(engine, handle, false);
+    if (binding == NULL)
+        return 0;
+    for (unsigned side = 0; side < 2; side++) {
+        const int own[2] = {binding->pinholes[side].door, binding->pinholes[side].line};
+        for (unsigned i = 0; i < 2; i++)
+            if (own[i] >= 0 && (sockets[count] = fcntl(own[i], F_DUPFD_CLOEXEC, 0)) >= 0)
+                count++;
+    }
+    pthread_mutex_unlock(&binding->worker->lock);
+    return count;
+}
+
+void hnt_engine_inherit(struct hnt_engine *engine, int socket)
+{
+    hnt_heirs_add(&engine->heirs, socket);
+}
+
+void hnt_engine_disown(struct hnt_engine *engine)
+{
+    hnt_heirs_clear(&engine->heirs, true);
 }
 
 void hnt_forget(struct hnt_engine *engine, uint64_t handle)

@@ -12,7 +12,7 @@
 #include "policing.h"
 #include "quality.h"
 
-enum hnt_flow { HNT_CLOSED = 0, HNT_NOMINAL = 1, HNT_HELD = 2, HNT_OPEN = 3 };
+enum hnt_flow { HNT_CLOSED = 0, HNT_NOMINAL = 1, HNT_HELD = 2, HNT_OPEN = 3, HNT_WAITING = 4 };
 
 /* The order is that of the fields of `Counters` in jingle_hnt/relay/binding.py. */
 enum hnt_counter {
@@ -31,6 +31,9 @@ enum hnt_counter {
     HNT_DROPPED_EMPTY,
     HNT_DROPPED_SEND,
     HNT_DROPPED_KERNEL,
+    HNT_CHECKS_SENT, /* these three are the agent's own */
+    HNT_CHECKS_ANSWERED,
+    HNT_CHECKS_REFUSED,
     HNT_COUNTERS,
 };
 
@@ -56,6 +59,7 @@ struct hnt_event {
 };
 
 struct hnt_engine;
+struct hnt_checks;
 
 struct hnt_engine *hnt_engine_new(unsigned workers, struct hnt_limits limits);
 void hnt_engine_free(struct hnt_engine *engine);
@@ -66,13 +70,21 @@ int hnt_engine_bind(struct hnt_engine *engine, const struct hnt_address *bound, 
                     uint64_t *handles, unsigned *failed);
 
 /* These return 0, or ENOENT for a handle that is not, or no longer, of a live binding. `arm` takes over the
- * evidence whatever it returns, and returns EALREADY where the generation is not greater. */
+ * evidence whatever it returns, and returns EALREADY where the generation is not greater. With `checks`, which
+ * belong to evidence with keys, the engine is an ICE agent towards that side. */
 int hnt_engine_arm(struct hnt_engine *engine, uint64_t handle, unsigned side, int32_t generation,
                    struct hnt_evidence *evidence, const struct hnt_address *resume,
-                   const struct hnt_address *early);
+                   const struct hnt_address *early, const struct hnt_checks *checks);
 int hnt_engine_gate(struct hnt_engine *engine, uint64_t handle, const uint8_t flows[2]);
 int hnt_engine_release(struct hnt_engine *engine, uint64_t handle, double linger_s);
 int hnt_engine_view(struct hnt_engine *engine, uint64_t handle, struct hnt_view views[2], bool *draining);
+
+/* Copies of a live binding's sockets, doors and lines, for somebody to hold; returns how many. */
+unsigned hnt_engine_sockets(struct hnt_engine *engine, uint64_t handle, int sockets[4]);
+/* Take over a socket that an earlier life had; the binding of its address will use it. */
+void hnt_engine_inherit(struct hnt_engine *engine, int socket);
+/* Close what was inherited and not used. */
+void hnt_engine_disown(struct hnt_engine *engine);
 
 /* Take up to `room` events, oldest first; frees what belongs to drained bindings. */
 unsigned hnt_engine_events(struct hnt_engine *engine, struct hnt_event *events, unsigned room);

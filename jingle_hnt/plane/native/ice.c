@@ -44,15 +44,20 @@ static struct hnt_source *known(struct hnt_ice *ice, const struct hnt_address *a
 }
 
 /* Removing keeps the order of arrival, as the Python list does: ties go to who came first. */
+static void forget_source(struct hnt_ice *ice, int removed)
+{
+    ice->sources--;
+    memmove(ice->source + removed, ice->source + removed + 1,
+            (ice->sources - (unsigned)removed) * sizeof *ice->source);
+}
+
 static void make_room(struct hnt_ice *ice)
 {
     int removed = -1;
     for (int i = 0; i < (int)ice->sources; i++)
         if (i != ice->selected && (removed < 0 || ice->source[i].asked_at < ice->source[removed].asked_at))
             removed = i;
-    ice->sources--;
-    memmove(ice->source + removed, ice->source + removed + 1,
-            (ice->sources - (unsigned)removed) * sizeof *ice->source);
+    forget_source(ice, removed);
     if (ice->selected > removed)
         ice->selected--;
 }
@@ -166,6 +171,7 @@ static enum hnt_verdict observe_stun(struct hnt_latch *latch, struct hnt_source 
     const struct hnt_asked *asked = find_asked(ice, message.transaction);
     if (asked != NULL && !hnt_same_address(&asked->source, address))
         return HNT_RIVAL;
+    ice->signer = (unsigned)key;
     if (key == 0)
         ice->keys = 1;
     return ask(latch, source != NULL ? source : enter(ice, address, now), &message, key == 0, now);
@@ -220,4 +226,26 @@ bool hnt_ice_nominated(struct hnt_latch *latch, const struct hnt_address *addres
         return false;
     latch->ice->nominated = true;
     return select_source(latch, source, now) == HNT_RELATCHED;
+}
+
+enum hnt_verdict hnt_ice_vouch(struct hnt_latch *latch, const struct hnt_address *address, bool nominates, double now)
+{
+    struct hnt_source *source = known(latch->ice, address);
+    if (source == NULL)
+        source = enter(latch->ice, address, now);
+    heard(latch, source, now);
+    if (!moves_to(latch->ice, source, nominates, now))
+        return HNT_PASS;
+    latch->ice->nominated = nominates;
+    return select_source(latch, source, now);
+}
+
+void hnt_ice_lose(struct hnt_latch *latch)
+{
+    struct hnt_ice *ice = latch->ice;
+    if (ice->selected >= 0)
+        forget_source(ice, ice->selected);
+    ice->selected = -1;
+    ice->nominated = false;
+    latch->state = HNT_ARMED;
 }

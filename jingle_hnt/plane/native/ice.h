@@ -31,6 +31,7 @@ struct hnt_ice {
     struct hnt_source source[HNT_SOURCES];
     struct hnt_asked asked[HNT_TRANSACTIONS]; /* a ring; `oldest` makes room once it is full */
     unsigned sources, transactions, oldest, keys;
+    unsigned signer; /* the key of the last check that was believed */
     int selected;
     bool nominated;
     uint16_t kept_length; /* of a check that waits until the other party is known; 0: none */
@@ -54,5 +55,11 @@ void hnt_ice_keep(struct hnt_latch *latch, const uint8_t *data, size_t length);
 
 /* A nomination of the other party goes to this source; tells whether that moves the selection. */
 bool hnt_ice_nominated(struct hnt_latch *latch, const struct hnt_address *address, double now);
+
+/* This source has answered a check of ours, signed by the party (agent.h). */
+enum hnt_verdict hnt_ice_vouch(struct hnt_latch *latch, const struct hnt_address *address, bool nominates, double now);
+
+/* The selected source has not consented for too long: nobody is to have anything. */
+void hnt_ice_lose(struct hnt_latch *latch);
 
 #endif

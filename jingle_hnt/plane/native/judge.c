@@ -1,5 +1,8 @@
 #include "binding.h"
 
+#include <string.h>
+
+#include "agent.h"
 #include "ice.h"
 #include "pinhole.h"
 #include "srtp.h"
@@ -21,6 +24,8 @@ static bool may_flow(struct pinhole *from, struct hnt_header header, double now)
         return true;
     case HNT_HELD:
         return header.kind == HNT_RTCP || (from->latch.ice != NULL && is_setup(header));
+    case HNT_WAITING:
+        return header.kind == HNT_STUN && from->latch.ice != NULL;
     case HNT_NOMINAL: {
         int64_t second = (int64_t)now;
         if (!is_setup(header))
@@ -68,13 +73,86 @@ static void count_rival(struct pinhole *pinhole, const struct hnt_address *sourc
     }
 }
 
+/* An answer to one of our own checks. */
+static enum hnt_verdict hear_answer(struct pinhole *pinhole, const struct hnt_binding_message *message,
+                                    const struct hnt_address *source, const uint8_t *data, double now)
+{
+    if (!hnt_evidence_admits(pinhole->latch.evidence, source))
+        return HNT_STRANGER;
+    enum hnt_answered answered = hnt_agent_hear(pinhole->agent, message, data, source, now);
+    if (answered == HNT_NOTHING || answered == HNT_REFUSED)
+        return HNT_UNFIT;
+    return hnt_ice_vouch(&pinhole->latch, source, answered == HNT_NOMINATED, now);
+}
+
+/* A believed check ends here, and is answered to where it came from. */
+static void answer_check(struct pinhole *pinhole, const struct hnt_address *source, const uint8_t *data,
+                         size_t length, double now)
+{
+    uint8_t answer[HNT_LONGEST_OWN];
+    struct hnt_binding_message message;
+    if (!hnt_stun_parse(data, length, &message) || message.kind != HNT_REQUEST)
+        return;
+    const struct hnt_key *key = &pinhole->latch.evidence->key[pinhole->latch.ice->signer];
+    const struct hnt_password password = {key->password, key->password_length};
+    hnt_send_to(pinhole, source, answer, hnt_agent_answer(pinhole->agent, &message, source, password, now, answer));
+}
+
+/* Where a check's transaction is remembered, whichever pinhole believed it; the lock is held. */
+static struct hnt_asked *remembered(struct hnt_believed *believed, const uint8_t *transaction)
+{
+    return &believed->slot[transaction[0] << 8 | transaction[1]];
+}
+
+static bool is_repeated(struct hnt_believed *believed, const uint8_t *transaction, const struct hnt_address *source)
+{
+    pthread_mutex_lock(&believed->lock);
+    const struct hnt_asked *asked = remembered(believed, transaction);
+    bool repeated = asked->source.version != 0 && !hnt_same_address(&asked->source, source) &&
+                    memcmp(asked->transaction, transaction, HNT_TRANSACTION) == 0;
+    pthread_mutex_unlock(&believed->lock);
+    return repeated;
+}
+
+static void remember(struct hnt_believed *believed, const uint8_t *transaction, const struct hnt_address *source)
+{
+    pthread_mutex_lock(&believed->lock);
+    struct hnt_asked *asked = remembered(believed, transaction);
+    memcpy(asked->transaction, transaction, HNT_TRANSACTION);
+    asked->source = *source;
+    pthread_mutex_unlock(&believed->lock);
+}
+
+/* What an agent's latch says. All components of a session have the same keys, so a check that one pinhole has
+ * believed would be believed by the others: from elsewhere it is a replay. */
+static enum hnt_verdict observe_agent(struct pinhole *pinhole, const struct hnt_address *source,
+                                      struct hnt_header header, const uint8_t *data, size_t length, double now)
+{
+    if (header.kind != HNT_STUN || length < HNT_TRANSACTION_AT + HNT_TRANSACTION || data[0] != 0 || data[1] != 1)
+        return hnt_ice_observe(&pinhole->latch, source, header, data, length, now);
+    struct hnt_believed *believed = &pinhole->binding->worker->engine->believed;
+    const uint8_t *transaction = data + HNT_TRANSACTION_AT;
+    if (is_repeated(believed, transaction, source))
+        return HNT_RIVAL;
+    enum hnt_verdict verdict = hnt_ice_observe(&pinhole->latch, source, header, data, length, now);
+    if (verdict == HNT_PASS || verdict == HNT_LATCHED_NOW || verdict == HNT_RELATCHED)
+        remember(believed, transaction, source);
+    return verdict;
+}
+
 /* What the latch says; `source` is NULL on the line, where the kernel has checked it. */
 static enum hnt_verdict observe(struct pinhole *pinhole, const struct hnt_address *source,
                                 struct hnt_header header, const uint8_t *data, size_t length, double now)
 {
     struct hnt_latch *latch = &pinhole->latch;
+    if (pinhole->agent != NULL && header.kind == HNT_STUN) {
+        struct hnt_binding_message message;
+        const struct hnt_address *from = source != NULL ? source : &pinhole->line_peer;
+        if (hnt_stun_parse(data, length, &message) && message.kind >= HNT_SUCCESS)
+            return hear_answer(pinhole, &message, from, data, now);
+    }
     if (latch->ice != NULL)
-        return hnt_ice_observe(latch, source != NULL ? source : &pinhole->line_peer, header, data, length, now);
+        return observe_agent(pinhole, source != NULL ? source : &pinhole->line_peer, header, data, length, now);
     if (latch->srtp != NULL)
         return hnt_srtp_observe(latch, source != NULL ? source : &latch->source, header, data, length, now);
     if (source != NULL)
@@ -93,7 +171,8 @@ static const struct hnt_address *destination_of_check(struct pinhole *from, stru
         return to->latch.state == HNT_LATCHED ? &to->latch.source : NULL;
     if (message.kind != HNT_REQUEST)
         return hnt_ice_asker(&to->latch, message.transaction);
-    const struct hnt_address *destination = hnt_ice_where_to_ask(&to->latch, now);
+    bool waits = from->flow == HNT_WAITING;
+    const struct hnt_address *destination = waits ? NULL : hnt_ice_where_to_ask(&to->latch, now);
     if (destination == NULL && from->latch.ice != NULL)
         hnt_ice_keep(&from->latch, data, length);
     else if (destination != NULL && message.nominates && hnt_ice_nominated(&to->latch, destination, now))
@@ -101,25 +180,20 @@ static const struct hnt_address *destination_of_check(struct pinhole *from, stru
     return destination;
 }
 
-/* An agent is known from now on: it gets the check that waited for that. */
-static void deliver_kept(struct pinhole *to, double now)
+void hnt_deliver_kept(struct pinhole *to, double now)
 {
     struct pinhole *from = &to->binding->pinholes[1 - to->side];
     struct hnt_ice *ice = from->latch.ice;
-    if (to->latch.ice == NULL || ice == NULL || ice->kept_length == 0)
+    if (to->latch.ice == NULL || to->latch.state != HNT_LATCHED || ice == NULL || ice->kept_length == 0 ||
+        from->flow == HNT_WAITING)
         return;
-    struct sockaddr_storage name;
     uint16_t length = ice->kept_length;
     const struct hnt_address *destination = destination_of_check(from, to, ice->kept, length, now);
     ice->kept_length = 0;
     if (destination == NULL)
         return;
-    socklen_t name_length = hnt_to_sockaddr(destination, &name);
-    if (sendto(to->line >= 0 ? to->line : to->door, ice->kept, length, MSG_DONTWAIT | MSG_NOSIGNAL,
-               (struct sockaddr *)&name, name_length) < 0) {
-        to->counters[HNT_DROPPED_SEND]++;
+    if (hnt_send_to(to, destination, ice->kept, length) < 0)
         return;
-    }
     to->counters[HNT_SENT_PACKETS]++;
     to->counters[HNT_SENT_BYTES] += length;
 }
@@ -143,7 +217,7 @@ static bool is_let_in(struct pinhole *pinhole, const struct hnt_address *source,
         hnt_connect_line(pinhole->binding->worker, pinhole);
         hnt_tell_latched(pinhole, verdict == HNT_RELATCHED, now);
         if (verdict == HNT_LATCHED_NOW)
-            deliver_kept(pinhole, now);
+            hnt_deliver_kept(pinhole, now);
         return true;
     }
     pinhole->counters[DROP[verdict]]++;
@@ -159,6 +233,8 @@ static bool find_destination(struct pinhole *from, struct pinhole *to, struct hn
                              socklen_t *length_out)
 {
     *length_out = 0;
+    if (header.kind == HNT_STUN && to->agent != NULL)
+        return false; /* nobody but us asks in our name */
     if (header.kind != HNT_STUN || from->latch.ice == NULL)
         return to->latch.state == HNT_LATCHED || may_go_unasked(to, length);
     const struct hnt_address *destination = destination_of_check(from, to, data, length, now);
@@ -178,6 +254,7 @@ bool hnt_judge(struct pinhole *from, const struct hnt_address *source, const uin
     }
     struct pinhole *to = &from->binding->pinholes[1 - from->side];
     struct hnt_header header = hnt_classify(data, length);
+    struct hnt_address asker = source != NULL ? *source : from->line_peer; /* the line may move meanwhile */
     if (!is_let_in(from, source, header, data, length, now))
         return false;
     if (from->silent) {
@@ -187,6 +264,10 @@ bool hnt_judge(struct pinhole *from, const struct hnt_address *source, const uin
     from->counters[HNT_RECEIVED_PACKETS]++;
     from->counters[HNT_RECEIVED_BYTES] += length;
     hnt_stream_observe(&from->stream, header, data, length, now, &to->stream);
+    if (from->agent != NULL && header.kind == HNT_STUN) {
+        answer_check(from, &asker, data, length, now);
+        return false;
+    }
     if (header.kind == HNT_EMPTY)
         from->counters[HNT_DROPPED_EMPTY]++;
     else if (!may_flow(from, header, now))

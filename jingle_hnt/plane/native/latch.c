@@ -154,10 +154,8 @@ static uint32_t audition_stream(struct hnt_latch *latch, struct hnt_header heade
 static enum hnt_verdict follow(struct hnt_latch *latch, struct hnt_header header, double now)
 {
     if (is_another_stream(latch, header)) {
-        if (now - latch->streamed_at < HNT_SILENCE_S) {
-            latch->successor.streak = 0;
+        if (now - latch->streamed_at < HNT_SILENCE_S)
             return HNT_RIVAL;
-        }
         if (audition_stream(latch, header, now) < HNT_PROBATION)
             return HNT_ON_PROBATION;
     }

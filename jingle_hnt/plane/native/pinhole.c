@@ -20,6 +20,8 @@ enum {
     IPV6_SOURCE = 8,
     UDP_SOURCE_PORT = 0,   /* a UDP socket's filter sees the datagram from its UDP header on */
     MAX_INSTRUCTIONS = 1024,
+    HOST_INSTRUCTIONS_IPV4 = 4, /* of match_network for a single host */
+    HOST_INSTRUCTIONS_IPV6 = 13,
 };
 
 /* Filters */
@@ -109,12 +111,17 @@ static void match_networks(struct program *program, uint8_t version, const struc
             match_network(program, networks + i, verdict);
 }
 
+static void match_evidence(struct program *program, uint8_t version, const struct hnt_evidence *evidence)
+{
+    const struct hnt_network *networks = evidence->networks;
+    match_networks(program, version, networks + evidence->sources, evidence->refused, DROP);
+    match_networks(program, version, networks, evidence->sources, ACCEPT);
+}
+
 int hnt_door_filter_evidence(int door, uint8_t version, const struct hnt_evidence *evidence)
 {
     struct program program = {.length = 0};
-    const struct hnt_network *networks = evidence->networks;
-    match_networks(&program, version, networks + evidence->sources, evidence->refused, DROP);
-    match_networks(&program, version, networks, evidence->sources, ACCEPT);
+    match_evidence(&program, version, evidence);
     return attach(door, &program, DROP);
 }
 
@@ -126,15 +133,16 @@ int hnt_door_filter_host(int door, const struct hnt_address *host)
     return attach(door, &program, DROP);
 }
 
-/* Only this address and port, for the moment between a line's bind and its connect. */
-static int filter_exactly(int line, const struct hnt_address *peer)
+int hnt_line_filter(int line, const struct hnt_address *peer, const struct hnt_evidence *evidence)
 {
     struct program program = {.length = 0};
     struct hnt_network network = host_of(peer);
+    uint8_t past = peer->version == 4 ? HOST_INSTRUCTIONS_IPV4 : HOST_INSTRUCTIONS_IPV6;
     emit(&program, BPF_LD | BPF_H | BPF_ABS, 0, 0, UDP_SOURCE_PORT);
-    emit(&program, BPF_JMP | BPF_JEQ | BPF_K, 1, 0, peer->port);
-    emit(&program, BPF_RET | BPF_K, 0, 0, DROP);
+    emit(&program, BPF_JMP | BPF_JEQ | BPF_K, 0, past, peer->port);
     match_network(&program, &network, ACCEPT);
+    if (evidence != NULL)
+        match_evidence(&program, peer->version, evidence);
     return attach(line, &program, DROP);
 }
 
@@ -220,18 +228,23 @@ static void share_address(int socket, int on)
     setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
 }
 
-int hnt_line_open(int door, const struct hnt_address *bound, const struct hnt_address *peer, uint8_t dscp)
+static int connect_to(int line, const struct hnt_address *peer)
 {
     struct sockaddr_storage name;
     socklen_t length = hnt_to_sockaddr(peer, &name);
+    return connect(line, (struct sockaddr *)&name, length);
+}
+
+int hnt_line_open(int door, const struct hnt_address *bound, const struct hnt_address *peer,
+                  const struct hnt_evidence *evidence, uint8_t dscp)
+{
     int line = new_socket(bound->version, dscp);
     if (line < 0)
         return -1;
     /* Shared for a moment only: nobody else is to join us on this port. */
     share_address(door, 1);
     share_address(line, 1);
-    int failed = filter_exactly(line, peer) < 0 || bind_to(line, bound) < 0 ||
-                 connect(line, (struct sockaddr *)&name, length) < 0;
+    int failed = hnt_line_filter(line, peer, evidence) < 0 || bind_to(line, bound) < 0 || connect_to(line, peer) < 0;
     share_address(line, 0);
     share_address(door, 0);
     if (failed) {
@@ -239,6 +252,17 @@ int hnt_line_open(int door, const struct hnt_address *bound, const struct hnt_ad
         return -1;
     }
     return line;
+}
+
+int hnt_line_turn(int line, const struct hnt_address *peer, const struct hnt_evidence *evidence)
+{
+    return hnt_line_filter(line, peer, evidence) < 0 ? -1 : connect_to(line, peer);
+}
+
+void hnt_line_leave(int line, const struct hnt_address *bound)
+{
+    if (connect_to(line, bound) < 0) { /* it goes with its last copy */
+    }
 }
 
 uint32_t hnt_socket_drops(int socket)

@@ -22,8 +22,21 @@ int hnt_door_close_filter(int door);
 int hnt_door_filter_evidence(int door, uint8_t version, const struct hnt_evidence *evidence);
 int hnt_door_filter_host(int door, const struct hnt_address *host);
 
-/* A new line beside the door, connected to the peer. Returns -1 with errno set. */
-int hnt_line_open(int door, const struct hnt_address *bound, const struct hnt_address *peer, uint8_t dscp);
+/* Between its bind and its connect the kernel gives a line everybody's packets, and for a moment after it those
+ * that were under way: let in the peer's, and with evidence (NULL for none) what that admits, as the door would
+ * have. Returns -1 with errno set. */
+int hnt_line_filter(int line, const struct hnt_address *peer, const struct hnt_evidence *evidence);
+
+/* A new line beside the door, filtered and connected to the peer. Returns -1 with errno set. */
+int hnt_line_open(int door, const struct hnt_address *bound, const struct hnt_address *peer,
+                  const struct hnt_evidence *evidence, uint8_t dscp);
+
+/* Connect a line to another peer; what others said before waits at it. Returns -1 with errno set. */
+int hnt_line_turn(int line, const struct hnt_address *peer, const struct hnt_evidence *evidence);
+
+/* A line that is not to hear its peer any more, though somebody may hold a copy of it, or wait at it: closing
+ * it would not be enough. */
+void hnt_line_leave(int line, const struct hnt_address *bound);
 
 /* Packets that the kernel has dropped at this socket: by its filter, or for want of room. */
 uint32_t hnt_socket_drops(int socket);

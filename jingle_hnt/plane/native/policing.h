@@ -6,10 +6,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Of each side of each binding; 0 for no limit, and for unmarked packets. */
+/* Of each side of each binding; the first three are 0 for no limit, and for unmarked packets. */
 struct hnt_limits {
     uint32_t max_kbps, max_pps;
     uint8_t dscp;
+    double linger_cap_s; /* longest time that a released port is kept from the next call */
 };
 
 /* All zeros is a full bucket. */

@@ -15,6 +15,24 @@ static uint32_t rotated(uint32_t word, unsigned by)
     return word << by | word >> (32 - by);
 }
 
+/* One step of RFC 3174 section 6.1. The caller rotates the five names instead of their values. */
+#define STEP(a, b, c, d, e, mixed, constant, word)                      \
+    do {                                                                \
+        (e) += rotated((a), 5) + (mixed) + (constant) + (word);         \
+        (b) = rotated((b), 30);                                         \
+    } while (0)
+#define FIVE(mix, constant, t)                                          \
+    do {                                                                \
+        STEP(a, b, c, d, e, mix(b, c, d), constant, w[t]);              \
+        STEP(e, a, b, c, d, mix(a, b, c), constant, w[(t) + 1]);        \
+        STEP(d, e, a, b, c, mix(e, a, b), constant, w[(t) + 2]);        \
+        STEP(c, d, e, a, b, mix(d, e, a), constant, w[(t) + 3]);        \
+        STEP(b, c, d, e, a, mix(c, d, e), constant, w[(t) + 4]);        \
+    } while (0)
+#define CHOICE(x, y, z) ((z) ^ ((x) & ((y) ^ (z))))
+#define PARITY(x, y, z) ((x) ^ (y) ^ (z))
+#define MAJORITY(x, y, z) (((x) & (y)) | ((z) & ((x) | (y))))
+
 static void compress(uint32_t state[5], const uint8_t block[BLOCK])
 {
     uint32_t w[80], a = state[0], b = state[1], c = state[2], d = state[3], e = state[4];
@@ -23,28 +41,14 @@ static void compress(uint32_t state[5], const uint8_t block[BLOCK])
                (uint32_t)block[4 * t + 2] << 8 | block[4 * t + 3];
     for (unsigned t = 16; t < 80; t++)
         w[t] = rotated(w[t - 3] ^ w[t - 8] ^ w[t - 14] ^ w[t - 16], 1);
-    for (unsigned t = 0; t < 80; t++) {
-        uint32_t mixed, constant;
-        if (t < 20) {
-            mixed = (b & c) | (~b & d);
-            constant = 0x5a827999;
-        } else if (t < 40) {
-            mixed = b ^ c ^ d;
-            constant = 0x6ed9eba1;
-        } else if (t < 60) {
-            mixed = (b & c) | (b & d) | (c & d);
-            constant = 0x8f1bbcdc;
-        } else {
-            mixed = b ^ c ^ d;
-            constant = 0xca62c1d6;
-        }
-        uint32_t next = rotated(a, 5) + mixed + e + w[t] + constant;
-        e = d;
-        d = c;
-        c = rotated(b, 30);
-        b = a;
-        a = next;
-    }
+    for (unsigned t = 0; t < 20; t += 5)
+        FIVE(CHOICE, 0x5a827999, t);
+    for (unsigned t = 20; t < 40; t += 5)
+        FIVE(PARITY, 0x6ed9eba1, t);
+    for (unsigned t = 40; t < 60; t += 5)
+        FIVE(MAJORITY, 0x8f1bbcdc, t);
+    for (unsigned t = 60; t < 80; t += 5)
+        FIVE(PARITY, 0xca62c1d6, t);
     state[0] += a;
     state[1] += b;
     state[2] += c;
@@ -63,6 +67,13 @@ static void take(struct sha1 *sha1, const uint8_t *data, size_t length)
 {
     while (length > 0) {
         size_t filled = sha1->length % BLOCK, part = BLOCK - filled < length ? BLOCK - filled : length;
+        if (part == BLOCK) { /* no need to copy it */
+            compress(sha1->state, data);
+            sha1->length += BLOCK;
+            data += BLOCK;
+            length -= BLOCK;
+            continue;
+        }
         memcpy(sha1->block + filled, data, part);
         sha1->length += part;
         data += part;
@@ -86,18 +97,25 @@ static void finish(struct sha1 *sha1, uint8_t digest[HNT_SHA1_SIZE])
         digest[i] = (uint8_t)(sha1->state[i / 4] >> (24 - 8 * (i % 4)));
 }
 
-/* Begin with the key, each byte of it changed by `with`. */
-static void begin_keyed(struct sha1 *sha1, const uint8_t key[BLOCK], uint8_t with)
+/* What a hash has become after the key, each byte of it changed by `with`. */
+static void keyed(uint32_t state[5], const uint8_t key[BLOCK], uint8_t with)
 {
+    struct sha1 sha1;
     uint8_t changed[BLOCK];
     for (unsigned i = 0; i < BLOCK; i++)
         changed[i] = key[i] ^ with;
-    begin(sha1);
-    take(sha1, changed, sizeof changed);
+    begin(&sha1);
+    compress(sha1.state, changed);
+    memcpy(state, sha1.state, sizeof sha1.state);
 }
 
-void hnt_hmac_sha1(const uint8_t *key, size_t key_length, const struct hnt_piece *pieces, size_t count,
-                   uint8_t digest[HNT_SHA1_SIZE])
+static void go_on(struct sha1 *sha1, const uint32_t state[5])
+{
+    memcpy(sha1->state, state, sizeof sha1->state);
+    sha1->length = BLOCK;
+}
+
+void hnt_hmac_prepare(const uint8_t *key, size_t key_length, struct hnt_hmac *hmac)
 {
     struct sha1 sha1;
     uint8_t block[BLOCK] = {0};
@@ -108,11 +126,27 @@ void hnt_hmac_sha1(const uint8_t *key, size_t key_length, const struct hnt_piece
     } else {
         memcpy(block, key, key_length);
     }
-    begin_keyed(&sha1, block, 0x36);
+    keyed(hmac->inner, block, 0x36);
+    keyed(hmac->outer, block, 0x5c);
+}
+
+void hnt_hmac_digest(const struct hnt_hmac *hmac, const struct hnt_piece *pieces, size_t count,
+                     uint8_t digest[HNT_SHA1_SIZE])
+{
+    struct sha1 sha1;
+    go_on(&sha1, hmac->inner);
     for (size_t i = 0; i < count; i++)
         take(&sha1, pieces[i].data, pieces[i].length);
     finish(&sha1, digest);
-    begin_keyed(&sha1, block, 0x5c);
+    go_on(&sha1, hmac->outer);
     take(&sha1, digest, HNT_SHA1_SIZE);
     finish(&sha1, digest);
+}
+
+void hnt_hmac_sha1(const uint8_t *key, size_t key_length, const struct hnt_piece *pieces, size_t count,
+                   uint8_t digest[HNT_SHA1_SIZE])
+{
+    struct hnt_hmac hmac;
+    hnt_hmac_prepare(key, key_length, &hmac);
+    hnt_hmac_digest(&hmac, pieces, count, digest);
 }

@@ -1,5 +1,5 @@
-/* HMAC-SHA1 (RFC 2104, RFC 3174), which STUN signs messages with. For that and nothing else: SHA-1 is no
- * longer fit for signatures, but RFC 8445 agents know no other. */
+/* HMAC-SHA1 (RFC 2104, RFC 3174), which STUN and SRTP sign with. For that and nothing else: SHA-1 is no
+ * longer fit for signatures, but RFC 8445 agents and SDES know no other. */
 #ifndef HNT_SHA1_H
 #define HNT_SHA1_H
 
@@ -14,6 +14,16 @@ struct hnt_piece {
     size_t length;
 };
 
+/* A key that signs often, with what is the same for all it signs. */
+struct hnt_hmac {
+    uint32_t inner[5], outer[5];
+};
+
+void hnt_hmac_prepare(const uint8_t *key, size_t key_length, struct hnt_hmac *hmac);
+void hnt_hmac_digest(const struct hnt_hmac *hmac, const struct hnt_piece *pieces, size_t count,
+                     uint8_t digest[HNT_SHA1_SIZE]);
+
+/* Both for a key that signs once. */
 void hnt_hmac_sha1(const uint8_t *key, size_t key_length, const struct hnt_piece *pieces, size_t count,
                    uint8_t digest[HNT_SHA1_SIZE]);
 

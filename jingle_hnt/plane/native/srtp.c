@@ -3,8 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "sha1.h"
-
 enum { RTP_HEADER = 12, RTCP_HEADER = 8, INDEX = 4 };
 
 /* Tags (RFC 3711 section 4.2) */
@@ -32,7 +30,7 @@ static bool is_rtp_signed(const uint8_t *data, size_t length, const struct hnt_t
     const uint8_t counter[4] = {(uint8_t)(rollover >> 24), (uint8_t)(rollover >> 16), (uint8_t)(rollover >> 8),
                                 (uint8_t)rollover};
     const struct hnt_piece pieces[] = {{data, length - key->mki_bytes - key->tag_bytes}, {counter, sizeof counter}};
-    hnt_hmac_sha1(key->rtp, HNT_TAG_KEY, pieces, 2, digest);
+    hnt_hmac_digest(&key->rtp_hmac, pieces, 2, digest);
     return is_tag(data + length - key->tag_bytes, key->tag_bytes, digest);
 }
 
@@ -47,7 +45,7 @@ static bool is_rtcp_signed(const uint8_t *data, size_t length, const struct hnt_
         return false;
     uint8_t digest[HNT_SHA1_SIZE];
     const struct hnt_piece piece = {data, length - key->mki_bytes - HNT_RTCP_TAG};
-    hnt_hmac_sha1(key->rtcp, HNT_TAG_KEY, &piece, 1, digest);
+    hnt_hmac_digest(&key->rtcp_hmac, &piece, 1, digest);
     return is_tag(data + length - HNT_RTCP_TAG, HNT_RTCP_TAG, digest);
 }
 
@@ -73,6 +71,38 @@ static uint64_t nearest(uint64_t index, uint16_t sequence)
     return (rollover & 0xffffffff) << 16 | sequence;
 }
 
+static void mark(struct hnt_numbered *stream, uint64_t index)
+{
+    stream->heard[index % HNT_WINDOW / 64] |= (uint64_t)1 << index % 64;
+}
+
+/* Whether a packet of this index is a replay, or too old to tell. */
+static bool has_heard(const struct hnt_numbered *stream, uint64_t index)
+{
+    if (index > stream->index)
+        return false;
+    return stream->index - index >= HNT_WINDOW || (stream->heard[index % HNT_WINDOW / 64] >> index % 64 & 1);
+}
+
+/* A packet was shown to be this stream's own. */
+static void hear(struct hnt_numbered *stream, uint64_t index)
+{
+    if (!stream->sure) { /* what came before nobody remembers */
+        memset(stream->heard, 0xff, sizeof stream->heard);
+        stream->index = index;
+        stream->sure = true;
+        return;
+    }
+    if (index > stream->index && index - stream->index >= HNT_WINDOW)
+        memset(stream->heard, 0, sizeof stream->heard);
+    else
+        for (uint64_t passed = stream->index + 1; passed < index; passed++)
+            stream->heard[passed % HNT_WINDOW / 64] &= ~((uint64_t)1 << passed % 64);
+    mark(stream, index);
+    if (index > stream->index)
+        stream->index = index;
+}
+
 static struct hnt_numbered *known(struct hnt_srtp *srtp, struct hnt_header header)
 {
     for (unsigned i = 0; i < srtp->streams; i++)
@@ -81,12 +111,14 @@ static struct hnt_numbered *known(struct hnt_srtp *srtp, struct hnt_header heade
     return NULL;
 }
 
-static void enter(struct hnt_srtp *srtp, struct hnt_header header, uint64_t index, bool sure)
+static struct hnt_numbered *enter(struct hnt_srtp *srtp, struct hnt_header header, uint64_t index, bool sure)
 {
     if (srtp->streams == HNT_STREAMS)
         memmove(srtp->stream, srtp->stream + 1, --srtp->streams * sizeof srtp->stream[0]);
-    srtp->stream[srtp->streams++] =
-        (struct hnt_numbered){.index = index, .ssrc = header.ssrc, .kind = header.kind, .sure = sure};
+    struct hnt_numbered *stream = &srtp->stream[srtp->streams++];
+    *stream = (struct hnt_numbered){.index = index, .ssrc = header.ssrc, .kind = header.kind, .sure = sure};
+    mark(stream, index);
+    return stream;
 }
 
 /* The index at which this key made the packet's tag. */
@@ -102,6 +134,7 @@ static bool signed_at(const struct hnt_tag *key, struct hnt_header header, const
         first = (uint32_t)(nearest(stream->index, header.sequence) >> 16);
         count = 1;
     } else if (stream != NULL) {
+        first = stream->tried;
         count = HNT_ROLLOVERS;
     }
     for (uint32_t i = 0; i < count; i++) {
@@ -113,27 +146,32 @@ static bool signed_at(const struct hnt_tag *key, struct hnt_header header, const
     return false;
 }
 
-/* The key that a packet was signed with, if it is none that was heard before; else NULL. */
+/* The key that a packet was signed with, or NULL, and its index. */
+static const struct hnt_tag *signer(const struct hnt_latch *latch, struct hnt_header header, const uint8_t *data,
+                                    size_t length, const struct hnt_numbered *stream, uint64_t *index)
+{
+    for (unsigned i = 0; i < latch->evidence->tags; i++)
+        if (signed_at(&latch->evidence->tag[i], header, data, length, stream, index))
+            return &latch->evidence->tag[i];
+    return NULL;
+}
+
+/* The key that a packet from elsewhere was signed with, if it is newer than all before; else NULL. */
 static const struct hnt_tag *believe(struct hnt_latch *latch, struct hnt_header header, const uint8_t *data,
                                      size_t length)
 {
+    uint64_t index;
     struct hnt_numbered *stream = known(latch->srtp, header);
-    for (unsigned i = 0; i < latch->evidence->tags; i++) {
-        const struct hnt_tag *key = &latch->evidence->tag[i];
-        uint64_t index;
-        if (!signed_at(key, header, data, length, stream, &index))
-            continue;
-        if (stream == NULL) {
-            enter(latch->srtp, header, index, true);
-        } else if (index > stream->index || !stream->sure) {
-            stream->index = index;
-            stream->sure = true;
-        } else {
-            return NULL;
-        }
-        return key;
-    }
-    return NULL;
+    const struct hnt_tag *key = signer(latch, header, data, length, stream, &index);
+    if (key == NULL)
+        return NULL;
+    if (stream == NULL)
+        enter(latch->srtp, header, index, true);
+    else if (stream->sure && index <= stream->index)
+        return NULL;
+    else
+        hear(stream, index);
+    return key;
 }
 
 /* The latch */
@@ -181,41 +219,41 @@ void hnt_srtp_resume(struct hnt_latch *latch, const struct hnt_address *source, 
     latch->srtp->resumed = true;
 }
 
-/* RTP from the learned source: of a stream that is known, or begins with its tag. */
-static bool follow(struct hnt_latch *latch, struct hnt_header header, const uint8_t *data, size_t length)
+/* Media in the learned source's name: its own, a replay, or somebody else's. */
+static enum hnt_verdict follow(struct hnt_latch *latch, struct hnt_header header, const uint8_t *data, size_t length)
 {
     struct hnt_srtp *srtp = latch->srtp;
     struct hnt_numbered *stream = known(srtp, header);
-    if (stream != NULL) {
-        uint64_t index = nearest(stream->index, header.sequence);
-        stream->index = index > stream->index ? index : stream->index;
-        return true;
-    }
-    if (srtp->resumed) {
+    uint64_t index;
+    if (stream == NULL && header.kind == HNT_RTP && srtp->resumed) {
         srtp->resumed = false;
-        enter(srtp, header, header.sequence, false);
-        return true;
+        stream = enter(srtp, header, header.sequence, false);
     }
-    return believe(latch, header, data, length) != NULL;
-}
-
-static void follow_reports(struct hnt_srtp *srtp, struct hnt_header header, const uint8_t *data, size_t length)
-{
-    uint64_t index = rtcp_index(data, length, &srtp->key);
-    struct hnt_numbered *stream = known(srtp, header);
+    const struct hnt_tag *key = signer(latch, header, data, length, stream, &index);
+    if (key == NULL) {
+        if (stream == NULL || stream->sure)
+            return HNT_RIVAL;
+        stream->tried = (stream->tried + HNT_ROLLOVERS) % HNT_MOST_ROLLOVERS;
+        return HNT_PASS;
+    }
+    srtp->key = *key;
     if (stream == NULL)
         enter(srtp, header, index, true);
+    else if (stream->sure && has_heard(stream, index))
+        return HNT_UNFIT;
     else
-        stream->index = index > stream->index ? index : stream->index;
+        hear(stream, index);
+    return HNT_PASS;
 }
 
 static enum hnt_verdict heard(struct hnt_latch *latch, struct hnt_header header, const uint8_t *data, size_t length,
                               double now)
 {
-    if (header.kind == HNT_RTP && !follow(latch, header, data, length))
-        return HNT_RIVAL;
-    if (header.kind == HNT_RTCP)
-        follow_reports(latch->srtp, header, data, length);
+    if (header.kind == HNT_RTP || header.kind == HNT_RTCP) {
+        enum hnt_verdict verdict = follow(latch, header, data, length);
+        if (verdict != HNT_PASS)
+            return verdict;
+    }
     latch->heard_at = now;
     return HNT_PASS;
 }

@@ -6,21 +6,32 @@
 #define HNT_SRTP_H
 
 #include "latch.h"
+#include "sha1.h"
 
-enum { HNT_TAG_KEY = 20, HNT_STREAMS = 8, HNT_ROLLOVERS = 16, HNT_RTCP_TAG = 10 };
+enum {
+    HNT_TAG_KEY = 20,
+    HNT_STREAMS = 8,
+    HNT_ROLLOVERS = 16,
+    HNT_MOST_ROLLOVERS = 4096,
+    HNT_RTCP_TAG = 10,
+    HNT_WINDOW = 1024, /* a power of two */
+};
 
 struct hnt_tag {
     uint8_t rtp[HNT_TAG_KEY], rtcp[HNT_TAG_KEY];
     uint16_t mki_bytes;
     uint8_t tag_bytes;
+    struct hnt_hmac rtp_hmac, rtcp_hmac; /* of these keys */
 };
 
 /* The greatest index of a stream: of RTP 48 bits, of RTCP 31. */
 struct hnt_numbered {
     uint64_t index;
     uint32_t ssrc;
+    uint32_t tried; /* rollover counters that did not fit */
     uint8_t kind;
     bool sure; /* a tag has shown its rollover counter */
+    uint64_t heard[HNT_WINDOW / 64]; /* a bit for each index of the window, by the index */
 };
 
 /* What a latch knows of a party, beside its evidence. */

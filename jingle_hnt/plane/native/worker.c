@@ -9,6 +9,9 @@
 
 #include "pinhole.h"
 
+/* How long a packet for the line that the kernel had under way while it was connected may take to be queued. */
+#define NEW_S 1.0
+
 enum {
     TICK_NS = 100000000,
     DATAGRAM = 65536,
@@ -55,26 +58,31 @@ static void send_batch(struct worker *worker, struct pinhole *to, unsigned count
 
 /* Receiving */
 
-/* One batch of a socket; returns how many packets it had. */
+/* One batch of a socket; returns how many packets it had. A line that is not new has its peer's packets only: the
+ * kernel saw to that. */
 static unsigned receive_batch(struct worker *worker, struct pinhole *pinhole, int socket, bool line, double now)
 {
     unsigned going_on = 0;
+    bool named = !line || pinhole->line_is_new;
     for (unsigned i = 0; i < HNT_BATCH; i++) {
-        worker->in[i].msg_hdr.msg_name = line ? NULL : &worker->names[i];
-        worker->in[i].msg_hdr.msg_namelen = line ? 0 : sizeof worker->names[i];
+        worker->in[i].msg_hdr.msg_name = named ? &worker->names[i] : NULL;
+        worker->in[i].msg_hdr.msg_namelen = named ? sizeof worker->names[i] : 0;
     }
     int received = recvmmsg(socket, worker->in, HNT_BATCH, MSG_DONTWAIT, NULL);
     for (int i = 0; i < received; i++) {
         struct hnt_address source;
         const uint8_t *data = worker->in_vector[i].iov_base;
-        if (!line)
+        if (named)
             hnt_from_sockaddr(&worker->names[i], &source);
-        if (hnt_judge(pinhole, line ? NULL : &source, data, worker->in[i].msg_len, now,
+        bool peers = line && (!named || hnt_same_address(&source, &pinhole->line_peer));
+        if (hnt_judge(pinhole, peers ? NULL : &source, data, worker->in[i].msg_len, now,
                   &worker->destinations[going_on], &worker->destination_lengths[going_on])) {
             worker->out_vector[going_on].iov_base = worker->in_vector[i].iov_base;
             worker->out_vector[going_on++].iov_len = worker->in[i].msg_len;
         }
     }
+    if (line && received > 0 && received < HNT_BATCH && now - pinhole->line_since >= NEW_S)
+        pinhole->line_is_new = false;
     if (going_on > 0)
         send_batch(worker, &pinhole->binding->pinholes[1 - pinhole->side], going_on);
     return received < 0 ? 0 : (unsigned)received;
@@ -109,12 +117,8 @@ static bool is_bursting(struct worker *worker, struct pinhole *pinhole)
     return bursting;
 }
 
-static void receive(struct worker *worker, struct pinhole *pinhole, bool line, double now)
+static void receive_all(struct worker *worker, struct pinhole *pinhole, bool line, double now)
 {
-    if (line && pinhole->line >= 0 && !pinhole->binding->dead && !is_bursting(worker, pinhole)) {
-        relay_one(worker, pinhole, now);
-        return;
-    }
     for (unsigned round = 0; round < ROUNDS; round++) {
         int socket = line ? pinhole->line : pinhole->door;
         bool had_line = pinhole->line >= 0;
@@ -126,6 +130,35 @@ static void receive(struct worker *worker, struct pinhole *pinhole, bool line, d
         if (received < HNT_BATCH && !just_latched)
             return;
     }
+}
+
+static void receive(struct worker *worker, struct pinhole *pinhole, bool line, double now)
+{
+    if (line && pinhole->line >= 0 && !pinhole->line_is_new && !pinhole->binding->dead &&
+        !is_bursting(worker, pinhole))
+        relay_one(worker, pinhole, now);
+    else
+        receive_all(worker, pinhole, line, now);
+}
+
+void hnt_worker_follow(struct worker *worker, struct pinhole *pinhole, double now)
+{
+    receive_all(worker, pinhole, true, now);
+    hnt_connect_line(worker, pinhole);
+    receive_all(worker, pinhole, false, now);
+}
+
+void hnt_worker_settle(struct worker *worker, struct pinhole *pinhole)
+{
+    struct pinhole *other = &pinhole->binding->pinholes[1 - pinhole->side];
+    double now = hnt_monotonic();
+    if (pinhole->latch.state == HNT_LATCHED)
+        receive_all(worker, other, other->line >= 0, now);
+    if (pinhole->line < 0)
+        return;
+    hnt_line_leave(pinhole->line, &pinhole->bound);
+    receive_all(worker, pinhole, true, now);
+    hnt_hang_up(pinhole);
 }
 
 /* The thread */
@@ -142,7 +175,8 @@ static void tick(struct worker *worker, double now)
     }
 }
 
-/* Bindings are freed between two batches only: an event of the batch may still name one. */
+/* Bindings are freed after a batch only, not while an event of it may still name one: their sockets were
+ * closed before, so the next batch does not. */
 static void bury(struct worker *worker)
 {
     while (worker->graveyard != NULL) {
@@ -157,9 +191,6 @@ static void *run(void *argument)
     struct worker *worker = argument;
     struct epoll_event ready[READY];
     while (!worker->engine->stopping) {
-        pthread_mutex_lock(&worker->lock);
-        bury(worker);
-        pthread_mutex_unlock(&worker->lock);
         /* Without a timeout: setting a timer up for each wait is dear, the most so in a virtual machine. */
         int count = epoll_wait(worker->epoll, ready, READY, -1);
         pthread_mutex_lock(&worker->lock);
@@ -172,6 +203,7 @@ static void *run(void *argument)
             else
                 receive(worker, (struct pinhole *)(uintptr_t)(data & ~(uint64_t)1), data & 1, now);
         }
+        bury(worker);
         pthread_mutex_unlock(&worker->lock);
     }
     return NULL;

@@ -11,7 +11,8 @@ HNT = "hnt.example.org"
 OPEN = "open.example.org"
 CLOSED = "closed.example.org"
 PLAIN = "plain.example.org"  # a host of the same server without the module
-HOLD_S = 0.6
+HOLD_S = 2.0
+"""How long a stanza is held: longer than a busy machine takes to answer."""
 
 USERS = {"alice": "secret", "bob": "secret", "carol": "secret"}
 COMPONENTS = {HNT: "secret", "other.example.org": "secret"}

@@ -1,6 +1,7 @@
 """What the component may answer, and that no answer changes the order of requests."""
 
 import asyncio
+from itertools import pairwise
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -16,6 +17,7 @@ from tests.integration.server_module.stage import (
     order_of,
 )
 from tests.lab.xmpp_actors import CLIENT, CONDITIONS, as_text, canonical, unique
+from tests.threats.doses import Measured
 
 pytestmark = pytest.mark.integration
 
@@ -83,9 +85,11 @@ async def test_drop_says_nothing_to_anybody_and_makes_way(stage: Stage) -> None:
 # Order
 
 
-async def test_300_requests_keep_their_order_and_come_once(stage: Stage) -> None:
-    alice, bob = await stage.pair()
-    hnt = await stage.component()
+async def test_300_requests_keep_their_order_and_come_once(
+    own_stage: Stage, record_property: Measured
+) -> None:
+    alice, bob = await own_stage.pair()
+    hnt = await own_stage.component()
     name = unique("sid")
     for number in range(300):
         alice.request(bob.jid, "transport-info", f"{name}#{number}")
@@ -97,7 +101,10 @@ async def test_300_requests_keep_their_order_and_come_once(stage: Stage) -> None
         else:
             hnt.replace(question, jingle_text(f"{name}#{number}", action="transport-info"))
     arrived = [await bob.next_request() for _ in range(300)]
-    assert order_of(arrived) == list(range(300))
+    order = order_of(arrived)
+    assert order == list(range(300))
+    record_property("requests", len(order))
+    record_property("reordered", sum(b < a for a, b in pairwise(order)))
     assert await bob.caught_up() == []
     assert hnt.inbox == []
 

@@ -123,6 +123,8 @@ async def test_the_module_tells_what_it_is_set_to(stage: Stage) -> None:
         answer = await hnt.request(domain, "get", f"<module xmlns='{INTERCEPT}'/>")
         told = answer.find(f"{{{INTERCEPT}}}module")
         assert told is not None
-        assert told.attrib == {"version": "0", "fail": fail, "timeout": f"{HOLD_S:g}"}
+        own = {"prosody": {"conflict": "kick_old"}, "ejabberd": {"routes": "1"}}[stage.server.kind]
+        set_to = {"version": "0", "fail": fail, "timeout": f"{HOLD_S:g}"}
+        assert told.attrib == {**set_to, **own, "server": stage.server.kind}
     absent = await hnt.request(PLAIN, "get", f"<module xmlns='{INTERCEPT}'/>")
     assert condition_of(absent) == "service-unavailable"

@@ -724,7 +724,9 @@ address_asked(IQ, El, Host) ->
 module_asked(IQ, Host) ->
     Attrs = [{<<"xmlns">>, ?NS_INTERCEPT}, {<<"version">>, <<"0">>},
              {<<"fail">>, atom_to_binary(option(Host, fail), utf8)},
-             {<<"timeout">>, number(option(Host, timeout) / 1000)}],
+             {<<"timeout">>, number(option(Host, timeout) / 1000)},
+             {<<"server">>, <<"ejabberd">>},
+             {<<"routes">>, integer_to_binary(length(connections(component(Host))))}],
     xmpp:make_iq_result(IQ, #xmlel{name = <<"module">>, attrs = Attrs}).
 
 inject(IQ, El, Host) ->

@@ -1,0 +1,160 @@
+"""The closing of calls that are over: a report of each, in the archive, the log and the tally.
+
+Where the end is ours, both parties are told why, and in the words of the diagnosis what was wrong.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import structlog
+
+from jingle_hnt.admin import snapshots
+from jingle_hnt.admin.diagnosis import Case, words
+from jingle_hnt.admin.office import Archive, Office
+from jingle_hnt.admin.reports import CallReport, is_one_way, legs, log_line, report
+from jingle_hnt.admin.tally import Tally
+from jingle_hnt.relay.binding import BindingName, BindingSnapshot, Drained
+from jingle_hnt.session.effects import Ended, Inject
+from jingle_hnt.session.machine import Session
+
+log = structlog.get_logger(__name__)
+
+CLOSED_AT_ONCE = 100
+"""Calls whose reports wait for one answer of the plane."""
+DRAINED_KEPT = 1024
+"""Last counters that are kept for reports of calls whose bindings go at once."""
+
+LONGEST_TEXT = 500
+"""Characters that a party is told. The names of contents, which clients choose, are among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Over:
+    """A call whose report is not written yet."""
+
+    ended: Ended
+    session: Session
+    now: float
+    at: datetime
+
+    @property
+    def names(self) -> list[BindingName]:
+        return [n for a in self.session.negotiation.allocations for n in a.bindings]
+
+
+class Closing:
+    """Told of the end of each call, and of the last counters of bindings that are gone by then."""
+
+    def __init__(self, office: Office, archive: Archive, tally: Tally) -> None:
+        self._office = office
+        self._archive = archive
+        self._tally = tally
+        self._is_closing = False
+        self._over: list[_Over] = []
+        self._farewells: dict[str, tuple[Inject, ...]] = {}
+        self._drained: OrderedDict[BindingName, Drained] = OrderedDict()
+
+    def drained(self, event: Drained) -> None:
+        """A binding is gone; what it counted is kept for the report that will ask for it."""
+        self._drained[event.name] = event
+        if len(self._drained) > DRAINED_KEPT:
+            self._drained.popitem(last=False)
+
+    async def close(self, ended: Ended) -> None:
+        """Write the report of a call that is over, with what the plane has counted; say farewell.
+
+        Reports are kept in the order of the ends. Those of calls that end while the plane is asked
+        are asked about together: one after the other they would fall behind under load. Whoever
+        finds another at it leaves its call to that one, so that a full machine has a list to work
+        off and not a crowd of tasks that wait, each with its call.
+        """
+        if ended.account is None:
+            return
+        self._farewells[ended.session] = ended.farewells
+        self._over.append(_Over(ended, ended.account, self._office.now(), datetime.now(UTC)))
+        if self._is_closing:
+            return
+        self._is_closing = True
+        try:
+            while self._over:
+                await self._close_some()
+        finally:
+            self._is_closing = False
+
+    async def _close_some(self) -> None:
+        over, self._over = self._over[:CLOSED_AT_ONCE], self._over[CLOSED_AT_ONCE:]
+        names = [name for case in over for name in case.names]
+        found = await self._office.bindings(names) if names else []
+        counted = {b.name: b for b in found or []}
+        for case in over:
+            self._close(case, counted)
+            # A request that has come meanwhile waits for one report at most. But in one turn of a
+            # busy loop several calls may end: reports are no longer behind then.
+            if len(self._over) < CLOSED_AT_ONCE:
+                await asyncio.sleep(0)
+
+    def stop(self) -> None:
+        """Say the farewells that still wait for the plane's answer, without it."""
+        for session in list(self._farewells):
+            self._part(session, "")
+
+    def _close(self, over: _Over, found: Mapping[BindingName, BindingSnapshot]) -> None:
+        """One report that cannot be made costs that report only."""
+        told = ""
+        try:
+            told = words(self._report(over, found).diagnosis)
+        except Exception:
+            log.exception("a call leaves no report", call=over.ended.session)
+        self._part(over.ended.session, told)
+
+    def _part(self, session: str, told: str) -> None:
+        farewells = self._farewells.pop(session, ())
+        self._office.inject([_telling(farewell, told) for farewell in farewells])
+
+    def _report(self, over: _Over, found: Mapping[BindingName, BindingSnapshot]) -> CallReport:
+        names, session = over.names, over.session
+        bindings = self._counted(names, (found[name] for name in names if name in found))
+        call = snapshots.call(session, bindings, over.now)
+        case = Case(call, over.ended.why, len(bindings) == len(names))
+        made = report(case, over.ended.reason, over.at)
+        self._count(made)
+        log.info("call ended", **log_line(made))
+        self._archive.add(session.name, session.sid, made.model_dump_json())
+        return made
+
+    def _counted(
+        self, names: Iterable[BindingName], found: Iterable[BindingSnapshot]
+    ) -> dict[BindingName, BindingSnapshot]:
+        bindings = {b.name: b for b in found}
+        for name in names:
+            last = self._drained.pop(name, None)
+            if last is not None:
+                bindings[name] = BindingSnapshot(name, last.pinholes, draining=True)
+        return bindings
+
+    def _count(self, made: CallReport) -> None:
+        self._tally.ended[made.why] += 1
+        if made.call.setup_s is not None:
+            self._tally.setup.observe(made.call.setup_s)
+            self._tally.accepted += 1
+        self._tally.one_way += is_one_way(made.call)
+        for content in made.call.contents:
+            if content.ice is not None and content.path is not None:
+                self._tally.paths[content.ice, content.path] += 1
+        for _, _, leg in legs(made.call):
+            if leg.check_failure is not None:
+                self._tally.check_failures[leg.check_failure] += 1
+
+
+def _telling(farewell: Inject, told: str) -> Inject:
+    """The request with these words after its reason's own."""
+    reason = farewell.jingle.reason
+    if reason is None or not told:
+        return farewell
+    text = f"{reason.text}; {told}"
+    if len(text) > LONGEST_TEXT:
+        text = text[: LONGEST_TEXT - 1] + "…"
+    return replace(farewell, jingle=replace(farewell.jingle, reason=replace(reason, text=text)))

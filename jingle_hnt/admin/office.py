@@ -1,0 +1,72 @@
+"""Whom the desk asks: the process that it belongs to, and the archive of reports."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from jingle_hnt.admin import snapshots
+from jingle_hnt.model.doors import ModuleState, OtherDoors
+from jingle_hnt.model.jid import JID
+from jingle_hnt.relay.binding import BindingName, BindingSnapshot
+from jingle_hnt.session.effects import Inject
+from jingle_hnt.session.registry import Registry
+
+
+class Archive(Protocol):
+    """Where reports are kept; see `store.history.History`."""
+
+    healthy: bool
+
+    def add(self, name: str, sid: str, report: str) -> None: ...
+    def find(self, call: str) -> dict[str, Any] | None: ...
+    def latest(self, count: int, party: str = "") -> list[dict[str, Any]]: ...
+    def block(self, who: str) -> None: ...
+    def unblock(self, who: str) -> None: ...
+    def blocked(self) -> set[str]: ...
+
+
+class Office(Protocol):
+    """What the desk needs of the process that it belongs to."""
+
+    @property
+    def registry(self) -> Registry: ...
+    @property
+    def links(self) -> Mapping[str, str]:
+        """Of each component, why its XMPP server is not connected; empty where it is."""
+
+    @property
+    def journal_healthy(self) -> bool: ...
+    @property
+    def engine(self) -> str | None:
+        """The engine of the plane; None while it is not connected."""
+
+    def now(self) -> float: ...
+    def settle(self) -> None:
+        """Carry out what a command has ordered."""
+
+    def reload(self) -> snapshots.ReloadSnapshot:
+        """Read the configuration again. Raises ValueError for one that cannot be used."""
+
+    def policy(self) -> dict[str, object]:
+        """What new calls follow: each option that `alter` takes, and its value."""
+
+    def alter(self, option: str, value: str) -> None:
+        """Set an option until the next reload or start. Raises ValueError."""
+
+    def set_log_level(self, level: str) -> None: ...
+    def inject(self, farewells: Iterable[Inject]) -> None:
+        """Send these requests in the parties' names."""
+
+    def announce(self, to: Iterable[JID], text: str) -> None:
+        """Send these users a message in the component's own name."""
+
+    async def bindings(
+        self, names: Sequence[BindingName] | None = None
+    ) -> list[BindingSnapshot] | None:
+        """What the plane holds; None where it does not answer."""
+
+    @property
+    def other_doors(self) -> tuple[OtherDoors, ...]:
+        """What each component does besides answering server modules."""
+
+    async def modules(self) -> dict[str, ModuleState]:
+        """The server module of each domain whose server is connected."""

@@ -1,0 +1,92 @@
+"""What a running process can say of itself: one finding for each thing that calls depend on.
+
+Each takes what was found and gives the line that an administrator reads. The command line's
+``check`` uses the same lines for what it finds out itself.
+"""
+
+from collections.abc import Container, Iterator, Mapping
+
+from jingle_hnt.admin.snapshots import CheckFinding, PortsSnapshot
+from jingle_hnt.model.doors import ModuleState, OtherDoors
+
+NOT_NATIVE = "not built; media moves in pure Python, at a fraction of the speed"
+PORTS_OF_A_CALL = 4
+"""RTP and RTCP towards each of the two parties."""
+
+
+def links(faults: Mapping[str, str]) -> Iterator[CheckFinding]:
+    """The connection of each component to its XMPP server; a fault says why there is none."""
+    down = "not connected: calls pass unrelayed or are refused, as the module's fail policy says;"
+    for component, why in faults.items():
+        verdict, text = ("FAIL", f"{down} {why}") if why else ("ok", "connected")
+        subject = f"XMPP link of {component}"
+        yield CheckFinding(verdict=verdict, subject=subject, text=text)
+
+
+def modules(states: Mapping[str, ModuleState], callers: Container[str]) -> Iterator[CheckFinding]:
+    """The first door, the server module of each domain; what is wrong says what to write.
+
+    Users of `callers` have another one: there it may well be shut.
+    """
+    for domain, state in states.items():
+        verdict, text = (
+            "ok",
+            "answers: calls of its users are relayed, and they need nothing for it",
+        )
+        if state.fault:
+            verdict, text = ("warn" if domain in callers else "FAIL"), state.fault
+        elif state.caution:
+            verdict, text = "warn", f"answers, but {state.caution}"
+        elif state.server:
+            text += f"; when we come back, {state.server} lets go of our old connection at once"
+        yield CheckFinding(verdict=verdict, subject=f"server module of {domain}", text=text)
+
+
+def other_doors(doors: OtherDoors) -> Iterator[CheckFinding]:
+    """The second door, addresses at the component, and the third, relay channels."""
+    text = "shut; where a server module cannot be, write enabled = true in [addresses]"
+    if doors.callers:
+        users = ", ".join(sorted(doors.callers))
+        called = rf"bob\40{doors.domains[0]}@{doors.component}"
+        text = f"open: users of {users} may call {called}, and anybody else like that"
+    yield CheckFinding(verdict="ok", subject=f"addresses at {doors.component}", text=text)
+    text = "shut; for clients that ask for a relay (XEP-0278) write enabled = true in [relay_nodes]"
+    if doors.channels:
+        text = f"open: users of {', '.join(doors.domains)} may ask for them"
+    yield CheckFinding(verdict="ok", subject=f"relay channels of {doors.component}", text=text)
+
+
+def plane(engine: str | None) -> CheckFinding:
+    """The forwarding plane, and which engine moves its packets."""
+    if engine is None:
+        text = "not connected: no media is relayed; the log says why"
+        return CheckFinding(verdict="FAIL", subject="forwarding plane", text=text)
+    if engine != "native":
+        return CheckFinding(verdict="warn", subject="forwarding plane", text=NOT_NATIVE)
+    return CheckFinding(verdict="ok", subject="forwarding plane", text="up, native engine")
+
+
+def files(journal: bool, history: bool) -> Iterator[CheckFinding]:
+    """The two files of the state directory."""
+    for name, healthy in (("journal", journal), ("history", history)):
+        text = "can be written"
+        if not healthy:
+            text = "cannot be written; calls go on, but see to the disk and to `state.directory`"
+        yield CheckFinding(verdict="ok" if healthy else "FAIL", subject=name, text=text)
+
+
+def ports(counts: PortsSnapshot) -> CheckFinding:
+    """How much room there is for more calls."""
+    room = counts.free // PORTS_OF_A_CALL
+    text = f"{counts.free} free: enough for {room} more audio calls"
+    if not room:
+        text = "none free for another call; widen `relay.ports`"
+    return CheckFinding(verdict="ok" if room else "FAIL", subject="media ports", text=text)
+
+
+def admission(draining: bool) -> CheckFinding:
+    """Whether new calls are taken."""
+    if draining:
+        text = "draining: no new calls are relayed; `jingle-hnt undrain` ends it"
+        return CheckFinding(verdict="warn", subject="new calls", text=text)
+    return CheckFinding(verdict="ok", subject="new calls", text="are taken")

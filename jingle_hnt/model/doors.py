@@ -1,0 +1,26 @@
+"""The ways by which calls come to us, and what is known of each."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleState:
+    """One domain's server module.
+
+    `fault` is what keeps it from working and what to write, `caution` what will one day; both are
+    empty where all is well. `server` is what the module says that it runs in.
+    """
+
+    fault: str = ""
+    caution: str = ""
+    server: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OtherDoors:
+    """What a component does besides: addresses for users of `callers`, relay channels or not."""
+
+    component: str
+    domains: tuple[str, ...]
+    callers: frozenset[str] = frozenset()
+    channels: bool = False

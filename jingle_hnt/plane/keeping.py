@@ -1,0 +1,92 @@
+"""Which of an engine's sockets are held for the next life of the plane (see `safekeeping`)."""
+
+import os
+from collections.abc import Iterable, Sequence
+
+import structlog
+
+from jingle_hnt.model.address import TransportAddress
+from jingle_hnt.plane.api import Engine
+from jingle_hnt.relay.binding import BindingName, BindingSpec, Drained, Event, Latched
+from jingle_hnt.safekeeping import DOOR, LINE, Outgoing, kind_of, name_of, name_of_socket
+
+log = structlog.get_logger(__name__)
+
+UNWANTED_S = 60.0
+"""How long an inherited socket waits for the call that it belonged to."""
+
+
+class Keeping:
+    """Follows an engine, and hands copies of its sockets over; nothing without `to`."""
+
+    def __init__(self, engine: Engine, to: Outgoing | None) -> None:
+        self._engine = engine
+        self._to = to
+        self._inherited: set[str] = set()
+
+    def inherit(self, descriptors: Iterable[int]) -> None:
+        """Give the engine what an earlier life has left."""
+        for descriptor in descriptors:
+            try:
+                self._inherited.add(name_of_socket(descriptor))
+            except OSError:
+                os.close(descriptor)
+            else:
+                self._engine.inherit(descriptor)
+        if self._to is not None:
+            self._to.held.update(self._inherited)
+        if self._inherited:
+            log.info("sockets of an earlier life are taken up", count=len(self._inherited))
+
+    def bound(self, specs: Sequence[BindingSpec]) -> None:
+        """These bindings were made, and armed as far as that is known."""
+        for spec in specs:
+            self._keep(spec.name, (DOOR, LINE))
+
+    def failed(self, specs: Sequence[BindingSpec]) -> None:
+        """These could not be made: nobody is to hold what was left of them."""
+        wanted = {name for spec in specs for address in spec.pinholes for name in _names(address)}
+        self._drop(self._inherited & wanted)
+
+    def told(self, events: Sequence[Event]) -> None:
+        """A line was made, or ports are free again."""
+        for event in events:
+            match event:
+                case Latched(name=name):
+                    self._keep(name, (LINE,))
+                case Drained(pinholes=pinholes):
+                    for pinhole in pinholes:
+                        self._drop(_names(pinhole.bound))
+                case _:
+                    pass
+
+    def disown(self) -> None:
+        """Let go of what no call has asked for again."""
+        self._engine.disown()
+        self._drop(set(self._inherited))
+
+    def close(self) -> None:
+        """What was handed over stays there."""
+        if self._to is not None:
+            self._to.close()
+
+    def _keep(self, name: BindingName, kinds: tuple[str, ...]) -> None:
+        if self._to is None:
+            return
+        for descriptor in self._engine.sockets(name):
+            own = name_of_socket(descriptor)
+            self._inherited.discard(own)
+            if kind_of(own) in kinds:
+                self._to.keep(own, descriptor)
+            else:
+                os.close(descriptor)
+
+    def _drop(self, names: set[str]) -> None:
+        self._inherited -= names
+        if self._to is not None:
+            for name in names:
+                self._to.drop(name)
+
+
+def _names(address: TransportAddress) -> set[str]:
+    return {name_of(str(address.ip), address.port, kind) for kind in (DOOR, LINE)}

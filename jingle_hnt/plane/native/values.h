@@ -1,0 +1,28 @@
+/* Values between Python and C. Addresses are bytes: the IP address (4 or 16) and the port (2, big endian).
+ * Networks are records of 18 bytes: version, prefix, and the IP address padded to 16. Tags are records of 43
+ * bytes: the keys for RTP and RTCP, the length of a tag, and that of an MKI (2, big endian). */
+#ifndef HNT_VALUES_H
+#define HNT_VALUES_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "agent.h"
+#include "engine.h"
+#include "quality.h"
+
+/* What reads returns -1, or NULL, with an exception set, for what is none. */
+int hnt_read_address(PyObject *object, struct hnt_address *out);
+int hnt_read_checks(PyObject *object, struct hnt_checks *out);
+
+/* The caller frees it. */
+struct hnt_evidence *hnt_read_evidence(const char *sources, Py_ssize_t sources_length, const char *refused,
+                                       Py_ssize_t refused_length, unsigned char probation, bool several,
+                                       PyObject *keys, const char *tags, Py_ssize_t tags_length);
+
+PyObject *hnt_write_address(const struct hnt_address *address); /* None for version 0 */
+PyObject *hnt_write_quality(const struct hnt_quality *quality);
+
+int hnt_add_type(PyObject *module, PyType_Spec *spec);
+
+#endif

@@ -1,0 +1,214 @@
+"""A pinhole of the reference engine: its latch, its gate, its counts, and where its packets go.
+
+Time is an argument, and nothing here receives or sends.
+"""
+
+import socket
+from dataclasses import dataclass, field
+
+from jingle_hnt.model.address import TransportAddress
+from jingle_hnt.relay import ice_agent, stun
+from jingle_hnt.relay.binding import (
+    NOMINAL_PACKETS_PER_S,
+    Arm,
+    BindingName,
+    BindingSnapshot,
+    Counters,
+    Flow,
+    PinholeSnapshot,
+    Side,
+)
+from jingle_hnt.relay.evidence import Evidence
+from jingle_hnt.relay.ice_agent import IceAgent
+from jingle_hnt.relay.ice_latch import IceLatch
+from jingle_hnt.relay.latch import Latch, State, Verdict
+from jingle_hnt.relay.packet import SETUP_KINDS, Header, Kind
+from jingle_hnt.relay.policing import Bucket
+from jingle_hnt.relay.quality import Stream
+from jingle_hnt.relay.srtp_latch import SrtpLatch
+
+DROPS = {
+    Verdict.SHUT: "dropped_shut",
+    Verdict.STRANGER: "dropped_stranger",
+    Verdict.UNFIT: "dropped_unfit",
+    Verdict.PROBATION: "dropped_probation",
+    Verdict.RIVAL: "dropped_rival",
+}
+"""As what a packet is counted that a latch refuses."""
+
+
+@dataclass(slots=True, eq=False)
+class Pinhole:
+    """One socket facing one side, its latch and its counts."""
+
+    side: Side
+    bound: TransportAddress
+    socket: socket.socket
+    binding: "Binding"
+    bucket: Bucket
+    latch: Latch | IceLatch | SrtpLatch = field(default_factory=Latch)
+    agent: IceAgent | None = None
+    early: TransportAddress | None = None
+    early_left: tuple[int, int] = (0, 0)  # packets and bytes
+    flow: Flow = Flow.CLOSED
+    counts: dict[str, int] = field(default_factory=dict)
+    stream: Stream = field(default_factory=Stream)
+    armed_at: float = 0.0
+    busy_at: float = 0.0
+    silent: bool = False
+    moved: bool = False  # an ICE agent nominated another source; told at the next tick
+    rivalry_told_at: float = float("-inf")
+    nominal: tuple[int, int] = (0, 0)  # the second, and the packets let through in it
+
+    def count(self, name: str, by: int = 1) -> None:
+        """Add to one of `Counters`."""
+        self.counts[name] = self.counts.get(name, 0) + by
+
+    def arm(self, order: Arm, now: float) -> bool:
+        """Arm the latch that this evidence calls for; False where the generation is not greater."""
+        kind = _kind_of_latch(order.evidence)
+        if not isinstance(self.latch, kind) and order.generation > self.latch.generation:
+            self.latch = kind()
+        if not self.latch.arm(order.generation, order.evidence):
+            return False
+        if order.checks is None:
+            self.agent = None
+        else:
+            self.agent = self.agent or IceAgent()
+            self.agent.arm(order.checks, now)
+        return True
+
+    def converse(self, source: TransportAddress, datagram: bytes, now: float) -> Verdict:
+        """Judge an answer to one of our own checks."""
+        message, latch = stun.parse(datagram), self.latch
+        assert self.agent is not None
+        assert isinstance(latch, IceLatch)
+        if latch.evidence is None or not latch.evidence.admits(source.ip):
+            return Verdict.STRANGER
+        heard = ice_agent.Heard.NOTHING
+        if message is not None:
+            heard = self.agent.hear(message, datagram, source, now)
+        if heard in (ice_agent.Heard.NOTHING, ice_agent.Heard.REFUSED):
+            return Verdict.UNFIT
+        return latch.vouch(source, heard is ice_agent.Heard.NOMINATED, now)
+
+    def observe(
+        self, source: TransportAddress, header: Header, datagram: bytes, now: float
+    ) -> Verdict:
+        """What the latch says of a datagram."""
+        if isinstance(self.latch, IceLatch | SrtpLatch):
+            return self.latch.observe(source, header, datagram, now)
+        return self.latch.observe(source, header, now)
+
+    def unasked(self, size: int) -> TransportAddress | None:
+        """Where a packet goes while nothing is learned, if this one may (RFC 7362 section 4)."""
+        packets, octets = self.early_left
+        if self.early is None or packets == 0 or octets < size:
+            return None
+        self.early_left = (packets - 1, octets - size)
+        return self.early
+
+    def _checks(self) -> dict[str, int]:
+        agent = self.agent or IceAgent()
+        return {
+            "checks_sent": agent.sent,
+            "checks_answered": agent.answered,
+            "checks_refused": agent.refused,
+        }
+
+    def snapshot(self, now: float) -> PinholeSnapshot:
+        """How things stand."""
+        latch, latched = self.latch, self.latch.state is State.LATCHED
+        return PinholeSnapshot(
+            bound=self.bound,
+            state=latch.state,
+            generation=latch.generation,
+            rung=None if latch.evidence is None else latch.evidence.rung,
+            learned=latch.source,
+            latched_s=now - latch.latched_at if latched else None,
+            heard_s=now - latch.heard_at if latched else None,
+            flow=self.flow,
+            counters=Counters(**self.counts, **self._checks()),
+            quality=self.stream.quality,
+        )
+
+
+@dataclass(slots=True, eq=False)
+class Binding:
+    """Two pinholes that forward to each other."""
+
+    name: BindingName
+    pinholes: tuple[Pinhole, ...] = ()
+    linger_s: float | None = None  # set when it is released
+    released_at: float = 0.0
+
+    def snapshot(self, now: float) -> BindingSnapshot:
+        """How things stand on both sides."""
+        first, second = self.pinholes
+        pinholes = (first.snapshot(now), second.snapshot(now))
+        return BindingSnapshot(self.name, pinholes, draining=self.linger_s is not None)
+
+
+def _kind_of_latch(evidence: Evidence) -> type[Latch | IceLatch | SrtpLatch]:
+    if evidence.keys:
+        return IceLatch
+    return SrtpLatch if evidence.tags else Latch
+
+
+def destination_of(
+    pinhole: Pinhole, other: Pinhole, header: Header, datagram: bytes, now: float
+) -> TransportAddress | None:
+    """Where the other side's party is to have this packet; None where nobody is known.
+
+    Where ICE ends at us, nobody but us asks in our name.
+    """
+    if header.kind is Kind.STUN and other.agent is not None:
+        return None
+    if header.kind is Kind.STUN and isinstance(pinhole.latch, IceLatch):
+        return destination_of_check(pinhole, other, datagram, now)
+    return other.latch.source or other.unasked(len(datagram))
+
+
+def destination_of_check(
+    pinhole: Pinhole, other: Pinhole, datagram: bytes, now: float
+) -> TransportAddress | None:
+    """Checks and answers between two ICE agents; an agent has nothing to ask of anybody else."""
+    message = stun.parse(datagram)
+    if message is None or not isinstance(other.latch, IceLatch):
+        return None
+    match message.kind:
+        case stun.Class.INDICATION:
+            return other.latch.source
+        case stun.Class.REQUEST:
+            waits = pinhole.flow is Flow.WAITING
+            destination = None if waits else other.latch.where_to_ask(now)
+            if destination is None and isinstance(pinhole.latch, IceLatch):
+                pinhole.latch.keep(datagram)
+            elif destination is not None and message.nominates:
+                other.moved |= other.latch.nominated(destination, now)
+            return destination
+        case _:
+            return other.latch.asker(message.transaction)
+
+
+def may_flow(pinhole: Pinhole, header: Header, now: float) -> bool:
+    """Whether this side's flow lets the packet through (media-path-middleboxes section 4)."""
+    match pinhole.flow:
+        case Flow.OPEN:
+            return True
+        case Flow.HELD:
+            return header.kind is Kind.RTCP or (
+                isinstance(pinhole.latch, IceLatch) and header.kind in SETUP_KINDS
+            )
+        case Flow.WAITING:
+            return header.kind is Kind.STUN and isinstance(pinhole.latch, IceLatch)
+        case Flow.NOMINAL:
+            second = int(now)
+            since, passed = pinhole.nominal
+            passed = passed if since == second else 0
+            if header.kind not in SETUP_KINDS or passed >= NOMINAL_PACKETS_PER_S:
+                return False
+            pinhole.nominal = (second, passed + 1)
+            return True
+        case _:
+            return False

@@ -1,0 +1,295 @@
+"""Media sockets outlive the plane: somebody holds copies of them while no plane runs.
+
+The kernel goes on filtering and queueing what comes to a socket as long as anybody has it open. So
+the plane hands copies of its sockets to the supervisor, and the supervisor to systemd where that
+has started it; the next plane begins with them, and reads on where the last one stopped. Messages
+are those of sd_notify(3): ``FDSTORE=1`` with a name, ``FDSTOREREMOVE=1``.
+"""
+
+import asyncio
+import contextlib
+import os
+import re
+import socket
+import zlib
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+CHANNEL = "JINGLE_HNT_SAFE"
+"""Environment variable of a plane: the descriptor of its channel to the supervisor."""
+
+DOOR, LINE = "d", "l"
+PATIENCE_S = 2.0
+
+MOST_ABOVE = 12_000
+"""Sockets that systemd is given. It passes all their names in one environment variable, which has
+at most 128 KiB (execve(2)): with more the service could not be started again."""
+
+_NAME = re.compile("[0-9a-f]{4}[dl][0-9a-f]{4}")
+_END = b"end"
+_AT_ONCE = 200  # descriptors in a message; the kernel takes 253 (unix(7))
+_LONGEST = 512
+_FIRST_LISTENED = 3  # sd_listen_fds(3)
+_RETRY_S = 0.005
+
+
+def name_of(host: str, port: int, kind: str) -> str:
+    """What a socket is called while it is held, in few characters: port, kind, and address."""
+    return f"{port:04x}{kind}{zlib.crc32(host.encode()) & 0xFFFF:04x}"
+
+
+def kind_of(name: str) -> str:
+    """What a socket of this name is."""
+    return name[4]
+
+
+def name_of_socket(descriptor: int) -> str:
+    """The same of a socket: a line is connected to its party, a door hears whom its filter admits.
+
+    It takes no descriptor: there may be none left. Raises OSError for anything else.
+    """
+    seen = socket.socket(fileno=descriptor)
+    try:
+        host, port = seen.getsockname()[:2]
+        try:
+            seen.getpeername()
+        except OSError:
+            return name_of(host, port, DOOR)
+        return name_of(host, port, LINE)
+    finally:
+        seen.detach()
+
+
+def _message(order: str, name: str) -> bytes:
+    # Without FDPOLL=0 systemd drops a socket that has an error, such as an ICMP error of a party's.
+    poll = "FDPOLL=0\n" if order == "FDSTORE" else ""
+    return f"{order}=1\n{poll}FDNAME={name}".encode()
+
+
+def _read(message: bytes) -> tuple[bool, str] | None:
+    """Whether to keep or to drop, and what."""
+    fields = dict(line.partition("=")[::2] for line in message.decode("ascii").splitlines())
+    name = fields.get("FDNAME", "")
+    if not name or not fields.keys() & {"FDSTORE", "FDSTOREREMOVE"}:
+        return None
+    return "FDSTORE" in fields, name
+
+
+def _receive(channel: socket.socket) -> tuple[bytes, list[int]]:
+    """A message with its descriptors; it is empty when the other side has gone."""
+    received = socket.recv_fds(channel, _LONGEST, _AT_ONCE, socket.MSG_CMSG_CLOEXEC)
+    return received[0], list(received[1])
+
+
+def systemd() -> socket.socket | None:
+    """A channel to systemd, where it has started us."""
+    path = os.environ.get("NOTIFY_SOCKET")
+    if not path:
+        return None
+    channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        channel.connect("\0" + path[1:] if path.startswith("@") else path)
+    except OSError as error:
+        log.warning("systemd cannot be told of sockets to keep", why=str(error))
+        channel.close()
+        return None
+    return channel
+
+
+def listened() -> list[tuple[str, int]]:
+    """Our sockets that systemd has kept and passes to this process, by name (sd_listen_fds(3))."""
+    count = os.environ.get("LISTEN_FDS", "")
+    if os.environ.get("LISTEN_PID") != str(os.getpid()) or not count.isdecimal():
+        return []
+    names = os.environ.get("LISTEN_FDNAMES", "").split(":")
+    found = []
+    for descriptor, name in enumerate(names[: int(count)], _FIRST_LISTENED):
+        if _NAME.fullmatch(name):
+            os.set_inheritable(descriptor, False)
+            found.append((name, descriptor))
+    return found
+
+
+def inherited() -> Iterator[int]:
+    """What a plane that begins is given by the supervisor, or by systemd."""
+    number = os.environ.get(CHANNEL, "")
+    if not number:
+        yield from (descriptor for _, descriptor in listened())
+        return
+    with socket.socket(fileno=os.dup(int(number))) as channel:
+        channel.settimeout(PATIENCE_S)
+        with contextlib.suppress(TimeoutError):
+            while (got := _receive(channel))[0] not in (_END, b""):
+                yield from got[1]
+
+
+def outgoing() -> "Outgoing | None":
+    """Where a plane hands its sockets to; None where nobody would hold them."""
+    number = os.environ.get(CHANNEL, "")
+    channel = socket.socket(fileno=os.dup(int(number))) if number else systemd()
+    return None if channel is None else Outgoing(channel)
+
+
+class Outgoing:
+    """Sends orders without waiting; what cannot be sent at once follows in its order.
+
+    `held` are the names of what is held at the other side.
+    """
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._waiting: deque[tuple[bytes, int]] = deque()
+        self.held = set[str]()
+        channel.setblocking(False)
+
+    def keep(self, name: str, descriptor: int) -> None:
+        """Hand a copy over in place of the last of this name; the descriptor is closed then."""
+        self.drop(name)
+        self.held.add(name)
+        self._order(_message("FDSTORE", name), descriptor)
+
+    def drop(self, name: str) -> None:
+        """Have it closed, if it is held."""
+        if name in self.held:
+            self.held.remove(name)
+            self._order(_message("FDSTOREREMOVE", name), -1)
+
+    def close(self) -> None:
+        """What was handed over stays there."""
+        asyncio.get_running_loop().remove_writer(self._channel)
+        self._forget()
+        self._channel.close()
+
+    def _order(self, message: bytes, descriptor: int) -> None:
+        self._waiting.append((message, descriptor))
+        if len(self._waiting) == 1:
+            self._send()
+
+    def _send(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while self._waiting:
+                message, descriptor = self._waiting[0]
+                _send(self._channel, message, [descriptor][: descriptor >= 0])
+                self._waiting.popleft()
+                if descriptor >= 0:
+                    os.close(descriptor)
+        except BlockingIOError:
+            loop.add_writer(self._channel, self._send)
+            return
+        except OSError as error:
+            log.warning("sockets are not kept any more", why=str(error))
+            self._forget()
+        loop.remove_writer(self._channel)
+
+    def _forget(self) -> None:
+        for _, descriptor in self._waiting:
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._waiting.clear()
+
+
+def _send(channel: socket.socket, message: bytes, descriptors: Iterable[int]) -> None:
+    socket.send_fds(channel, [message], list(descriptors))
+
+
+class Safe:
+    """What a supervisor holds of its plane's sockets, and systemd as well, where it is there."""
+
+    def __init__(self) -> None:
+        self._held = dict(listened())
+        self._above = systemd()
+        self._held_above = set(self._held)
+        self._full = False
+        self._ends: set[socket.socket] = set()
+        if self._above is not None:
+            self._above.settimeout(PATIENCE_S)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def open(self) -> tuple[socket.socket, socket.socket]:
+        """A channel: our end, and that of a plane which is about to be started."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        self._ends.add(ours)
+        asyncio.get_running_loop().add_reader(ours, self._hear, ours)
+        return ours, theirs
+
+    async def give(self, end: socket.socket) -> None:
+        """Hand everything to the plane at the other side, which begins now."""
+        for other in list(self._ends):
+            self._hear(other)  # what the last plane had still to say
+        held = list(self._held.values())
+        parts = [held[at : at + _AT_ONCE] for at in range(0, len(held), _AT_ONCE)]
+        for message, part in [*((b"held", part) for part in parts), (_END, [])]:
+            while True:
+                try:
+                    _send(end, message, part)
+                    break
+                except BlockingIOError:
+                    await asyncio.sleep(_RETRY_S)
+                except OSError:
+                    return  # it has ended already
+
+    def close(self) -> None:
+        """Hold nothing any more; systemd still does."""
+        for end in list(self._ends):
+            self._lose(end)
+        for descriptor in self._held.values():
+            os.close(descriptor)
+        self._held.clear()
+        if self._above is not None:
+            self._above.close()
+
+    def _lose(self, end: socket.socket) -> None:
+        asyncio.get_running_loop().remove_reader(end)
+        self._ends.discard(end)
+        end.close()
+
+    def _hear(self, end: socket.socket) -> None:
+        while True:
+            try:
+                message, descriptors = _receive(end)
+            except BlockingIOError:
+                return
+            except OSError:
+                message, descriptors = b"", []
+            if not message:
+                self._lose(end)
+                return
+            self._carry_out(message, descriptors)
+
+    def _carry_out(self, message: bytes, descriptors: list[int]) -> None:
+        order = _read(message)
+        if order is not None:
+            keeps, name = order
+            if name in self._held:
+                os.close(self._held.pop(name))
+            if keeps and descriptors:
+                self._held[name] = descriptors.pop()
+            held = [self._held[name]] if keeps and name in self._held else []
+            self._pass_on(name, message, held)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+    def _pass_on(self, name: str, message: bytes, descriptors: list[int]) -> None:
+        if self._above is None:
+            return
+        if not descriptors:
+            self._held_above.discard(name)
+        elif name not in self._held_above and len(self._held_above) >= MOST_ABOVE:
+            if not self._full:
+                log.warning("systemd has as many sockets as it can pass on", most=MOST_ABOVE)
+            self._full = True
+            return
+        else:
+            self._held_above.add(name)
+        try:
+            _send(self._above, message, descriptors)
+        except OSError as error:
+            log.warning("systemd does not keep a socket", why=str(error) or type(error).__name__)

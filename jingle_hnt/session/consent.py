@@ -1,0 +1,37 @@
+"""Whether a party still wants what is sent to it: it does while it is heard (after RFC 7675).
+
+Anything that comes from one of a party's learned sources is consent for all of them: a party that
+only listens sends RTCP. Who was heard for a moment only, and of whom nothing is known but what it
+says itself (R4, R5), is not given the full time: a few forged packets must not earn a bystander
+half a minute of media.
+"""
+
+from collections.abc import Collection
+
+from jingle_hnt.relay.binding import SILENT_S
+from jingle_hnt.relay.evidence import Rung
+from jingle_hnt.session.allocation import Pinhole
+
+MARGIN_S = 0.2
+"""Consent is over so much earlier than it must be: the plane tells of silence by its ticks."""
+
+UNPROVEN = (Rung.R4, Rung.R5)
+
+
+def ends_at(pinholes: Collection[Pinhole], consent_s: float) -> float | None:
+    """When a party's consent ends, or ended, if it is not heard; None while it is.
+
+    `pinholes` are all that face the party.
+    """
+    learned = [p for p in pinholes if p.learned is not None]
+    quiet = [(p.quiet_since, p) for p in learned if p.quiet_since is not None]
+    if len(quiet) < len(learned) or not quiet:
+        return None
+    return max(since + _lasts_s(p, since, consent_s) for since, p in quiet) - MARGIN_S
+
+
+def _lasts_s(pinhole: Pinhole, quiet_since: float, consent_s: float) -> float:
+    unproven = pinhole.evidence is not None and pinhole.evidence.rung in UNPROVEN
+    if not unproven or pinhole.latched_at is None:
+        return consent_s
+    return min(consent_s, max(SILENT_S, quiet_since - pinhole.latched_at))

@@ -1,0 +1,156 @@
+"""The relay as one candidate among others between ICE agents (mode append, rule I3).
+
+A content's *place* is the allocation that it has there. The agents may do without it: it comes with
+their credentials, waits until a direct path had its chance, and goes when nobody uses it.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from jingle_hnt.errors import NoPorts
+from jingle_hnt.model.content import RTP, Content, ContentKey, Ice
+from jingle_hnt.session.allocation import Allocation
+from jingle_hnt.session.anchor import Anchor
+from jingle_hnt.session.gate import Gates
+from jingle_hnt.session.ice import Agents, usable
+from jingle_hnt.session.medium import Medium
+from jingle_hnt.session.policy import IceMode, SessionPolicy
+from jingle_hnt.session.reply import Promise, Reply
+from jingle_hnt.session.table import Leg
+
+
+class Places:
+    """The places of all contents of a session. See the module's text."""
+
+    def __init__(
+        self,
+        media: Mapping[ContentKey, Medium],
+        gates: Gates,
+        anchor: Anchor,
+        policy: SessionPolicy,
+    ) -> None:
+        self._media = media
+        self._gates = gates
+        self._anchor = anchor
+        self._policy = policy
+
+    @property
+    def joined(self) -> list[tuple[Medium, Allocation, Agents]]:
+        """The contents in which the relay is a candidate between ICE agents."""
+        return [
+            (m, m.allocation, m.agents)
+            for m in self._media.values()
+            if m.allocation is not None and m.agents is not None and m.is_optional
+        ]
+
+    @property
+    def has_agents(self) -> bool:
+        """Whether media may flow that the relay does not see: an agent found a direct path."""
+        return any(medium.is_optional for medium in self._media.values())
+
+    def do_without(self, lost: Sequence[Allocation]) -> bool:
+        """The plane cannot bind these allocations; tells whether the call can go on without them.
+
+        It can where all are places between ICE agents, who try other paths too.
+        """
+        media = [m for m, allocation, _ in self.joined if allocation in lost]
+        if len(media) < len(lost):
+            return False
+        for medium in media:
+            medium.allocation = None
+        return True
+
+    def note_agents(self, now: float) -> None:
+        """Take note of which agents are heard at the relay now."""
+        for _, allocation, agents in self.joined:
+            if any(pinhole.lively for pinhole in allocation.pinholes.values()):
+                agents.quiet_since = None
+            elif agents.quiet_since is None:
+                agents.quiet_since = now
+
+    def quiet_since(self) -> float | None:
+        """Since when the first of the places between ICE agents was not used; None: all are."""
+        quiet = [a.quiet_since for _, _, a in self.joined if a.quiet_since is not None]
+        return min(quiet, default=None)
+
+    def leave(self, idle_s: float, now: float) -> bool:
+        """Release the places that were not used for so long; the call goes on without.
+
+        An agent that restarts gets a new one.
+        """
+        left = False
+        for medium, allocation, agents in self.joined:
+            if agents.quiet_since is not None and agents.quiet_since + idle_s <= now:
+                medium.allocation, agents.quiet_since, left = None, None, True
+                self._anchor.retire([allocation])
+        return left
+
+    @property
+    def waits_until(self) -> float | None:
+        """When the next agents are to have our path as well; None where none wait for a time."""
+        ends = [a.waits_until for _, _, a in self.joined if a.waits and a.waits_until is not None]
+        return min(ends, default=None)
+
+    def heed_head_start(self, now: float) -> bool:
+        """Open our path to agents that have had the time to find a direct one, or cannot.
+
+        Tells whether it was opened. Whose content it is begins last: it waits for the answer. So
+        its first check is the start.
+        """
+        opened = False
+        for medium, allocation, agents in self.joined:
+            one, other = (allocation.pinholes[RTP, leg].learned for leg in Leg)
+            if not agents.waits:
+                continue
+            if agents.waits_until is None and (one, other)[medium.proposer] is not None:
+                agents.waits_until = now + self._policy.times.ice_direct_first_s
+            ended = agents.waits_until is not None and agents.waits_until <= now
+            if ended or (one and other and not agents.may_meet((one, other))):
+                agents.waits, agents.waits_until, opened = False, None, True
+                self._gates.apply([medium])
+        return opened
+
+    def join(self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float) -> None:
+        """Be one more candidate of this leg's ICE agent, once in each life of its credentials."""
+        if not isinstance(content.transport, Ice):
+            return
+        taken = medium.allocation is not None or medium.agents is not None
+        if taken and not medium.is_optional:
+            return  # a transport that was agreed on is not of another kind all at once
+        mode = self._policy.ice_mode(self._anchor.jids, content.transport.namespace)
+        if mode is IceMode.PASS or (medium.agents is None and mode is not IceMode.APPEND):
+            return
+        if medium.agents is None:
+            medium.agents = Agents(has_media=content.media is not None)
+        agents = medium.agents
+        changed = agents.hear(leg, content)
+        components = agents.missing(leg)
+        if components and medium.allocation is None:
+            self._enter(reply, medium, agents, leg, content.transport, now)
+        if medium.allocation is None:
+            return
+        if changed:
+            self._arm_agents(medium.allocation, agents)
+        if components:
+            agents.shown(leg, components)
+            generation = agents.of[leg].generation
+            promise = Promise(medium.allocation, leg.other, generation, components)
+            reply.promises[content.key] = promise
+
+    def _enter(
+        self, reply: Reply, medium: Medium, agents: Agents, leg: Leg, transport: Ice, now: float
+    ) -> None:
+        """Take a place between two agents; without ports they have to do without us."""
+        candidates = usable(transport.candidates, self._anchor.parties[leg].ip)
+        try:
+            medium.allocation = self._anchor.allocate(leg, candidates, now)
+        except NoPorts:
+            return
+        agents.quiet_since = now
+        agents.waits, agents.waits_until = self._policy.times.ice_direct_first_s > 0, None
+        reply.allocations.append(medium.allocation)
+        self._gates.apply([medium])
+
+    def _arm_agents(self, allocation: Allocation, agents: Agents) -> None:
+        for leg in Leg:
+            if keys := agents.keys(leg):
+                self._anchor.arm_agent(allocation, leg, keys)

@@ -1,0 +1,120 @@
+"""Several external components in one process: one for each server, side by side.
+
+A call is one session, whichever of our servers its parties are on. Where both are on servers of
+ours, the sender's asks and the recipient's lets pass (see `ComponentSettings.elsewhere`).
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from itertools import count
+
+import structlog
+
+from jingle_hnt.errors import SecretRefused, only_refusals
+from jingle_hnt.model.doors import ModuleState, OtherDoors
+from jingle_hnt.model.jid import JID
+from jingle_hnt.session.effects import Answer, Inject
+from jingle_hnt.xmpp import adhoc
+from jingle_hnt.xmpp.component import Component, ComponentSettings
+from jingle_hnt.xmpp.inputs import Inputs
+
+log = structlog.get_logger(__name__)
+
+REFUSED_RETRY_S = 60.0
+"""Between attempts at a server that refuses our secret: it has to be mended by somebody."""
+
+
+class Components:
+    """The XMPP side as the app sees it: of all methods of a `Component` the one that is meant."""
+
+    def __init__(
+        self,
+        settings: Sequence[ComponentSettings],
+        inputs: Inputs,
+        commands: Sequence[adhoc.Command] = (),
+    ) -> None:
+        tokens = count(1)
+        self._refused: set[str] = set()
+        self._all = {
+            each.jid: Component(each, inputs, commands=commands, tokens=tokens) for each in settings
+        }
+        self._of_domain = {
+            domain: self._all[each.jid] for each in settings for domain in each.domains
+        }
+
+    @property
+    def links(self) -> dict[str, str]:
+        """Of each component, why its link is down; empty where its server has accepted us."""
+        return {jid: component.fault for jid, component in self._all.items()}
+
+    @property
+    def other_doors(self) -> tuple[OtherDoors, ...]:
+        """What each does besides answering server modules."""
+        return tuple(component.other_doors for component in self._all.values())
+
+    async def run(self) -> None:
+        """Keep all links up until cancelled or stopped.
+
+        Raises SecretRefused, and nothing else, where every server refuses us. One that does while
+        others serve their users is tried again from time to time, since its operator may mend it.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                for jid in self._all:
+                    group.create_task(self._keep(jid))
+        except ExceptionGroup as failed:
+            refused = only_refusals(failed)
+            if refused is None:
+                raise
+            raise refused from None
+
+    async def _keep(self, jid: str) -> None:
+        while True:
+            self._refused.discard(jid)
+            try:
+                return await self._all[jid].run()
+            except SecretRefused as error:
+                self._refused.add(jid)
+                if self._refused == self._all.keys():
+                    raise
+                log.error(
+                    "an XMPP server refuses us; calls of the others go on",
+                    component=jid,
+                    why=str(error),
+                    next_try_s=REFUSED_RETRY_S,
+                )
+            await asyncio.sleep(REFUSED_RETRY_S)
+
+    async def stop(self) -> None:
+        """Close all streams in an orderly way."""
+        await asyncio.gather(*(component.stop() for component in self._all.values()))
+
+    def administer(self, administrators: Iterable[JID]) -> None:
+        """See `Component.administer`."""
+        administrators = tuple(administrators)
+        for component in self._all.values():
+            component.administer(administrators)
+
+    def answer(self, answer: Answer) -> None:
+        """Answer where the request came in; see `Component.answer`."""
+        first, *_ = self._all.values()
+        holders = (each for each in self._all.values() if each.holds(answer.token))
+        next(holders, first).answer(answer)
+
+    def inject(self, inject: Inject) -> bool:
+        """Send a request of ours; False where no link is up that leads to a party."""
+        if inject.via:
+            through = self._all.get(inject.via)
+            return through is not None and through.inject(inject)
+        ways = [self._of_domain.get(jid.domain) for jid in (inject.recipient, inject.sender)]
+        return any(component.inject(inject) for component in ways if component is not None)
+
+    def announce(self, to: JID, text: str) -> bool:
+        """Send a headline from the component of the user's domain."""
+        first, *_ = self._all.values()
+        return self._of_domain.get(to.domain, first).announce(to, text)
+
+    async def diagnose(self) -> dict[str, ModuleState]:
+        """The server modules of all domains whose server is connected."""
+        told = await asyncio.gather(*(each.diagnose() for each in self._all.values() if each.up))
+        return {domain: state for states in told for domain, state in states.items()}

@@ -1,0 +1,115 @@
+"""The process that a desk belongs to, without one: its calls are those of a stage."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from jingle_hnt.admin.desk import Desk
+from jingle_hnt.admin.snapshots import ReloadSnapshot
+from jingle_hnt.model.doors import ModuleState, OtherDoors
+from jingle_hnt.model.jid import JID
+from jingle_hnt.model.jingle import Action, Reason
+from jingle_hnt.relay.binding import BindingName, BindingSnapshot, Counters, Flow, PinholeSnapshot
+from jingle_hnt.relay.latch import State
+from jingle_hnt.session.effects import Inject
+from jingle_hnt.session.registry import Registry
+from tests.session.stage import ALICE, Stage
+
+
+def _open() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
+
+
+@dataclass
+class Office:
+    """A process around a stage; `heard` are the packets that each side is said to have sent;
+    while `answers` is not set, the plane keeps who asks waiting."""
+
+    stage: Stage
+    heard: tuple[int, int] = (500, 500)
+    away: bool = False
+    level: str = "info"
+    links: dict[str, str] = field(default_factory=lambda: {"hnt.example.org": ""})
+    journal_healthy: bool = True
+    engine: str | None = "reference"
+    faults: dict[str, ModuleState] = field(default_factory=dict)
+    doors: OtherDoors = field(
+        default_factory=lambda: OtherDoors("hnt.example.org", ("example.org",))
+    )
+    options: dict[str, object] = field(default_factory=lambda: {"gate.policy": "two-stage"})
+    injected: list[Inject] = field(default_factory=list)
+    announced: list[tuple[JID, str]] = field(default_factory=list)
+    answers: asyncio.Event = field(default_factory=_open)
+    asked: list[Sequence[BindingName] | None] = field(default_factory=list)
+
+    @property
+    def registry(self) -> Registry:
+        return self.stage.registry
+
+    @property
+    def other_doors(self) -> tuple[OtherDoors, ...]:
+        return (self.doors,)
+
+    async def modules(self) -> dict[str, ModuleState]:
+        return self.faults
+
+    def now(self) -> float:
+        return self.stage.now
+
+    def settle(self) -> None:
+        self.stage.settle()
+
+    def reload(self) -> ReloadSnapshot:
+        raise ValueError("nothing is changed: no")
+
+    def policy(self) -> dict[str, object]:
+        return dict(self.options)
+
+    def alter(self, option: str, value: str) -> None:
+        if option not in self.options:
+            raise ValueError("nothing is changed: no such option")
+        self.options[option] = value
+
+    def set_log_level(self, level: str) -> None:
+        self.level = level
+
+    def inject(self, farewells: Iterable[Inject]) -> None:
+        self.injected += farewells
+
+    def announce(self, to: Iterable[JID], text: str) -> None:
+        self.announced += [(jid, text) for jid in to]
+
+    async def bindings(
+        self, names: Sequence[BindingName] | None = None
+    ) -> list[BindingSnapshot] | None:
+        self.asked.append(names)
+        await asyncio.sleep(0)
+        await self.answers.wait()
+        if self.away:
+            return None
+        held = self.stage.plane.bindings | self.stage.plane.draining
+        return [self.binding(name) for name in held if names is None or name in names]
+
+    def binding(self, name: BindingName) -> BindingSnapshot:
+        first, second = (self._pinhole(count) for count in self.heard)
+        return BindingSnapshot(name, (first, second), draining=False)
+
+    def _pinhole(self, count: int) -> PinholeSnapshot:
+        bound = next(iter(self.stage.pool.interfaces)).told(2000)
+        counters = Counters(received_packets=count, received_bytes=160 * count)
+        return PinholeSnapshot(bound, State.LATCHED, 0, None, None, None, None, Flow.OPEN, counters)
+
+
+async def ask(desk: Desk, command: str, **fields: object) -> Any:
+    (found,) = [c for c in desk.commands if c.name == command]
+    return await found.run(fields)
+
+
+async def hang_up(office: Office, desk: Desk) -> None:
+    office.stage.passes(8.0)
+    office.stage.says(ALICE, Action.SESSION_TERMINATE, sid="x", reason=Reason("success"))
+    (ended,) = office.stage.ended
+    await desk.closing.close(ended)

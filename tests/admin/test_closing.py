@@ -1,0 +1,180 @@
+"""What a call leaves behind when it is over."""
+
+import asyncio
+
+import pytest
+import structlog
+
+from jingle_hnt.admin import closing
+from jingle_hnt.admin.closing import LONGEST_TEXT
+from jingle_hnt.admin.desk import Desk
+from jingle_hnt.model.content import ContentKey, Creator
+from jingle_hnt.model.jid import JID
+from jingle_hnt.model.jingle import Action, Reason
+from jingle_hnt.relay.binding import Drained
+from jingle_hnt.session.effects import Ended, Why
+from jingle_hnt.store.history import History
+from tests.admin.office import Office, ask, hang_up
+from tests.session.stage import ALICE, BOB, content
+from tests.xmpp.recorder import until
+
+
+async def test_a_call_leaves_one_line_and_one_row(office: Office, desk: Desk) -> None:
+    office.stage.call(sid="x")
+    with structlog.testing.capture_logs() as lines:
+        await hang_up(office, desk)
+    (line,) = [line for line in lines if line["event"] == "call ended"]
+    assert line["why"] == "terminated"
+    assert line["reason"] == "success"
+    assert line["duration_s"] == 8.0
+    assert len(line["legs"]) == 4
+    assert "voice/1 initiator: signalled 192.0.2.10:5000" in line["legs"][0]
+    assert "in 500/80000" in line["legs"][0]
+    (report,) = (await ask(desk, "history")).calls
+    assert report.counted
+    assert report.call.initiator == str(ALICE)
+    assert report.call.contents[0].components[0].legs[0].received_packets == 500
+    assert report.diagnosis == ()
+
+
+async def test_calls_that_end_while_the_plane_is_asked_are_asked_about_together(
+    office: Office, desk: Desk
+) -> None:
+    for sid in "abcd":
+        office.stage.call(sid=sid)
+        office.stage.says(ALICE, Action.SESSION_TERMINATE, sid=sid, reason=Reason("success"))
+    await asyncio.gather(*(desk.closing.close(ended) for ended in office.stage.ended))
+    assert [len(names or ()) for names in office.asked] == [2, 6]
+    calls = (await ask(desk, "history")).calls
+    assert [report.call.sid for report in calls] == list("dcba")
+    assert all(report.counted for report in calls)
+
+
+async def test_whoever_finds_another_at_the_reports_leaves_its_call_to_it(
+    office: Office, desk: Desk
+) -> None:
+    for sid in "ab":
+        office.stage.call(sid=sid)
+        office.stage.says(ALICE, Action.SESSION_TERMINATE, sid=sid, reason=Reason("success"))
+    first, second = office.stage.ended
+    at_it = asyncio.create_task(desk.closing.close(first))
+    await asyncio.sleep(0)
+    with pytest.raises(StopIteration):  # it is over at once: nothing is awaited
+        desk.closing.close(second).send(None)
+    assert (await ask(desk, "history")).calls == ()
+    await at_it
+    assert [report.call.sid for report in (await ask(desk, "history")).calls] == ["b", "a"]
+
+
+async def test_reports_do_not_fall_behind_where_calls_end_faster_than_the_loop_turns(
+    office: Office, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(closing, "CLOSED_AT_ONCE", 10)
+    for number in range(30):
+        office.stage.call(sid=f"s{number}")
+        office.stage.says(ALICE, Action.SESSION_TERMINATE, sid=f"s{number}", reason=Reason("busy"))
+    async with asyncio.TaskGroup() as group:
+        for ended in office.stage.ended:
+            group.create_task(desk.closing.close(ended))
+        for _ in range(5):  # turns of the loop
+            await asyncio.sleep(0)
+        assert desk.tally.ended[Why.TERMINATED] > 10
+    assert desk.tally.ended[Why.TERMINATED] == 30
+
+
+async def test_without_a_plane_the_report_says_that_it_counts_nothing(
+    office: Office, desk: Desk
+) -> None:
+    office.stage.call(sid="x")
+    office.away = True
+    await hang_up(office, desk)
+    (report,) = (await ask(desk, "history")).calls
+    assert not report.counted
+    assert [finding.cause for finding in report.diagnosis] == ["plane-away"]
+
+
+async def test_the_last_counters_of_a_binding_that_is_gone_are_in_the_report(
+    office: Office, desk: Desk
+) -> None:
+    office.stage.call(sid="x")
+    for name in list(office.stage.plane.bindings):
+        desk.told(Drained(name, office.binding(name).pinholes))
+    office.away = True
+    await hang_up(office, desk)
+    (report,) = (await ask(desk, "history")).calls
+    assert report.counted
+    assert report.call.contents[0].components[0].legs[0].received_packets == 500
+
+
+def an_administrator_ends_it(office: Office) -> Ended:
+    (session,) = office.registry
+    office.registry.terminate(session.name, office.now())
+    office.settle()
+    (ended,) = office.stage.ended
+    return ended
+
+
+def texts(office: Office) -> dict[JID, str]:
+    """What each party is told."""
+    return {i.recipient: i.jingle.reason.text for i in office.injected if i.jingle.reason}
+
+
+async def test_both_are_told_what_was_wrong_where_the_end_is_ours(
+    office: Office, desk: Desk
+) -> None:
+    office.heard = (500, 0)
+    office.stage.call(sid="x")
+    office.stage.passes(20.0)
+    await desk.closing.close(an_administrator_ends_it(office))
+    text = (
+        f"an administrator ended the call; only {ALICE} is heard: no voice of {BOB} reached the"
+        " relay"
+    )
+    assert texts(office) == {ALICE: text, BOB: text}
+    assert {(i.sender, i.recipient) for i in office.injected} == {(ALICE, BOB), (BOB, ALICE)}
+
+
+async def test_nobody_is_told_where_a_party_ended_it(office: Office, desk: Desk) -> None:
+    office.heard = (500, 0)
+    office.stage.call(sid="x")
+    await hang_up(office, desk)
+    assert office.injected == []
+
+
+async def test_a_text_has_an_end(office: Office, desk: Desk) -> None:
+    office.heard = (500, 0)
+    named = content(ContentKey(Creator.INITIATOR, "v" * 5000))
+    office.stage.says(ALICE, Action.SESSION_INITIATE, named, sid="x")
+    office.stage.says(BOB, Action.SESSION_ACCEPT, named, sid="x")
+    office.stage.passes(20.0)
+    await desk.closing.close(an_administrator_ends_it(office))
+    assert {len(text) for text in texts(office).values()} == {LONGEST_TEXT}
+
+
+async def test_a_stop_does_not_wait_for_the_plane_to_say_farewell(
+    office: Office, desk: Desk
+) -> None:
+    office.stage.call(sid="x")
+    office.answers.clear()
+    closing = asyncio.create_task(desk.closing.close(an_administrator_ends_it(office)))
+    await until(lambda: bool(office.asked))
+    assert office.injected == []
+    desk.closing.stop()
+    assert set(texts(office).values()) == {"an administrator ended the call"}
+    office.answers.set()
+    await closing
+    assert len(office.injected) == 2
+
+
+async def test_a_report_that_cannot_be_made_keeps_no_other_back(
+    office: Office, desk: Desk, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(name: str, sid: str, report: str) -> None:
+        raise OSError("no space left")
+
+    office.stage.call(sid="x")
+    ended = an_administrator_ends_it(office)
+    with monkeypatch.context() as patched:
+        patched.setattr(history, "add", full)
+        await desk.closing.close(ended)
+    assert set(texts(office).values()) == {"an administrator ended the call"}

@@ -1,0 +1,92 @@
+"""What `jingle-hnt check` says of each door, by the word of real servers."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jingle_hnt.admin.snapshots import CheckFinding
+from jingle_hnt.commands.check import online
+from jingle_hnt.config import Settings, Xmpp
+from tests.integration.server_module.stage import COMPONENTS, HNT, OPEN, PLAIN, USERS
+from tests.lab.prosody import Prosody
+from tests.lab.server import LocalServer, VirtualHost
+
+pytestmark = pytest.mark.integration
+
+KICK_NEW = {"component_conflict_resolve": "kick_new"}
+
+
+def settings(server: LocalServer, path: Path, *domains: str, others: bool = False) -> Settings:
+    """Of a jingle-hnt for this server; with `others` the second and the third door are open."""
+    host, port = server.component
+    content: dict[str, Any] = {
+        "xmpp": {
+            "component": HNT,
+            "domains": domains,
+            "server": f"{host}:{port}",
+            "secret": "secret",
+        },
+        "relay": {"interfaces": [{"address": "127.0.0.1"}]},
+        "addresses": {"enabled": others},
+        "relay_nodes": {"enabled": others},
+        "state": {"directory": path, "runtime_directory": path},
+    }
+    return Settings(**content)
+
+
+async def findings(settings: Settings) -> dict[str, CheckFinding]:
+    return {finding.subject: finding for finding in await online(settings)}
+
+
+async def test_each_door_says_whether_it_is_open_and_what_to_write(
+    server: LocalServer, tmp_path: Path
+) -> None:
+    found = await findings(settings(server, tmp_path, OPEN, PLAIN))
+    module = found[f"server module of {OPEN}"]
+    assert module.verdict == "ok"
+    assert f"{server.kind} lets go of our old connection" in module.text
+    absent = found[f"server module of {PLAIN}"]
+    assert absent.verdict == "FAIL"
+    line = {"prosody": 'modules_enabled = { "jingle_hnt" }', "ejabberd": "module_install"}
+    assert line[server.kind] in absent.text
+    assert "write enabled = true in [addresses]" in found[f"addresses at {HNT}"].text
+    assert "write enabled = true in [relay_nodes]" in found[f"relay channels of {HNT}"].text
+    assert "coming back" not in found
+
+    found = await findings(settings(server, tmp_path, PLAIN, others=True))
+    assert found[f"server module of {PLAIN}"].verdict == "warn"
+    assert rf"bob\40{PLAIN}@{HNT}" in found[f"addresses at {HNT}"].text
+    assert found[f"relay channels of {HNT}"].text.startswith("open")
+
+
+async def test_without_a_module_coming_back_is_tried_out(
+    kind: type[LocalServer], tmp_path: Path
+) -> None:
+    async with kind([VirtualHost(PLAIN, USERS)], COMPONENTS) as server:
+        found = await findings(settings(server, tmp_path, PLAIN))
+    said = {"prosody": ("ok", "takes the place"), "ejabberd": ("warn", "beside a new one")}
+    verdict, text = said[server.kind]
+    assert found["coming back"].verdict == verdict
+    assert text in found["coming back"].text
+
+
+@pytest.mark.parametrize("component", [HNT, None], ids=["with a module", "without"])
+async def test_a_prosody_that_would_lock_us_out_is_named(
+    component: str | None, tmp_path: Path
+) -> None:
+    host = VirtualHost(PLAIN, USERS, component=component)
+    async with Prosody([host], COMPONENTS, settings=KICK_NEW) as server:
+        found = await findings(settings(server, tmp_path, PLAIN))
+    warned = found[f"server module of {PLAIN}" if component else "coming back"]
+    assert warned.verdict == "warn"
+    assert 'component_conflict_resolve = "kick_old"' in warned.text
+
+
+async def test_a_wrong_secret_is_told_and_nothing_else(server: LocalServer, tmp_path: Path) -> None:
+    wrong = settings(server, tmp_path, OPEN)
+    xmpp = Xmpp(**{**wrong.xmpp.model_dump(), "secret": "wrong"})
+    (finding,) = await online(wrong.model_copy(update={"xmpp": xmpp}))
+    assert finding.verdict == "FAIL"
+    assert "component_secret" in finding.text
+    assert "is the server up" not in finding.text

@@ -1,0 +1,261 @@
+"""What a restart of either process leaves of a call: records, and what the plane still holds."""
+
+from ipaddress import ip_address
+
+import pytest
+
+from jingle_hnt.model.address import TransportAddress
+from jingle_hnt.model.content import Content
+from jingle_hnt.model.jingle import Action, Reason
+from jingle_hnt.relay.binding import SILENT_S, BindingSnapshot, Counters, Flow, PinholeSnapshot
+from jingle_hnt.relay.latch import State as LatchState
+from jingle_hnt.session.effects import Moved, Pass, Refusal
+from jingle_hnt.session.machine import Session
+from jingle_hnt.session.policy import Times
+from jingle_hnt.session.reconcile import reconcile
+from jingle_hnt.session.record import dump, load
+from jingle_hnt.session.table import Leg
+from tests.session.stage import (
+    ADDRESSES,
+    ALICE,
+    BOB,
+    CAMERA,
+    VOICE,
+    Plane,
+    Stage,
+    candidates,
+    content,
+    shut,
+)
+
+RTP = "s1.1.1"
+PHONE = TransportAddress.of(ADDRESSES[ALICE], 40001)
+
+
+def called() -> Stage:
+    """A call in which Alice's RTP is heard from PHONE."""
+    stage = Stage()
+    stage.call()
+    stage.latch(RTP, 0, str(PHONE.ip), PHONE.port)
+    return stage
+
+
+def only(stage: Stage) -> Session:
+    (session,) = stage.registry
+    return session
+
+
+def reborn(before: Stage) -> Stage:
+    """The signalling process after a restart; the plane is the one that was there."""
+    after = Stage(times=Times())
+    after.plane, after.now = before.plane, before.now
+    record = dump(only(before), before.now)
+    after.registry.restore(load(record, after.registry, after.now), after.now)
+    after.settle()
+    return after
+
+
+def shown(stage: Stage, heard_s: float = 0.0, source: TransportAddress = PHONE) -> PinholeSnapshot:
+    """What the plane tells of Alice's RTP."""
+    bound = stage.plane.bindings[RTP].pinholes[0]
+    return PinholeSnapshot(
+        bound, LatchState.LATCHED, 0, None, source, 1.0, heard_s, Flow.OPEN, Counters()
+    )
+
+
+def bindings(stage: Stage, *alices: PinholeSnapshot) -> list[BindingSnapshot]:
+    """All bindings that the plane has, of Alice's RTP with what is heard there."""
+    found = []
+    for name, spec in stage.plane.bindings.items():
+        first, second = map(shut, spec.pinholes)
+        told = alices[0] if name == RTP and alices else first
+        found.append(BindingSnapshot(name, (told, second), draining=False))
+    return found
+
+
+# The journal
+
+
+def test_what_a_record_would_tell_otherwise_is_written_down_again() -> None:
+    stage = Stage()
+    stage.says(ALICE, Action.SESSION_INITIATE, content())
+    stage.remembered.clear()
+    stage.says(BOB, Action.SESSION_ACCEPT, stage.bobs())
+    assert stage.remembered == {"s1"}
+    stage.remembered.clear()
+    stage.registry.moved(Moved(BOB, ip_address("198.51.100.77")), stage.now)
+    stage.settle()
+    assert stage.remembered == {"s1"}
+    stage.remembered.clear()
+    stage.latch(RTP, 0, ADDRESSES[ALICE])
+    assert stage.remembered == {"s1"}
+
+
+def test_a_call_of_the_journal_goes_on_where_it_was() -> None:
+    after = reborn(called())
+    assert after.pool.counts.leased == 4
+    assert after.registry.limits.half_open == {}
+    assert isinstance(after.says(BOB, Action.SESSION_TERMINATE), Pass)
+    after.assert_nothing_left()
+
+
+def test_whatever_was_asked_before_a_restart_is_undone_by_the_first_error() -> None:
+    """Which stanza it was is not written down."""
+    stage = called()
+    stage.says(ALICE, Action.CONTENT_ADD, content(CAMERA), id_="x1")
+    stage.says(ALICE, Action.TRANSPORT_REPLACE, content(), id_="x2")
+    after = reborn(stage)
+    for action, id_ in ((Action.CONTENT_ADD, "x1"), (Action.TRANSPORT_REPLACE, "x2")):
+        after.registry.refused(Refusal(ALICE, BOB, "a", action, id=id_), after.now)
+    after.settle()
+    assert set(after.plane.bindings) == {"s1.1.1", "s1.1.2"}
+
+
+@pytest.mark.parametrize(("accepted", "age_s"), [(True, 62.0), (False, 2.0)])
+def test_only_an_accepted_call_grows_older_while_nobody_signals(
+    accepted: bool, age_s: float
+) -> None:
+    stage = called() if accepted else Stage()
+    if not accepted:
+        stage.says(ALICE, Action.SESSION_INITIATE, content())
+    stage.passes(2.0)
+    record, life = dump(only(stage), stage.now), only(stage).life
+    after = Stage(times=Times())
+    after.now = stage.now + 60.0
+    session = load(record, after.registry, after.now)
+    assert after.now - session.life.started_at == pytest.approx(age_s)
+    if accepted:
+        assert life.accepted_at is not None
+        assert session.life.accepted_at == pytest.approx(life.accepted_at)
+
+
+def test_a_record_of_another_boot_is_as_old_as_it_was() -> None:
+    stage = called()
+    stage.passes(2.0)
+    record = dump(only(stage), stage.now) | {"clock_s": stage.now + 1e6}
+    session = load(record, Stage(times=Times()).registry, stage.now)
+    assert stage.now - session.life.started_at == pytest.approx(2.0)
+
+
+def test_who_was_heard_before_a_restart_is_taken_to_be_heard_still() -> None:
+    after = reborn(called())
+    after.passes(120.0)
+    assert after.ended == []
+    after.silent(RTP, 0)
+    after.passes(61.0)
+    assert len(after.ended) == 1
+
+
+def test_a_transport_on_offer_outlives_a_restart() -> None:
+    before = called()
+    offer = Content(VOICE, transport=candidates("192.0.2.10", 7000, generation=2))
+    before.says(ALICE, Action.TRANSPORT_REPLACE, offer)
+    after = reborn(before)
+    after.says(BOB, Action.TRANSPORT_ACCEPT, after.bobs())
+    assert set(after.plane.bindings) == {"s1.2.1", "s1.2.2"}
+    signalled = only(after).negotiation.media[VOICE].signalled
+    assert {c.generation for c in signalled[Leg.INITIATOR]} == {2}
+
+
+def test_what_the_plane_has_not_bound_yet_is_not_recorded() -> None:
+    stage = called()
+    stage.held = True
+    stage.says(ALICE, Action.CONTENT_ADD, content(CAMERA))
+    after = Stage()
+    load(dump(only(stage), stage.now), after.registry, after.now)
+    assert after.pool.counts.leased == 4
+
+
+@pytest.mark.parametrize("damage", ["version", "parties", "media", "state"])
+def test_a_damaged_record_is_a_value_error(damage: str) -> None:
+    record = dump(only(called()), 100.0)
+    record[damage] = [{"nonsense": 1}]
+    fresh = Stage()
+    with pytest.raises(ValueError, match=r"session record|not a valid"):
+        load(record, fresh.registry, fresh.now)
+    assert fresh.pool.counts.leased == 0
+
+
+def test_a_record_that_names_a_port_twice_claims_none() -> None:
+    record = dump(only(called()), 100.0)
+    (voice,) = record["media"]
+    record["media"] = [voice, {**voice, "name": "camera"}]
+    fresh = Stage()
+    with pytest.raises(ValueError, match="not to be had"):
+        load(record, fresh.registry, fresh.now)
+    assert fresh.pool.counts.leased == 0
+    assert fresh.pool.counts.free == fresh.free
+
+
+# A new plane, and one that was there before
+
+
+def test_a_new_plane_is_given_the_same_ports_and_what_was_learned() -> None:
+    stage = called()
+    specs = dict(stage.plane.bindings)
+    stage.plane = Plane()
+    reconcile(stage.registry, [], stage.now)
+    stage.settle()
+    assert stage.plane.bindings == specs
+    assert stage.plane.armed[RTP, 0].resume == PHONE
+    assert set(stage.plane.flows.values()) == {(Flow.OPEN, Flow.OPEN)}
+
+
+def test_bindings_of_no_call_are_released() -> None:
+    stage, orphan = called(), Stage()
+    orphan.plane = stage.plane
+    reconcile(orphan.registry, bindings(stage), orphan.now)
+    orphan.settle()
+    assert orphan.plane.bindings == {}
+    assert orphan.pool.counts.quarantined == 4
+    orphan.assert_nothing_left()
+
+
+def test_ports_that_still_drain_are_not_promised_to_anybody() -> None:
+    stage = called()
+    stage.says(ALICE, Action.SESSION_TERMINATE, reason=Reason("success"))
+    after = Stage()
+    drains = [
+        BindingSnapshot(spec.name, (shut(spec.pinholes[0]), shut(spec.pinholes[1])), draining=True)
+        for spec in stage.plane.draining.values()
+    ]
+    reconcile(after.registry, drains, after.now)
+    after.settle()
+    assert after.pool.counts.quarantined == 4
+    reconcile(after.registry, [], after.now)
+    assert after.pool.counts.quarantined == 0
+
+
+def test_what_is_known_already_is_no_news() -> None:
+    stage = called()
+    after = reborn(stage)
+    after.remembered.clear()
+    before = after.registry.pinhole(RTP, 0)
+    assert before is not None
+    latched_after_s = before.latched_after_s
+    reconcile(after.registry, bindings(stage, shown(stage)), after.now)
+    after.settle()
+    assert after.remembered == set()
+    assert before.latched_after_s == latched_after_s
+
+
+def test_what_was_latched_meanwhile_is_caught_up_with() -> None:
+    stage = called()
+    after = reborn(stage)
+    other = TransportAddress(PHONE.ip, 50000)
+    reconcile(after.registry, bindings(stage, shown(stage, source=other)), after.now)
+    after.settle()
+    known = after.registry.pinhole(RTP, 0)
+    assert known is not None
+    assert known.learned == other
+
+
+@pytest.mark.parametrize(("heard_s", "lively"), [(SILENT_S - 0.1, True), (SILENT_S, False)])
+def test_who_fell_silent_meanwhile_is_silent(heard_s: float, lively: bool) -> None:
+    stage = called()
+    after = reborn(stage)
+    reconcile(after.registry, bindings(stage, shown(stage, heard_s)), after.now)
+    known = after.registry.pinhole(RTP, 0)
+    assert known is not None
+    assert known.lively is lively
+    assert known.quiet_since == (None if lively else after.now - heard_s)

@@ -1,0 +1,65 @@
+"""What `check` finds of the host: rows F8 and F9."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from jingle_hnt.commands import check
+from jingle_hnt.config import Settings
+from tests.test_config import NEEDED
+from tests.threats.doses import Measured
+
+PORTS = 2000
+
+
+@pytest.fixture
+def settings() -> Settings:
+    read = tomllib.loads(NEEDED)
+    read["relay"]["ports"] = f"30000-{29999 + PORTS}"
+    return Settings(**read)
+
+
+def test_a_start_needs_two_files_for_each_port(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, record_property: Measured
+) -> None:
+    """Else calls would fail one by one later, or have no line of their own."""
+    refused = []
+    for limit in (256, PORTS, 2 * PORTS - 1, 2 * PORTS, 4 * PORTS):
+        monkeypatch.setattr(check, "descriptor_limit", lambda most=limit: (64, most))
+        if check._descriptors(settings).verdict == "FAIL":
+            refused.append(limit)
+    record_property("ports", PORTS)
+    record_property("most_refused", max(refused))
+    assert refused == [256, PORTS, 2 * PORTS - 1]
+
+
+@pytest.mark.parametrize(
+    ("ephemeral", "reserved", "verdict"),
+    [
+        ("32768\t60999", "", "ok"),
+        ("1024\t29999", "", "ok"),
+        ("31999\t60999", "", "warn"),
+        ("1024\t60999", "", "warn"),
+        ("1024\t60999", "30000-31999", "ok"),
+        ("1024\t60999", "5347,20000-40000", "ok"),
+        ("1024\t60999", "30000-30999,31000-31999", "ok"),
+        ("1024\t60999", "30000-31998", "warn"),
+        ("1024\t60999", "8080", "warn"),
+    ],
+)
+def test_ports_that_programs_are_given_are_to_be_reserved(
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ephemeral: str,
+    reserved: str,
+    verdict: str,
+) -> None:
+    for name, text in (("EPHEMERAL", ephemeral), ("RESERVED", reserved)):
+        (tmp_path / name).write_text(text + "\n")
+        monkeypatch.setattr(check, name, tmp_path / name)
+    finding = check._port_range(settings)
+    assert finding.verdict == verdict
+    if verdict == "warn":
+        assert "ip_local_reserved_ports = 30000-31999" in finding.text
