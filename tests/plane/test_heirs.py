@@ -4,20 +4,32 @@ import contextlib
 import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from jingle_hnt.errors import PortTaken
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.plane.native import NativeEngine
-from jingle_hnt.relay.binding import Arm, BindingSpec, Flow, Gate
+from jingle_hnt.relay.binding import Arm, BindingSpec, Drained, Flow, Gate
 from jingle_hnt.relay.latch import State
-from tests.plane.bound import ALICE, BOB, STRANGER, Bound, only, talk
+from tests.plane.bound import ALICE, BOB, STRANGER, Bound, next_events, only, talk
 from tests.plane.packets import rtp
 
 pytestmark = pytest.mark.native
 
+
 AWAY = range(10, 30)
 """Sequence numbers of what is sent while no plane runs."""
+
+
+def watched() -> int:
+    """How many descriptors the epolls of this process wait for (proc(5), fdinfo)."""
+    count = 0
+    for descriptor in os.listdir("/proc/self/fdinfo"):
+        with contextlib.suppress(FileNotFoundError):  # that of the listing
+            count += Path("/proc/self/fdinfo", descriptor).read_text().count("tfd:")
+    return count
 
 
 @pytest.fixture
@@ -134,6 +146,38 @@ def test_a_line_that_is_hung_up_leaves_its_peer_to_the_door() -> None:
             assert bob.hears(rtp(3))
             for descriptor in held:
                 os.close(descriptor)
+
+
+def test_a_released_binding_is_not_told_of_what_comes_to_a_copy(next_life: NativeEngine) -> None:
+    """Closing a socket leaves it in epoll while a copy is open: a packet that waited there was once
+    read for a binding that had been freed."""
+    before = watched()
+    bound = Bound(next_life).ready()
+    with bound.party(0, ALICE) as alice, bound.party(1, BOB) as bob:
+        talk(bound, alice, bob)
+        assert watched() == before + 4
+        held = next_life.sockets(bound.name)
+        next_life.release(bound.name, 0)
+        next_events(next_life, Drained)
+        assert watched() == before
+    for descriptor in held:
+        os.close(descriptor)
+
+
+def test_a_binding_that_could_not_be_made_is_told_of_nothing(next_life: NativeEngine) -> None:
+    """The door that it had from an earlier life is still held by somebody."""
+    bound = Bound(first := NativeEngine())
+    held = crash(first, bound)
+    before = watched()
+    doors = [TransportAddress.of(bound.relay, port) for port in bound.ports]
+    copies = [os.dup(descriptor) for descriptor in held]
+    with socket.socket(fileno=held[1]):  # the second address is somebody else's
+        next_life.inherit(held[0])
+        with pytest.raises(PortTaken):
+            next_life.bind([BindingSpec(bound.name, (doors[0], doors[1]))])
+        assert watched() == before
+    for descriptor in copies:
+        os.close(descriptor)
 
 
 def test_what_nobody_wants_is_closed_and_rubbish_does_no_harm(next_life: NativeEngine) -> None:

@@ -30,13 +30,21 @@ static int watch(struct worker *worker, struct pinhole *pinhole, int socket, boo
     return epoll_ctl(worker->epoll, EPOLL_CTL_ADD, socket, &event);
 }
 
+/* Closing alone does not end the watch of a socket that somebody else holds a copy of: what waits in it, or comes
+ * later, would be told of a pinhole that is no more. */
+static void close_watched(struct worker *worker, int socket)
+{
+    epoll_ctl(worker->epoll, EPOLL_CTL_DEL, socket, NULL);
+    close(socket);
+}
+
 void hnt_hang_up(struct pinhole *pinhole)
 {
     if (pinhole->line < 0)
         return;
     pinhole->counters[HNT_DROPPED_KERNEL] += hnt_socket_drops(pinhole->line);
     hnt_line_leave(pinhole->line, &pinhole->bound);
-    close(pinhole->line);
+    close_watched(pinhole->binding->worker, pinhole->line);
     pinhole->line = -1;
     pinhole->line_waits = false;
 }
@@ -164,7 +172,7 @@ void hnt_drain(struct binding *binding, double now)
         if (event.views != NULL)
             hnt_pinhole_view(pinhole, now, &event.views[side]);
         hnt_hang_up(pinhole);
-        close(pinhole->door);
+        close_watched(binding->worker, pinhole->door);
         pinhole->door = -1;
     }
     binding->dead = true;
@@ -244,9 +252,9 @@ void hnt_free_binding(struct binding *binding)
 {
     for (unsigned side = 0; side < 2; side++) {
         if (binding->pinholes[side].line >= 0)
-            close(binding->pinholes[side].line); /* who holds a copy keeps it as it is */
+            close_watched(binding->worker, binding->pinholes[side].line); /* who holds a copy keeps it as it is */
         if (binding->pinholes[side].door >= 0)
-            close(binding->pinholes[side].door);
+            close_watched(binding->worker, binding->pinholes[side].door);
         hnt_latch_clear(&binding->pinholes[side].latch);
         free(binding->pinholes[side].agent);
     }

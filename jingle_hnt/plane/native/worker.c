@@ -175,8 +175,8 @@ static void tick(struct worker *worker, double now)
     }
 }
 
-/* Bindings are freed after a batch only, not while an event of it may still name one: their sockets were
- * closed before, so the next batch does not. */
+/* Bindings are freed after a batch only, not while an event of it may still name one: the watch of their sockets
+ * was ended before, so the next batch does not. */
 static void bury(struct worker *worker)
 {
     while (worker->graveyard != NULL) {
