@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from jingle_hnt import safekeeping
+from jingle_hnt.errors import PortTaken
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.plane.client import PlaneClient
 from jingle_hnt.relay.binding import Arm, BindingSpec, Flow, Gate
@@ -241,6 +242,12 @@ class Call:
         gate = Gate(self.name, (Flow.OPEN, Flow.OPEN))
         await client.bind([BindingSpec(self.name, (first, second))], [*arms, gate])
 
+    async def end(self, client: PlaneClient) -> None:
+        """The plane has closed its sockets."""
+        await client.release([self.name], 0)
+        while await client.snapshot():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
 
 class Host:
     """Where a supervisor is started, killed, and started again with what systemd has kept."""
@@ -302,5 +309,38 @@ async def test_no_packet_of_a_call_is_lost_over_a_restart_of_everything(
             assert await asyncio.to_thread(alice.hears, rtp(number, ssrc=2))
         await client.release([call.name], 0)
         await until(lambda: not systemd.names)  # and nobody holds the ports after the call
+    await client.close()
+    await host.end()
+
+
+@pytest.mark.native
+async def test_ports_of_a_call_that_is_over_are_free_for_the_next(
+    tmp_path: Path, systemd: Systemd
+) -> None:
+    """Though who held its sockets has not closed them yet: they once passed for somebody else's."""
+    call = Call(tmp_path)
+    host = Host(call, systemd)
+    client = await host.start()
+    await call.bind(client, None, None)
+    await until(lambda: len(systemd.names) == 2)
+    await call.end(client)
+    async with asyncio.TaskGroup() as both:
+        both.create_task(call.bind(client, None, None))
+        await asyncio.sleep(0.1)
+        systemd.listen()
+    await client.close()
+    await host.end()
+
+
+@pytest.mark.native
+async def test_ports_that_nobody_lets_go_are_taken(tmp_path: Path, systemd: Systemd) -> None:
+    call = Call(tmp_path)
+    host = Host(call, systemd)
+    client = await host.start()
+    await call.bind(client, None, None)
+    await until(lambda: len(systemd.names) == 2)
+    await call.end(client)
+    with pytest.raises(PortTaken):
+        await call.bind(client, None, None)
     await client.close()
     await host.end()

@@ -1,6 +1,7 @@
 """Which of an engine's sockets are held for the next life of the plane (see `safekeeping`)."""
 
 import os
+import time
 from collections.abc import Iterable, Sequence
 
 import structlog
@@ -15,6 +16,9 @@ log = structlog.get_logger(__name__)
 UNWANTED_S = 60.0
 """How long an inherited socket waits for the call that it belonged to."""
 
+LET_GO_S = 0.5
+"""How long it may take until who holds our sockets has closed those of a call that is over."""
+
 
 class Keeping:
     """Follows an engine, and hands copies of its sockets over; nothing without `to`."""
@@ -23,6 +27,7 @@ class Keeping:
         self._engine = engine
         self._to = to
         self._inherited: set[str] = set()
+        self._dropped: dict[str, float] = {}  # when, oldest first
 
     def inherit(self, descriptors: Iterable[int]) -> None:
         """Give the engine what an earlier life has left."""
@@ -45,8 +50,7 @@ class Keeping:
 
     def failed(self, specs: Sequence[BindingSpec]) -> None:
         """These could not be made: nobody is to hold what was left of them."""
-        wanted = {name for spec in specs for address in spec.pinholes for name in _names(address)}
-        self._drop(self._inherited & wanted)
+        self._drop(self._inherited & _names_of(specs))
 
     def told(self, events: Sequence[Event]) -> None:
         """A line was made, or ports are free again."""
@@ -59,6 +63,11 @@ class Keeping:
                         self._drop(_names(pinhole.bound))
                 case _:
                     pass
+
+    def may_be_held(self, specs: Sequence[BindingSpec]) -> bool:
+        """Whether one of these ports is taken, if it is, by a copy that is being closed."""
+        self._forget_dropped()
+        return not self._dropped.keys().isdisjoint(_names_of(specs))
 
     def disown(self) -> None:
         """Let go of what no call has asked for again."""
@@ -83,10 +92,23 @@ class Keeping:
 
     def _drop(self, names: set[str]) -> None:
         self._inherited -= names
-        if self._to is not None:
-            for name in names:
-                self._to.drop(name)
+        if self._to is None:
+            return
+        self._forget_dropped()
+        for name in names & self._to.held:
+            self._to.drop(name)
+            self._dropped.pop(name, None)
+            self._dropped[name] = time.monotonic()
+
+    def _forget_dropped(self) -> None:
+        earliest = time.monotonic() - LET_GO_S
+        while self._dropped and next(iter(self._dropped.values())) < earliest:
+            del self._dropped[next(iter(self._dropped))]
 
 
 def _names(address: TransportAddress) -> set[str]:
     return {name_of(str(address.ip), address.port, kind) for kind in (DOOR, LINE)}
+
+
+def _names_of(specs: Iterable[BindingSpec]) -> set[str]:
+    return {name for spec in specs for address in spec.pinholes for name in _names(address)}

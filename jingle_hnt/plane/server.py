@@ -9,14 +9,14 @@ import contextlib
 import fcntl
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import structlog
 
 from jingle_hnt import __version__
-from jingle_hnt.errors import ConfigurationError, PlaneError, ProtocolViolation
+from jingle_hnt.errors import ConfigurationError, PlaneError, PortTaken, ProtocolViolation
 from jingle_hnt.local_socket import is_trusted, owner_only
 from jingle_hnt.plane.api import Engine
 from jingle_hnt.plane.keeping import UNWANTED_S, Keeping
@@ -39,7 +39,7 @@ from jingle_hnt.plane.protocol import (
     encode,
     read_request,
 )
-from jingle_hnt.relay.binding import BindingSnapshot
+from jingle_hnt.relay.binding import BindingSnapshot, BindingSpec
 from jingle_hnt.safekeeping import Outgoing
 
 log = structlog.get_logger(__name__)
@@ -48,6 +48,8 @@ T = TypeVar("T")
 
 MAX_UNSENT = 8 << 20
 """Bytes that may wait for a client that does not read; it is disconnected then."""
+
+RETRY_S = 0.005
 
 
 class PlaneServer:
@@ -129,18 +131,18 @@ class PlaneServer:
                 return
             if not line:
                 return
-            for answer in self._answers(line):
+            async for answer in self._answers(line):
                 writer.write(answer)
                 await writer.drain()
 
-    def _answers(self, line: bytes) -> Iterator[bytes]:
+    async def _answers(self, line: bytes) -> AsyncIterator[bytes]:
         try:
             request = read_request(line)
         except ProtocolViolation as error:
             yield _failed(None, str(error))
             return
         try:
-            bindings = self._carry_out(request)
+            bindings = await self._carry_out(request)
         except PlaneError as error:
             yield encode(Failed(id=request.id, code=error.code, text=str(error)))
             return
@@ -148,11 +150,11 @@ class PlaneServer:
             yield encode(Part(id=request.id, bindings=some))
         yield encode(Done(id=request.id))
 
-    def _carry_out(self, request: Request) -> Sequence[BindingSnapshot]:
+    async def _carry_out(self, request: Request) -> Sequence[BindingSnapshot]:
         """What a snapshot asks for; nothing for the other requests."""
         match request:
             case BindRequest():
-                self._bind(request)
+                await self._bind(request)
             case ArmRequest():
                 _each(self._engine.arm, request.orders)
             case GateRequest():
@@ -165,15 +167,25 @@ class PlaneServer:
                 pass
         return ()
 
-    def _bind(self, request: BindRequest) -> None:
+    async def _bind(self, request: BindRequest) -> None:
         try:
-            self._engine.bind(request.specs)
+            await self._bind_when_let_go(request.specs)
         except PlaneError:
             self._keeping.failed(request.specs)
             raise
         _each(self._engine.arm, request.arms)
         _each(self._engine.gate, request.gates)
         self._keeping.bound(request.specs)
+
+    async def _bind_when_let_go(self, specs: Sequence[BindingSpec]) -> None:
+        """A port of a call that is just over may still be held for us."""
+        while True:
+            try:
+                return self._engine.bind(specs)
+            except PortTaken:
+                if not self._keeping.may_be_held(specs):
+                    raise
+            await asyncio.sleep(RETRY_S)
 
     def _tell(self) -> None:
         """Events of the engine go to every client; one that does not read is dropped."""
