@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from ipaddress import ip_network
+from pathlib import Path
 
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.plane.api import Engine
@@ -153,6 +154,15 @@ def talk(bound: Bound, alice: Party, bob: Party) -> None:
     assert alice.hears(rtp(1, ssrc=2))
     alice.say(rtp(2))
     assert bob.hears(rtp(2))
+
+
+def watched() -> int:
+    """How many descriptors the epolls of this process wait for (proc(5), fdinfo)."""
+    count = 0
+    for descriptor in os.listdir("/proc/self/fdinfo"):
+        with contextlib.suppress(FileNotFoundError):  # that of the listing
+            count += Path("/proc/self/fdinfo", descriptor).read_text().count("tfd:")
+    return count
 
 
 @contextlib.contextmanager

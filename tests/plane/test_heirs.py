@@ -4,7 +4,6 @@ import contextlib
 import os
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +12,7 @@ from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.plane.native import NativeEngine
 from jingle_hnt.relay.binding import Arm, BindingSpec, Drained, Flow, Gate
 from jingle_hnt.relay.latch import State
-from tests.plane.bound import ALICE, BOB, STRANGER, Bound, next_events, only, talk
+from tests.plane.bound import ALICE, BOB, STRANGER, Bound, next_events, only, talk, watched
 from tests.plane.packets import rtp
 
 pytestmark = pytest.mark.native
@@ -21,15 +20,6 @@ pytestmark = pytest.mark.native
 
 AWAY = range(10, 30)
 """Sequence numbers of what is sent while no plane runs."""
-
-
-def watched() -> int:
-    """How many descriptors the epolls of this process wait for (proc(5), fdinfo)."""
-    count = 0
-    for descriptor in os.listdir("/proc/self/fdinfo"):
-        with contextlib.suppress(FileNotFoundError):  # that of the listing
-            count += Path("/proc/self/fdinfo", descriptor).read_text().count("tfd:")
-    return count
 
 
 @pytest.fixture
