@@ -258,7 +258,7 @@ class Signalling:
         self._carry_out()
 
     def _bind_failed(self, bind: Bind, error: PlaneError) -> None:
-        taken = isinstance(error, PortTaken)
+        taken = bind.addresses(error.address) if isinstance(error, PortTaken) else ()
         log.warning("binding failed", call=bind.session, code=error.code, why=str(error))
         self._registry.unbound(bind.session, bind.number, taken, self._clock())
 

@@ -109,9 +109,16 @@ def only_refusals(group: ExceptionGroup[Exception]) -> SecretRefused | None:
 
 
 class PlaneError(JingleHNTError):
-    """The forwarding plane could not do what it was asked. `code` is stable across versions."""
+    """The forwarding plane could not do what it was asked. `code` is stable across versions.
+
+    `address` is the one (``host:port``) that could not be bound, where that was it.
+    """
 
     code = "plane"
+
+    def __init__(self, text: str, address: str | None = None) -> None:
+        super().__init__(text)
+        self.address = address
 
 
 class PortTaken(PlaneError):

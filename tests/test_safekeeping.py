@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 from asyncio.subprocess import Process
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -253,7 +253,7 @@ class Host:
     """Where a supervisor is started, killed, and started again with what systemd has kept."""
 
     def __init__(self, call: Call, systemd: Systemd) -> None:
-        self._call, self._systemd = call, systemd
+        self.call, self._systemd = call, systemd
         self._process: Process | None = None
 
     async def start(self) -> PlaneClient:
@@ -268,27 +268,34 @@ class Host:
                 os.dup2(copy, 3 + number)
 
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", LISTENING, str(self._call.file)),
+            *(sys.executable, "-c", LISTENING, str(self.call.file)),
             env=environment,
             preexec_fn=pass_on,
             close_fds=False,
         )
-        return await connected(self._call.socket)
+        return await connected(self.call.socket)
 
     async def end(self, number: int = signal.SIGTERM) -> None:
-        assert self._process is not None
+        if self._process is None:
+            return
         if self._process.returncode is None:
             self._process.send_signal(number)
         await self._process.wait()
 
 
+@pytest.fixture
+async def host(tmp_path: Path, systemd: Systemd) -> AsyncIterator[Host]:
+    made = Host(Call(tmp_path), systemd)
+    yield made
+    await made.end()
+
+
 @pytest.mark.native
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
 async def test_no_packet_of_a_call_is_lost_over_a_restart_of_everything(
-    tmp_path: Path, systemd: Systemd, end: signal.Signals
+    host: Host, systemd: Systemd, end: signal.Signals
 ) -> None:
-    call = Call(tmp_path)
-    host = Host(call, systemd)
+    call = host.call
     client = await host.start()
     await call.bind(client, None, None)
     with Party(ALICE, (RELAY, call.ports[0])) as alice, Party(BOB, (RELAY, call.ports[1])) as bob:
@@ -310,16 +317,14 @@ async def test_no_packet_of_a_call_is_lost_over_a_restart_of_everything(
         await client.release([call.name], 0)
         await until(lambda: not systemd.names)  # and nobody holds the ports after the call
     await client.close()
-    await host.end()
 
 
 @pytest.mark.native
 async def test_ports_of_a_call_that_is_over_are_free_for_the_next(
-    tmp_path: Path, systemd: Systemd
+    host: Host, systemd: Systemd
 ) -> None:
     """Though who held its sockets has not closed them yet: they once passed for somebody else's."""
-    call = Call(tmp_path)
-    host = Host(call, systemd)
+    call = host.call
     client = await host.start()
     await call.bind(client, None, None)
     await until(lambda: len(systemd.names) == 2)
@@ -329,13 +334,11 @@ async def test_ports_of_a_call_that_is_over_are_free_for_the_next(
         await asyncio.sleep(0.1)
         systemd.listen()
     await client.close()
-    await host.end()
 
 
 @pytest.mark.native
-async def test_ports_that_nobody_lets_go_are_taken(tmp_path: Path, systemd: Systemd) -> None:
-    call = Call(tmp_path)
-    host = Host(call, systemd)
+async def test_ports_that_nobody_lets_go_are_taken(host: Host, systemd: Systemd) -> None:
+    call = host.call
     client = await host.start()
     await call.bind(client, None, None)
     await until(lambda: len(systemd.names) == 2)
@@ -343,4 +346,3 @@ async def test_ports_that_nobody_lets_go_are_taken(tmp_path: Path, systemd: Syst
     with pytest.raises(PortTaken):
         await call.bind(client, None, None)
     await client.close()
-    await host.end()

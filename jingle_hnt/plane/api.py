@@ -71,7 +71,7 @@ _BIND_ERRORS: dict[int, type[PlaneError]] = {
 def bind_error(address: TransportAddress, error: OSError) -> PlaneError:
     """What an engine raises where the kernel did not let it bind this address."""
     kind = _BIND_ERRORS.get(error.errno or 0, PlaneError)
-    return kind(f"{address} cannot be bound: {error.strerror}")
+    return kind(f"{address} cannot be bound: {error.strerror}", str(address))
 
 
 class Engine(Protocol):

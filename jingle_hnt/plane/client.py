@@ -221,7 +221,7 @@ class PlaneClient:
             case Done() if reply.id in self._waiting:
                 _settle(self._waiting[reply.id], reply)
             case Failed(id=int(id)) if id in self._waiting:
-                error = _ERRORS.get(reply.code, PlaneError)(reply.text)
+                error = _ERRORS.get(reply.code, PlaneError)(reply.text, reply.address)
                 _settle(self._waiting[id], error)
 
     def _lose(self) -> None:

@@ -31,7 +31,7 @@ from jingle_hnt.relay.binding import (
 )
 from jingle_hnt.relay.ice_agent import TARGETS, Checks
 
-PROTOCOL = 7
+PROTOCOL = 8
 """Raised whenever an older peer could misunderstand a newer one."""
 
 MAX_LINE = 1 << 20
@@ -200,13 +200,14 @@ class Part(_Message):
 class Failed(_Message):
     """The request was not carried out, or not wholly; `code` is that of an error in `errors.py`.
 
-    `id` is None where the request could not even be read.
+    `id` is None where the request could not even be read; `address` is what could not be bound.
     """
 
     kind: Literal["failed"] = "failed"
     id: RequestId | None
     code: str
     text: str
+    address: str | None = None
 
 
 TaggedEvent = (

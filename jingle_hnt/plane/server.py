@@ -144,7 +144,8 @@ class PlaneServer:
         try:
             bindings = await self._carry_out(request)
         except PlaneError as error:
-            yield encode(Failed(id=request.id, code=error.code, text=str(error)))
+            failed = Failed(id=request.id, code=error.code, text=str(error), address=error.address)
+            yield encode(failed)
             return
         for some in _batches(bindings):
             yield encode(Part(id=request.id, bindings=some))

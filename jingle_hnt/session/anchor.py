@@ -4,18 +4,18 @@ The session decides *when*; this decides *where* and on what evidence. Orders fo
 plane has not yet made are kept back and given when it has.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from jingle_hnt.errors import NoPorts, UnprovenParty
-from jingle_hnt.model.address import IPAddress
+from jingle_hnt.model.address import IPAddress, TransportAddress
 from jingle_hnt.model.content import COMPONENTS, RTCP, RTP, Candidate
 from jingle_hnt.model.jid import JID
 from jingle_hnt.relay.binding import Arm, Flow, Gate, Latched
 from jingle_hnt.relay.evidence import Evidence, IceKey, Rung
 from jingle_hnt.relay.ice_agent import TARGETS
 from jingle_hnt.relay.policy import PeerPolicy, UnknownSource
-from jingle_hnt.relay.ports import PortPool
+from jingle_hnt.relay.ports import Lease, PortPool
 from jingle_hnt.session.allocation import Allocation
 from jingle_hnt.session.effects import Bind, Effect, Release
 from jingle_hnt.session.ice import Agents, best_first, likely_first
@@ -111,18 +111,18 @@ class Anchor:
                 self.out.extend(order for order in allocation.orders() if order not in told)
         self.retire(a for a in made if a.unwanted)
 
-    def retry(self, number: int, now: float) -> int | None:
-        """A foreign process holds a port: ask again with other pairs.
+    def retry(self, number: int, taken: Collection[TransportAddress], now: float) -> int | None:
+        """A foreign process has taken these: ask again with another pair for each.
 
         Returns the number of the new request, or None where no ports are left.
         """
         allocations, _ = self._taken(number)
-        for allocation in allocations:
-            for lease in allocation.leases:
-                self._pool.shun(lease, now)
         try:
             for allocation in allocations:
-                self._lease_again(allocation, now)
+                first, second = allocation.leases
+                first = self._unless_taken(first, taken, now)
+                allocation.leases = first, second
+                allocation.leases = first, self._unless_taken(second, taken, now)
         except NoPorts:
             self.abandon_all(allocations)
             return None
@@ -299,11 +299,9 @@ class Anchor:
         evidence = self._peers.evidence(allocation.version(leg), ip, candidates)
         return replace(evidence, several=allocation.several)
 
-    def _lease_again(self, allocation: Allocation, now: float) -> None:
-        first, second = allocation.leases
-        fresh = self._pool.lease(first.interface, now)
-        try:
-            allocation.leases = (fresh, self._pool.lease(second.interface, now))
-        except NoPorts:
-            self._pool.abandon(fresh)
-            raise
+    def _unless_taken(self, lease: Lease, taken: Collection[TransportAddress], now: float) -> Lease:
+        """This lease, or another in its place."""
+        if not any(lease.bound(component) in taken for component in COMPONENTS):
+            return lease
+        self._pool.shun(lease, now)
+        return self._pool.lease(lease.interface, now)

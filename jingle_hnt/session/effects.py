@@ -163,6 +163,11 @@ class Bind:
     specs: tuple[BindingSpec, ...]
     orders: tuple[Arm | Gate, ...] = ()
 
+    def addresses(self, named: str | None = None) -> tuple[TransportAddress, ...]:
+        """What is to be bound: all, or what is `named` so (``host:port``)."""
+        addresses = (address for spec in self.specs for address in spec.pinholes)
+        return tuple(a for a in addresses if named is None or named == str(a))
+
 
 @dataclass(frozen=True, slots=True)
 class Release:

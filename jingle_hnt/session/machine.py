@@ -9,6 +9,7 @@ waits for the plane.
 """
 
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from jingle_hnt.errors import (
@@ -19,7 +20,7 @@ from jingle_hnt.errors import (
     StanzaError,
     UnprovenParty,
 )
-from jingle_hnt.model.address import IPAddress
+from jingle_hnt.model.address import IPAddress, TransportAddress
 from jingle_hnt.model.jingle import Action, Jingle, Reason, ReasonCondition
 from jingle_hnt.relay.binding import Heard, Latched, PinholeEvent, Silent
 from jingle_hnt.session.allocation import Allocation
@@ -280,12 +281,13 @@ class Session:
         if not self.has_ended:
             self._out.append(Remember(self.name))
 
-    def unbound(self, number: int, port_taken: bool, now: float) -> None:
-        """The plane could not make the bindings of a `Bind`: other ports, or none."""
+    def unbound(self, number: int, taken: Collection[TransportAddress], now: float) -> None:
+        """The plane could not make the bindings of a `Bind`: other ports for those that another
+        process has taken, or none."""
         held = next((h for h in self._held if h.waits_for == number), None)
-        if held is not None and port_taken and held.attempts < BIND_ATTEMPTS:
+        if held is not None and taken and held.attempts < BIND_ATTEMPTS:
             held.attempts += 1
-            held.waits_for = self.anchor.retry(number, now)
+            held.waits_for = self.anchor.retry(number, taken, now)
             if held.waits_for is not None:
                 return
         lost = self.anchor.abandon(number)

@@ -12,10 +12,11 @@ and before the next input. It asks `poll_timeout` how long it may wait.
 
 import heapq
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from jingle_hnt.errors import Condition, StanzaError
+from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import COMPONENTS, RawUdp
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Jingle
@@ -185,11 +186,16 @@ class Registry:
             session.bound(number)
             self._settle(session, now)
 
-    def unbound(self, name: str, number: int, port_taken: bool, now: float) -> None:
-        """The plane could not make the bindings of a `Bind` effect."""
+    def unbound(
+        self, name: str, number: int, taken: Collection[TransportAddress], now: float
+    ) -> None:
+        """The plane could not make the bindings of a `Bind` effect.
+
+        `taken` are addresses of it that another process holds; none where it failed otherwise.
+        """
         session = self.find(name)
         if session is not None:
-            session.unbound(number, port_taken, now)
+            session.unbound(number, taken, now)
             self._settle(session, now)
 
     def withdrawn(self, withdrawn: Withdrawn, now: float) -> None:

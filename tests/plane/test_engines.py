@@ -283,12 +283,13 @@ def test_bind_makes_all_or_none(engine: Engine) -> None:
         taken = TransportAddress.of(RELAY, foreign.getsockname()[1])
         free = [TransportAddress.of(RELAY, free_port(RELAY)) for _ in range(3)]
         before = len(os.listdir("/proc/self/fd"))
-        with pytest.raises(PortTaken, match=str(taken.port)):
+        with pytest.raises(PortTaken, match=str(taken.port)) as caught:
             engine.bind(
                 [BindingSpec("one", (free[0], free[1])), BindingSpec("two", (free[2], taken))]
             )
         assert len(os.listdir("/proc/self/fd")) == before
         assert engine.snapshot() == []
+    assert caught.value.address == str(taken)
     elsewhere = TransportAddress.of("203.0.113.9", 4000)
     with pytest.raises(AddressUnavailable, match=r"203\.0\.113\.9"):
         engine.bind([BindingSpec("one", (free[0], elsewhere))])

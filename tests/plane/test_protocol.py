@@ -155,8 +155,9 @@ async def test_the_planes_errors_arrive_as_what_they_are(path: Path) -> None:
     async with connected(path) as client:
         taken = spec("a.1")
         await client.bind([taken])
-        with pytest.raises(PortTaken, match=str(taken.pinholes[0].port)):
+        with pytest.raises(PortTaken, match=str(taken.pinholes[0].port)) as caught:
             await client.bind([BindingSpec("b.1", taken.pinholes)])
+        assert caught.value.address == str(taken.pinholes[0])
 
 
 async def test_every_waiting_call_fails_when_the_plane_is_gone(tmp_path: Path) -> None:

@@ -225,10 +225,11 @@ class Stage:
         self.settle()
 
     def fail_all(self, port_taken: bool) -> None:
-        """The plane can make none of them."""
+        """The plane can make none of them; if another has taken a port, then each one's first."""
         binds, self.binds = self.binds, []
         for bind in binds:
-            self.registry.unbound(bind.session, bind.number, port_taken, self.now)
+            taken = bind.addresses()[:1] if port_taken else ()
+            self.registry.unbound(bind.session, bind.number, taken, self.now)
         self.settle()
 
     def latch(self, name: BindingName, side: Side, ip: str, port: int = 40000) -> None:

@@ -387,7 +387,9 @@ class Ours(ByHalves):
                 try:
                     await self.client.bind(effect.specs, effect.orders)
                 except PlaneError as error:
-                    taken, now = isinstance(error, PortTaken), time.monotonic()
+                    known = isinstance(error, PortTaken)
+                    taken = effect.addresses(error.address) if known else ()
+                    now = time.monotonic()
                     self.registry.unbound(effect.session, effect.number, taken, now)
                 else:
                     self.registry.bound(effect.session, effect.number, time.monotonic())

@@ -14,7 +14,7 @@ HEAD = """\
 # Attacks and faults
 
 What is done to the relay and to its signalling, what must come of it, and what does. Made by
-`scripts/threats --record` on {machine};
+`scripts/threats --record` on {machines};
 `scripts/threats [--full] [ROW ...]` attacks anew. The attacks run in network namespaces, on
 jingle-hnt's session core and plane and, where a row is about media, on Debian's rtpengine in
 userspace (strict source, heuristic endpoint learning) with the same calls: both parties behind
@@ -35,27 +35,25 @@ Tests are named as they are in `tests/`; figures in bold are not what is demande
 def recorded() -> dict[str, Any]:
     """What was measured last."""
     if not RESULTS.exists():
-        return {"machine": {}, "rows": {}}
+        return {"rows": {}}
     known: dict[str, Any] = json.loads(RESULTS.read_text())
     return known
 
 
 def record(rows: dict[str, Any], machine: dict[str, object]) -> None:
-    """Keep what came of these rows, beside what is known of other relays."""
+    """Keep what came of these rows, and where, beside what is known of other relays."""
     known = recorded()
-    known["machine"] = machine
     for name, result in rows.items():
-        known["rows"][name] = known["rows"].get(name, {}) | result
+        known["rows"][name] = known["rows"].get(name, {}) | result | {"machine": machine}
     RESULTS.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
 
 
 def write(check: bool) -> int:
     """Write the page, or with `check` tell whether it is out of date (1)."""
     known = recorded()
-    machine = known["machine"]
-    name = f"{machine.get('cores')} cores of {machine.get('cpu')}, Linux {machine.get('kernel')}"
+    machines = {_machine(result["machine"]) for result in known["rows"].values()}
     lines = "\n".join(row(entry, known["rows"].get(entry.id, {})) for entry in entries())
-    text = HEAD.format(machine=name) + lines + "\n"
+    text = HEAD.format(machines=",\nand ".join(sorted(machines))) + lines + "\n"
     if not check:
         PAGE.write_text(text)
         return 0
@@ -88,6 +86,10 @@ def passed(result: dict[str, Any]) -> bool | None:
     """Whether our figures and the tests say that a row holds; None where there are none."""
     ours = [result[part]["met"] for part in ("jingle-hnt", "tested") if part in result]
     return all(ours) if ours else None
+
+
+def _machine(machine: dict[str, Any]) -> str:
+    return f"{machine['cores']} cores of {machine['cpu']}, Linux {machine['kernel']}"
 
 
 def _test(name: str, noted: dict[str, dict[str, str]]) -> str:
