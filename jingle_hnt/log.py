@@ -25,17 +25,20 @@ _SECRET_KEYS = frozenset({"secret", "password", "pwd", "key", "token"})
 BURST = 10.0
 KINDS = 100
 """How many texts are counted at a time."""
-PROVOKED = frozenset({"stanza rejected"})
+WARNINGS_PER_S = 1.0
+PROVOKED = {"stanza rejected": 1.0, "call ended unanswered": 5.0}
+"""What strangers can provoke and is no warning: how many a second are told of, by the text."""
 
 Level = Literal["debug", "info", "warning", "error"]
 Event = MutableMapping[str, object]
 
 
 class Calm:
-    """A processor: what strangers can provoke is told of once a second, after `BURST` times.
+    """A processor: what strangers can provoke is told of so often a second, after `BURST` times.
 
     That is every warning, and what `PROVOKED` names, each by its text; the next one that is told
-    says how many were `left_out`. What a call leaves is limited by the limits of calls.
+    says how many were `left_out`. What a call leaves that was answered is always told: both its
+    parties had to want it, and how many they may make is limited.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -45,11 +48,12 @@ class Calm:
     def __call__(self, _: object, level: str, event: Event) -> Event:
         """Raises DropEvent for what is left out."""
         kind = str(event.get("event", ""))
-        if level != "warning" and kind not in PROVOKED:
+        rate = WARNINGS_PER_S if level == "warning" else PROVOKED.get(kind)
+        if rate is None:
             return event
         now = self._clock()
         tokens, at, left_out = self._kinds.pop(kind, (BURST, now, 0))
-        tokens = min(BURST, tokens + now - at)
+        tokens = min(BURST, tokens + rate * (now - at))
         told = tokens >= 1
         self._kinds[kind] = (tokens - 1, now, 0) if told else (tokens, now, left_out + 1)
         if len(self._kinds) > KINDS:

@@ -68,6 +68,19 @@ def test_what_strangers_provoke_is_told_once_a_second(capsys: pytest.CaptureFixt
     assert counted >= 119_800
 
 
+def test_calls_that_nobody_answers_are_told_five_times_a_second() -> None:
+    """Row F24: many users may ring and give up, each within its limits."""
+    now = [0.0]
+    calm = log.Calm(lambda: now[0])
+    told = []
+    for _ in range(10_000):
+        now[0] += 0.01
+        with contextlib.suppress(structlog.DropEvent):
+            told.append(calm(None, "info", {"event": "call ended unanswered"}))
+    assert 500 <= len(told) <= 510
+    assert sum(1 + int(str(event.get("left_out", 0))) for event in told) >= 9_980
+
+
 def test_what_a_call_leaves_is_always_told() -> None:
     calm = log.Calm(lambda: 0.0)
     for _ in range(1000):

@@ -121,7 +121,8 @@ class Closing:
         case = Case(call, over.ended.why, len(bindings) == len(names))
         made = report(case, over.ended.reason, over.at)
         self._count(made)
-        log.info("call ended", **log_line(made))
+        answered = made.call.setup_s is not None
+        log.info("call ended" if answered else "call ended unanswered", **log_line(made))
         self._archive.add(session.name, session.sid, made.model_dump_json())
         return made
 

@@ -37,6 +37,15 @@ async def test_a_call_leaves_one_line_and_one_row(office: Office, desk: Desk) ->
     assert report.diagnosis == ()
 
 
+async def test_a_call_that_nobody_answered_is_told_of_as_one(office: Office, desk: Desk) -> None:
+    office.stage.says(ALICE, Action.SESSION_INITIATE, content(), sid="x")
+    with structlog.testing.capture_logs() as lines:
+        await hang_up(office, desk)
+    assert [line["event"] for line in lines] == ["call ended unanswered"]
+    (report,) = (await ask(desk, "history")).calls
+    assert report.call.setup_s is None
+
+
 async def test_calls_that_end_while_the_plane_is_asked_are_asked_about_together(
     office: Office, desk: Desk
 ) -> None:
