@@ -20,13 +20,15 @@ from jingle_hnt.plane.native import NativeEngine
 from jingle_hnt.relay.binding import Arm, BindingSpec, Flow, Gate, Side
 from jingle_hnt.relay.evidence import Evidence, IceKey, Rung
 from jingle_hnt.relay.ice_agent import Checks
-from tests.plane.bound import ALICE, BOB, RELAY, STRANGER, anybody, free_port, only, until, watched
+from tests.plane.bound import ALICE, BOB, STRANGER, anybody, free_port, only, until, watched
 from tests.plane.checks import answer, check
 from tests.plane.packets import dtls, report, rtcp, rtp
 from tests.plane.sdes import Sender
 
 pytestmark = pytest.mark.native
 
+RELAY = f"127.{64 + os.getpid() % 64}.{os.getpid() // 64 % 256}.1"
+"""Of this process alone: nobody is given a port of it while no binding is there."""
 STEPS, PLACES = 6000, 8
 CAP_S = 0.05
 KEY = IceKey("B:A", "pwd-of-b-twenty-two-ch")
@@ -74,13 +76,17 @@ class Place:
             os.close(self.held.pop())
 
 
+def a_plane() -> NativeEngine:
+    return NativeEngine(workers=2, linger_cap_s=CAP_S)
+
+
 class Storm:
     """Random orders to an engine."""
 
     def __init__(self, seed: int, places: list[Place], sources: Sequence[TransportAddress]) -> None:
         self._random = random.Random(seed)
         self._sources = sources
-        self.engine = self._begin()
+        self.engine = a_plane()
         self.places = places
 
     def step(self) -> None:
@@ -93,7 +99,7 @@ class Storm:
             self._arm: 40,
             self._gate: 10,
             self._copy: 10,
-            self._let_go: 5,
+            Place.let_go: 5,
             self._look: 10,
             self._release: 24,
             self._crash: 1,
@@ -109,9 +115,6 @@ class Storm:
             place.let_go()
         until(lambda: not (self.engine.events() or self.engine.snapshot()))
         self.engine.close()
-
-    def _begin(self) -> NativeEngine:
-        return NativeEngine(workers=2, linger_cap_s=CAP_S)
 
     def _bind(self, place: Place) -> None:
         if self.engine.snapshot([place.name]):
@@ -145,9 +148,6 @@ class Storm:
         place.let_go()
         place.held = self.engine.sockets(place.name)
 
-    def _let_go(self, place: Place) -> None:
-        place.let_go()
-
     def _look(self, place: Place) -> None:
         assert self.engine.snapshot([place.name])
         self.engine.events()
@@ -159,7 +159,7 @@ class Storm:
     def _crash(self, _: Place) -> None:
         """The next plane begins with what somebody holds, and the calls of the journal."""
         self.engine.close()
-        self.engine = self._begin()
+        self.engine = a_plane()
         for place in self.places:
             for descriptor in place.held:
                 self.engine.inherit(descriptor)
@@ -175,6 +175,7 @@ class Storm:
 def under_fire(places: list[Place]) -> Iterator[list[TransportAddress]]:
     """Three hosts send all there is to these places; their addresses."""
     told = {
+        "relay": RELAY,
         "hosts": [ALICE, BOB, STRANGER],
         "ports": [port for place in places for port in place.ports],
         "datagrams": [datagram.hex() for datagram in DATAGRAMS],

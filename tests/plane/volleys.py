@@ -1,7 +1,7 @@
 """A process of its own that fires datagrams at ports until its standard input ends.
 
-It is told ``{"hosts": [...], "ports": [...], "datagrams": [hex]}``, and answers with the address of
-each host's socket.
+It is told ``{"relay": host, "hosts": [...], "ports": [...], "datagrams": [hex]}``, and answers
+with the address of each host's socket.
 """
 
 import contextlib
@@ -11,7 +11,6 @@ import select
 import socket
 import sys
 
-HOST = "127.0.0.1"
 VOLLEY, PAUSE_S = 64, 0.001
 
 
@@ -31,7 +30,7 @@ def main() -> None:
         while not select.select([sys.stdin], [], [], PAUSE_S)[0]:
             for _ in range(VOLLEY):
                 made = random.choice(sockets)
-                made.sendto(random.choice(datagrams), (HOST, random.choice(told["ports"])))
+                made.sendto(random.choice(datagrams), (told["relay"], random.choice(told["ports"])))
                 with contextlib.suppress(BlockingIOError):
                     made.recv(2048)
 
