@@ -7,28 +7,13 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from tests.integration.test_nat_calls import assert_heard, hang_up, with_action
-from tests.lab.play import Caller, Event, Stage, stage
+from tests.lab.play import Caller, Event, Stage, in_a_call, phones, stage
 from tests.lab.world import NatKind
 
 pytestmark = pytest.mark.integration
 
 RATE = 50
 """RTP packets per second of a phone."""
-
-
-async def phones(at: Stage) -> tuple[Caller, Caller]:
-    """Alice and Bob at home."""
-    alice = await at.phone("alice", NatKind.PORT_RESTRICTED)
-    return alice, await at.phone("bob", NatKind.SYMMETRIC)
-
-
-async def in_a_call(at: Stage) -> tuple[Caller, Caller]:
-    """Alice has called Bob, and both hear each other."""
-    alice, bob = await phones(at)
-    alice.tell("call", to=bob.jid)
-    await alice.expect("accepted")
-    await asyncio.sleep(1)
-    return alice, bob
 
 
 async def heard_in(seconds: float, party: Caller, content: str = "voice") -> dict[str, int]:

@@ -6,20 +6,10 @@ import signal
 import pytest
 
 from tests.integration.test_nat_calls import assert_heard, hang_up, legs, with_action
-from tests.lab.play import Caller, Stage, stage
+from tests.lab.play import in_a_call, stage
 from tests.lab.world import NatKind
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("each_server")]
-
-
-async def in_a_call(at: Stage) -> tuple[Caller, Caller]:
-    """Two phones that talk."""
-    alice = await at.phone("alice", NatKind.PORT_RESTRICTED)
-    bob = await at.phone("bob", NatKind.SYMMETRIC)
-    alice.tell("call", to=bob.jid)
-    await alice.expect("accepted")
-    await asyncio.sleep(0.5)
-    return alice, bob
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])

@@ -19,9 +19,9 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from tests.lab.compose import heard
-from tests.lab.play import DOMAIN, ROOT, Caller, Relay, Stage
+from tests.lab.play import DOMAIN, ROOT, Relay, Stage, in_a_call
 from tests.lab.terminal import Terminal
-from tests.lab.world import SERVER, Lab, NatKind
+from tests.lab.world import SERVER, Lab
 
 DROP_IN = """\
 [Service]
@@ -89,20 +89,10 @@ def commands(page: str) -> str:
     return "".join(re.findall(r"(?ms)^```sh\n(.*?)^```$", text))
 
 
-async def talking(at: Stage) -> tuple[Caller, Caller]:
-    """Two parties in a call."""
-    alice = await at.phone("alice", NatKind.PORT_RESTRICTED)
-    bob = await at.phone("bob", NatKind.SYMMETRIC)
-    alice.tell("call", to=bob.jid)
-    await alice.expect("accepted")
-    await asyncio.sleep(2)
-    return alice, bob
-
-
 async def upgraded(machine: Machine, at: Stage) -> bool:
     """The page's commands in mid-call, and whether both are heard from the start to the end."""
     try:
-        alice, bob = await talking(at)
+        alice, bob = await in_a_call(at)
         await machine.typed("cd new && PATH=/opt/jingle-hnt/bin:$PATH && . ../upgrade")
         await machine.typed(
             "systemctl restart jingle-hnt && systemctl is-active jingle-hnt", "^active"

@@ -364,6 +364,21 @@ async def stage(
             await asyncio.to_thread(server.close)
 
 
+async def phones(at: Stage) -> tuple[Caller, Caller]:
+    """Alice and Bob at home, behind a NAT each."""
+    alice = await at.phone("alice", NatKind.PORT_RESTRICTED)
+    return alice, await at.phone("bob", NatKind.SYMMETRIC)
+
+
+async def in_a_call(at: Stage) -> tuple[Caller, Caller]:
+    """Alice has called Bob, and both hear each other."""
+    alice, bob = await phones(at)
+    alice.tell("call", to=bob.jid)
+    await alice.expect("accepted")
+    await asyncio.sleep(1)
+    return alice, bob
+
+
 def delivered(sender: Event, receiver: Event, patience_s: float = MUTUAL_S) -> float:
     """The part of a component's packets that the other side heard, once the two hear each other.
 

@@ -143,11 +143,17 @@ def test_a_few_packets_of_an_unknown_source_earn_no_more_than_5_s(candidate: str
     assert stage.plane.flows[RTP] == NOT_TO[1]
 
 
-def test_no_source_is_sent_anything_for_longer_than_30_s() -> None:
+def with_a_stranger() -> Stage:
+    """Alice has called somebody of whom nothing is known, and who is heard."""
     stage = Stage()
     stage.says(ALICE, Action.SESSION_INITIATE, content(), to=STRANGER)
     stage.says(STRANGER, Action.SESSION_ACCEPT, stage.bobs(), to=ALICE)
     stage.latch(RTP, 1, "198.51.100.77", 40000)
+    return stage
+
+
+def test_no_source_is_sent_anything_for_longer_than_30_s() -> None:
+    stage = with_a_stranger()
     stage.passes(600.0 + SILENT_S)
     stage.silent(RTP, 1)
     stage.passes(30.0 - SILENT_S)
@@ -167,10 +173,7 @@ def test_silence_counts_from_the_last_that_was_heard() -> None:
 
 
 def test_an_unknown_source_that_talked_for_a_while_may_pause_as_long() -> None:
-    stage = Stage()
-    stage.says(ALICE, Action.SESSION_INITIATE, content(), to=STRANGER)
-    stage.says(STRANGER, Action.SESSION_ACCEPT, stage.bobs(), to=ALICE)
-    stage.latch(RTP, 1, "198.51.100.77", 40000)
+    stage = with_a_stranger()
     stage.passes(12.0 + SILENT_S)
     stage.silent(RTP, 1)
     stage.passes(12.0 - SILENT_S - MARGIN_S - 0.1)
