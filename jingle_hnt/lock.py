@@ -1,4 +1,4 @@
-"""One process at a time works on a state directory.
+"""One process at a time works on a state directory, and one plane serves a path.
 
 Two that share one would give the same ports to different calls and write over each other's journal.
 The kernel holds the lock, so it ends with the process, however that ends.

@@ -16,7 +16,7 @@ from jingle_hnt.cli import main
 from jingle_hnt.commands import processes
 from jingle_hnt.commands.plane import until_told
 from jingle_hnt.config import Settings
-from jingle_hnt.store.lock import alone
+from jingle_hnt.lock import alone
 from tests.test_config import NEEDED
 from tests.threats.doses import Measured
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from jingle_hnt.errors import ConfigurationError
-from jingle_hnt.store.lock import alone
+from jingle_hnt.lock import alone
 from tests.threats import doses
 from tests.threats.doses import Measured
 
 HOLD = """
 import pathlib, sys
-from jingle_hnt.store.lock import alone
+from jingle_hnt.lock import alone
 with alone(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -16,10 +16,10 @@ from jingle_hnt.commands.check import OPEN_FILES, offline
 from jingle_hnt.commands.plane import raise_descriptor_limit, start, until_told
 from jingle_hnt.config import Settings
 from jingle_hnt.errors import ConfigurationError
+from jingle_hnt.lock import alone
 from jingle_hnt.plane.probe import probe
 from jingle_hnt.reading import load
 from jingle_hnt.reload import Reloader
-from jingle_hnt.store.lock import alone
 from jingle_hnt.supervisor import Supervisor, children
 from jingle_hnt.wiring import Wiring, wire
 

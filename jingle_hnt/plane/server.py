@@ -6,7 +6,6 @@ goes on whoever is connected, or nobody.
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
@@ -16,8 +15,9 @@ from typing import TypeVar
 import structlog
 
 from jingle_hnt import __version__
-from jingle_hnt.errors import ConfigurationError, PlaneError, PortTaken, ProtocolViolation
+from jingle_hnt.errors import PlaneError, PortTaken, ProtocolViolation
 from jingle_hnt.local_socket import is_trusted, owner_only
+from jingle_hnt.lock import alone
 from jingle_hnt.plane.api import Engine
 from jingle_hnt.plane.keeping import UNWANTED_S, Keeping
 from jingle_hnt.plane.protocol import (
@@ -73,7 +73,8 @@ class PlaneServer:
         """Serve until cancelled. Raises ConfigurationError where another plane serves the path."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         loop = asyncio.get_running_loop()
-        with _locked(self._path), contextlib.closing(self._engine):
+        lock = self._path.with_name(self._path.name + ".lock")
+        with alone(lock), contextlib.closing(self._engine):
             self._path.unlink(missing_ok=True)
             server = await self._listen()
             loop.add_reader(self._engine.fileno(), self._tell)
@@ -221,17 +222,3 @@ def _each(order: Callable[[T], object], wanted: Iterable[T]) -> None:
 
 def _failed(request: int | None, text: str) -> bytes:
     return encode(Failed(id=request, code=ProtocolViolation.__name__, text=text))
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock beside the socket; it goes with the process, so a dead plane leaves none."""
-    with path.with_name(path.name + ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigurationError(
-                f"another forwarding plane serves {path}; stop it, or give this one another"
-                " state.runtime_directory"
-            ) from None
-        yield

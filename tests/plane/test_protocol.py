@@ -221,7 +221,7 @@ async def test_another_protocol_is_refused_in_words(tmp_path: Path) -> None:
 async def test_a_second_plane_at_the_same_path_refuses_to_start(path: Path) -> None:
     with (
         contextlib.closing(ReferenceEngine()) as engine,
-        pytest.raises(ConfigurationError, match="another forwarding plane"),
+        pytest.raises(ConfigurationError, match="another jingle-hnt"),
     ):
         await PlaneServer(path, engine).run()
 
