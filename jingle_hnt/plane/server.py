@@ -71,7 +71,6 @@ class PlaneServer:
 
     async def run(self, ready: asyncio.Event | None = None) -> None:
         """Serve until cancelled. Raises ConfigurationError where another plane serves the path."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         loop = asyncio.get_running_loop()
         lock = self._path.with_name(self._path.name + ".lock")
         with alone(lock), contextlib.closing(self._engine):
