@@ -20,6 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
 
+from tests.ports import free_port
+
 Endpoint = tuple[str, int]
 """IP address and TCP port."""
 
@@ -44,14 +46,6 @@ class VirtualHost:
     component: str | None = None
     fail: str = "open"
     timeout_s: float = 3.0
-
-
-def free_port(address: str) -> int:
-    """A TCP port that nobody listens on at `address` of this namespace right now."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.bind((address, 0))
-        return int(probe.getsockname()[1])
 
 
 class LocalServer(ABC):
@@ -100,7 +94,7 @@ class LocalServer(ABC):
 
     def _endpoint(self, address: str, port: int | None, well_known: int) -> Endpoint:
         if port is None:
-            port = well_known if self.namespace else free_port(address)
+            port = well_known if self.namespace else free_port(address, socket.SOCK_STREAM)
         return (address, port)
 
     # Life

@@ -26,6 +26,7 @@ from jingle_hnt.relay.binding import (
 )
 from jingle_hnt.relay.evidence import Evidence, Rung
 from jingle_hnt.relay.latch import State
+from tests import ports
 from tests.plane.packets import rtp
 
 RELAY, ALICE, BOB, STRANGER = "127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.66"
@@ -111,19 +112,9 @@ def anybody() -> Evidence:
     return Evidence(Rung.R5, (ip_network("127.0.0.0/8"),), probation=5)
 
 
-_given: set[int] = set()
-
-
 def free_port(address: str) -> int:
-    """A port that is free and was not given before: a binding needs two at once."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    while True:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.bind((address, 0))
-            port = int(probe.getsockname()[1])
-        if port not in _given:
-            _given.add(port)
-            return port
+    """A UDP port that nobody has, and nobody is given."""
+    return ports.free_port(address, socket.SOCK_DGRAM)
 
 
 def until(holds: Callable[[], bool]) -> None:

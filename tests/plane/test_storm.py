@@ -20,15 +20,13 @@ from jingle_hnt.plane.native import NativeEngine
 from jingle_hnt.relay.binding import Arm, BindingSpec, Flow, Gate, Side
 from jingle_hnt.relay.evidence import Evidence, IceKey, Rung
 from jingle_hnt.relay.ice_agent import Checks
-from tests.plane.bound import ALICE, BOB, STRANGER, anybody, free_port, only, until, watched
+from tests.plane.bound import ALICE, BOB, RELAY, STRANGER, anybody, free_port, only, until, watched
 from tests.plane.checks import answer, check
 from tests.plane.packets import dtls, report, rtcp, rtp
 from tests.plane.sdes import Sender
 
 pytestmark = pytest.mark.native
 
-RELAY = f"127.{64 + os.getpid() % 64}.{os.getpid() // 64 % 256}.1"
-"""Of this process alone: nobody is given a port of it while no binding is there."""
 STEPS, PLACES = 6000, 8
 CAP_S = 0.05
 KEY = IceKey("B:A", "pwd-of-b-twenty-two-ch")
