@@ -24,6 +24,9 @@ _RENOMINATION = f"{{{names.ICE_OPTION}}}renomination"
 HOST_PREFERENCE = (126 << 24) + (65535 << 8)
 """Of a host candidate on the only address there is (RFC 8445 section 5.1.2)."""
 
+_HIDDEN = {4: "0.0.0.0", 6: "::"}
+"""A related address that is not told, by IP version; its port is 9 (RFC 8839 section 5.1)."""
+
 _NCNAME = re.compile(r"[A-Za-z_][A-Za-z0-9._-]*", re.ASCII)
 
 
@@ -155,7 +158,8 @@ def written_for_ice(candidates: Iterable[Candidate], transport: Element) -> Iter
 
     Theirs is the lowest priority there is (RFC 8445 section 5.1.2.1, all preferences 0), so that
     whatever else connects is preferred. Their foundation is none that the transport uses, and a
-    number up to 255, which is all that older clients read.
+    number up to 255, which is all that older clients read. A relay candidate must name a related
+    address (RFC 8839 section 5.1: Firefox drops one that does not); ours says that it is hidden.
     """
     kind = _candidate_tag(transport)
     theirs = transport.findall(kind)
@@ -167,6 +171,8 @@ def written_for_ice(candidates: Iterable[Candidate], transport: Element) -> Iter
         element.set("network", "0")
         element.set("priority", str(256 - candidate.component))
         element.set("protocol", "udp")
+        element.set("rel-addr", _HIDDEN[candidate.address.ip.version])
+        element.set("rel-port", "9")
         yield element
 
 

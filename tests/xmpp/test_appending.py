@@ -74,10 +74,24 @@ def test_ours_are_the_last_to_be_tried() -> None:
             "port": str(29999 + number),
             "priority": str(256 - number),
             "protocol": "udp",
+            "rel-addr": "0.0.0.0",
+            "rel-port": "9",
             "type": "relay",
         }
     least = min(int(candidate.get("priority", "")) for candidate in theirs)
     assert all(int(candidate.get("priority", "")) < least for candidate in ours)
+
+
+@pytest.mark.rule("I3")
+@pytest.mark.parametrize(("ip", "related"), [("203.0.113.9", "0.0.0.0"), ("2001:db8::9", "::")])
+def test_a_related_address_is_named_and_hidden(ip: str, related: str) -> None:
+    """RFC 8839 section 5.1: a relay candidate has raddr and rport. Firefox drops one without."""
+    element = offer("")
+    ours = (Candidate(1, 0, TransportAddress.of(ip, 30000), "r1", CandidateType.RELAY),)
+    [candidate] = substitute(element, dict.fromkeys(ice_keys(element), ours)).iter(
+        f"{{{ICE_UDP}}}candidate"
+    )
+    assert (candidate.get("rel-addr"), candidate.get("rel-port")) == (related, "9")
 
 
 def offer(inside: str, namespace: str = ICE_UDP) -> ET.Element:
