@@ -61,6 +61,9 @@ RIVALRY_EVENT_S = 1.0
 BATCH = 64
 """Packets taken from one socket before the others have their turn."""
 
+_PMTUDISC_DONT, _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER = 0, 10, 23
+"""Of linux/in.h and linux/in6.h; the socket module of Python 3.11 has no names for them."""
+
 
 class ReferenceEngine:
     """See `api.Engine`."""
@@ -421,8 +424,10 @@ def _open_socket(bound: TransportAddress, dscp: int) -> socket.socket:
         if family == socket.AF_INET6:
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, dscp << 2)
+            opened.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT)
         else:
             opened.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, dscp << 2)
+            opened.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DONT)
         opened.bind((str(bound.ip), bound.port))
     except OSError as error:
         opened.close()

@@ -247,6 +247,29 @@ async def test_what_has_lost_a_fragment_goes_nowhere_and_nothing_is_cut(
         assert await latched(client)
 
 
+BLACK_HOLE = (
+    "table inet black_hole { chain output { type filter hook output priority 0\n"
+    "icmp type destination-unreachable drop\nicmpv6 type packet-too-big drop\n}\n}\n"
+)
+"""The router before the narrow link says nothing of it."""
+
+
+@pytest.mark.parametrize("engine", ["native", "reference"])
+async def test_a_narrow_path_that_says_nothing_lets_large_packets_through(
+    road: Road, engine: str
+) -> None:
+    """Media sockets set no DF, so the router before the narrow link may fragment (RFC 791)."""
+    async with called(road, engine, FOUR) as (_, near, far):
+        router = road.clients[1]
+        load(router, BLACK_HOLE)
+        try:
+            run(f"ip -n {road.relay} route flush cache")  # what an earlier test has taught it
+            for number in range(4, 24):
+                assert arrives(near, far, rtp(number).ljust(1400, b"x")), "no packet arrives"
+        finally:
+            load(router, "delete table inet black_hole\n")
+
+
 async def until_heard(client: PlaneClient, near: Host, far: Host) -> None:
     """Teach both latches, and let nothing be under way."""
     deadline = time.monotonic() + PATIENCE_S

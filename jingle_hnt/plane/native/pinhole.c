@@ -181,6 +181,16 @@ void hnt_from_sockaddr(const struct sockaddr_storage *in, struct hnt_address *ou
     }
 }
 
+/* Linux sets DF by default. On a path that is narrower than its first link and whose ICMP "too big"
+   is lost, large packets would never arrive; a party that sends without DF has them fragmented. */
+static void allow_fragments(int socket, int family)
+{
+    int no_discovery = family == AF_INET ? IP_PMTUDISC_DONT : IPV6_PMTUDISC_DONT;
+    setsockopt(socket, family == AF_INET ? IPPROTO_IP : IPPROTO_IPV6,
+               family == AF_INET ? IP_MTU_DISCOVER : IPV6_MTU_DISCOVER, &no_discovery,
+               sizeof no_discovery);
+}
+
 static int new_socket(uint8_t version, uint8_t dscp)
 {
     int on = 1, marked = dscp << 2, family = version == 4 ? AF_INET : AF_INET6;
@@ -193,6 +203,8 @@ static int new_socket(uint8_t version, uint8_t dscp)
     if (made >= 0 && dscp > 0) /* unmarked is no reason to be silent */
         setsockopt(made, family == AF_INET ? IPPROTO_IP : IPPROTO_IPV6,
                    family == AF_INET ? IP_TOS : IPV6_TCLASS, &marked, sizeof marked);
+    if (made >= 0)
+        allow_fragments(made, family);
     return made;
 }
 
