@@ -125,7 +125,8 @@ class Signalling:
         try:
             return MetricsServer(*self._wiring.metrics, self._desk.scrape)
         except OSError as error:
-            log.error("metrics cannot be served", listen=str(self._wiring.metrics), why=str(error))
+            host, port = self._wiring.metrics
+            log.error("metrics cannot be served", listen=f"{host}:{port}", why=str(error))
             return None
 
     # Inputs from the XMPP side

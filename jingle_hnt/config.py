@@ -51,6 +51,17 @@ def _network(value: object) -> IPv4Network | IPv6Network:
         raise ValueError(f'{value!r} is no network; write one such as "192.168.0.0/16"') from None
 
 
+def _unusable(ip: IPv4Address | IPv6Address) -> str:
+    """Why no host has this address; empty for one that a host may have."""
+    if ip.is_unspecified:
+        return "the unspecified address"
+    if ip.is_multicast or str(ip) == "255.255.255.255":
+        return "a multicast or broadcast address"
+    if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
+        return f"IPv4 written as IPv6 (write {ip.ipv4_mapped})"
+    return ""
+
+
 # Unions would be told of one family at a time, three lines for one mistake.
 IPAddress = Annotated[IPv4Address | IPv6Address, PlainValidator(_address)]
 IPNetwork = Annotated[IPv4Network | IPv6Network, PlainValidator(_network)]
@@ -77,6 +88,19 @@ class Interface(_Section):
     def _one_family(self) -> Self:
         if self.advertise is not None and self.advertise.version != self.address.version:
             raise ValueError("advertise must be of the same IP version as address")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_reached(self) -> Self:
+        for field, ip in (("address", self.address), ("advertise", self.advertise)):
+            if ip is None:
+                continue
+            kind = _unusable(ip)
+            if kind:
+                raise ValueError(
+                    f"{field} {ip} is {kind}, and no party can send to it; write the address that"
+                    " parties reach this host by"
+                )
         return self
 
 
@@ -156,7 +180,7 @@ class Relay(_Section):
     """Media addresses, ports, and who may be a peer."""
 
     interfaces: Annotated[tuple[Interface, ...], Field(min_length=1)]
-    ports: str = "30000-32767"
+    ports: str = "24000-26767"
     quarantine_s: Annotated[float, Field(ge=0, le=600)] = 30.0
     allow_networks: tuple[IPNetwork, ...] = ()
     proxies: tuple[IPNetwork, ...] = ()
@@ -187,10 +211,13 @@ class Relay(_Section):
     @field_validator("interfaces")
     @classmethod
     def _are_distinct(cls, value: tuple[Interface, ...]) -> tuple[Interface, ...]:
-        addresses = [str(interface.address) for interface in value]
-        twice = sorted({a for a in addresses if addresses.count(a) > 1})
+        faced = [(i.address, network) for i in value for network in i.networks or (None,)]
+        twice = sorted({str(address) for address, _ in faced if faced.count((address, _)) > 1})
         if twice:
-            raise ValueError(f"{', '.join(twice)} is listed twice; write each address once")
+            raise ValueError(
+                f"{', '.join(twice)} is listed twice for the same parties; write each address once,"
+                " or once more with the `networks` whose parties are told something else of it"
+            )
         return value
 
     @model_validator(mode="after")
@@ -213,7 +240,7 @@ class Relay(_Section):
             int(first) >= 1024 and int(first) % 2 == 0 and int(first) + 3 <= int(last) <= 65535
         ):
             raise ValueError(
-                'write an even first and a last port with at least 4 ports, such as "30000-32767"'
+                'write an even first and a last port with at least 4 ports, such as "24000-26767"'
             )
         return value
 
@@ -458,7 +485,7 @@ class Settings(BaseSettings):
 
 def _read_secret(path: Path) -> str:
     try:
-        secret = path.read_text()[:MAX_SECRET_BYTES].strip()
+        secret = path.read_text(encoding="utf-8-sig")[:MAX_SECRET_BYTES].strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"secret file {path} cannot be read: {error}") from None
     if not secret:

@@ -65,6 +65,22 @@ class Calm:
         return event
 
 
+class _CalmLibraries(logging.Filter):
+    """Limits what libraries log through the standard library, as `Calm` limits warnings of ours."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._calm = Calm()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        kind = f"{record.name}: {str(record.msg).partition(chr(10))[0]}"
+        try:
+            self._calm(None, "warning", {"event": kind})
+        except structlog.DropEvent:
+            return False
+        return True
+
+
 def configure(
     level: Level = "info", form: Literal["text", "json"] = "text", redact: bool = True
 ) -> None:
@@ -88,6 +104,19 @@ def configure(
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
+    # Libraries log through the standard library; their lines are to be of the same form.
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_CalmLibraries())
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *processors[:2]],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *processors[3:],
+            ],
+        )
+    )
+    logging.basicConfig(handlers=[handler], force=True)
     set_level(level)
 
 
@@ -95,7 +124,7 @@ def set_level(level: str) -> None:
     """From now on log this level (``debug``, ``info``, ``warning``, ``error``) and above."""
     number = getattr(logging, level.upper())
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(number))
-    logging.basicConfig(level=max(number, logging.WARNING), stream=sys.stderr, force=True)
+    logging.getLogger().setLevel(max(number, logging.WARNING))
     logging.getLogger("slixmpp").setLevel(max(number, logging.INFO))
 
 

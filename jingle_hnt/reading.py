@@ -1,13 +1,15 @@
 """Reads the configuration's file, and says of all that is wrong with it what to write instead."""
 
 import difflib
+import os
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
+from pydantic_settings import SettingsError
 
-from jingle_hnt.config import Interface, Server, Settings
+from jingle_hnt.config import ENVIRONMENT, Interface, Server, Settings
 from jingle_hnt.errors import ConfigurationError
 
 _NEEDED = {
@@ -22,7 +24,7 @@ _NEEDED = {
 def load(path: Path) -> Settings:
     """The settings of a file. Raises ConfigurationError that names every problem, a line each."""
     try:
-        content = tomllib.loads(path.read_text())
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigurationError(
             f"{path}: {error.strerror}; `jingle-hnt init` writes a configuration"
@@ -33,6 +35,18 @@ def load(path: Path) -> Settings:
         return Settings(**content)
     except ValidationError as error:
         raise ConfigurationError("\n".join(_problems(path, error))) from None
+    except SettingsError as error:
+        raise ConfigurationError(_no_json(error)) from None
+
+
+def _no_json(error: SettingsError) -> str:
+    """The variable of the environment that holds a list or a table, but not as JSON."""
+    text = getattr(error.__cause__, "doc", None)
+    names = [n for n, value in os.environ.items() if n.startswith(ENVIRONMENT) and value == text]
+    return (
+        f"{', '.join(names) or 'the environment'}: not JSON; write a list or a table of the"
+        f""" environment as JSON, such as {ENVIRONMENT}XMPP__DOMAINS='["example.org"]'"""
+    )
 
 
 def _problems(path: Path, error: ValidationError) -> Iterator[str]:

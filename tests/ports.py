@@ -7,8 +7,8 @@ import os
 import random
 import socket
 
-FIRST, LAST = 10_000, 29_999
-"""Below the kernel's own (32768 to 60999, ip(7)) and the relay's (30000 to 32767)."""
+FIRST, LAST = 10_000, 23_999
+"""Below the kernel's own (32768 to 60999, ip(7)) and the relay's (24000 to 26767)."""
 
 _WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))

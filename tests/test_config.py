@@ -44,7 +44,7 @@ def refused(path: Path, text: str) -> str:
 def test_four_answers_are_enough(write: Path) -> None:
     settings = loaded(write, NEEDED)
     assert settings.secret == "hush"
-    assert settings.relay.port_range == (30000, 32767)
+    assert settings.relay.port_range == (24000, 26767)
     assert settings.xmpp.endpoint[1] == 5347
 
 
@@ -56,8 +56,8 @@ def test_four_answers_are_enough(write: Path) -> None:
         (NEEDED.replace("secret", "secrt"), "xmpp.secrt: unknown key; did you mean 'secret'?"),
         (NEEDED + "[gates]", "gates: unknown key; did you mean 'gate'?"),
         (NEEDED.replace("203.0.113.9", "relay.example"), "relay.interfaces.0.address"),
-        (NEEDED + 'ports = "4-x"', 'such as "30000-32767"'),
-        (NEEDED + 'ports = "30001-32767"', "even first"),
+        (NEEDED + 'ports = "4-x"', 'such as "24000-26767"'),
+        (NEEDED + 'ports = "24001-26767"', "even first"),
         (NEEDED + '[gate]\npolicy = "shut"', "'open', 'one-stage' or 'two-stage'"),
         (NEEDED.replace("[relay]", 'server = "xmpp.example:5347"\n[relay]'), "127.0.0.1:5347"),
         (NEEDED.replace("[relay]", 'server = "203.0.113.2:5347"\n[relay]'), "allow_plaintext_to"),
@@ -69,6 +69,19 @@ def test_four_answers_are_enough(write: Path) -> None:
         (NEEDED + '[ice]\nmode = "end"', "'append', 'terminate' or 'pass'"),
         (NEEDED + '[ice]\nraw_udp = ["a@example.org/x"]', "write a bare JID or a domain"),
         (NEEDED + '[ice]\nrules = [{ parties = ["*"] }]', "ice.rules.0.mode: missing"),
+        (NEEDED.replace("203.0.113.9", "0.0.0.0"), "0.0.0.0 is the unspecified address"),
+        (NEEDED.replace("203.0.113.9", "::"), ":: is the unspecified address"),
+        (NEEDED.replace("203.0.113.9", "224.0.0.9"), "224.0.0.9 is a multicast"),
+        (NEEDED.replace("203.0.113.9", "255.255.255.255"), "multicast or broadcast"),
+        (NEEDED.replace("203.0.113.9", "::ffff:203.0.113.9"), "(write 203.0.113.9)"),
+        (
+            NEEDED.replace('"203.0.113.9"', '"203.0.113.9", advertise = "0.0.0.0"'),
+            "advertise 0.0.0.0 is the unspecified address",
+        ),
+        (
+            NEEDED.replace("}]", '}, { address = "203.0.113.9", advertise = "192.0.2.1" }]'),
+            "203.0.113.9 is listed twice for the same parties",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_with_what_to_write(write: Path, text: str, part: str) -> None:
@@ -80,6 +93,33 @@ def test_every_problem_is_named_and_no_secret(write: Path) -> None:
     said = refused(write, text)
     assert len(said.splitlines()) == 2
     assert "hush-hush" not in said
+
+
+def test_one_address_may_be_told_differently_in_each_network(write: Path) -> None:
+    """A home server: one network card, users of the LAN and of the internet, no hairpin."""
+    two = (
+        '[{ address = "192.168.1.5", advertise = "203.0.113.9" },'
+        ' { address = "192.168.1.5", networks = ["192.168.1.0/24"] }]'
+    )
+    settings = loaded(write, NEEDED.replace('[{ address = "203.0.113.9" }]', two))
+    assert [str(i.address) for i in settings.relay.interfaces] == ["192.168.1.5"] * 2
+
+
+def test_marks_of_editors_are_not_part_of_what_they_mark(write: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"\xef\xbb\xbfhush\r\n")
+    text = NEEDED.replace('secret = "hush"', f'secret_file = "{tmp_path / "secret"}"')
+    write.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert load(write).secret == "hush"
+
+
+def test_a_list_of_the_environment_is_to_be_json(
+    write: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JINGLE_HNT_XMPP__DOMAINS", "example.org")
+    said = refused(write, NEEDED)
+    assert "JINGLE_HNT_XMPP__DOMAINS: not JSON" in said
+    monkeypatch.setenv("JINGLE_HNT_XMPP__DOMAINS", '["example.net"]')
+    assert loaded(write, NEEDED).xmpp.domains == ("example.net",)
 
 
 @pytest.mark.rule("I6")

@@ -69,3 +69,12 @@ def test_it_can_be_taken_again_and_is_for_its_owner_only(tmp_path: Path) -> None
     for _ in range(2):
         with alone(path):
             assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_directory_that_cannot_be_written_is_said_so(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(ConfigurationError, match=r"cannot be written.*state\.directory"),
+        alone(tmp_path / "file" / "lock"),
+    ):
+        pass

@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import logging
+from typing import Literal
 
 import pytest
 import structlog
@@ -42,6 +44,36 @@ def test_secrets_never_reach_it(capsys: pytest.CaptureFixture[str]) -> None:
     entry = json.loads(capsys.readouterr().err)
     assert entry["secret"] == "***"
     assert entry["source"] == "198.51.100.x"
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_libraries_log_in_the_same_form(
+    capsys: pytest.CaptureFixture[str], form: Literal["json", "text"]
+) -> None:
+    """A shipper that parses JSON lines drops a line that is none."""
+    log.configure(form=form)
+    logging.getLogger("slixmpp.xmlstream").info("connection_lost: %s", (None,))
+    try:
+        raise OSError("broken by 198.51.100.7")
+    except OSError:
+        logging.getLogger("asyncio").exception("Task failed")
+    lines = capsys.readouterr().err.splitlines()
+    if form == "text":
+        assert "connection_lost: (None,)" in lines[0]
+        assert "198.51.100.x" in lines[-1]
+        return
+    first, second = map(json.loads, lines)
+    assert (first["event"], first["level"]) == ("connection_lost: (None,)", "info")
+    assert (first["logger"], second["event"]) == ("slixmpp.xmlstream", "Task failed")
+    assert "broken by 198.51.100.x" in second["exception"]
+
+
+def test_libraries_cannot_flood_it(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure()
+    for number in range(500):
+        logging.getLogger("asyncio").error("socket.send() raised exception\n%d", number)
+    said = capsys.readouterr().err
+    assert 1 <= said.count("raised exception") <= 2 * log.BURST
 
 
 def test_whole_addresses_are_the_operators_choice(capsys: pytest.CaptureFixture[str]) -> None:

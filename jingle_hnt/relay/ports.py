@@ -59,7 +59,8 @@ class PortPool:
     """All media ports of the relay.
 
     `first` and `last` bound the range, both inclusive; `choose(n)` returns a random number below n,
-    so that who watches one call cannot guess the next call's ports (RFC 6056).
+    so that who watches one call cannot guess the next call's ports (RFC 6056). Interfaces that bind
+    the same address, and tell different parties different things of it, share its ports.
     """
 
     def __init__(
@@ -67,23 +68,23 @@ class PortPool:
     ) -> None:
         even = range(first + first % 2, last, 2)
         self._choose = choose
-        self._interfaces = {i.bound: i for i in interfaces}
-        self._free = {bound: _Bag(even) for bound in self._interfaces}
+        self._interfaces = tuple(interfaces)
+        self._free = {interface.bound: _Bag(even) for interface in self._interfaces}
         self._held: dict[Lease, set[int]] = {}
         self._retired: set[Lease] = set()
         self._shunned: deque[tuple[float, Lease]] = deque()
 
     @property
     def interfaces(self) -> tuple[Interface, ...]:
-        return tuple(self._interfaces.values())
+        return self._interfaces
 
     def readvertise(self, interfaces: Iterable[Interface]) -> None:
         """From now on lease with what these interfaces say; they are bound where those so far are.
 
         Pairs that are leased keep what their parties were told.
         """
-        changed = {i.bound: i for i in interfaces}
-        if changed.keys() != self._interfaces.keys():
+        changed = tuple(interfaces)
+        if {i.bound for i in changed} != self._free.keys():
             raise ValueError("other addresses can only be bound after a restart")
         self._interfaces = changed
 
@@ -132,9 +133,14 @@ class PortPool:
             self._retired.discard(lease)
             self._put(lease)
 
-    def claim(self, address: TransportAddress) -> Lease | None:
-        """Take up a pair that the plane already has bound; None for an address not in the pool."""
-        lease = self._lease_of(address)
+    def claim(
+        self, address: TransportAddress, told: TransportAddress | None = None
+    ) -> Lease | None:
+        """Take up a pair that the plane already has bound; None for an address not in the pool.
+
+        `told` is what the party was told of this address, where that is known.
+        """
+        lease = self._lease_of(address, told)
         if lease is None:
             return None
         if lease not in self._held:
@@ -162,9 +168,14 @@ class PortPool:
             shunned=pair * len(self._shunned),
         )
 
-    def _lease_of(self, address: TransportAddress) -> Lease | None:
-        interface = self._interfaces.get(address.ip)
-        return None if interface is None else Lease(interface, address.port - address.port % 2)
+    def _lease_of(
+        self, address: TransportAddress, told: TransportAddress | None = None
+    ) -> Lease | None:
+        bound = [i for i in self._interfaces if i.bound == address.ip]
+        if not bound:
+            return None
+        interface = next((i for i in bound if i.told(address.port) == told), bound[0])
+        return Lease(interface, address.port - address.port % 2)
 
     def _put(self, lease: Lease) -> None:
         self._free[lease.interface.bound].put(lease.port)

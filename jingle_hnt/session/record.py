@@ -294,6 +294,7 @@ def _dump_allocation(allocation: Allocation | None) -> Record | None:
     return {
         "name": allocation.name,
         "bound": [_dump_address(lease.bound(1)) for lease in allocation.leases],
+        "told": [_dump_address(lease.advertised(1)) for lease in allocation.leases],
         "flows": [int(flow) for flow in allocation.flows],
         "several": allocation.several,
         "pinholes": [
@@ -308,7 +309,10 @@ def _load_allocation(
 ) -> Allocation | None:
     if entry is None:
         return None
-    first, second = (_claim(_load_address(a), registry, claimed) for a in entry["bound"])
+    first, second = (
+        _claim(_load_address(bound), _load_address(told), registry, claimed)
+        for bound, told in zip(entry["bound"], entry.get("told", entry["bound"]), strict=True)
+    )
     flows = (Flow(entry["flows"][0]), Flow(entry["flows"][1]))
     allocation = Allocation(str(entry["name"]), (first, second), bound=True, flows=flows)
     allocation.several = bool(entry.get("several", False))
@@ -320,8 +324,10 @@ def _load_allocation(
     return allocation
 
 
-def _claim(address: TransportAddress, registry: Registry, claimed: list[Lease]) -> Lease:
-    lease = registry.pool.claim(address)
+def _claim(
+    address: TransportAddress, told: TransportAddress, registry: Registry, claimed: list[Lease]
+) -> Lease:
+    lease = registry.pool.claim(address, told)
     if lease is None or lease in claimed:
         raise ValueError(f"port {address} of a recorded session is not to be had any more")
     claimed.append(lease)

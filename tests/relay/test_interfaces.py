@@ -85,3 +85,22 @@ def test_a_changed_advertised_address_is_for_new_leases() -> None:
     assert ports.counts.free == 4
     with pytest.raises(ValueError, match="after a restart"):
         ports.readvertise([SECOND])
+
+
+def test_one_address_is_told_differently_to_each_network() -> None:
+    """A host without hairpin: users of the LAN are told its own address, others the public one."""
+    lan = Interface(OFFICE.bound, OFFICE.bound, networks=OFFICE.networks)
+    wide = Interface(OFFICE.bound, PUBLIC.bound)
+    ports = PortPool([wide, lan], 2000, 2007, random.Random(7).randrange)
+    near = ports.lease_towards(4, [ip_address("10.2.3.4")], 0)
+    far = ports.lease_towards(4, [ip_address("8.8.8.8")], 0)
+    assert near.advertised(1).ip == OFFICE.bound
+    assert far.advertised(1).ip == PUBLIC.bound
+    assert near.bound(1) != far.bound(1)
+    assert ports.counts.free + ports.counts.leased == 8
+    other = PortPool([wide, lan], 2000, 2007, random.Random(8).randrange)
+    for lease in (near, far):
+        again = other.claim(lease.bound(1), lease.advertised(1))
+        assert again == lease
+        assert again is not None
+        assert again.interface == lease.interface
