@@ -52,6 +52,7 @@ from jingle_hnt.session.effects import (
     Moved,
     Opened,
     Pass,
+    Passed,
     Refusal,
     Release,
     Remember,
@@ -154,6 +155,20 @@ class Signalling:
     def withdrawn(self, withdrawn: Withdrawn) -> None:
         """A party said in a message that its call is over."""
         self._registry.withdrawn(withdrawn, self._clock())
+        self._carry_out()
+
+    def passed(self, passed: Passed) -> None:
+        """A request went on unasked while we were not connected."""
+        log.warning(
+            "a request went on while we were away",
+            sender=str(passed.sender),
+            recipient=str(passed.recipient),
+            sid=passed.sid,
+            action=str(passed.action),
+            age_s=passed.age_s,
+            missed=passed.missed,
+        )
+        self._registry.passed(passed, self._clock())
         self._carry_out()
 
     def channel(self, request: ChannelRequest) -> None:

@@ -22,7 +22,15 @@ from jingle_hnt.config import Settings
 from jingle_hnt.errors import JingleError, SecretRefused
 from jingle_hnt.model.jid import JID
 from jingle_hnt.reading import load
-from jingle_hnt.session.effects import ChannelRequest, Gone, Moved, Refusal, Request, Withdrawn
+from jingle_hnt.session.effects import (
+    ChannelRequest,
+    Gone,
+    Moved,
+    Passed,
+    Refusal,
+    Request,
+    Withdrawn,
+)
 from jingle_hnt.wiring import component_settings
 from jingle_hnt.xmpp import expat
 from jingle_hnt.xmpp.component import Component, ComponentSettings
@@ -189,6 +197,9 @@ class _Visitor:
         """Not answered: it asks again later."""
 
     def withdrawn(self, withdrawn: Withdrawn) -> None:
+        """Of no interest."""
+
+    def passed(self, passed: Passed) -> None:
         """Of no interest."""
 
     def rejected(self, sender: JID, error: JingleError) -> None:

@@ -87,6 +87,24 @@ class Withdrawn:
 
 
 @dataclass(frozen=True, slots=True)
+class Passed:
+    """A request that a server module let through unasked, while nobody of ours was connected.
+
+    It went on as it came, `age_s` seconds before this was told. `jingle` is None where it cannot be
+    read. `missed` requests before it went on too, and are forgotten.
+    """
+
+    sender: JID
+    recipient: JID
+    sid: str
+    action: Action
+    jingle: Jingle | None
+    age_s: float = 0.0
+    missed: int = 0
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ChannelRequest:
     """A user asks for a relay channel (XEP-0278); `ip` is where its XMPP connection comes from."""
 

@@ -32,6 +32,7 @@ from jingle_hnt.session.effects import (
     Gone,
     Moved,
     Pass,
+    Passed,
     Refusal,
     Request,
     Why,
@@ -204,6 +205,16 @@ class Registry:
         if len(named) == 1:
             (session,) = named
             session.withdrawn(_leg_of(session, withdrawn.jid), withdrawn.retract)
+            self._settle(session, now)
+
+    def passed(self, passed: Passed, now: float) -> None:
+        """A request that nobody showed us has gone on. One that ends its call ends it here, too."""
+        if passed.action is not Action.SESSION_TERMINATE:
+            return
+        found = self._find(passed.sender, passed.recipient, passed.sid)
+        if found is not None:
+            leg, session = found
+            session.withdrawn(leg, retract=False)
             self._settle(session, now)
 
     def told(self, event: Event, now: float) -> None:

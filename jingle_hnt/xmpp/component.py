@@ -28,6 +28,7 @@ from jingle_hnt.session.effects import (
     Moved,
     Opened,
     Pass,
+    Passed,
     Refusal,
     Request,
     Token,
@@ -398,6 +399,8 @@ class Component:
                 self._inputs.gone(notice)
             case Withdrawn():
                 self._inputs.withdrawn(notice)
+            case Passed():
+                self._inputs.passed(notice)
             case filter.Expired(outcome=outcome):
                 log.warning("a request was decided without us", host=host, outcome=outcome)
 

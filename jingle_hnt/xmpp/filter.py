@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element, SubElement
 
-from jingle_hnt.errors import OversizedJingle, ProtocolViolation
+from jingle_hnt.errors import JingleError, OversizedJingle, ProtocolViolation
 from jingle_hnt.model.address import IPAddress, literal
 from jingle_hnt.model.doors import ModuleState
 from jingle_hnt.model.jid import JID
@@ -19,13 +19,14 @@ from jingle_hnt.session.effects import (
     Gone,
     Moved,
     Pass,
+    Passed,
     Refusal,
     Replace,
     Verdict,
     Withdrawn,
 )
 from jingle_hnt.xmpp import names
-from jingle_hnt.xmpp.codec import JINGLE, quoted
+from jingle_hnt.xmpp.codec import JINGLE, parse, quoted
 from jingle_hnt.xmpp.names import local_name
 from jingle_hnt.xmpp.requests import error_element
 from jingle_hnt.xmpp.substitution import substitute
@@ -62,7 +63,7 @@ class Expired:
     outcome: str
 
 
-Notice = Refusal | Moved | Gone | Withdrawn | Expired
+Notice = Refusal | Moved | Gone | Withdrawn | Passed | Expired
 
 
 def question(intercept: Element, host: str, pruned: bool = False) -> Question:
@@ -117,6 +118,8 @@ def notice(intercept: Element, host: str) -> Notice | None:
             return Gone(jid)
         case "message":
             return _withdrawn(intercept)
+        case "passed":
+            return _passed(intercept, host)
         case "expired":
             return Expired(host, intercept.get("outcome", ""))
     return None
@@ -141,6 +144,30 @@ def _withdrawn(intercept: Element) -> Withdrawn:
     if not sid or action not in ("retract", "finish"):
         raise ProtocolViolation("event 'message' without a sid and retract or finish")
     return Withdrawn(jid, sid, retract=action == "retract")
+
+
+def _passed(intercept: Element, host: str) -> Passed:
+    stanza = _forwarded(intercept)
+    sender, recipient = _full_jid(stanza, "from"), _full_jid(stanza, "to")
+    _require_local(host, sender, recipient)
+    element = stanza.find(JINGLE)
+    sid, action = ("", "") if element is None else (element.get("sid"), element.get("action"))
+    if element is None or not sid or action not in list(Action):
+        raise ProtocolViolation("event 'passed' without a sid and a Jingle action")
+    try:
+        jingle = parse(element)
+    except JingleError:
+        jingle = None  # it is on its way already: whatever is wrong with it, nobody can refuse it
+    return Passed(
+        sender=sender,
+        recipient=recipient,
+        sid=sid,
+        action=Action(action),
+        jingle=jingle,
+        age_s=_age_s(intercept.get("age")),
+        missed=_count(intercept.get("missed")),
+        id=stanza.get("id", ""),
+    )
 
 
 # Answers
@@ -262,6 +289,19 @@ def _timeout_s(text: str | None) -> float:
     if not math.isfinite(timeout_s) or timeout_s <= 0:
         return USUAL_TIMEOUT_S
     return min(timeout_s, LONGEST_TIMEOUT_S)
+
+
+def _age_s(text: str | None) -> float:
+    try:
+        age_s = float(text or 0)
+    except ValueError:
+        return 0.0
+    return age_s if math.isfinite(age_s) and age_s > 0 else 0.0
+
+
+def _count(text: str | None) -> int:
+    plain = text is not None and text.isascii() and text.isdecimal() and len(text) < 10
+    return int(text) if text is not None and plain else 0
 
 
 def _ip(text: str | None) -> IPAddress | None:

@@ -4,7 +4,15 @@ from typing import Protocol
 
 from jingle_hnt.errors import JingleError
 from jingle_hnt.model.jid import JID
-from jingle_hnt.session.effects import ChannelRequest, Gone, Moved, Refusal, Request, Withdrawn
+from jingle_hnt.session.effects import (
+    ChannelRequest,
+    Gone,
+    Moved,
+    Passed,
+    Refusal,
+    Request,
+    Withdrawn,
+)
 
 
 class Inputs(Protocol):
@@ -24,6 +32,9 @@ class Inputs(Protocol):
 
     def withdrawn(self, withdrawn: Withdrawn) -> None:
         """A party said in a message that its call is over."""
+
+    def passed(self, passed: Passed) -> None:
+        """A request went on unasked while we were away; it is told once we are back, in order."""
 
     def channel(self, request: ChannelRequest) -> None:
         """A user asks for a relay channel; `Component.answer` is to follow, now or later."""

@@ -4,7 +4,7 @@ import pytest
 
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action
-from jingle_hnt.session.effects import Why, Withdrawn
+from jingle_hnt.session.effects import Passed, Why, Withdrawn
 from tests.session.stage import ALICE, BOB, MALLORY, Stage, content
 
 
@@ -49,3 +49,17 @@ def test_who_is_no_party_and_an_ambiguous_sid_end_nothing() -> None:
     withdraw(stage, ALICE)
     assert stage.ended == []
     assert len(stage.registry) == 2
+
+
+def test_a_terminate_that_nobody_showed_us_ends_the_call_and_nothing_else_does() -> None:
+    stage = Stage()
+    stage.call()
+    for action, sid in ((Action.SESSION_INFO, "a"), (Action.SESSION_TERMINATE, "b")):
+        stage.registry.passed(Passed(ALICE, BOB, sid, action, None), stage.now)
+    stage.settle()
+    assert stage.ended == []
+    stage.registry.passed(Passed(BOB, ALICE, "a", Action.SESSION_TERMINATE, None), stage.now)
+    stage.settle()
+    assert [end.why for end in stage.ended] == [Why.TERMINATED]
+    assert stage.injected == []
+    stage.assert_nothing_left()

@@ -5,7 +5,15 @@ from collections.abc import Callable
 
 from jingle_hnt.errors import JingleError
 from jingle_hnt.model.jid import JID
-from jingle_hnt.session.effects import ChannelRequest, Gone, Moved, Refusal, Request, Withdrawn
+from jingle_hnt.session.effects import (
+    ChannelRequest,
+    Gone,
+    Moved,
+    Passed,
+    Refusal,
+    Request,
+    Withdrawn,
+)
 
 
 class Recorder:
@@ -17,6 +25,7 @@ class Recorder:
         self.moves: list[Moved] = []
         self.departures: list[Gone] = []
         self.channels: list[ChannelRequest] = []
+        self.passed_by: list[Passed] = []
         self.withdrawals: list[Withdrawn] = []
         self.rejections: list[tuple[JID, JingleError]] = []
         self.link: list[str] = []
@@ -40,6 +49,9 @@ class Recorder:
 
     def withdrawn(self, withdrawn: Withdrawn) -> None:
         self.withdrawals.append(withdrawn)
+
+    def passed(self, passed: Passed) -> None:
+        self.passed_by.append(passed)
 
     def rejected(self, sender: JID, error: JingleError) -> None:
         self.rejections.append((sender, error))

@@ -10,7 +10,15 @@ import pytest
 from jingle_hnt.errors import JingleError
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action
-from jingle_hnt.session.effects import ChannelRequest, Gone, Moved, Refusal, Request, Withdrawn
+from jingle_hnt.session.effects import (
+    ChannelRequest,
+    Gone,
+    Moved,
+    Passed,
+    Refusal,
+    Request,
+    Withdrawn,
+)
 from jingle_hnt.session.policy import LimitPolicy
 from jingle_hnt.xmpp import names
 from jingle_hnt.xmpp.component import Component, ComponentSettings
@@ -108,6 +116,10 @@ class Core:
 
     def withdrawn(self, withdrawn: Withdrawn) -> None:
         self.stage.registry.withdrawn(withdrawn, self.stage.now)
+        self._settle()
+
+    def passed(self, passed: Passed) -> None:
+        self.stage.registry.passed(passed, self.stage.now)
         self._settle()
 
     def channel(self, request: ChannelRequest) -> None:

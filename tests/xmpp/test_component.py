@@ -300,6 +300,26 @@ GONE = f"event='gone' jid='{ALICE}'"
 FINISHED = f"event='message' action='finish' jid='{ALICE}' sid='s'"
 
 
+async def test_what_went_on_unasked_is_told(
+    component: Component, server: FakeServer, recorder: Recorder
+) -> None:
+    told = (
+        "<forwarded xmlns='urn:xmpp:forward:0'>"
+        f"<iq xmlns='jabber:client' type='set' from='{ALICE}' to='{BOB}' id='i7'>"
+        "<jingle xmlns='urn:xmpp:jingle:1' action='session-terminate' sid='s'/></iq></forwarded>"
+    )
+    server.last.send(
+        f"<message from='{DOMAIN}' to='{COMPONENT}'><intercept xmlns='urn:hnt:intercept:0'"
+        f" event='passed' age='1.5' missed='3'>{told}</intercept></message>"
+    )
+    await until(lambda: recorder.passed_by)
+    [passed] = recorder.passed_by
+    assert (passed.sender, passed.recipient) == (JID.of(ALICE), JID.of(BOB))
+    assert (passed.sid, passed.action, passed.id) == ("s", Action.SESSION_TERMINATE, "i7")
+    assert (passed.age_s, passed.missed) == (1.5, 3)
+    assert passed.jingle is not None
+
+
 async def test_events_are_told(
     component: Component, server: FakeServer, recorder: Recorder
 ) -> None:

@@ -9,7 +9,16 @@ from jingle_hnt.model.address import TransportAddress, literal
 from jingle_hnt.model.content import Candidate, ContentKey, Creator
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action
-from jingle_hnt.session.effects import Bounce, Gone, Moved, Pass, Refusal, Replace, Withdrawn
+from jingle_hnt.session.effects import (
+    Bounce,
+    Gone,
+    Moved,
+    Pass,
+    Passed,
+    Refusal,
+    Replace,
+    Withdrawn,
+)
 from jingle_hnt.xmpp.filter import (
     Expired,
     Notice,
@@ -166,9 +175,37 @@ def test_other_events(attributes: str, told: Notice | None) -> None:
     assert notice(event(attributes), HOST) == told
 
 
+JINGLE_XML = "<jingle xmlns='urn:xmpp:jingle:1' action='{}' sid='{}'>{}</jingle>"
+
+
+@pytest.mark.parametrize(
+    ("attributes", "age_s", "missed"),
+    [("age='2.5' missed='7'", 2.5, 7), ("age='-1' missed='-1'", 0, 0), ("age='nan'", 0, 0)],
+)
+def test_a_request_that_went_on_unasked(attributes: str, age_s: float, missed: int) -> None:
+    payload = JINGLE_XML.format("session-terminate", "s", "")
+    told = notice(intercept(f"event='passed' {attributes}", payload), HOST)
+    assert isinstance(told, Passed)
+    assert (told.sid, told.action) == ("s", Action.SESSION_TERMINATE)
+    assert (told.age_s, told.missed) == (age_s, missed)
+    assert told.jingle is not None
+
+
+def test_a_request_that_went_on_is_told_even_where_it_cannot_be_read() -> None:
+    payload = JINGLE_XML.format("session-initiate", "s", "<content/>")
+    told = notice(intercept("event='passed'", payload), HOST)
+    assert isinstance(told, Passed)
+    assert told.action is Action.SESSION_INITIATE
+    assert told.jingle is None
+
+
 @pytest.mark.parametrize(
     "element",
     [
+        event("event='passed'"),
+        intercept("event='passed'", inside=JINGLE_XML.format("strange", "s", "")),
+        intercept("event='passed'", inside=JINGLE_XML.format("session-info", "", "")),
+        intercept("event='passed'", inside="<query xmlns='urn:x'/>"),
         event("event='error' sid='s' action='session-accept'"),
         intercept("event='error' action='session-accept'"),
         intercept("event='error' sid='s' action='strange'"),
