@@ -91,7 +91,9 @@ class Signalling:
         self._journal = Journal(wiring.journal)
         self._history = History(wiring.history, wiring.history_calls)
         self._desk = Desk(self, self._history)
-        self._components = Components(wiring.components, self, self._desk.commands)
+        self._components = Components(
+            wiring.components, self, self._desk.commands, lambda: bool(self._registry)
+        )
         self._plane: PlaneClient | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()

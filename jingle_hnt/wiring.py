@@ -2,10 +2,12 @@
 
 import secrets
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from jingle_hnt.config import IceRule as IceRuleSettings
-from jingle_hnt.config import RelayNodes, Settings
+from jingle_hnt.config import RelayNodes, Server, Settings
+from jingle_hnt.errors import ConfigurationError
 from jingle_hnt.model.content import ICE, ICE_UDP
 from jingle_hnt.model.jid import JID
 from jingle_hnt.relay.interfaces import Interface
@@ -69,12 +71,19 @@ def interfaces(settings: Settings) -> list[Interface]:
 
 
 def component_settings(settings: Settings) -> tuple[ComponentSettings, ...]:
-    """One for each server. Raises ConfigurationError where a secret is missing."""
+    """One for each server. Raises ConfigurationError where no server's secret can be read.
+
+    One that cannot be read is no reason for the others' users to be without a relay: it is read
+    again before each attempt to connect, and until then its link is down for that reason.
+    """
     every = frozenset(settings.xmpp.all_domains)
+    secrets_read = [_secret(settings, server) for server in settings.xmpp.servers]
+    if not any(secrets_read):
+        settings.secret_of(settings.xmpp)  # it raises, and says what to write
     return tuple(
         ComponentSettings(
             jid=server.component,
-            secret=settings.secret_of(server),
+            secret=secret,
             domains=server.domains,
             host=str(server.endpoint[0]),
             port=server.endpoint[1],
@@ -83,9 +92,18 @@ def component_settings(settings: Settings) -> tuple[ComponentSettings, ...]:
             callers=callers(settings),
             elsewhere=every - frozenset(server.domains),
             administrators=administrators(settings),
+            read_secret=partial(settings.secret_of, server),
         )
-        for server in settings.xmpp.servers
+        for server, secret in zip(settings.xmpp.servers, secrets_read, strict=True)
     )
+
+
+def _secret(settings: Settings, server: Server) -> str:
+    """The secret for one of the servers; empty where it cannot be read now."""
+    try:
+        return settings.secret_of(server)
+    except ConfigurationError:
+        return ""
 
 
 def session_policy(settings: Settings) -> SessionPolicy:

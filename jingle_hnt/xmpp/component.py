@@ -65,7 +65,8 @@ class ComponentSettings:
     `channels` says whether users may ask for relay channels (XEP-0278), `callers` are the domains
     whose users may call by addresses of ours (none: there are no such addresses), `administrators`
     the bare JIDs that may use ad-hoc commands. `elsewhere` are the domains that other connections
-    of the same process serve.
+    of the same process serve. `read_secret` is asked before each attempt to connect, and raises
+    ConfigurationError where there is no secret; without it `secret` holds.
     """
 
     jid: str
@@ -80,6 +81,7 @@ class ComponentSettings:
     callers: frozenset[str] = frozenset()
     elsewhere: frozenset[str] = frozenset()
     administrators: tuple[JID, ...] = ()
+    read_secret: Callable[[], str] | None = field(default=None, repr=False, compare=False)
 
 
 class Component:
@@ -105,15 +107,26 @@ class Component:
         self._about = disco.About(__version__, clock(), settings.contacts, features)
         self._adhoc = adhoc.AdHoc(commands, settings.administrators, settings.jid)
         self._streams = 0
+        self._accepted = False
         self._asking: set[asyncio.Task[None]] = set()
         self._link = Link(
             LinkSettings(
-                settings.jid, settings.secret, settings.host, settings.port, settings.ping_s
+                settings.jid,
+                settings.secret,
+                settings.host,
+                settings.port,
+                settings.ping_s,
+                settings.read_secret,
             ),
             on_stanza=self._take,
             on_up=self._up,
             on_down=self._down,
         )
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the server has ever accepted us."""
+        return self._accepted
 
     @property
     def other_doors(self) -> OtherDoors:
@@ -213,6 +226,7 @@ class Component:
     # Stanzas that arrive
 
     def _up(self) -> None:
+        self._accepted = True
         self._inputs.link_up(self._settings.jid)
 
     def _down(self, reason: str) -> None:

@@ -5,7 +5,7 @@ ours, the sender's asks and the recipient's lets pass (see `ComponentSettings.el
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 
 import structlog
@@ -20,8 +20,9 @@ from jingle_hnt.xmpp.inputs import Inputs
 
 log = structlog.get_logger(__name__)
 
-REFUSED_RETRY_S = 60.0
-"""Between attempts at a server that refuses our secret: it has to be mended by somebody."""
+REFUSED_RETRY_S, LONGEST_RETRY_S = 2.0, 60.0
+"""Between attempts at a server that refuses our secret, which somebody has to mend: the first
+pause, which doubles, and the longest."""
 
 
 class Components:
@@ -32,8 +33,11 @@ class Components:
         settings: Sequence[ComponentSettings],
         inputs: Inputs,
         commands: Sequence[adhoc.Command] = (),
+        is_needed: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`is_needed` says whether calls go on, which must not end because a server refuses us."""
         tokens = count(1)
+        self._is_needed = is_needed
         self._refused: set[str] = set()
         self._all = {
             each.jid: Component(each, inputs, commands=commands, tokens=tokens) for each in settings
@@ -55,8 +59,9 @@ class Components:
     async def run(self) -> None:
         """Keep all links up until cancelled or stopped.
 
-        Raises SecretRefused, and nothing else, where every server refuses us. One that does while
-        others serve their users is tried again from time to time, since its operator may mend it.
+        Raises SecretRefused, and nothing else, where every server refuses us at a first start: none
+        has ever accepted us, and no call goes on. Else one that refuses us is tried again, with the
+        secret as it is then: its operator may mend it, and no call is touched meanwhile.
         """
         try:
             async with asyncio.TaskGroup() as group:
@@ -69,21 +74,28 @@ class Components:
             raise refused from None
 
     async def _keep(self, jid: str) -> None:
+        pause_s = REFUSED_RETRY_S
         while True:
             self._refused.discard(jid)
             try:
                 return await self._all[jid].run()
             except SecretRefused as error:
                 self._refused.add(jid)
-                if self._refused == self._all.keys():
+                if self._is_hopeless:
                     raise
                 log.error(
-                    "an XMPP server refuses us; calls of the others go on",
+                    "an XMPP server refuses us; calls go on, and it is tried again",
                     component=jid,
                     why=str(error),
-                    next_try_s=REFUSED_RETRY_S,
+                    next_try_s=pause_s,
                 )
-            await asyncio.sleep(REFUSED_RETRY_S)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_RETRY_S)
+
+    @property
+    def _is_hopeless(self) -> bool:
+        was_accepted = any(component.accepted for component in self._all.values())
+        return self._refused == self._all.keys() and not was_accepted and not self._is_needed()
 
     async def stop(self) -> None:
         """Close all streams in an orderly way."""

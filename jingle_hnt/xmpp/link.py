@@ -14,7 +14,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 import structlog
 
-from jingle_hnt.errors import SecretRefused
+from jingle_hnt.errors import ConfigurationError, SecretRefused
 from jingle_hnt.xmpp import names
 from jingle_hnt.xmpp.guard import Broken, Closed, Event, Stanza
 from jingle_hnt.xmpp.sendqueue import SendQueue
@@ -43,13 +43,18 @@ LARGEST_SENT = 500_000
 
 @dataclass(frozen=True, slots=True)
 class LinkSettings:
-    """Where to connect as whom. `ping_s` is the time between pings."""
+    """Where to connect as whom. `ping_s` is the time between pings.
+
+    `read_secret` is asked before each attempt to connect, so that a secret may change; it raises
+    ConfigurationError where there is none. Without it `secret` holds.
+    """
 
     jid: str
     secret: str = field(repr=False)
     host: str = "127.0.0.1"
     port: int = 5347
     ping_s: float = 10.0
+    read_secret: Callable[[], str] | None = field(default=None, repr=False)
 
 
 class Link:
@@ -72,6 +77,7 @@ class Link:
         self._on_up = on_up
         self._on_down = on_down
         self._queue = SendQueue()
+        self._secret = ""
         self._stream: ComponentStream | None = None
         self._up = False
         self._heard = False
@@ -146,9 +152,10 @@ class Link:
         self._lost.clear()
         self._accepted.clear()
         self._why, self._refused, self._writable, self._heard = "", None, True, True
+        if not self._take_secret():
+            return
         if self._stream is None:
-            settings = self._settings
-            self._stream = ComponentStream(settings.jid, settings.secret, self)
+            self._stream = ComponentStream(self._settings.jid, self._secret, self)
         if not await self._connect(self._stream):
             return
         guardian = asyncio.create_task(self._keep_alive())
@@ -161,6 +168,18 @@ class Link:
             await self._hang_up(self._stream)
         if self._refused is not None:
             raise self._refused
+
+    def _take_secret(self) -> bool:
+        """Read the secret as it is now; False where there is none."""
+        try:
+            read = self._settings.read_secret
+            secret = self._settings.secret if read is None else read()
+        except ConfigurationError as error:
+            self._set_down(str(error))
+            return False
+        if secret != self._secret:
+            self._secret, self._stream = secret, None
+        return True
 
     async def _connect(self, stream: ComponentStream) -> bool:
         where = (self._settings.host, self._settings.port)

@@ -12,10 +12,11 @@ from base64 import b64decode
 import pytest
 
 from jingle_hnt.relay.srtp import read_keys
+from jingle_hnt.supervisor import EX_CONFIG
 from tests.integration.test_abuse import ask
 from tests.integration.test_explain import callee_of_whom, explained
 from tests.integration.test_nat_calls import hang_up, talk
-from tests.lab.play import ROOT, SECRET, Caller, Stage, stage
+from tests.lab.play import COMPONENT, ROOT, SECRET, Caller, Stage, in_a_call, stage
 from tests.lab.world import NatKind
 from tests.threats import doses
 from tests.threats.doses import Measured
@@ -72,6 +73,34 @@ async def test_no_key_and_no_password_is_ever_logged(record_property: Measured) 
     record_property("log_lines", said.count("\n"))
     record_property("hits", hits)
     assert hits == 0
+
+
+@pytest.mark.timeout(180)
+async def test_another_secret_on_the_server_ends_no_call() -> None:
+    """The server restarts with a secret that we do not have; its operator writes it down later."""
+    async with stage(processes=("run",)) as at:
+        alice, bob = await in_a_call(at)
+        await asyncio.to_thread(at.server.change_secret, COMPONENT, "another")
+        status = await at.relay.until(
+            lambda s: "component_secret" in s["links_down"].get(COMPONENT, ""), patience_s=60
+        )
+        assert not status["ready"]
+        for phone in (alice, bob):
+            await phone.hears(20)
+        (at.relay.directory / "secret").write_text("another")
+        status = await at.relay.until(lambda s: bool(s["ready"]), patience_s=60)
+        assert status["calls"] == 1
+        for phone in (alice, bob):
+            await phone.hears(20)
+
+
+@pytest.mark.timeout(60)
+async def test_a_secret_that_never_held_ends_the_start() -> None:
+    async with stage(relayed=False) as at:
+        (at.relay.directory / "secret").write_text("another")
+        with pytest.raises(TimeoutError, match="component_secret"):
+            await at.relay.start("run", patience_s=10)
+        assert await at.relay.processes.pop("run").wait() == EX_CONFIG
 
 
 @pytest.mark.timeout(300)

@@ -165,7 +165,10 @@ class Relay:
         self.processes: dict[str, asyncio.subprocess.Process] = {}
 
     async def start(
-        self, *names: str, until: Callable[[Event], bool] = lambda status: bool(status["ready"])
+        self,
+        *names: str,
+        until: Callable[[Event], bool] = lambda status: bool(status["ready"]),
+        patience_s: float = PATIENCE_S,
     ) -> None:
         """Start these processes (both by default) and wait until calls would be relayed."""
         for name in names or ("plane", "signalling"):
@@ -175,7 +178,7 @@ class Relay:
                 self.processes[name] = await asyncio.create_subprocess_exec(
                     *self._lab.command(self._node, command), stderr=output, cwd=ROOT
                 )
-        await self.until(until)
+        await self.until(until, patience_s)
 
     async def end(self, name: str, how: signal.Signals = signal.SIGKILL) -> None:
         """End one process."""

@@ -72,13 +72,13 @@ class Prosody(LocalServer):
 
     def _write_files(self, directory: Path) -> None:
         (directory / "prosody.cfg.lua").write_text(self._configuration(directory))
-        (directory / "certs").mkdir()
+        (directory / "certs").mkdir(exist_ok=True)
         plugins = directory / "plugins"
-        plugins.mkdir()
+        plugins.mkdir(exist_ok=True)
         (plugins / "mod_lab_routes.lua").write_text(_ROUTES_MODULE)
         for host in self.hosts:
             accounts = directory / "data" / _file_name(host.domain) / "accounts"
-            accounts.mkdir(parents=True)
+            accounts.mkdir(parents=True, exist_ok=True)
             for user, password in host.users.items():
                 account = f'return {{ ["password"] = {json.dumps(password)} }};\n'
                 (accounts / f"{_file_name(user)}.dat").write_text(account)

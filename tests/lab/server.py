@@ -133,6 +133,14 @@ class LocalServer(ABC):
         self.stop()
         self.start()
 
+    def change_secret(self, component: str, secret: str) -> None:
+        """Stop it, and start it with another secret for a component."""
+        self.stop()
+        self.components[component] = secret
+        assert self._directory is not None
+        self._write_files(self._directory)
+        self.start()
+
     def close(self) -> None:
         """Stop it and remove its files."""
         self.stop()

@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 import pytest
 
-from jingle_hnt.errors import SecretRefused
+from jingle_hnt.errors import ConfigurationError, SecretRefused
 from jingle_hnt.model.address import literal
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Jingle
@@ -143,6 +144,54 @@ async def test_a_server_that_refuses_us_ends_no_call_of_another(
     finally:
         await made.stop()
         await task
+
+
+async def test_a_secret_that_changes_on_the_server_ends_no_call(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A generated secret, or a roll-out that reaches the server first; it is read again."""
+    monkeypatch.setattr(components_module, "REFUSED_RETRY_S", 0.05)
+    secret, reads = ["old"], []
+
+    def read_secret() -> str:
+        reads.append(secret[0])
+        if not secret[0]:
+            raise ConfigurationError("the secret file is empty")
+        return secret[0]
+
+    async with FakeServer() as server:
+        only = replace(settings("one", "two", server.port), read_secret=read_secret)
+        made = Components((only,), recorder)
+        task = asyncio.create_task(made.run())
+        try:
+            await until(lambda: not any(made.links.values()))
+            server.verdict = REFUSAL
+            server.last.cut()
+            await until(lambda: "component_secret" in made.links["hnt.one.example"])
+            secret[0] = ""
+            await until(lambda: made.links["hnt.one.example"] == "the secret file is empty")
+            secret[0], server.verdict = "new", "<handshake/>"
+            await until(lambda: not any(made.links.values()))
+            assert (reads[0], reads[-1]) == ("old", "new")
+        finally:
+            await made.stop()
+            await task
+
+
+async def test_where_calls_go_on_a_refusal_at_the_start_is_tried_again(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(components_module, "REFUSED_RETRY_S", 0.05)
+    async with FakeServer(verdict=REFUSAL) as server:
+        made = Components((settings("one", "two", server.port),), recorder, (), lambda: True)
+        task = asyncio.create_task(made.run())
+        try:
+            await until(lambda: len(server.connections) > 2)
+            server.verdict = "<handshake/>"
+            await until(lambda: not any(made.links.values()))
+        finally:
+            await made.stop()
+            await task
 
 
 async def test_where_every_server_refuses_us_nothing_is_left_to_do(recorder: Recorder) -> None:
