@@ -185,7 +185,7 @@ class Relay(_Section):
     allow_networks: tuple[IPNetwork, ...] = ()
     proxies: tuple[IPNetwork, ...] = ()
     widen_v4: Annotated[int, Field(ge=16, le=32)] = 32
-    widen_v6: Annotated[int, Field(ge=48, le=128)] = 128
+    widen_v6: Annotated[int, Field(ge=48, le=128)] = 64
     exhausted: Literal["refuse", "pass"] = "refuse"
     draining: Literal["refuse", "pass"] = "pass"
     already_relayed: Literal["pass", "relay"] = "pass"

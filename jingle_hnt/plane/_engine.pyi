@@ -35,6 +35,7 @@ class Engine:
         generation: int,
         sources: bytes,
         refused: bytes,
+        likely: bytes,
         probation: int,
         several: bool,
         keys: list[tuple[bytes, bytes]],
@@ -59,7 +60,14 @@ class Latch:
 
     def __new__(cls) -> Latch: ...
     def arm(
-        self, generation: int, sources: bytes, refused: bytes, probation: int, several: bool, /
+        self,
+        generation: int,
+        sources: bytes,
+        refused: bytes,
+        probation: int,
+        several: bool,
+        likely: bytes = b"",
+        /,
     ) -> bool: ...
     def observe(self, source: bytes, datagram: bytes, now: float, /) -> int: ...
 

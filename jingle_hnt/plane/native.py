@@ -97,6 +97,7 @@ class NativeEngine:
                 order.generation,
                 pack_networks(evidence.sources),
                 pack_networks(evidence.refused),
+                pack_networks(evidence.likely),
                 evidence.probation,
                 evidence.several,
                 pack_keys(evidence.keys),

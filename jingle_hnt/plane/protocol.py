@@ -69,7 +69,8 @@ def _within_bounds(arm: Arm) -> Arm:
         raise ValueError("a generation is between 0 and 2147483647")
     if not 1 <= arm.evidence.probation <= 255:
         raise ValueError("a probation is between 1 and 255 packets")
-    if len(arm.evidence.sources) + len(arm.evidence.refused) > MAX_NETWORKS:
+    evidence = arm.evidence
+    if len((*evidence.sources, *evidence.refused, *evidence.likely)) > MAX_NETWORKS:
         raise ValueError(f"evidence names at most {MAX_NETWORKS} networks")
     if len(arm.evidence.keys) > MAX_KEYS:
         raise ValueError(f"evidence has at most {MAX_KEYS} keys")

@@ -21,6 +21,45 @@ class Rung(StrEnum):
     R5 = "R5"  # nothing is known: probation only, and none wins while two compete
 
 
+class Via(StrEnum):
+    """How a server came by a user's address: by which kind of connection."""
+
+    TCP = "tcp"  # the connection is there now, and the address is its other end
+    WEBSOCKET = "websocket"  # often of a reverse proxy, which says where its client is
+    BOSH = "bosh"  # of one HTTP request among many: the next may come from elsewhere
+    HIBERNATING = "hibernating"  # its connection is gone (XEP-0198), and where it was is told
+    EARLIER = "earlier"  # of an earlier connection of the same user
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """An address that a server has seen a user at, `age_s` seconds before it said so.
+
+    It is *sure* where it is the other end of a connection that is there now. Any other is a weaker
+    piece of evidence: it may speed a latch up, and is never the only door.
+    """
+
+    ip: IPAddress
+    via: Via = Via.TCP
+    age_s: float = 0.0
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the user is there now, for all that its server knows."""
+        return self.via is Via.TCP and self.age_s <= 0
+
+
+def sightings(ip: IPAddress | None, seen: tuple[Sighting, ...]) -> tuple[Sighting, ...]:
+    """Where a party is and where else it was seen (newest first), oldest first."""
+    return (*reversed(seen), *(() if ip is None else (Sighting(ip),)))
+
+
+MOST_SIGHTINGS = 4
+"""Weaker addresses of one party that are kept; the oldest makes room."""
+
+LONGEST_AGE_S = 86400.0
+"""After that an address says nothing of where a user is."""
+
 PROBATION_PACKETS = 5
 """Packets in sequence that an unproven source sends before it is believed."""
 
@@ -38,7 +77,8 @@ class Evidence:
     """What a source must show to teach a latch.
 
     `sources` are the networks it must come from, `refused` the networks it must not come from
-    (checked first), `probation` the packets in sequence it must send (1 to 255). Where there are
+    (checked first), `probation` the packets in sequence it must send (1 to 255); `likely` are the
+    networks among the sources from which the first packet is enough. Where there are
     `keys`, nothing but a check made with one of them is evidence (R1); the newest is first. Where
     there are `tags`, nothing but an SRTP packet signed with one of them is (R2).
     `several` says that the party sends several RTP streams to one port, so that its first one does
@@ -52,6 +92,15 @@ class Evidence:
     keys: tuple[IceKey, ...] = ()
     several: bool = False
     tags: tuple[TagKey, ...] = ()
+    likely: tuple[IPNetwork, ...] = ()
+
+    def packets_needed(self, ip: IPAddress) -> int:
+        """How many packets in sequence a source at this address has to send (1 to 255)."""
+        return 1 if _within(ip, self.likely) else self.probation
+
+    def is_weaker_than(self, other: "Evidence") -> bool:
+        """Whether it proves less of a source than the other; not where they prove as much."""
+        return _strength(self) > _strength(other)
 
     def admits(self, ip: IPAddress) -> bool:
         """Whether a packet from this address may count at all."""
@@ -61,6 +110,11 @@ class Evidence:
         """The same at a port for RTCP alone, where RTP that was copied from its own is no proof."""
         tags = tuple(replace(tag, rtp=tag.rtcp) for tag in self.tags)
         return replace(self, tags=tags) if tags else self
+
+
+def _strength(evidence: Evidence) -> tuple[str, bool]:
+    """For comparison; the lesser is the stronger."""
+    return evidence.rung.value, evidence.rung is Rung.R5 and not evidence.likely
 
 
 def _within(ip: IPAddress, networks: tuple[IPNetwork, ...]) -> bool:

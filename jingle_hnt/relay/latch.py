@@ -177,12 +177,13 @@ class Latch:
 
     def _audition(self, source: TransportAddress, header: Header, now: float) -> Verdict:
         assert self.evidence is not None
-        if self.evidence.probation <= 1:
+        needed = self.evidence.packets_needed(source.ip)
+        if needed <= 1:
             return self._learn(source, header, now, Verdict.LATCHED)
         contender = self._contend(source, header, now)
         if self._contested(contender, now):
             return Verdict.RIVAL
-        if contender.streak < self.evidence.probation:
+        if contender.streak < needed:
             return Verdict.PROBATION
         return self._learn(source, header, now, Verdict.LATCHED)
 

@@ -79,7 +79,8 @@ class PeerPolicy:
     may be peers after all; `proxies` the networks whose XMPP connections say nothing of where a
     user is (reverse proxies); `widen_v4` and `widen_v6` the prefix length around a signalling
     address that counts as the party's (RFC 7362 section 4 restricted latching, 32 and 128 for the
-    address itself). `early_stream` allows a few packets to a public candidate before it is heard
+    address itself). A household has an IPv6 /64, and its devices take another address of it each
+    day (RFC 8981). `early_stream` allows a few packets to a public candidate before it is heard
     from; `unknown` says whether a party of whom nothing is known may take part in a relayed call.
     """
 
@@ -87,7 +88,7 @@ class PeerPolicy:
     allowed: tuple[IPNetwork, ...] = ()
     proxies: tuple[IPNetwork, ...] = ()
     widen_v4: int = 32
-    widen_v6: int = 128
+    widen_v6: int = 64
     early_stream: bool = False
     unknown: UnknownSource = UnknownSource.PROBATION
     _refused: dict[int, tuple[IPNetwork, ...]] = field(init=False, repr=False, compare=False)
@@ -101,13 +102,21 @@ class PeerPolicy:
         return any(ip in network for network in self._refused[ip.version])
 
     def evidence(
-        self, version: int, signalling: IPAddress | None, candidates: Iterable[Candidate]
+        self,
+        version: int,
+        signalling: IPAddress | None,
+        candidates: Iterable[Candidate],
+        weaker: Iterable[IPAddress] = (),
     ) -> Evidence:
         """What a source must show to teach a latch of this IP version (4 or 6).
 
         The best rung for which there is evidence wins: the address of the XMPP connection (R3),
         then public candidates (R4), then probation (R5). A party whose candidates are all a relay's
         sends from there, wherever its XMPP connection comes from.
+
+        `weaker` are addresses that the party was seen at, newest first, and may have left. They are
+        believed beside its candidates; alone they spare a source the probation, and refuse nobody,
+        unless the operator refuses whom nothing is known of.
         """
         known = [c for c in candidates if c.address.ip.version == version]
         public = [c for c in known if not self.refuses(c.address.ip)]
@@ -115,11 +124,20 @@ class PeerPolicy:
         told = signalling is not None and signalling.version == version and self._tells(signalling)
         if signalling is not None and told and not behind_a_relay:
             return Evidence(Rung.R3, (self._around(signalling),))
+        seen = (ip for ip in weaker if ip.version == version and self._tells(ip))
+        likely = tuple(dict.fromkeys(self._around(ip) for ip in seen))[:SIGNALLED_SOURCES]
         if public:
             sources = dict.fromkeys(host_network(c.address.ip) for c in public)
-            return Evidence(Rung.R4, tuple(sources)[:SIGNALLED_SOURCES])
+            named = tuple(sources)[:SIGNALLED_SOURCES]
+            return Evidence(Rung.R4, named if behind_a_relay else _each_once(named, likely))
+        if likely and self.unknown is UnknownSource.REFUSE:
+            return Evidence(Rung.R3, likely)
         return Evidence(
-            Rung.R5, (ANYWHERE[version],), self._refused[version], probation=PROBATION_PACKETS
+            Rung.R5,
+            (ANYWHERE[version],),
+            self._refused[version],
+            probation=PROBATION_PACKETS,
+            likely=likely,
         )
 
     def signed(self, version: int, keys: tuple[IceKey, ...]) -> Evidence:
@@ -170,6 +188,10 @@ class PeerPolicy:
         own = [host_network(ip) for ip in self.own if ip.version == version]
         never = [n for n in NEVER if n.version == version]
         return tuple(_collapse([*never, *own, *negotiable]))
+
+
+def _each_once(*groups: tuple[IPNetwork, ...]) -> tuple[IPNetwork, ...]:
+    return tuple(dict.fromkeys(network for group in groups for network in group))
 
 
 def _without(network: IPNetwork, hole: IPNetwork) -> list[IPNetwork]:

@@ -8,11 +8,18 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from jingle_hnt.errors import NoPorts, UnprovenParty
-from jingle_hnt.model.address import IPAddress, TransportAddress
+from jingle_hnt.model.address import IPAddress, TransportAddress, host_network
 from jingle_hnt.model.content import COMPONENTS, RTCP, RTP, Candidate
 from jingle_hnt.model.jid import JID
 from jingle_hnt.relay.binding import Arm, Flow, Gate, Latched
-from jingle_hnt.relay.evidence import Evidence, IceKey, Rung
+from jingle_hnt.relay.evidence import (
+    LONGEST_AGE_S,
+    MOST_SIGHTINGS,
+    Evidence,
+    IceKey,
+    Rung,
+    Sighting,
+)
 from jingle_hnt.relay.ice_agent import TARGETS
 from jingle_hnt.relay.policy import PeerPolicy, UnknownSource
 from jingle_hnt.relay.ports import Lease, PortPool
@@ -24,11 +31,35 @@ from jingle_hnt.session.table import Leg
 
 @dataclass(slots=True)
 class Party:
-    """One party: its full JID and what the server knows of its XMPP connection."""
+    """One party: its full JID and what servers know of where it is.
+
+    `ip` is the other end of its present XMPP connection. `seen` are weaker addresses, newest first:
+    of the other family, of earlier connections, of kinds of connection that prove less. A new piece
+    is added to them; it never takes the place of `ip`.
+    """
 
     jid: JID
     ip: IPAddress | None = None
     gone: bool = False
+    seen: tuple[IPAddress, ...] = ()
+
+    def sight(self, sightings: Iterable[Sighting]) -> bool:
+        """Take note of where its server has seen it; tells whether that is news."""
+        before = self.ip, self.seen
+        for sighting in sightings:
+            if sighting.age_s > LONGEST_AGE_S:
+                continue
+            if sighting.is_sure and sighting.ip != self.ip:
+                self._see(self.ip)
+                self.ip = sighting.ip
+            elif sighting.ip not in (self.ip, *self.seen):
+                self._see(sighting.ip)
+        return (self.ip, self.seen) != before
+
+    def _see(self, ip: IPAddress | None) -> None:
+        if ip is not None:
+            others = (each for each in self.seen if each != ip)
+            self.seen = (ip, *others)[:MOST_SIGHTINGS]
 
 
 class Anchor:
@@ -67,11 +98,12 @@ class Anchor:
 
         Each leg gets an address of the family that it can use: that of its candidates, else that of
         its XMPP connection, else the other leg's (RFC 7362 section 4); and of the interface that
-        faces the network where it is. Raises NoPorts.
+        faces the network where it is. Of several families that it can use it gets the one whose
+        sources can be proven best. Raises NoPorts.
         """
         signalled = [c.address.ip for c in candidates]
-        near = signalled[0].version if signalled else self._version(leg)
-        far = self._version(leg.other) or near
+        near = self._best_version(leg, [ip.version for ip in signalled])
+        far = self._best_version(leg.other, []) or near
         first = self._pool.lease_towards(near, self._places(leg) or signalled, now)
         try:
             if self.one_interface:
@@ -169,6 +201,16 @@ class Anchor:
         """
         signalled = tuple(candidates)
         evidence = self._evidence(allocation, leg, signalled)
+        self._arm(allocation, leg, evidence, signalled, components)
+
+    def _arm(
+        self,
+        allocation: Allocation,
+        leg: Leg,
+        evidence: Evidence,
+        signalled: Sequence[Candidate],
+        components: Iterable[int] = COMPONENTS,
+    ) -> None:
         if evidence.rung is Rung.R5:
             components = [c for c in components if c == RTP]
         early = {
@@ -177,6 +219,27 @@ class Anchor:
             if (address := self._peers.early(evidence, component, signalled)) is not None
         }
         self._order(allocation, allocation.arm(leg, evidence, components, early))
+
+    def rearm(self, allocation: Allocation, leg: Leg, candidates: Iterable[Candidate]) -> None:
+        """Arm this leg's latches anew on what is known by now, if that is no weaker than before.
+
+        What is heard keeps its latch on weaker evidence. The source that is heard stays among those
+        that are believed: a connection may move before its media does.
+        """
+        signalled = tuple(candidates)
+        pinhole = allocation.pinholes[RTP, leg]
+        before, learned = pinhole.evidence, pinhole.learned
+        evidence = self._evidence(allocation, leg, signalled)
+        if before is None or evidence == before:
+            return
+        if pinhole.lively and learned is not None:
+            if evidence.is_weaker_than(before) or evidence.rung is before.rung is Rung.R5:
+                return
+            if evidence.rung is before.rung and not evidence.admits(learned.ip):
+                evidence = replace(evidence, sources=(*evidence.sources, host_network(learned.ip)))
+            if evidence.rung is before.rung and set(evidence.sources) <= set(before.sources):
+                return
+        self._arm(allocation, leg, evidence, signalled)
 
     def arm_rightly(
         self,
@@ -281,9 +344,14 @@ class Anchor:
         ip = self.parties[leg].ip
         return [] if ip is None else [ip]
 
-    def _version(self, leg: Leg) -> int | None:
-        ip = self.parties[leg].ip
-        return None if ip is None else ip.version
+    def _best_version(self, leg: Leg, offered: Sequence[int]) -> int | None:
+        """The family to tell this leg, of those that it offers and we have; None: any."""
+        party = self.parties[leg]
+        ours = {interface.version for interface in self._pool.interfaces}
+        known = [ip.version for ip in (party.ip, *party.seen) if ip is not None]
+        usable = [version for version in offered if version in ours] or offered
+        wanted = [version for version in known if version in usable or not usable]
+        return next(iter((*wanted, *usable)), None)
 
     def _order(self, allocation: Allocation, orders: Iterable[Arm | Gate]) -> None:
         made = list(orders)
@@ -296,7 +364,8 @@ class Anchor:
         if tags := allocation.protection.tags(leg):
             return self._peers.tagged(allocation.version(leg), tags)
         ip = self.parties[leg].ip
-        evidence = self._peers.evidence(allocation.version(leg), ip, candidates)
+        seen = self.parties[leg].seen
+        evidence = self._peers.evidence(allocation.version(leg), ip, candidates, seen)
         return replace(evidence, several=allocation.several)
 
     def _unless_taken(self, lease: Lease, taken: Collection[TransportAddress], now: float) -> Lease:

@@ -15,6 +15,7 @@ from jingle_hnt.model.content import Candidate, ContentKey, OwnTransport
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Jingle, Reason
 from jingle_hnt.relay.binding import Arm, BindingName, BindingSpec, Gate
+from jingle_hnt.relay.evidence import Sighting, sightings
 
 if TYPE_CHECKING:
     from jingle_hnt.session.machine import Session
@@ -29,7 +30,8 @@ class Request:
 
     `via` is empty where a server module asks about what the parties send each other; else they send
     it to addresses at this component, and what we say ourselves takes the same way. `sender_ip` and
-    `recipient_ip` are where the parties' XMPP connections come from, where the server knows it.
+    `recipient_ip` are where the parties' XMPP connections come from, where the server knows it;
+    `sender_seen` and `recipient_seen` where they were seen besides, newest first.
     `id` is the stanza's.
     """
 
@@ -39,6 +41,8 @@ class Request:
     jingle: Jingle
     sender_ip: IPAddress | None = None
     recipient_ip: IPAddress | None = None
+    sender_seen: tuple[Sighting, ...] = field(default=(), kw_only=True)
+    recipient_seen: tuple[Sighting, ...] = field(default=(), kw_only=True)
     via: str = field(default="", kw_only=True)
     id: str = field(default="", kw_only=True)
 
@@ -61,10 +65,20 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """A party's XMPP connection now comes from another address (XEP-0198 resumption)."""
+    """A party's XMPP connection now comes from another address (XEP-0198 resumption).
+
+    `ip` is None where that connection proves little; `seen` is where it was seen besides, newest
+    first.
+    """
 
     jid: JID
-    ip: IPAddress
+    ip: IPAddress | None
+    seen: tuple[Sighting, ...] = ()
+
+    @property
+    def sightings(self) -> tuple[Sighting, ...]:
+        """All of it, the present address last: what is added last counts as the newest."""
+        return sightings(self.ip, self.seen)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ waits for the plane.
 """
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from jingle_hnt.errors import (
@@ -20,9 +20,10 @@ from jingle_hnt.errors import (
     StanzaError,
     UnprovenParty,
 )
-from jingle_hnt.model.address import IPAddress, TransportAddress
+from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.jingle import Action, Jingle, Reason, ReasonCondition
 from jingle_hnt.relay.binding import Heard, Latched, PinholeEvent, Silent
+from jingle_hnt.relay.evidence import Sighting
 from jingle_hnt.session.allocation import Allocation
 from jingle_hnt.session.anchor import Anchor, Party
 from jingle_hnt.session.effects import (
@@ -201,12 +202,14 @@ class Session:
             case Action.TRANSPORT_REPLACE:
                 self.negotiation.forget_replaced(leg, refusal.id)
 
-    def moved(self, leg: Leg, ip: IPAddress) -> None:
-        """The party's XMPP connection comes from another address: its media may, too."""
-        party = self.parties[leg]
-        party.gone = False
-        if ip != party.ip and not self.has_ended:
-            party.ip = ip
+    def moved(self, leg: Leg, sightings: Iterable[Sighting]) -> None:
+        """The party's server has seen it elsewhere: its media may come from there, too."""
+        self.parties[leg].gone = False
+        self.sighted(leg, sightings)
+
+    def sighted(self, leg: Leg, sightings: Iterable[Sighting]) -> None:
+        """A request came with what servers know of where this party is."""
+        if not self.has_ended and self.parties[leg].sight(sightings):
             self.negotiation.rearm(leg)
             self._out.append(Remember(self.name))
 

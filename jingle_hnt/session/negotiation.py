@@ -136,7 +136,7 @@ class Negotiation:
         self.forget_replacement(leg, meant)
 
     def rearm(self, leg: Leg) -> None:
-        """New evidence for a leg: every latch that faces it is armed anew.
+        """New evidence for a leg: latches that face it are armed anew where it is no weaker.
 
         An ICE agent's signature is evidence enough, wherever it comes from.
         """
@@ -145,7 +145,7 @@ class Negotiation:
                 continue
             for allocation in medium.allocations:
                 if allocation.is_armed(leg):
-                    self._anchor.arm(allocation, leg, medium.signalled.get(leg, ()))
+                    self._anchor.rearm(allocation, leg, medium.signalled.get(leg, ()))
 
     def _agree(self, leg: Leg, jingle: Jingle, now: float) -> Reply:
         """The answer to an offer or to content-add: the gate opens."""

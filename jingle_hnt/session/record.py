@@ -119,11 +119,17 @@ def _written_at(record: Mapping[str, Any], state: State, now: float) -> float:
 
 
 def _dump_party(party: Party) -> Record:
-    return {"jid": str(party.jid), "ip": None if party.ip is None else str(party.ip)}
+    return {
+        "jid": str(party.jid),
+        "ip": None if party.ip is None else str(party.ip),
+        "seen": [str(ip) for ip in party.seen],
+    }
 
 
 def _load_party(entry: Mapping[str, Any]) -> Party:
-    return Party(JID.of(entry["jid"]), None if entry["ip"] is None else literal(entry["ip"]))
+    party = Party(JID.of(entry["jid"]), None if entry["ip"] is None else literal(entry["ip"]))
+    party.seen = tuple(literal(str(ip)) for ip in entry.get("seen", ()))
+    return party
 
 
 def _dump_medium(medium: Medium) -> Record:
@@ -390,6 +396,7 @@ def _dump_evidence(evidence: Evidence) -> Record:
         "keys": [[key.username, key.password] for key in evidence.keys],
         "several": evidence.several,
         "tags": [_dump_tag(key) for key in evidence.tags],
+        "likely": [str(network) for network in evidence.likely],
     }
 
 
@@ -408,6 +415,7 @@ def _load_evidence(entry: Mapping[str, Any]) -> Evidence:
         tuple(IceKey(str(name), str(password)) for name, password in entry.get("keys", ())),
         bool(entry.get("several", False)),
         tuple(_load_tag(tag) for tag in entry.get("tags", ())),
+        tuple(ip_network(str(text)) for text in entry.get("likely", ())),
     )
 
 

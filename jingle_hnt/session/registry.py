@@ -21,6 +21,7 @@ from jingle_hnt.model.content import COMPONENTS, RawUdp
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Jingle
 from jingle_hnt.relay.binding import BindingName, Drained, Event, Side
+from jingle_hnt.relay.evidence import Sighting, sightings
 from jingle_hnt.relay.ports import PortPool
 from jingle_hnt.session.allocation import Allocation, Pinhole
 from jingle_hnt.session.anchor import Anchor, Party
@@ -156,7 +157,7 @@ class Registry:
     def moved(self, moved: Moved, now: float) -> None:
         """A party's XMPP connection comes from another address."""
         for session in self._sessions_of(moved.jid):
-            session.moved(_leg_of(session, moved.jid), moved.ip)
+            session.moved(_leg_of(session, moved.jid), moved.sightings)
             self._settle(session, now)
 
     def gone(self, gone: Gone, now: float) -> None:
@@ -307,10 +308,9 @@ class Registry:
 
     def _begin(self, key: Key, request: Request, now: float) -> None:
         name = self._names()
-        parties = (
-            Party(request.sender, request.sender_ip),
-            Party(request.recipient, request.recipient_ip),
-        )
+        parties = Party(request.sender), Party(request.recipient)
+        for party, seen in zip(parties, _sightings(request), strict=True):
+            party.sight(seen)
         session = Session(name, key.sid, self.anchor(name, parties), self.policy, now)
         session.via = request.via
         self._enter(key, session)
@@ -338,6 +338,8 @@ class Registry:
         found = self._find(request.sender, request.recipient, jingle.sid, jingle.action)
         if found is not None:
             leg, session = found
+            for seen, each in zip(_sightings(request), (leg, leg.other), strict=True):
+                session.sighted(each, seen)
             session.receive(leg, request, now)
             self._settle(session, now)
         else:
@@ -442,6 +444,14 @@ class Registry:
 
 def _leg_of(session: Session, jid: JID) -> Leg:
     return Leg.INITIATOR if session.parties[Leg.INITIATOR].jid == jid else Leg.RESPONDER
+
+
+def _sightings(request: Request) -> tuple[tuple[Sighting, ...], tuple[Sighting, ...]]:
+    """What a request tells of where its sender and its recipient are."""
+    return (
+        sightings(request.sender_ip, request.sender_seen),
+        sightings(request.recipient_ip, request.recipient_seen),
+    )
 
 
 def _is_redirected(request: Request) -> bool:

@@ -341,8 +341,9 @@ class Component:
             return
         if question.sender.domain in self._settings.elsewhere:
             # The sender's own server has asked us before. This one knows where the recipient is.
-            if question.recipient_ip is not None:
-                self._inputs.moved(Moved(question.recipient, question.recipient_ip))
+            if question.recipient_ip is not None or question.recipient_seen:
+                seen = question.recipient_seen
+                self._inputs.moved(Moved(question.recipient, question.recipient_ip, seen))
             self.answer(Pass(token))
             return
         try:
@@ -361,6 +362,8 @@ class Component:
                 jingle=jingle,
                 sender_ip=question.sender_ip,
                 recipient_ip=question.recipient_ip,
+                sender_seen=question.sender_seen,
+                recipient_seen=question.recipient_seen,
                 id=question.id,
             )
         )

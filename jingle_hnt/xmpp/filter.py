@@ -14,6 +14,7 @@ from jingle_hnt.model.address import IPAddress, literal
 from jingle_hnt.model.doors import ModuleState
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action
+from jingle_hnt.relay.evidence import Sighting, Via
 from jingle_hnt.session.effects import (
     Bounce,
     Gone,
@@ -53,6 +54,8 @@ class Question:
     sender_ip: IPAddress | None
     recipient_ip: IPAddress | None
     id: str
+    sender_seen: tuple[Sighting, ...] = ()
+    recipient_seen: tuple[Sighting, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +84,18 @@ def question(intercept: Element, host: str, pruned: bool = False) -> Question:
             jingle = Element(JINGLE)
         else:
             raise ProtocolViolation("the forwarded stanza has no <jingle/>")
+    sender_ip, sender_seen = _sighted(intercept, "from-")
+    recipient_ip, recipient_seen = _sighted(intercept, "to-")
     return Question(
         sender=sender,
         recipient=recipient,
         jingle=jingle,
         timeout_s=_timeout_s(intercept.get("timeout")),
-        sender_ip=_ip(intercept.get("from-ip")),
-        recipient_ip=_ip(intercept.get("to-ip")),
+        sender_ip=sender_ip,
+        recipient_ip=recipient_ip,
         id=stanza.get("id", ""),
+        sender_seen=sender_seen,
+        recipient_seen=recipient_seen,
     )
 
 
@@ -108,10 +115,12 @@ def notice(intercept: Element, host: str) -> Notice | None:
         case "address":
             jid = _full_jid(intercept, "jid")
             _require_local(host, jid)
-            ip = _ip(intercept.get("ip"))
-            if ip is None:
+            ip, seen = _sighted(intercept, "")
+            if ip is not None:
+                return Moved(jid, ip, seen=seen)
+            if not seen:
                 raise ProtocolViolation("event 'address' without a usable ip")
-            return Moved(jid, ip)
+            return Moved(jid, None, seen=seen)
         case "gone":
             jid = _full_jid(intercept, "jid")
             _require_local(host, jid)
@@ -289,6 +298,41 @@ def _timeout_s(text: str | None) -> float:
     if not math.isfinite(timeout_s) or timeout_s <= 0:
         return USUAL_TIMEOUT_S
     return min(timeout_s, LONGEST_TIMEOUT_S)
+
+
+def _sighted(element: Element, prefix: str) -> tuple[IPAddress | None, tuple[Sighting, ...]]:
+    """Where a party is, by attributes that begin so, and where it was seen besides, newest first.
+
+    `ip` is of its connection, of which `via` tells the kind (TCP where it does not) and `age` how
+    many seconds ago it was last known to be the user's (0). Only an address that is sure is where
+    the party is. `ip4` and `ip6` are the last ones of either family, with ages of their own.
+    """
+    ip = _ip(element.get(f"{prefix}ip"))
+    via, age_s = _via(element.get(f"{prefix}via")), _seen_age_s(element.get(f"{prefix}age"))
+    seen = [] if ip is None else [Sighting(ip, via, age_s)]
+    sure = bool(seen) and seen[0].is_sure
+    for name in (f"{prefix}ip4", f"{prefix}ip6"):
+        other = _ip(element.get(name))
+        if other is not None and other != ip:
+            seen.append(Sighting(other, Via.EARLIER, _seen_age_s(element.get(f"{name}-age"))))
+    return (ip, tuple(seen[1:])) if sure else (None, tuple(seen))
+
+
+def _via(text: str | None) -> Via:
+    """The kind of a connection; one that we do not know proves little."""
+    try:
+        return Via(text or Via.TCP)
+    except ValueError:
+        return Via.EARLIER
+
+
+def _seen_age_s(text: str | None) -> float:
+    """Of an address; what cannot be read is too old."""
+    try:
+        age_s = float(text or 0)
+    except ValueError:
+        return math.inf
+    return age_s if age_s >= 0 else math.inf
 
 
 def _age_s(text: str | None) -> float:

@@ -52,7 +52,8 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 FIELDS = {
-    "ask": {"timeout": "3", "from-ip": "198.51.100.1", "to-ip": "198.51.100.2"},
+    "ask": {"timeout": "3", "from-ip": "198.51.100.1", "to-ip": "198.51.100.2",
+            "from-via": "bosh", "from-age": "7", "to-ip6": "2001:db8::2", "to-ip6-age": "1"},
     "iq": {"id": "q1", "from": "alice@example.org/phone", "to": "bob@example.org/desk"},
     "jingle": {"action": "session-initiate", "sid": "a1", "initiator": "alice@example.org/phone",
                "responder": "bob@example.org/desk"},

@@ -54,6 +54,7 @@ ARMS = st.builds(
     st.lists(NETWORKS, max_size=1).map(tuple),
     st.sampled_from([1, 2, 5]),
     several=st.booleans(),
+    likely=st.lists(NETWORKS, max_size=1).map(tuple),
 )
 PACKETS = st.tuples(SOURCES, DATAGRAMS, st.sampled_from([0.0, 0.02, 0.5, 0.99, 1.0, 1.5]))
 STEPS = st.lists(
@@ -70,8 +71,9 @@ def test_both_latches_judge_alike(steps: list[tuple[object, ...]]) -> None:
             case (int(generation), Evidence() as evidence):
                 sources = pack_networks(evidence.sources)
                 refused = pack_networks(evidence.refused)
+                likely = pack_networks(evidence.likely)
                 armed = native.arm(
-                    generation, sources, refused, evidence.probation, evidence.several
+                    generation, sources, refused, evidence.probation, evidence.several, likely
                 )
                 assert python.arm(generation, evidence) is armed
             case (TransportAddress() as source, bytes(datagram), float(later)):

@@ -1,5 +1,6 @@
 """The filter protocol: what modules ask and tell, and whom they may speak for."""
 
+import math
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -9,6 +10,7 @@ from jingle_hnt.model.address import TransportAddress, literal
 from jingle_hnt.model.content import Candidate, ContentKey, Creator
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action
+from jingle_hnt.relay.evidence import Sighting, Via
 from jingle_hnt.session.effects import (
     Bounce,
     Gone,
@@ -74,6 +76,35 @@ def test_a_question_is_read() -> None:
 def test_addresses_are_what_the_server_knows() -> None:
     asked = question(intercept("from-ip='unix' to-ip='fe80::1%eth0'"), HOST)
     assert (asked.sender_ip, asked.recipient_ip) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "ip", "seen"),
+    [
+        ("from-ip='198.51.100.7' from-via='tcp'", "198.51.100.7", []),
+        (
+            "from-ip='2001:db8::9' from-ip4='198.51.100.7' from-ip4-age='90'",
+            "2001:db8::9",
+            [("198.51.100.7", Via.EARLIER, 90.0)],
+        ),
+        ("from-ip='198.51.100.7' from-via='bosh'", None, [("198.51.100.7", Via.BOSH, 0.0)]),
+        ("from-ip='198.51.100.7' from-via='carrier'", None, [("198.51.100.7", Via.EARLIER, 0.0)]),
+        (
+            "from-ip='198.51.100.7' from-via='hibernating' from-age='30' from-ip4='198.51.100.8'",
+            None,
+            [("198.51.100.7", Via.HIBERNATING, 30.0), ("198.51.100.8", Via.EARLIER, 0.0)],
+        ),
+        ("from-ip='198.51.100.7' from-age='-1'", None, [("198.51.100.7", Via.TCP, math.inf)]),
+        ("from-ip='198.51.100.7' from-age='x'", None, [("198.51.100.7", Via.TCP, math.inf)]),
+    ],
+)
+def test_an_address_comes_with_its_kind_and_its_age(
+    attributes: str, ip: str | None, seen: list[tuple[str, Via, float]]
+) -> None:
+    asked = question(intercept(attributes), HOST)
+    assert asked.sender_ip == (None if ip is None else literal(ip))
+    assert asked.sender_seen == tuple(Sighting(literal(t), via, age) for t, via, age in seen)
+    assert (asked.recipient_ip, asked.recipient_seen) == (None, ())
 
 
 @pytest.mark.parametrize(
@@ -156,6 +187,17 @@ def test_a_refusal(extra: str, unknown: bool) -> None:
         (
             f"event='address' jid='{ALICE}' ip='203.0.113.5'",
             Moved(JID.of(ALICE), literal("203.0.113.5")),
+        ),
+        (
+            f"event='address' jid='{ALICE}' ip='203.0.113.5' via='bosh' ip6='2001:db8::9'",
+            Moved(
+                JID.of(ALICE),
+                None,
+                (
+                    Sighting(literal("203.0.113.5"), Via.BOSH),
+                    Sighting(literal("2001:db8::9"), Via.EARLIER),
+                ),
+            ),
         ),
         (f"event='gone' jid='{ALICE}'", Gone(JID.of(ALICE))),
         (

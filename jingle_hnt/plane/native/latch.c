@@ -38,16 +38,28 @@ static bool within(const struct hnt_address *address, const struct hnt_network *
     return rest == 0 || ((address->ip[whole] ^ network->ip[whole]) >> (8 - rest)) == 0;
 }
 
+static bool within_any(const struct hnt_address *address, const struct hnt_network *networks, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (within(address, networks + i))
+            return true;
+    return false;
+}
+
 bool hnt_evidence_admits(const struct hnt_evidence *evidence, const struct hnt_address *source)
 {
     const struct hnt_network *network = evidence->networks, *refused = network + evidence->sources;
-    for (unsigned i = 0; i < evidence->refused; i++)
-        if (within(source, refused + i))
-            return false;
-    for (unsigned i = 0; i < evidence->sources; i++)
-        if (within(source, network + i))
-            return true;
-    return false;
+    return !within_any(source, refused, evidence->refused) && within_any(source, network, evidence->sources);
+}
+
+bool hnt_evidence_is_likely(const struct hnt_evidence *evidence, const struct hnt_address *source)
+{
+    return within_any(source, evidence->networks + evidence->sources + evidence->refused, evidence->likely);
+}
+
+unsigned hnt_evidence_needs(const struct hnt_evidence *evidence, const struct hnt_address *source)
+{
+    return hnt_evidence_is_likely(evidence, source) ? 1 : evidence->probation;
 }
 
 /* RTCP of a stream that is followed by its RTP (rtcp-mux, RFC 5761) says nothing of it. */
@@ -218,12 +230,13 @@ static bool contested(const struct hnt_latch *latch, const struct hnt_contender 
 static enum hnt_verdict audition(struct hnt_latch *latch, const struct hnt_address *source,
                                  struct hnt_header header, double now)
 {
-    if (latch->evidence->probation <= 1)
+    unsigned needed = hnt_evidence_needs(latch->evidence, source);
+    if (needed <= 1)
         return believe(latch, source, header, now, HNT_LATCHED_NOW);
     struct hnt_contender *contender = contend(latch, source, header, now);
     if (contested(latch, contender, now))
         return HNT_RIVAL;
-    if (contender->streak < latch->evidence->probation)
+    if (contender->streak < needed)
         return HNT_ON_PROBATION;
     return believe(latch, source, header, now, HNT_LATCHED_NOW);
 }

@@ -32,11 +32,13 @@ struct hnt_tag;
 struct hnt_ice;
 struct hnt_srtp;
 
-/* Networks a source must be in, followed by those it must not be in; then the keys of an ICE agent's checks,
+/* Networks a source must be in, followed by those it must not be in and by those of the first that need no
+ * probation; then the keys of an ICE agent's checks,
  * newest first, or those of a party's SRTP tags, in the same piece of memory. */
 struct hnt_evidence {
     uint16_t sources;
     uint16_t refused;
+    uint16_t likely;
     uint8_t probation, keys, tags;
     bool several; /* RTP streams of one source */
     struct hnt_key *key;
@@ -92,6 +94,9 @@ enum hnt_verdict hnt_latch_observe(struct hnt_latch *latch, const struct hnt_add
 enum hnt_verdict hnt_latch_heard(struct hnt_latch *latch, struct hnt_header header, double now);
 
 bool hnt_evidence_admits(const struct hnt_evidence *evidence, const struct hnt_address *source);
+bool hnt_evidence_is_likely(const struct hnt_evidence *evidence, const struct hnt_address *source);
+/* How many packets in sequence a source has to send. */
+unsigned hnt_evidence_needs(const struct hnt_evidence *evidence, const struct hnt_address *source);
 bool hnt_same_address(const struct hnt_address *a, const struct hnt_address *b);
 bool hnt_same_ip(const struct hnt_address *a, const struct hnt_address *b);
 

@@ -140,19 +140,16 @@ static PyObject *engine_arm(PyObject *self, PyObject *args)
     unsigned long long handle;
     unsigned side;
     int generation, error;
-    const char *sources, *refused;
-    Py_ssize_t sources_length, refused_length;
+    struct hnt_records sources, refused, likely, tags;
     unsigned char probation;
     int several;
     PyObject *resume, *early, *keys, *own;
-    const char *tags;
-    Py_ssize_t tags_length;
     struct hnt_address source, destination;
     struct hnt_checks checks;
     if (engine == NULL ||
-        !PyArg_ParseTuple(args, "KIiy#y#bpOy#OOO", &handle, &side, &generation, &sources, &sources_length,
-                          &refused, &refused_length, &probation, &several, &keys, &tags, &tags_length, &resume,
-                          &early, &own))
+        !PyArg_ParseTuple(args, "KIiy#y#y#bpOy#OOO", &handle, &side, &generation, &sources.bytes, &sources.length,
+                          &refused.bytes, &refused.length, &likely.bytes, &likely.length, &probation, &several, &keys,
+                          &tags.bytes, &tags.length, &resume, &early, &own))
         return NULL;
     if (side > 1) {
         PyErr_SetString(PyExc_ValueError, "a side is 0 or 1");
@@ -166,9 +163,7 @@ static PyObject *engine_arm(PyObject *self, PyObject *args)
         PyErr_SetString(PyExc_ValueError, "checks belong to evidence with keys");
         return NULL;
     }
-    struct hnt_evidence *evidence =
-        hnt_read_evidence(sources, sources_length, refused, refused_length, probation, several, keys, tags,
-                      tags_length);
+    struct hnt_evidence *evidence = hnt_read_evidence_of(sources, refused, likely, probation, several, keys, tags);
     if (evidence == NULL)
         return NULL;
     Py_BEGIN_ALLOW_THREADS
@@ -303,7 +298,7 @@ static PyObject *engine_fileno(PyObject *self, PyObject *unused)
 
 static PyMethodDef engine_methods[] = {
     {"bind", engine_bind, METH_O, "bind(addresses) -> handles"},
-    {"arm", engine_arm, METH_VARARGS, "arm(handle, side, generation, sources, refused, probation, several, keys, tags, resume, early, checks)"},
+    {"arm", engine_arm, METH_VARARGS, "arm(handle, side, generation, sources, refused, likely, probation, several, keys, tags, resume, early, checks)"},
     {"gate", engine_gate, METH_VARARGS, "gate(handle, flow_0, flow_1)"},
     {"release", engine_release, METH_VARARGS, "release(handle, linger_s)"},
     {"view", engine_view, METH_VARARGS, "view(handle) -> (view, view, draining) or None"},

@@ -115,6 +115,7 @@ static void match_evidence(struct program *program, uint8_t version, const struc
 {
     const struct hnt_network *networks = evidence->networks;
     match_networks(program, version, networks + evidence->sources, evidence->refused, DROP);
+    match_networks(program, version, networks + evidence->sources + evidence->refused, evidence->likely, ACCEPT);
     match_networks(program, version, networks, evidence->sources, ACCEPT);
 }
 

@@ -35,15 +35,14 @@ static void latch_dealloc(PyObject *self)
 static PyObject *latch_arm(PyObject *self, PyObject *args)
 {
     int generation;
-    const char *sources, *refused;
-    Py_ssize_t sources_length, refused_length;
+    struct hnt_records sources, refused, likely = {NULL, 0};
     unsigned char probation;
     int several;
-    if (!PyArg_ParseTuple(args, "iy#y#bp", &generation, &sources, &sources_length, &refused, &refused_length,
-                          &probation, &several))
+    if (!PyArg_ParseTuple(args, "iy#y#bp|y#", &generation, &sources.bytes, &sources.length, &refused.bytes,
+                          &refused.length, &probation, &several, &likely.bytes, &likely.length))
         return NULL;
     struct hnt_evidence *evidence =
-        hnt_read_evidence(sources, sources_length, refused, refused_length, probation, several, NULL, NULL, 0);
+        hnt_read_evidence_of(sources, refused, likely, probation, several, NULL, (struct hnt_records){NULL, 0});
     if (evidence == NULL)
         return NULL;
     if (hnt_latch_arm(&((Latch *)self)->latch, generation, evidence))
@@ -66,7 +65,7 @@ static PyObject *latch_observe(PyObject *self, PyObject *args)
 }
 
 static PyMethodDef latch_methods[] = {
-    {"arm", latch_arm, METH_VARARGS, "arm(generation, sources, refused, probation, several) -> bool"},
+    {"arm", latch_arm, METH_VARARGS, "arm(generation, sources, refused, probation, several, likely=b'') -> bool"},
     {"observe", latch_observe, METH_VARARGS, "observe(source, datagram, now) -> verdict"},
     {NULL, NULL, 0, NULL},
 };

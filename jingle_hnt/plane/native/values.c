@@ -42,9 +42,10 @@ PyObject *hnt_write_address(const struct hnt_address *address)
     return PyBytes_FromStringAndSize(bytes, length + 2);
 }
 
-static int read_networks(const char *bytes, Py_ssize_t length, struct hnt_network *out)
+static int read_networks(struct hnt_records records, struct hnt_network *out)
 {
-    for (Py_ssize_t at = 0; at < length; at += NETWORK_RECORD, out++) {
+    const char *bytes = records.bytes;
+    for (Py_ssize_t at = 0; at < records.length; at += NETWORK_RECORD, out++) {
         out->version = (uint8_t)bytes[at];
         out->prefix = (uint8_t)bytes[at + 1];
         memcpy(out->ip, bytes + at + 2, 16);
@@ -108,6 +109,15 @@ struct hnt_evidence *hnt_read_evidence(const char *sources, Py_ssize_t sources_l
                                           Py_ssize_t refused_length, unsigned char probation, bool several,
                                           PyObject *keys, const char *tags, Py_ssize_t tags_length)
 {
+    return hnt_read_evidence_of((struct hnt_records){sources, sources_length},
+                                (struct hnt_records){refused, refused_length}, (struct hnt_records){NULL, 0},
+                                probation, several, keys, (struct hnt_records){tags, tags_length});
+}
+
+struct hnt_evidence *hnt_read_evidence_of(struct hnt_records sources, struct hnt_records refused,
+                                          struct hnt_records likely, unsigned char probation, bool several,
+                                          PyObject *keys, struct hnt_records tags)
+{
     Py_ssize_t key_count = keys == NULL ? 0 : PyList_Size(keys);
     if (key_count < 0)
         return NULL;
@@ -115,22 +125,23 @@ struct hnt_evidence *hnt_read_evidence(const char *sources, Py_ssize_t sources_l
         PyErr_Format(PyExc_ValueError, "evidence has at most %d keys", (int)MAX_KEYS);
         return NULL;
     }
-    if (sources_length % NETWORK_RECORD || refused_length % NETWORK_RECORD ||
-        sources_length + refused_length > MAX_NETWORKS * NETWORK_RECORD) {
+    if (sources.length % NETWORK_RECORD || refused.length % NETWORK_RECORD || likely.length % NETWORK_RECORD ||
+        sources.length + refused.length + likely.length > MAX_NETWORKS * NETWORK_RECORD) {
         PyErr_Format(PyExc_ValueError, "networks are records of %d bytes, at most %d of them",
                      (int)NETWORK_RECORD, (int)MAX_NETWORKS);
         return NULL;
     }
-    if (tags_length % TAG_RECORD || tags_length > MAX_TAGS * TAG_RECORD) {
+    if (tags.length % TAG_RECORD || tags.length > MAX_TAGS * TAG_RECORD) {
         PyErr_Format(PyExc_ValueError, "tags are records of %d bytes, at most %d of them", (int)TAG_RECORD,
                      (int)MAX_TAGS);
         return NULL;
     }
-    uint16_t wanted = (uint16_t)(sources_length / NETWORK_RECORD);
-    uint16_t unwanted = (uint16_t)(refused_length / NETWORK_RECORD);
+    uint16_t wanted = (uint16_t)(sources.length / NETWORK_RECORD);
+    uint16_t unwanted = (uint16_t)(refused.length / NETWORK_RECORD);
+    uint16_t favoured = (uint16_t)(likely.length / NETWORK_RECORD);
     struct hnt_evidence *evidence;
-    size_t keys_at = sizeof *evidence + (size_t)(wanted + unwanted) * sizeof evidence->networks[0];
-    size_t tag_count = (size_t)tags_length / TAG_RECORD, tags_at = keys_at + (size_t)key_count * sizeof *evidence->key;
+    size_t keys_at = sizeof *evidence + (size_t)(wanted + unwanted + favoured) * sizeof evidence->networks[0];
+    size_t tag_count = (size_t)tags.length / TAG_RECORD, tags_at = keys_at + (size_t)key_count * sizeof *evidence->key;
     tags_at += -tags_at % _Alignof(struct hnt_tag);
     evidence = malloc(tags_at + tag_count * sizeof *evidence->tag);
     if (evidence == NULL)
@@ -141,11 +152,13 @@ struct hnt_evidence *hnt_read_evidence(const char *sources, Py_ssize_t sources_l
     evidence->tag = (struct hnt_tag *)(void *)((char *)evidence + tags_at);
     evidence->sources = wanted;
     evidence->refused = unwanted;
+    evidence->likely = favoured;
     evidence->probation = probation;
     evidence->several = several;
-    if (read_networks(sources, sources_length, evidence->networks) < 0 ||
-        read_networks(refused, refused_length, evidence->networks + wanted) < 0 ||
-        read_keys(keys, key_count, evidence->key) < 0 || read_tags(tags, tags_length, evidence->tag) < 0) {
+    if (read_networks(sources, evidence->networks) < 0 ||
+        read_networks(refused, evidence->networks + wanted) < 0 ||
+        read_networks(likely, evidence->networks + wanted + unwanted) < 0 ||
+        read_keys(keys, key_count, evidence->key) < 0 || read_tags(tags.bytes, tags.length, evidence->tag) < 0) {
         free(evidence);
         return NULL;
     }

@@ -15,7 +15,17 @@
 int hnt_read_address(PyObject *object, struct hnt_address *out);
 int hnt_read_checks(PyObject *object, struct hnt_checks *out);
 
+/* Bytes of networks or of tags, one record after the other. */
+struct hnt_records {
+    const char *bytes;
+    Py_ssize_t length;
+};
+
 /* The caller frees it. */
+struct hnt_evidence *hnt_read_evidence_of(struct hnt_records sources, struct hnt_records refused,
+                                          struct hnt_records likely, unsigned char probation, bool several,
+                                          PyObject *keys, struct hnt_records tags);
+/* The same without likely sources. */
 struct hnt_evidence *hnt_read_evidence(const char *sources, Py_ssize_t sources_length, const char *refused,
                                        Py_ssize_t refused_length, unsigned char probation, bool several,
                                        PyObject *keys, const char *tags, Py_ssize_t tags_length);
