@@ -47,6 +47,7 @@ from jingle_hnt.session.effects import (
     ChannelRequest,
     Effect,
     Ended,
+    Exceeded,
     Gone,
     Inject,
     Moved,
@@ -240,6 +241,9 @@ class Signalling:
                 self._bind(effect)
             case Remember(session=name):
                 self._note(name, live=True)
+            case Exceeded(budget=budget, owner=owner):
+                self._desk.tally.exceeded[budget] += 1
+                log.warning("budget exceeded", budget=budget, owner=owner)
             case Ended(session=name):
                 self._note(name, live=False)
                 self._spawn(self._desk.closing.close(effect))

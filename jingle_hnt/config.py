@@ -317,6 +317,20 @@ class CallLimits(_Section):
     half_open: Annotated[int, Field(ge=0)] = 0
 
 
+class Budgets(_Section):
+    """How much of each resource one user, domain, or session may use; 0 means no budget."""
+
+    ports_per_user: Annotated[int, Field(ge=0)] = 160
+    ports_per_domain: Annotated[int, Field(ge=0)] = 0
+    ports_per_remote_domain: Annotated[int, Field(ge=0)] = 640
+    remote_ports_percent: Annotated[int, Field(ge=0, le=100)] = 50
+    contents: Annotated[int, Field(ge=0)] = 16
+    candidates: Annotated[int, Field(ge=0)] = 256
+    name_bytes: Annotated[int, Field(ge=0)] = 256
+    stanzas_per_s: Annotated[int, Field(ge=0)] = 20
+    user_stanzas_per_s: Annotated[int, Field(ge=0)] = 100
+
+
 def _existing_parent(path: Path) -> Path:
     if not path.is_absolute():
         raise ValueError("write an absolute path")
@@ -429,6 +443,7 @@ class Settings(BaseSettings):
     ice: Ice = Field(default_factory=Ice)
     times: Times = Field(default_factory=Times)
     limits: CallLimits = Field(default_factory=CallLimits)
+    budgets: Budgets = Field(default_factory=Budgets)
     state: State = Field(default_factory=State)
     stop: Stop = Field(default_factory=Stop)
     admin: Admin = Field(default_factory=Admin)

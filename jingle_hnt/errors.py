@@ -84,6 +84,16 @@ class UnprovenParty(JingleError):
         super().__init__(StanzaError(Condition.NOT_ACCEPTABLE, "modify", text))
 
 
+class BudgetExceeded(JingleError):
+    """The request would exceed a budget of `owner`: ``resource-constraint`` (RFC 6120 8.3.3.18)."""
+
+    def __init__(self, budget: str, owner: str, text: str) -> None:
+        text = f"{text} (budget {budget}); use less, or try again later"
+        super().__init__(StanzaError(Condition.RESOURCE_CONSTRAINT, "wait", text))
+        self.budget = budget
+        self.owner = owner
+
+
 class ProtocolViolation(JingleHNTError):
     """A message of the filter or control protocol cannot be understood; the peer is at fault."""
 
@@ -159,3 +169,7 @@ class PlaneGone(PlaneError):
 
 class NoPorts(JingleHNTError):
     """Every media port is leased or quarantined."""
+
+
+class PortsExceeded(NoPorts, BudgetExceeded):
+    """Whoever asks for media ports has, or has just had, as many as its budget allows."""

@@ -13,6 +13,7 @@ from jingle_hnt.model.jid import JID
 from jingle_hnt.relay.interfaces import Interface
 from jingle_hnt.relay.policy import PeerPolicy, UnknownSource
 from jingle_hnt.relay.ports import PortPool
+from jingle_hnt.session.budgets import BudgetPolicy
 from jingle_hnt.session.policy import (
     AlreadyRelayed,
     ChannelPolicy,
@@ -137,6 +138,7 @@ def session_policy(settings: Settings) -> SessionPolicy:
         ),
         channels=_channels(settings.relay_nodes, settings.relay.max_kbps),
         limits=LimitPolicy(**settings.limits.model_dump()),
+        budgets=BudgetPolicy(**settings.budgets.model_dump()),
         draining=Fallback(relay.draining),
         guests=callers(settings),
     )

@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 
 from jingle_hnt.config import ENVIRONMENT, IceRule, Interface, Server, Settings
 from jingle_hnt.reload import needs_restart
+from jingle_hnt.session.budgets import BUDGETS
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "configuration.md"
@@ -56,6 +57,8 @@ def page() -> str:
         assert isinstance(model, type)
         assert issubclass(model, BaseModel)
         parts.append("\n".join(_section(section, model, words)))
+        if section == "budgets":
+            parts.append("\n".join(_budgets()))
     return "\n".join(parts)
 
 
@@ -96,6 +99,18 @@ def _section(name: str, model: type[BaseModel], words: dict[str, str]) -> Iterat
             words[key].replace("|", "\\|"),
         )
         yield "| " + " | ".join(row) + " |"
+    yield ""
+
+
+def _budgets() -> Iterator[str]:
+    yield "A request beyond a budget changes nothing, and costs nobody else anything. Its sender is"
+    yield "told `resource-constraint` with the budget's name. `jingle-hnt limits` shows who is near"
+    yield 'which, the metric `jingle_hnt_budget_exceeded_total{budget="..."}` counts, the log has a'
+    yield "line a second at most, and the call's report in the history names what it exceeded.\n"
+    yield "| budget | owner | option | what it bounds |"
+    yield "| --- | --- | --- | --- |"
+    for budget in BUDGETS:
+        yield f"| `{budget.name}` | {budget.owner} | `{budget.option}` | {budget.what} |"
     yield ""
 
 

@@ -287,6 +287,7 @@ class Desk:
             domains=dict(limits.domains.most_common(10)),
             unanswered=dict(limits.half_open.most_common(10)),
             blocked=tuple(sorted(limits.blocked)),
+            budgets=snapshots.budgets(registry),
         )
 
     async def _policy(self, _: Request) -> snapshots.PolicySnapshot:

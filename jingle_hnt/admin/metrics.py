@@ -19,6 +19,7 @@ from jingle_hnt.admin.snapshots import StatusSnapshot
 from jingle_hnt.admin.tally import FIELDS, KINDS, Histogram, Tally
 from jingle_hnt.errors import Condition
 from jingle_hnt.relay.evidence import Rung
+from jingle_hnt.session.budgets import BUDGETS
 from jingle_hnt.session.effects import Why
 from jingle_hnt.session.policy import IceMode
 from jingle_hnt.session.table import State
@@ -85,6 +86,9 @@ class Metrics(Collector):
         yield _totals("calls_ended", "Calls that are over, by why.", "why", Why, tally.ended)
         text = "Requests that were refused, by the condition told."
         yield _totals("refused", text, "condition", Condition, tally.refused)
+        text = "Requests beyond a budget, by the budget's name."
+        names = [budget.name for budget in BUDGETS]
+        yield _totals("budget_exceeded", text, "budget", names, tally.exceeded)
         text = "Accepted calls in which only one party was heard."
         yield _total("calls_one_way", text, tally.one_way)
         yield _histogram("setup_seconds", "From the offer of a call to its accept.", tally.setup)

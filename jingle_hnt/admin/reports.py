@@ -80,6 +80,7 @@ def log_line(made: CallReport) -> dict[str, object]:
         "setup_s": call.setup_s,
         "paths": [f"{c.name} {c.path}" for c in call.contents if c.path is not None],
         "legs": [_leg(content, number, leg) for content, number, leg in legs(call)],
+        "exceeded": [f"{budget} {count}" for budget, count in call.exceeded.items()],
         "diagnosis": [finding.cause for finding in made.diagnosis],
     }
     return {key: value for key, value in line.items() if value not in (None, [])}

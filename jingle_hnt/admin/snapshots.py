@@ -4,7 +4,8 @@ Field names are part of the interface. Addresses are ``ip:port`` text; counts ar
 was made; times are seconds.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 
 from pydantic import BaseModel, ConfigDict
 
@@ -21,9 +22,14 @@ from jingle_hnt.relay.binding import (
 )
 from jingle_hnt.relay.ports import PortCounts
 from jingle_hnt.session.allocation import Allocation
+from jingle_hnt.session.budgets import BUDGETS, Budget
 from jingle_hnt.session.machine import Session
 from jingle_hnt.session.medium import Medium
+from jingle_hnt.session.registry import Registry
 from jingle_hnt.session.table import Leg
+
+MOST = 10
+"""Owners who are shown of each budget."""
 
 YOUNG_S = 5.0
 """A call that was accepted less than this ago is not blamed for media that is still to come."""
@@ -101,7 +107,10 @@ class ContentSnapshot(_Frozen):
 
 
 class CallSnapshot(_Frozen):
-    """One call. `setup_s` is the time from offer to accept, None while it is not accepted."""
+    """One call. `setup_s` is the time from offer to accept, None while it is not accepted.
+
+    `exceeded` counts its requests that were beyond a budget, by the budget's name.
+    """
 
     call: str
     sid: str
@@ -112,6 +121,7 @@ class CallSnapshot(_Frozen):
     setup_s: float | None
     held: bool
     contents: tuple[ContentSnapshot, ...]
+    exceeded: dict[str, int] = {}
 
 
 class CallsSnapshot(_Frozen):
@@ -173,6 +183,25 @@ class StatusSnapshot(_Frozen):
     ports: PortsSnapshot
 
 
+class UseSnapshot(_Frozen):
+    """One owner of a budget: what it uses now (0 where that is not counted), and how often its
+    requests were beyond the budget of late."""
+
+    who: str
+    used: int
+    exceeded: int
+
+
+class BudgetSnapshot(_Frozen):
+    """One budget: how much there is of it (0: it is off), and those who are nearest to it."""
+
+    budget: str
+    limit: int
+    owner: str
+    what: str
+    uses: tuple[UseSnapshot, ...]
+
+
 class LimitsSnapshot(_Frozen):
     """The limits (0 is none), and those who have most: calls made and going on.
 
@@ -189,6 +218,7 @@ class LimitsSnapshot(_Frozen):
     domains: dict[str, int]
     unanswered: dict[str, int]
     blocked: tuple[str, ...]
+    budgets: tuple[BudgetSnapshot, ...]
 
 
 class StatsSnapshot(_Frozen):
@@ -236,6 +266,27 @@ class PolicySnapshot(_Frozen):
     options: tuple[OptionSnapshot, ...]
 
 
+def budgets(registry: Registry) -> tuple[BudgetSnapshot, ...]:
+    """Every budget and who is near it."""
+    policy = asdict(registry.budgets.policy)
+    return tuple(
+        BudgetSnapshot(
+            budget=budget.name,
+            limit=policy[budget.option],
+            owner=budget.owner,
+            what=budget.what,
+            uses=tuple(_uses(registry, budget)),
+        )
+        for budget in BUDGETS
+    )
+
+
+def _uses(registry: Registry, budget: Budget) -> Iterator[UseSnapshot]:
+    used, refused = registry.budgets.most(budget, MOST), registry.budgets.refused(budget)
+    for who in [*used, *(who for who in refused if who not in used)]:
+        yield UseSnapshot(who=who, used=used.get(who, 0), exceeded=refused.get(who, 0))
+
+
 def calls(
     sessions: Iterable[Session], bindings: Mapping[BindingName, BindingSnapshot], now: float
 ) -> CallsSnapshot:
@@ -271,6 +322,7 @@ def call(
         setup_s=None if accepted_at is None else round(accepted_at - session.life.started_at, 3),
         held=bool(session.negotiation.gates.holders),
         contents=tuple(_content(medium, session, bindings, now) for medium in media),
+        exceeded=dict(session.exceeded),
     )
 
 

@@ -93,6 +93,7 @@ class Tally:
     accepted: int = 0
     ended: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
+    exceeded: Counter[str] = field(default_factory=Counter)
     one_way: int = 0
     latches: Counter[tuple[str, str]] = field(default_factory=Counter)
     rivalries: int = 0

@@ -18,11 +18,10 @@ def add_to(commands: Commands, add_config: AddConfig) -> None:
     """Add the commands that ask a running process."""
     status = add(commands, add_config, "status", "is it ready, and what does it hold")
     status.set_defaults(command=show_status)
-    for name, text in (
-        ("stats", "what it has counted since it started"),
-        ("limits", "the limits of calls, who is near them, who is blocked"),
-    ):
-        add(commands, add_config, name, text).set_defaults(command=show_lines, ask=name)
+    stats = add(commands, add_config, "stats", "what it has counted since it started")
+    stats.set_defaults(command=show_lines, ask="stats")
+    text = "the limits of calls and the budgets, who is near them, who is blocked"
+    add(commands, add_config, "limits", text).set_defaults(command=show_limits)
     policy = add(commands, add_config, "policy", "the options that new calls follow, as in force")
     policy.set_defaults(command=show_policy)
     calls = add(commands, add_config, "calls", "the calls that are going on", addresses=True)
@@ -53,6 +52,11 @@ def show_status(options: argparse.Namespace) -> int:
 def show_lines(options: argparse.Namespace) -> int:
     """Print an answer, a line each value."""
     return _show(options, ask(options, options.ask), print_lines)
+
+
+def show_limits(options: argparse.Namespace) -> int:
+    """Print the limits, a line each, and the budgets with those who are near them."""
+    return _show(options, ask(options, "limits"), _print_limits)
 
 
 def show_policy(options: argparse.Namespace) -> int:
@@ -177,6 +181,15 @@ def _quality(leg: Mapping[str, Any]) -> str:
     if leg["mos"] is not None:
         told.append(f"estimated score {leg['mos']:.1f}")
     return ", ".join(told)
+
+
+def _print_limits(answer: Mapping[str, Any]) -> None:
+    print_lines({name: value for name, value in answer.items() if name != "budgets"})
+    for budget in answer["budgets"]:
+        limit = budget["limit"] or "off"
+        print(f"{budget['budget']:20} {limit:>5} {budget['what']}, for each {budget['owner']}")
+        for use in budget["uses"]:
+            print(f"{'':20} {use['used']:5} {use['who']}, refused {use['exceeded']} times")
 
 
 def _print_policy(answer: Answer) -> None:

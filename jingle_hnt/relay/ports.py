@@ -2,10 +2,11 @@
 
 The unit of a lease is a pair of ports of one relay interface, RTP on the even port and RTCP on the
 next (RFC 3550 section 11). A pair is free, leased, quarantined (released, but its sockets still
-drain a stale sender) or shunned (another process holds it).
+drain a stale sender) or shunned (another process holds it). Leased and quarantined pairs are
+charged to their owners.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,9 @@ from jingle_hnt.errors import NoPorts
 from jingle_hnt.model.address import IPAddress, TransportAddress
 from jingle_hnt.model.content import COMPONENTS
 from jingle_hnt.relay.interfaces import Interface, facing
+
+Owner = tuple[str, str]
+"""Who is charged for ports: a kind, such as ``user``, and a name."""
 
 SHUN_S = 600.0
 """How long a pair that another process holds is left alone before it is tried again."""
@@ -60,7 +64,8 @@ class PortPool:
 
     `first` and `last` bound the range, both inclusive; `choose(n)` returns a random number below n,
     so that who watches one call cannot guess the next call's ports (RFC 6056). Interfaces that bind
-    the same address, and tell different parties different things of it, share its ports.
+    the same address, and tell different parties different things of it, share its ports. `size` is
+    how many ports there are in all, `used` how many each owner has, leased or quarantined.
     """
 
     def __init__(
@@ -70,6 +75,9 @@ class PortPool:
         self._choose = choose
         self._interfaces = tuple(interfaces)
         self._free = {interface.bound: _Bag(even) for interface in self._interfaces}
+        self.size = len(COMPONENTS) * len(even) * len(self._free)
+        self.used: Counter[Owner] = Counter()
+        self._owners: dict[Lease, tuple[Owner, ...]] = {}
         self._held: dict[Lease, set[int]] = {}
         self._retired: set[Lease] = set()
         self._shunned: deque[tuple[float, Lease]] = deque()
@@ -89,31 +97,51 @@ class PortPool:
         self._interfaces = changed
 
     def lease_towards(
-        self, version: int | None, addresses: Sequence[IPAddress], now: float
+        self,
+        version: int | None,
+        addresses: Sequence[IPAddress],
+        now: float,
+        owners: tuple[Owner, ...] = (),
     ) -> Lease:
         """A random free pair of the interface that faces a party, which uses this IP version (4 or
         6) and has, or may have, these addresses. Raises NoPorts where none is left."""
         suited = facing(self.interfaces, version, addresses)
-        return self.lease(max(suited, key=lambda i: len(self._free[i.bound])), now)
+        return self.lease(max(suited, key=lambda i: len(self._free[i.bound])), now, owners)
 
-    def lease(self, interface: Interface, now: float) -> Lease:
-        """A random free pair of this interface. Raises NoPorts where none is left."""
+    def lease(self, interface: Interface, now: float, owners: tuple[Owner, ...] = ()) -> Lease:
+        """A random free pair of this interface, charged to each of these owners until its sockets
+        are closed. Raises NoPorts where none is left."""
         self._reinstate(now)
         bag = self._free[interface.bound]
         if not bag:
             raise NoPorts(f"no free media ports on {interface.bound}; widen relay.ports")
         lease = Lease(interface, bag.take(self._choose(len(bag))))
         self._held[lease] = {lease.bound(c).port for c in COMPONENTS}
+        self.charge(lease, owners)
         return lease
+
+    def charge(self, lease: Lease, owners: tuple[Owner, ...]) -> None:
+        """Charge a pair that is leased to these owners, and to no other any more."""
+        self._discharge(lease)
+        if owners and lease in self._held:
+            self._owners[lease] = owners
+            for owner in owners:
+                self.used[owner] += len(COMPONENTS)
+
+    def owners(self, lease: Lease) -> tuple[Owner, ...]:
+        """Who is charged for a pair."""
+        return self._owners.get(lease, ())
 
     def abandon(self, lease: Lease) -> None:
         """Give back a pair that was never bound."""
         if self._held.pop(lease, None) is not None:
+            self._discharge(lease)
             self._put(lease)
 
     def shun(self, lease: Lease, now: float) -> None:
         """Leave a pair alone for a while: another process holds one of its ports."""
         if self._held.pop(lease, None) is not None:
+            self._discharge(lease)
             self._shunned.append((now + SHUN_S, lease))
 
     def retire(self, lease: Lease) -> None:
@@ -131,6 +159,7 @@ class PortPool:
         if not ports:
             del self._held[lease]
             self._retired.discard(lease)
+            self._discharge(lease)
             self._put(lease)
 
     def claim(
@@ -176,6 +205,12 @@ class PortPool:
             return None
         interface = next((i for i in bound if i.told(address.port) == told), bound[0])
         return Lease(interface, address.port - address.port % 2)
+
+    def _discharge(self, lease: Lease) -> None:
+        for owner in self._owners.pop(lease, ()):
+            self.used[owner] -= len(COMPONENTS)
+            if self.used[owner] <= 0:
+                del self.used[owner]
 
     def _put(self, lease: Lease) -> None:
         self._free[lease.interface.bound].put(lease.port)

@@ -67,7 +67,7 @@ class Allocation:
     `name` is unique among all allocations, `leases[leg]` the ports that face that leg. `bound` says
     that the plane has made the bindings, `unwanted` that they are to be released when it has;
     `several` that a party may send more than one RTP stream; `protection` is what their media is
-    signed with.
+    signed with. `payer` is the leg whose user is charged for the ports.
     """
 
     name: str
@@ -75,6 +75,7 @@ class Allocation:
     bound: bool = False
     unwanted: bool = False
     several: bool = False
+    payer: Leg = Leg.INITIATOR
     protection: Protection = field(default_factory=lambda: Protection(Leg.INITIATOR))
     flows: tuple[Flow, Flow] = (Flow.CLOSED, Flow.CLOSED)
     pinholes: dict[tuple[int, Leg], Pinhole] = field(

@@ -4,12 +4,13 @@ The session decides *when*; this decides *where* and on what evidence. Orders fo
 plane has not yet made are kept back and given when it has.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from jingle_hnt.errors import NoPorts, UnprovenParty
+from jingle_hnt.errors import BudgetExceeded, NoPorts, UnprovenParty
 from jingle_hnt.model.address import IPAddress, TransportAddress, host_network
-from jingle_hnt.model.content import COMPONENTS, RTCP, RTP, Candidate
+from jingle_hnt.model.content import COMPONENTS, RTCP, RTP, Candidate, Content
 from jingle_hnt.model.jid import JID
 from jingle_hnt.relay.binding import Arm, Flow, Gate, Latched
 from jingle_hnt.relay.evidence import (
@@ -24,6 +25,7 @@ from jingle_hnt.relay.ice_agent import TARGETS
 from jingle_hnt.relay.policy import PeerPolicy, UnknownSource
 from jingle_hnt.relay.ports import Lease, PortPool
 from jingle_hnt.session.allocation import Allocation
+from jingle_hnt.session.budgets import Budgets
 from jingle_hnt.session.effects import Bind, Effect, Release
 from jingle_hnt.session.ice import Agents, best_first, likely_first
 from jingle_hnt.session.table import Leg
@@ -76,14 +78,17 @@ class Anchor:
         peers: PeerPolicy,
         out: list[Effect],
         drawn: Callable[[], str],
+        budgets: Budgets,
     ) -> None:
         self.name = name
         self.drawn = drawn
         self.parties = parties
+        self.budgets = budgets
         self._pool = pool
         self._peers = peers
         self.out = out
         self.made = 0
+        self.exceeded: Counter[str] = Counter()
         self.one_interface = False
         self._binding: dict[int, tuple[Sequence[Allocation], frozenset[Arm | Gate]]] = {}
 
@@ -93,29 +98,57 @@ class Anchor:
         initiator, responder = self.parties
         return initiator.jid, responder.jid
 
-    def allocate(self, leg: Leg, candidates: Sequence[Candidate], now: float) -> Allocation:
+    def allocate(
+        self,
+        leg: Leg,
+        candidates: Sequence[Candidate],
+        now: float,
+        payer: Leg | None = None,
+    ) -> Allocation:
         """Lease ports for a content of this leg's, which signals these candidates.
+
+        They are charged to the user of `payer`, or of this leg.
 
         Each leg gets an address of the family that it can use: that of its candidates, else that of
         its XMPP connection, else the other leg's (RFC 7362 section 4); and of the interface that
         faces the network where it is. Of several families that it can use it gets the one whose
-        sources can be proven best. Raises NoPorts.
+        sources can be proven best. Raises NoPorts, and PortsExceeded of the payer's budget.
         """
+        payer = leg if payer is None else payer
+        user = self.parties[payer].jid
+        self.budgets.demand_ports(user)
+        owners = self.budgets.owners(user)
         signalled = [c.address.ip for c in candidates]
         near = self._best_version(leg, [ip.version for ip in signalled])
         far = self._best_version(leg.other, []) or near
-        first = self._pool.lease_towards(near, self._places(leg) or signalled, now)
+        first = self._pool.lease_towards(near, self._places(leg) or signalled, now, owners)
         try:
             if self.one_interface:
-                second = self._pool.lease(first.interface, now)
+                second = self._pool.lease(first.interface, now, owners)
             else:
-                second = self._pool.lease_towards(far, self._places(leg.other), now)
+                second = self._pool.lease_towards(far, self._places(leg.other), now, owners)
         except NoPorts:
             self._pool.abandon(first)
             raise
         self.made += 1
         leases = (first, second) if leg is Leg.INITIATOR else (second, first)
-        return Allocation(f"{self.name}.{self.made}", leases)
+        return Allocation(f"{self.name}.{self.made}", leases, payer=payer)
+
+    def note_exceeded(self, error: Exception) -> None:
+        """Count what the session was refused, or does without, where that is for a budget."""
+        if isinstance(error, BudgetExceeded):
+            self.exceeded[error.budget] += 1
+
+    def demand_contents(self, held: int, added: Sequence[Content]) -> None:
+        """Raise BudgetExceeded where a session that has so many contents may not have these."""
+        self.budgets.demand_contents(self.name, held, added)
+
+    def charge(self, allocations: Iterable[Allocation]) -> None:
+        """Charge what a session of an earlier life holds to who has asked for it."""
+        for allocation in allocations:
+            owners = self.budgets.owners(self.parties[allocation.payer].jid)
+            for lease in allocation.leases:
+                self._pool.charge(lease, owners)
 
     def bind(self, allocations: Sequence[Allocation]) -> int:
         """Ask the plane for these bindings, all or none; returns the number of the request."""
@@ -372,5 +405,6 @@ class Anchor:
         """This lease, or another in its place."""
         if not any(lease.bound(component) in taken for component in COMPONENTS):
             return lease
+        owners = self._pool.owners(lease)
         self._pool.shun(lease, now)
-        return self._pool.lease(lease.interface, now)
+        return self._pool.lease(lease.interface, now, owners)

@@ -15,7 +15,7 @@ from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Jingle
 from jingle_hnt.session.anchor import Anchor
 from jingle_hnt.session.effects import Answer, Bounce, ChannelRequest, Opened, Request, Why
-from jingle_hnt.session.machine import NO_CAPACITY, Held, Session
+from jingle_hnt.session.machine import Held, Session
 from jingle_hnt.session.policy import ChannelPolicy, GatePolicy, SessionPolicy
 from jingle_hnt.session.table import Leg, State
 
@@ -71,8 +71,8 @@ class Channel(Session):
         assert own is not None
         return Opened(held.token, self.name, local, remote, own.expire_s, own.max_kbps)
 
-    def _cannot_relay(self, held: Held) -> None:
-        held.error = NO_CAPACITY
+    def _cannot_relay(self, held: Held, error: StanzaError) -> None:
+        held.error = error
         self._end(Why.NO_CAPACITY)
 
 

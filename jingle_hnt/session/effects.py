@@ -225,6 +225,17 @@ class Remember:
     session: str
 
 
+@dataclass(frozen=True, slots=True)
+class Exceeded:
+    """A request would have exceeded a budget and was refused, or goes on without the relay.
+
+    `owner` is who has used the budget up: a user, a domain, or a session by its name.
+    """
+
+    budget: str
+    owner: str
+
+
 class Why(StrEnum):
     """Why a session ended, for reports and counters."""
 
@@ -256,4 +267,4 @@ class Ended:
     account: "Session | None" = field(default=None, compare=False, repr=False)
 
 
-Effect = Answer | Bind | Arm | Gate | Release | Remember | Ended
+Effect = Answer | Bind | Arm | Gate | Release | Remember | Exceeded | Ended

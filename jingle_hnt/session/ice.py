@@ -52,10 +52,11 @@ class Agent:
     candidates: tuple[Candidate, ...] = ()
     lives: int = 0
 
-    def hear(self, transport: Ice, mux: bool | None) -> bool:
+    def hear(self, transport: Ice, mux: bool | None, room: int = MOST_CANDIDATES) -> bool:
         """Take note of what the agent signals; tells whether its credentials are others now.
 
-        `mux` is None where the stanza describes no media.
+        `mux` is None where the stanza describes no media; `room` is how many more candidates may be
+        remembered.
         """
         self.mux = self.mux if mux is None else mux
         self.components |= transport.components
@@ -68,7 +69,8 @@ class Agent:
             self.shown = frozenset()
             self.lives += 1
         told = (c for c in transport.candidates if c not in self.candidates)
-        self.candidates = (*self.candidates, *told)[:MOST_CANDIDATES]
+        most = min(MOST_CANDIDATES, len(self.candidates) + room)
+        self.candidates = (*self.candidates, *told)[:most]
         self.generation = max(self.generation, transport.generation or 0)
         return changed
 
@@ -119,11 +121,11 @@ class Agents:
     raw: frozenset[Leg] = frozenset()
     namespace: str = ""
 
-    def hear(self, leg: Leg, content: Content) -> bool:
+    def hear(self, leg: Leg, content: Content, room: int = MOST_CANDIDATES) -> bool:
         """Take note of a content with an ICE transport; tells whether the latches need new keys."""
         assert isinstance(content.transport, Ice)
         described = content.media is not None
-        return self.of[leg].hear(content.transport, content.mux if described else None)
+        return self.of[leg].hear(content.transport, content.mux if described else None, room)
 
     def keys(self, leg: Leg) -> tuple[IceKey, ...]:
         """What this leg's agent makes its checks with; empty while one agent is not known.

@@ -8,11 +8,12 @@ Stanzas leave in the order in which they came: an answer that is ready waits beh
 waits for the plane.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from jingle_hnt.errors import (
+    BudgetExceeded,
     Condition,
     JingleCondition,
     JingleError,
@@ -26,6 +27,7 @@ from jingle_hnt.relay.binding import Heard, Latched, PinholeEvent, Silent
 from jingle_hnt.relay.evidence import Sighting
 from jingle_hnt.session.allocation import Allocation
 from jingle_hnt.session.anchor import Anchor, Party
+from jingle_hnt.session.budgets import Allowance
 from jingle_hnt.session.effects import (
     Answer,
     Bounce,
@@ -113,6 +115,7 @@ class Session:
         self.timer_at: float | None = None
         self.is_unrelayed = False
         self.via = ""
+        self.turns = (Allowance(at=now), Allowance(at=now))
         self._policy = policy
         self._out = anchor.out
         self._held: deque[Held] = deque()
@@ -120,6 +123,11 @@ class Session:
     @property
     def parties(self) -> tuple[Party, Party]:
         return self.anchor.parties
+
+    @property
+    def exceeded(self) -> Counter[str]:
+        """How often it was beyond which budget, by the budget's name."""
+        return self.anchor.exceeded
 
     @property
     def has_ended(self) -> bool:
@@ -171,11 +179,12 @@ class Session:
         held = self._hold(Leg.INITIATOR, request)
         try:
             held.reply = self.negotiation.propose(Leg.INITIATOR, request.jingle, now)
+        except NoPorts as error:
+            self._cannot_relay(held, self._no_capacity(error))
         except JingleError as error:
+            self.anchor.note_exceeded(error)
             held.error = error.answer
             self._end(Why.REFUSED)
-        except NoPorts:
-            self._cannot_relay(held)
         self._go_on(held)
 
     def receive(self, leg: Leg, request: Request, now: float) -> None:
@@ -328,12 +337,13 @@ class Session:
     def _perform(self, legal: Transition, held: Held, request: Request, now: float) -> None:
         try:
             held.reply = self.negotiation.perform(legal.verb, held.leg, request, now)
+        except NoPorts as error:
+            held.error = self._no_capacity(error)
         except JingleError as error:
+            self.anchor.note_exceeded(error)
             held.error = error.answer
             if isinstance(error, UnprovenParty) and held.action is Action.SESSION_ACCEPT:
                 self.terminate(Why.UNPROVEN)
-        except NoPorts:
-            held.error = NO_CAPACITY
         else:
             self._enter(legal.to, request.jingle, now)
             self.note_life(now)
@@ -373,7 +383,7 @@ class Session:
         held.reply = Reply()
         match held.action:
             case Action.SESSION_INITIATE:
-                self._cannot_relay(held)
+                self._cannot_relay(held, NO_CAPACITY)
                 return
             case Action.TRANSPORT_REPLACE:
                 self.negotiation.forget_replacement(held.leg, contents)
@@ -381,10 +391,15 @@ class Session:
                 self.negotiation.forget(contents)
         held.error = NO_CAPACITY
 
-    def _cannot_relay(self, held: Held) -> None:
+    def _no_capacity(self, error: NoPorts) -> StanzaError:
+        """What is told of a want of ports: which budget it is of, where it is of one."""
+        self.anchor.note_exceeded(error)
+        return error.answer if isinstance(error, BudgetExceeded) else NO_CAPACITY
+
+    def _cannot_relay(self, held: Held, error: StanzaError) -> None:
         refuse = self._policy.exhausted is Fallback.REFUSE
         if refuse or self._policy.gate is GatePolicy.TWO_STAGE:
-            held.error = NO_CAPACITY
+            held.error = error
         else:
             self.is_unrelayed = True
         self._end(Why.NO_CAPACITY)

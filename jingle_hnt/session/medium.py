@@ -4,7 +4,14 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from jingle_hnt.model.address import IPAddress
-from jingle_hnt.model.content import Candidate, CandidateType, ContentKey, RawUdp, Senders
+from jingle_hnt.model.content import (
+    COMPONENTS,
+    Candidate,
+    CandidateType,
+    ContentKey,
+    RawUdp,
+    Senders,
+)
 from jingle_hnt.session.allocation import Allocation
 from jingle_hnt.session.ice import Agents
 from jingle_hnt.session.sdes import Protection
@@ -68,21 +75,32 @@ class Medium:
         self.allocation, self.agents = new.allocation, new.agents
         self.signalled = {proposer: new.signalled}
 
-    def hear(self, leg: Leg, candidates: Iterable[Candidate]) -> set[int]:
+    @property
+    def remembered(self) -> int:
+        """How many candidates are remembered of it."""
+        raw = sum(map(len, self.signalled.values()))
+        offered = sum(len(r.signalled) for r in self.replacements.values())
+        agents = () if self.agents is None else self.agents.of
+        return raw + offered + sum(len(agent.candidates) for agent in agents)
+
+    def hear(self, leg: Leg, candidates: Iterable[Candidate], room: int = 1 << 16) -> set[int]:
         """Take note of signalled candidates; returns the components that have a new generation.
 
         A greater generation makes the older candidates of its component obsolete, a lesser one is
-        stale and changes nothing (XEP-0177 section 5.3).
+        stale and changes nothing (XEP-0177 section 5.3). `room` is how many more may be remembered:
+        where there is none the oldest make it.
         """
         known = {c.component: c.generation for c in self.signalled.get(leg, ())}
-        fresh = [c for c in candidates if c.generation >= known.get(c.component, 0)]
+        told = [c for c in candidates if c.generation >= known.get(c.component, 0)]
+        fresh = dict.fromkeys(told)
         newest = {c.component: c.generation for c in fresh}
         kept = [
             c
             for c in self.signalled.get(leg, ())
             if newest.get(c.component, c.generation) == c.generation and c not in fresh
         ]
-        self.signalled[leg] = (*kept, *fresh)
+        most = max(len(self.signalled.get(leg, ())) + room, len(COMPONENTS))
+        self.signalled[leg] = (*kept, *fresh)[-most:]
         return {c for c, generation in newest.items() if generation > known.get(c, generation)}
 
 

@@ -82,6 +82,7 @@ class Negotiation:
         """New contents, of the offer or of content-add: ports for each that is to be relayed."""
         for content in jingle.contents:
             self._may_be_new(leg, content)
+        self._anchor.demand_contents(len(self.media), jingle.contents)
         reply = Reply()
         for content, allocation in self._allocate_each(leg, jingle.contents, now):
             senders = content.senders or Senders.BOTH
@@ -203,7 +204,7 @@ class Negotiation:
                 self._stand_ins.speak_for(reply, medium, allocation, agents, leg, content)
             if allocation is None or not isinstance(transport, RawUdp) or not transport.candidates:
                 continue
-            moved = medium.hear(leg, transport.candidates)
+            moved = medium.hear(leg, transport.candidates, self._room)
             if moved and allocation.is_armed(leg):
                 moved &= set(COMPONENTS)
                 self._anchor.arm(allocation, leg, medium.signalled[leg], sorted(moved))
@@ -325,7 +326,12 @@ class Negotiation:
 
     def _signal(self, medium: Medium, leg: Leg, content: Content) -> None:
         if isinstance(content.transport, RawUdp):
-            medium.hear(leg, content.transport.candidates)
+            medium.hear(leg, content.transport.candidates, self._room)
+
+    @property
+    def _room(self) -> int:
+        """How many more candidates may be remembered of this session."""
+        return self._anchor.budgets.room(self.media.values())
 
     def _rearm_silent(self) -> None:
         """After a hold NAT bindings may be gone; who kept sending keeps its latch."""

@@ -122,7 +122,7 @@ class Places:
         if medium.agents is None:
             medium.agents = Agents(has_media=content.media is not None)
         agents = medium.agents
-        changed = agents.hear(leg, content)
+        changed = agents.hear(leg, content, self._anchor.budgets.room(self._media.values()))
         components = agents.missing(leg)
         if components and medium.allocation is None:
             self._enter(reply, medium, agents, leg, content.transport, now)
@@ -142,8 +142,9 @@ class Places:
         """Take a place between two agents; without ports they have to do without us."""
         candidates = usable(transport.candidates, self._anchor.parties[leg].ip)
         try:
-            medium.allocation = self._anchor.allocate(leg, candidates, now)
-        except NoPorts:
+            medium.allocation = self._anchor.allocate(leg, candidates, now, medium.proposer)
+        except NoPorts as error:
+            self._anchor.note_exceeded(error)
             return
         agents.quiet_since = now
         agents.waits, agents.waits_until = self._policy.times.ice_direct_first_s > 0, None

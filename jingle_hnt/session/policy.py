@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 
 from jingle_hnt.model.jid import JID
 from jingle_hnt.relay.policy import PeerPolicy
+from jingle_hnt.session.budgets import BudgetPolicy
 
 
 class GatePolicy(StrEnum):
@@ -140,6 +141,7 @@ class SessionPolicy:
     times: Times = field(default_factory=Times)
     channels: ChannelPolicy | None = None
     limits: LimitPolicy = field(default_factory=LimitPolicy)
+    budgets: BudgetPolicy = field(default_factory=BudgetPolicy)
     draining: Fallback = Fallback.PASS
     guests: frozenset[str] = frozenset()
 

@@ -303,6 +303,7 @@ def _dump_allocation(allocation: Allocation | None) -> Record | None:
         "told": [_dump_address(lease.advertised(1)) for lease in allocation.leases],
         "flows": [int(flow) for flow in allocation.flows],
         "several": allocation.several,
+        "payer": int(allocation.payer),
         "pinholes": [
             {"component": component, "leg": int(leg), **_dump_pinhole(pinhole)}
             for (component, leg), pinhole in allocation.pinholes.items()
@@ -322,6 +323,7 @@ def _load_allocation(
     flows = (Flow(entry["flows"][0]), Flow(entry["flows"][1]))
     allocation = Allocation(str(entry["name"]), (first, second), bound=True, flows=flows)
     allocation.several = bool(entry.get("several", False))
+    allocation.payer = Leg(entry.get("payer", Leg.INITIATOR))
     for pinhole in entry["pinholes"]:
         key = (int(pinhole["component"]), Leg(pinhole["leg"]))
         if key not in allocation.pinholes:

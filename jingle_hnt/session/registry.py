@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
-from jingle_hnt.errors import Condition, StanzaError
+from jingle_hnt.errors import BudgetExceeded, Condition, StanzaError
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import COMPONENTS, RawUdp
 from jingle_hnt.model.jid import JID
@@ -25,6 +25,7 @@ from jingle_hnt.relay.evidence import Sighting, sightings
 from jingle_hnt.relay.ports import PortPool
 from jingle_hnt.session.allocation import Allocation, Pinhole
 from jingle_hnt.session.anchor import Anchor, Party
+from jingle_hnt.session.budgets import Budgets
 from jingle_hnt.session.channel import NOT_A_USER, PEER, Channel, Quota
 from jingle_hnt.session.effects import (
     Bounce,
@@ -111,6 +112,7 @@ class Registry:
         self._timers: list[tuple[float, str]] = []
         self._patient_until = float("-inf")
         self._effects: list[Effect] = []
+        self.budgets = Budgets(policy.budgets, pool, policy.domains | policy.guests, self._effects)
         self._quota = None if policy.channels is None else Quota(policy.channels)
 
     def __len__(self) -> int:
@@ -276,17 +278,20 @@ class Registry:
         """Take up a session that an earlier life of this process has recorded."""
         initiator, responder = session.parties
         self._enter(Key(initiator.jid, responder.jid, session.sid), session)
+        session.anchor.charge(session.negotiation.allocations)
         self._settle(session, now)
 
     def follow(self, policy: SessionPolicy) -> None:
         """New calls follow this policy; those that go on keep the one that they began under."""
         self.policy = policy
+        self.budgets.policy, self.budgets.local = policy.budgets, policy.domains | policy.guests
         if self._quota is not None and policy.channels is not None:
             self._quota.policy = policy.channels
 
     def anchor(self, name: str, parties: tuple[Party, Party]) -> Anchor:
         """The anchor that a session of this registry needs."""
-        return Anchor(name, parties, self.pool, self.policy.peers, self._effects, self._drawn)
+        peers, out = self.policy.peers, self._effects
+        return Anchor(name, parties, self.pool, peers, out, self._drawn, self.budgets)
 
     # The parts of it
 
@@ -326,6 +331,10 @@ class Registry:
             local |= self.policy.guests
         if not {request.sender.domain, request.recipient.domain} & local:
             return NOT_LOCAL
+        try:
+            self.budgets.demand_offer(request)
+        except BudgetExceeded as error:
+            return error.answer
         return self.limits.refusal(self.policy.limits, request.sender, request.recipient, now)
 
     def _channel_refusal(self, request: ChannelRequest, now: float) -> StanzaError | None:
@@ -336,14 +345,20 @@ class Registry:
     def _pass_on(self, request: Request, now: float) -> None:
         jingle = request.jingle
         found = self._find(request.sender, request.recipient, jingle.sid, jingle.action)
-        if found is not None:
-            leg, session = found
+        if found is None:
+            self._revenant(request, now)
+            return
+        leg, session = found
+        try:
+            self.budgets.demand_turn(session.turns[leg], session.name, request, now)
+        except BudgetExceeded as error:
+            session.anchor.note_exceeded(error)
+            self._effects.append(Bounce(request.token, error.answer))
+        else:
             for seen, each in zip(_sightings(request), (leg, leg.other), strict=True):
                 session.sighted(each, seen)
             session.receive(leg, request, now)
             self._settle(session, now)
-        else:
-            self._revenant(request, now)
 
     def _revenant(self, request: Request, now: float) -> None:
         """A request for a session that has ended a moment ago, or that never was ours."""

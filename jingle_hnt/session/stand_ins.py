@@ -77,7 +77,8 @@ class StandIns:
         transport, before = content.transport, agents.of[leg].candidates
         if not isinstance(transport, Ice | RawUdp):
             return
-        restarted = isinstance(transport, Ice) and agents.hear(leg, content)
+        room = self._anchor.budgets.room(self._media.values())
+        restarted = isinstance(transport, Ice) and agents.hear(leg, content, room)
         others = [m.agents for m in self._media.values() if m.agents is not None]
         is_first = agents.speak_for(leg, restarted, self._anchor.drawn, others)
         if is_first or restarted or before != agents.of[leg].candidates:

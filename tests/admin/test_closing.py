@@ -12,6 +12,7 @@ from jingle_hnt.model.content import ContentKey, Creator
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Reason
 from jingle_hnt.relay.binding import Drained
+from jingle_hnt.session.budgets import BudgetPolicy
 from jingle_hnt.session.effects import Ended, Why
 from jingle_hnt.store.history import History
 from tests.admin.office import Office, ask, hang_up
@@ -152,6 +153,7 @@ async def test_nobody_is_told_where_a_party_ended_it(office: Office, desk: Desk)
 
 async def test_a_text_has_an_end(office: Office, desk: Desk) -> None:
     office.heard = (500, 0)
+    office.stage.registry.budgets.policy = BudgetPolicy(name_bytes=0)
     named = content(ContentKey(Creator.INITIATOR, "v" * 5000))
     office.stage.says(ALICE, Action.SESSION_INITIATE, named, sid="x")
     office.stage.says(BOB, Action.SESSION_ACCEPT, named, sid="x")

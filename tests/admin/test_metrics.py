@@ -95,7 +95,7 @@ def test_no_label_can_hold_a_name_or_an_address() -> None:
     labels = {label for _, pairs in samples(scrape()) for label, _ in pairs}
     assert labels == {
         *("version", "engine", "state", "why", "condition", "rung", "kind"),
-        *("component", "direction", "reason", "le", "mode", "path", "outcome"),
+        *("component", "direction", "reason", "le", "mode", "path", "outcome", "budget"),
     }
 
 

@@ -16,6 +16,7 @@ import pytest
 from jingle_hnt.model.content import ContentKey, Creator
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Info
+from jingle_hnt.session.budgets import BudgetPolicy
 from jingle_hnt.session.effects import Bounce, Refusal, Why
 from jingle_hnt.session.policy import LimitPolicy
 from jingle_hnt.session.table import State
@@ -182,7 +183,11 @@ def test_of_two_offers_that_cross_one_survives(record_property: Measured) -> Non
 @pytest.mark.timeout(1800)
 def test_no_stanza_overtakes_another_of_its_session(record_property: Measured) -> None:
     """Row X7: candidates right behind the offer, while the plane binds for many calls at once."""
-    stage = Stage(ports=(2000, 2999), limits=LimitPolicy(per_user=0, per_minute=0))
+    stage = Stage(
+        ports=(2000, 2999),
+        limits=LimitPolicy(per_user=0, per_minute=0),
+        budgets=BudgetPolicy(ports_per_user=0, user_stanzas_per_s=0),
+    )
     stage.held = True
     chance, offer = random.Random(7), content()
     pairs, waited, reordered = 0, 0, 0

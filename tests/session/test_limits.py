@@ -5,6 +5,7 @@ import pytest
 from jingle_hnt.errors import Condition
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Reason
+from jingle_hnt.session.budgets import BudgetPolicy
 from jingle_hnt.session.effects import Bounce, Pass, Replace, Why
 from jingle_hnt.session.policy import Fallback, LimitPolicy
 from jingle_hnt.session.registry import SPARE_TIMERS
@@ -114,7 +115,8 @@ def test_draining_gives_new_calls_the_configured_answer_and_lets_live_ones_go_on
 
 
 def test_calls_that_are_over_leave_no_timers_and_the_others_keep_theirs() -> None:
-    stage = Stage(ports=(2000, 9999), limits=LimitPolicy(per_user=0, per_minute=0))
+    limits = LimitPolicy(per_user=0, per_minute=0)
+    stage = Stage(ports=(2000, 9999), limits=limits, budgets=BudgetPolicy(ports_per_user=0))
     stage.says(ALICE, Action.SESSION_INITIATE, content(), sid="rings")
     for number in range(200):
         stage.call(sid=f"call-{number}")

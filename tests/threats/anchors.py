@@ -49,6 +49,8 @@ from jingle_hnt.session.effects import (
     Effect,
     Ended,
     Moved,
+    Opened,
+    Pass,
     Release,
     Remember,
     Replace,
@@ -405,7 +407,7 @@ class Ours(ByHalves):
                     self._journal.put(name, dump(session, time.monotonic()))
             case Ended(session=name):
                 self._journal.forget(name)
-            case _ if hasattr(effect, "token"):
+            case Pass() | Replace() | Bounce() | Opened():
                 self._answers[effect.token] = effect
 
 
