@@ -173,7 +173,19 @@ class Ejabberd(LocalServer):
             )
             if self.routes is not None:
                 listen.append({"port": self.s2s[1], "module": "ejabberd_s2s_in", **common})
+            if self.web is not None:
+                handlers = {"/http-bind": "mod_bosh", "/xmpp-websocket": "ejabberd_http_ws"}
+                listen.append(
+                    {
+                        "port": self.web,
+                        "ip": each,
+                        "module": "ejabberd_http",
+                        "request_handlers": handlers,
+                    }
+                )
         modules = ["mod_disco", "mod_ping", "mod_roster", "mod_carboncopy", "mod_s2s_dialback"]
+        if self.web is not None:
+            modules.append("mod_bosh")
         own = {host.domain for host in self.hosts}
         ports = [port for name, (_, port) in (self.routes or {}).items() if name not in own]
         return {

@@ -314,13 +314,15 @@ async def stage(
     relayed: bool = True,
     module: bool = True,
     six: bool = False,
+    web: bool = False,
     processes: Sequence[str] = (),
 ) -> AsyncIterator[Stage]:
     """A stage with server and relay up; everything is ended and removed afterwards.
 
     With `relayed` False the server has no module and jingle-hnt does not run; with `module`
     False it has none, and jingle-hnt runs; with `six` server and relay have IPv6 addresses beside
-    their IPv4 ones. `processes` are those of jingle-hnt, where it is to be run in another way.
+    their IPv4 ones; with `web` browsers can log in at its port 5280. `processes` are those of
+    jingle-hnt, where it is to be run in another way.
     """
     with Lab() as lab, tempfile.TemporaryDirectory(prefix="hnt-stage-") as name:
         directory = Path(name)
@@ -352,7 +354,11 @@ async def stage(
             timeout_s=timeout_s,
         )
         server = in_use(
-            [host], {COMPONENT: SECRET}, listen=servers, namespace=lab.namespace("server")
+            [host],
+            {COMPONENT: SECRET},
+            listen=servers,
+            namespace=lab.namespace("server"),
+            web=5280 if web else None,
         )
         await asyncio.to_thread(server.start)
         made = Stage(lab, server, Relay(lab, directory))

@@ -96,6 +96,8 @@ class Prosody(LocalServer):
         modules = ["roster", "saslauth", "disco", "ping", "smacks", "admin_shell"]
         if self.routes is not None:
             modules += ["s2s", "dialback", "lab_routes"]
+        if self.web is not None:
+            modules += ["bosh", "websocket"]
         routes = self.routes or {}
         return {
             "run_as_root": True,
@@ -118,6 +120,14 @@ class Prosody(LocalServer):
             "s2s_ports": [self.s2s[1]],
             "s2s_interfaces": list(self.listen),
             "s2s_direct_tls_ports": [],
+            "http_ports": [self.web] if self.web is not None else [],
+            "http_interfaces": list(self.listen),
+            "http_default_host": self.hosts[0].domain,
+            "https_ports": [],
+            "cross_domain_bosh": True,
+            "cross_domain_websocket": True,
+            "consider_bosh_secure": True,
+            "consider_websocket_secure": True,
             "component_ports": [self.component[1]],
             "component_interfaces": [self.component[0]],
             "component_conflict_resolve": "kick_old",

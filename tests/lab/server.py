@@ -55,8 +55,8 @@ class LocalServer(ABC):
     servers, `component_listen` the one for components (default: the first of `listen`). Ports left
     out are free ones, or 5222, 5347 and 5269 inside a network `namespace`, where nobody else
     listens. `routes` maps the domains of other servers to their endpoints and allows s2s (also an
-    empty table does; it is read at the first start); without it there is none. `settings` are
-    further global options.
+    empty table does; it is read at the first start); without it there is none. `web` is a port for
+    BOSH and WebSocket (XEP-0124, RFC 7395) on plain HTTP. `settings` are further global options.
 
     Raises ServerFailed if it does not listen within a minute.
     """
@@ -76,6 +76,7 @@ class LocalServer(ABC):
         s2s_port: int | None = None,
         routes: Mapping[str, Endpoint] | None = None,
         namespace: str | None = None,
+        web: int | None = None,
         settings: Mapping[str, object] | None = None,
     ) -> None:
         self.hosts = tuple(hosts)
@@ -83,6 +84,7 @@ class LocalServer(ABC):
         self.listen = tuple(listen)
         self.namespace = namespace
         self.routes = routes
+        self.web = web
         self.settings = dict(settings or {})
         self.c2s: Endpoint = self._endpoint(self.listen[0], c2s_port, 5222)
         self.component: Endpoint = self._endpoint(
@@ -235,6 +237,8 @@ class LocalServer(ABC):
         wanted = {self.c2s[1], self.component[1]}
         if self.routes is not None:
             wanted.add(self.s2s[1])
+        if self.web is not None:
+            wanted.add(self.web)
         deadline = time.monotonic() + _START_S
         while not wanted <= _listening_ports(process.pid):
             if process.poll() is not None or time.monotonic() > deadline:
