@@ -95,6 +95,40 @@ def test_both_follow_a_party_through_rollovers_and_moves_alike(data: st.DataObje
 
 
 @settings(max_examples=200)
+@given(st.data())
+def test_both_follow_a_party_that_makes_its_state_anew_alike(data: st.DataObject) -> None:
+    """The same key and SSRC, the counters at 0 again; what was sent before comes once more."""
+    sender, python, native, now = Sender(5), SrtpLatch(), _engine.SrtpLatch(), 0.0
+    sources = [TransportAddress.of("192.0.2.1", port) for port in (1, 2)]
+    python.arm(0, Evidence(Rung.R2, FROM, tags=sender.keys))
+    native.arm(0, pack_networks(FROM), b"", pack_tags(sender.keys))
+    sequence, generation = data.draw(st.sampled_from([65000, 65500])), 0
+    sent = [sender.rtp(sequence)]
+    for _ in range(data.draw(st.integers(10, 60))):
+        now += data.draw(st.sampled_from([0.02, 0.02, 0.02, 0.5, 1.0, 15.0]))
+        match data.draw(st.sampled_from("rrrrrrcpnga")):
+            case "n":
+                sender, sequence = Sender(5), sequence % 65536
+            case "g":
+                for _ in range(data.draw(st.sampled_from([1, 4]))):
+                    sequence += 20000
+                    sender.rtp(sequence)
+            case "a":
+                generation += 1
+                evidence = Evidence(Rung.R2, FROM, tags=sender.keys)
+                armed = native.arm(generation, pack_networks(FROM), b"", pack_tags(sender.keys))
+                assert python.arm(generation, evidence) is armed
+            case kind:
+                sequence += 1
+                made = sender.rtcp() if kind == "c" else sender.rtp(sequence)
+                sent.append(made)
+                datagram = data.draw(st.sampled_from(sent)) if kind == "p" else made
+                source = data.draw(st.sampled_from(sources))
+                verdict = python.observe(source, classify(datagram), datagram, now)
+                assert native.observe(pack(source), datagram, now) == verdict
+
+
+@settings(max_examples=200)
 @given(st.lists(st.integers(-1100, 1100), max_size=40), st.booleans())
 def test_both_judge_late_and_repeated_packets_alike(steps: list[int], resumed: bool) -> None:
     sender, python, native = Sender(4), SrtpLatch(), _engine.SrtpLatch()

@@ -188,6 +188,92 @@ def test_a_stream_of_an_earlier_life_is_heard_and_soon_shown_to_be_the_senders()
     assert heard.hear(sender.rtp(first + 7)) is Verdict.PASS
 
 
+def rolled_over() -> tuple[Heard, list[bytes]]:
+    """A party past its first rollover, and what it has sent."""
+    sender = Sender(1)
+    heard = Heard(*sender.keys)
+    sent = [sender.rtp(n) for n in range(64000, 66000)]
+    sent.append(sender.rtcp())
+    for datagram in sent:
+        heard.now += 0.02
+        assert heard.hear(datagram) in (Verdict.PASS, Verdict.LATCHED)
+    return heard, sent
+
+
+def count(heard: Heard, packets: list[bytes], source: TransportAddress = ALICE) -> int:
+    """How many of these packets, 20 ms apart, are let in."""
+    let_in = 0
+    for datagram in packets:
+        heard.now += 0.02
+        let_in += heard.hear(datagram, source) in (Verdict.PASS, Verdict.RELATCHED)
+    return let_in
+
+
+@pytest.mark.rule("L11")
+@pytest.mark.parametrize("pause_s", [0.0, 5.0])
+@pytest.mark.parametrize("first", [464, 3000, 62000, 20000])
+def test_a_client_that_makes_its_srtp_state_anew_is_heard_again(first: int, pause_s: float) -> None:
+    """The same key and SSRC, its rollover counter 0 again: after a hold, or at once."""
+    heard, _ = rolled_over()
+    again = Sender(1)
+    heard.now += pause_s
+    packets = [again.rtp(first + n) for n in range(500)]
+    lost = 500 - count(heard, packets)
+    assert lost <= (4 if pause_s else 30)
+    assert heard.hear(again.rtcp()) is Verdict.PASS
+    assert heard.hear(packets[100]) is Verdict.UNFIT
+
+
+def test_where_a_client_has_moved_its_new_state_counts_once_its_latch_is_armed_anew() -> None:
+    heard, sent = rolled_over()
+    again = Sender(1)
+    packets = [again.rtp(66000 - 65536 + n) for n in range(100)]
+    heard.now += 1.5
+    assert count(heard, packets[:10], MOVED) == 0
+    heard.arm(*again.keys)
+    assert count(heard, [*sent[:20], *sent[-20:]], MALLORY) == 0
+    assert count(heard, packets[10:], MOVED) >= 85
+    assert heard.latch.source == MOVED
+
+
+def test_a_replay_of_long_ago_in_the_senders_name_stays_out_while_it_is_heard() -> None:
+    heard, sent = rolled_over()
+    sender = Sender(1)
+    for sequence in range(64000, 66000, 500):
+        sender.rtp(sequence)
+    for n in range(100):
+        assert count(heard, [sender.rtp(66000 + n)]) == 1
+        for old in sent[5 * n : 5 * n + 5]:
+            assert heard.hear(old) in (Verdict.UNFIT, Verdict.RIVAL)
+
+
+def test_a_replay_of_late_stays_out_however_long_the_sender_is_silent() -> None:
+    heard, sent = rolled_over()
+    heard.now += 60.0
+    assert count(heard, sent[-WINDOW:]) == 0
+
+
+def test_a_sender_whose_packets_were_lost_for_half_a_rollover_is_heard_again() -> None:
+    heard, _ = rolled_over()
+    sender = Sender(1)
+    for sequence in range(64000, 140000, 10000):
+        sender.rtp(sequence)
+    assert count(heard, [sender.rtp(140000 + n) for n in range(20)]) == 18
+
+
+def test_reports_at_a_port_of_their_own_are_heard_again_after_a_while() -> None:
+    sender = Sender(1)
+    heard = Heard(*Evidence(Rung.R2, (), tags=sender.keys).for_reports().tags)
+    for _ in range(WINDOW + 10):
+        heard.hear(sender.rtcp())
+    again = Sender(1)
+    heard.now += 20.0
+    assert [heard.hear(again.rtcp()) for _ in range(4)] == [
+        *[Verdict.UNFIT] * 2,
+        *[Verdict.PASS] * 2,
+    ]
+
+
 def test_what_was_learned_goes_with_its_key() -> None:
     first, second = Sender(1), Sender(2)
     heard = Heard(*first.keys, *second.keys)

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define RESTART_S 0.5
+#define RESTART_RTCP_S 15.0
 enum { RTP_HEADER = 12, RTCP_HEADER = 8, INDEX = 4 };
 
 /* Tags (RFC 3711 section 4.2) */
@@ -89,7 +91,7 @@ static void hear(struct hnt_numbered *stream, uint64_t index)
 {
     if (!stream->sure) { /* what came before nobody remembers */
         memset(stream->heard, 0xff, sizeof stream->heard);
-        stream->index = index;
+        stream->index = stream->first = index;
         stream->sure = true;
         return;
     }
@@ -103,6 +105,51 @@ static void hear(struct hnt_numbered *stream, uint64_t index)
         stream->index = index;
 }
 
+static bool is_ahead(uint64_t before, uint64_t after)
+{
+    return after > before && after - before <= HNT_MAX_DROPOUT;
+}
+
+/* Whether a packet of a lesser index shows that the sender has lost its state. */
+static bool begins_anew(struct hnt_numbered *stream, uint64_t index, double now)
+{
+    if (stream->index < index + HNT_WINDOW && !stream->renewed)
+        return false;
+    double pause = stream->kind == HNT_RTP ? RESTART_S : RESTART_RTCP_S;
+    if (index >= stream->first && now - stream->fitted_at < pause && !stream->renewed)
+        return false;
+    bool in_order = stream->anew_packets > 0 && is_ahead(stream->anew, index);
+    stream->anew = index;
+    stream->anew_packets = in_order ? (uint8_t)(stream->anew_packets + 1) : 1;
+    return stream->renewed || stream->anew_packets >= HNT_MISFITS;
+}
+
+/* Its numbers go on from here; the sender has lost its state for its reports as well. */
+static void begin_anew(struct hnt_srtp *srtp, struct hnt_numbered *stream, uint64_t index)
+{
+    stream->index = index;
+    memset(stream->heard, 0xff, sizeof stream->heard);
+    if (index < stream->first)
+        stream->first = index;
+    for (unsigned i = 0; stream->kind == HNT_RTP && i < srtp->streams; i++)
+        if (srtp->stream[i].kind == HNT_RTCP)
+            srtp->stream[i].renewed = true;
+}
+
+static void fits(struct hnt_numbered *stream, double now)
+{
+    stream->fitted_at = now;
+    stream->misfits = stream->anew_packets = 0;
+    stream->renewed = false;
+}
+
+/* Whether the sequence number is a little ahead of the greatest index's. */
+static bool goes_on(const struct hnt_numbered *stream, struct hnt_header header)
+{
+    uint16_t ahead = (uint16_t)(header.sequence - stream->index);
+    return ahead > 0 && ahead <= HNT_MAX_DROPOUT;
+}
+
 static struct hnt_numbered *known(struct hnt_srtp *srtp, struct hnt_header header)
 {
     for (unsigned i = 0; i < srtp->streams; i++)
@@ -111,12 +158,14 @@ static struct hnt_numbered *known(struct hnt_srtp *srtp, struct hnt_header heade
     return NULL;
 }
 
-static struct hnt_numbered *enter(struct hnt_srtp *srtp, struct hnt_header header, uint64_t index, bool sure)
+static struct hnt_numbered *enter(struct hnt_srtp *srtp, struct hnt_header header, uint64_t index, double now,
+                                  bool sure)
 {
     if (srtp->streams == HNT_STREAMS)
         memmove(srtp->stream, srtp->stream + 1, --srtp->streams * sizeof srtp->stream[0]);
     struct hnt_numbered *stream = &srtp->stream[srtp->streams++];
-    *stream = (struct hnt_numbered){.index = index, .ssrc = header.ssrc, .kind = header.kind, .sure = sure};
+    *stream = (struct hnt_numbered){.index = index, .first = index, .ssrc = header.ssrc, .kind = header.kind,
+                                    .sure = sure, .fitted_at = now};
     mark(stream, index);
     return stream;
 }
@@ -156,21 +205,66 @@ static const struct hnt_tag *signer(const struct hnt_latch *latch, struct hnt_he
     return NULL;
 }
 
+/* The same for one of these rollover counters. */
+static const struct hnt_tag *signer_at(const struct hnt_latch *latch, struct hnt_header header, const uint8_t *data,
+                                       size_t length, uint32_t rollover, uint64_t *index)
+{
+    for (unsigned i = 0; i < latch->evidence->tags; i++) {
+        if (is_rtp_signed(data, length, &latch->evidence->tag[i], rollover)) {
+            *index = (uint64_t)rollover << 16 | header.sequence;
+            return &latch->evidence->tag[i];
+        }
+    }
+    return NULL;
+}
+
+/* The same where the sender may have lost count, tried where that can be believed. */
+static const struct hnt_tag *signer_anew(const struct hnt_latch *latch, struct hnt_header header, const uint8_t *data,
+                                         size_t length, const struct hnt_numbered *stream, uint64_t *index, double now)
+{
+    if (header.kind != HNT_RTP || stream->misfits < HNT_MISFITS)
+        return NULL;
+    bool pause = now - stream->fitted_at >= RESTART_S;
+    uint64_t expected = nearest(stream->index, header.sequence) >> 16;
+    const uint64_t others[] = {0, expected + 1, expected - 1};
+    for (unsigned i = 0; i < (expected <= 1 ? 2 : 3); i++) {
+        uint64_t rollover = others[i];
+        bool lesser = rollover < expected && (pause || (rollover << 16 | header.sequence) < stream->first);
+        const struct hnt_tag *key = NULL;
+        if (rollover > expected || lesser)
+            key = signer_at(latch, header, data, length, (uint32_t)rollover, index);
+        if (key != NULL)
+            return key;
+    }
+    return NULL;
+}
+
 /* The key that a packet from elsewhere was signed with, if it is newer than all before; else NULL. */
 static const struct hnt_tag *believe(struct hnt_latch *latch, struct hnt_header header, const uint8_t *data,
-                                     size_t length)
+                                     size_t length, double now)
 {
+    struct hnt_srtp *srtp = latch->srtp;
     uint64_t index;
     struct hnt_numbered *stream = known(latch->srtp, header);
     const struct hnt_tag *key = signer(latch, header, data, length, stream, &index);
+    bool renewable = stream != NULL && stream->sure && srtp->armed_anew && header.kind == HNT_RTP &&
+                     goes_on(stream, header);
+    if (key == NULL && renewable)
+        key = signer_at(latch, header, data, length, 0, &index);
     if (key == NULL)
         return NULL;
-    if (stream == NULL)
-        enter(latch->srtp, header, index, true);
-    else if (stream->sure && index <= stream->index)
-        return NULL;
-    else
+    if (stream == NULL) {
+        enter(srtp, header, index, now, true);
+        return key;
+    }
+    if (stream->sure && index <= stream->index) {
+        if (!renewable || !begins_anew(stream, index, now))
+            return NULL;
+        begin_anew(srtp, stream, index);
+    } else {
         hear(stream, index);
+    }
+    fits(stream, now);
     return key;
 }
 
@@ -183,6 +277,7 @@ static void learn(struct hnt_latch *latch, const struct hnt_address *source, con
     latch->latched_at = latch->heard_at = now;
     latch->srtp->key = *key;
     latch->srtp->keyed = true;
+    latch->srtp->armed_anew = false;
 }
 
 static bool is_kept(const struct hnt_srtp *srtp, const struct hnt_evidence *evidence)
@@ -204,6 +299,7 @@ bool hnt_srtp_arm(struct hnt_latch *latch, int32_t generation, struct hnt_eviden
         memset(srtp, 0, sizeof *srtp);
         latch->state = HNT_ARMED;
     }
+    srtp->armed_anew = true;
     free(latch->evidence);
     free(latch->ice);
     latch->ice = NULL;
@@ -220,16 +316,22 @@ void hnt_srtp_resume(struct hnt_latch *latch, const struct hnt_address *source, 
 }
 
 /* Media in the learned source's name: its own, a replay, or somebody else's. */
-static enum hnt_verdict follow(struct hnt_latch *latch, struct hnt_header header, const uint8_t *data, size_t length)
+static enum hnt_verdict follow(struct hnt_latch *latch, struct hnt_header header, const uint8_t *data, size_t length,
+                               double now)
 {
     struct hnt_srtp *srtp = latch->srtp;
     struct hnt_numbered *stream = known(srtp, header);
     uint64_t index;
     if (stream == NULL && header.kind == HNT_RTP && srtp->resumed) {
         srtp->resumed = false;
-        stream = enter(srtp, header, header.sequence, false);
+        stream = enter(srtp, header, header.sequence, now, false);
     }
     const struct hnt_tag *key = signer(latch, header, data, length, stream, &index);
+    if (key == NULL && stream != NULL && stream->sure) {
+        if (stream->misfits < HNT_MISFITS)
+            stream->misfits++;
+        key = signer_anew(latch, header, data, length, stream, &index, now);
+    }
     if (key == NULL) {
         if (stream == NULL || stream->sure)
             return HNT_RIVAL;
@@ -237,12 +339,18 @@ static enum hnt_verdict follow(struct hnt_latch *latch, struct hnt_header header
         return HNT_PASS;
     }
     srtp->key = *key;
-    if (stream == NULL)
-        enter(srtp, header, index, true);
-    else if (stream->sure && has_heard(stream, index))
-        return HNT_UNFIT;
-    else
+    if (stream == NULL) {
+        enter(srtp, header, index, now, true);
+        return HNT_PASS;
+    }
+    if (stream->sure && has_heard(stream, index)) {
+        if (!begins_anew(stream, index, now))
+            return HNT_UNFIT;
+        begin_anew(srtp, stream, index);
+    } else {
         hear(stream, index);
+    }
+    fits(stream, now);
     return HNT_PASS;
 }
 
@@ -250,7 +358,7 @@ static enum hnt_verdict heard(struct hnt_latch *latch, struct hnt_header header,
                               double now)
 {
     if (header.kind == HNT_RTP || header.kind == HNT_RTCP) {
-        enum hnt_verdict verdict = follow(latch, header, data, length);
+        enum hnt_verdict verdict = follow(latch, header, data, length, now);
         if (verdict != HNT_PASS)
             return verdict;
     }
@@ -270,7 +378,7 @@ enum hnt_verdict hnt_srtp_observe(struct hnt_latch *latch, const struct hnt_addr
         return HNT_UNFIT;
     if (latched && now - latch->heard_at < HNT_SILENCE_S)
         return HNT_RIVAL;
-    const struct hnt_tag *key = believe(latch, header, data, length);
+    const struct hnt_tag *key = believe(latch, header, data, length, now);
     if (key == NULL)
         return HNT_UNFIT;
     learn(latch, source, key, now);

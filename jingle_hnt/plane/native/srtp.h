@@ -15,6 +15,7 @@ enum {
     HNT_MOST_ROLLOVERS = 4096,
     HNT_RTCP_TAG = 10,
     HNT_WINDOW = 1024, /* a power of two */
+    HNT_MISFITS = 3,
 };
 
 struct hnt_tag {
@@ -31,6 +32,10 @@ struct hnt_numbered {
     uint32_t tried; /* rollover counters that did not fit */
     uint8_t kind;
     bool sure; /* a tag has shown its rollover counter */
+    bool renewed; /* the sender has lost its state: the next packet's index is the new one */
+    uint8_t misfits, anew_packets;
+    uint64_t first, anew; /* the least index heard, and the last lesser one that may be a new one */
+    double fitted_at;
     uint64_t heard[HNT_WINDOW / 64]; /* a bit for each index of the window, by the index */
 };
 
@@ -39,7 +44,7 @@ struct hnt_srtp {
     struct hnt_numbered stream[HNT_STREAMS]; /* in order of arrival */
     unsigned streams;
     struct hnt_tag key; /* which the learned source has shown */
-    bool keyed, resumed;
+    bool keyed, resumed, armed_anew;
 };
 
 /* Arm a latch with evidence that has tags. False: the generation is not greater, or no memory. */
