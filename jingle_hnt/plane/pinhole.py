@@ -4,7 +4,7 @@ Time is an argument, and nothing here receives or sends.
 """
 
 import socket
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.relay import ice_agent, stun
@@ -19,7 +19,7 @@ from jingle_hnt.relay.binding import (
     Side,
 )
 from jingle_hnt.relay.evidence import Evidence
-from jingle_hnt.relay.ice_agent import IceAgent
+from jingle_hnt.relay.ice_agent import TARGETS, Checks, IceAgent
 from jingle_hnt.relay.ice_latch import IceLatch
 from jingle_hnt.relay.latch import Latch, State, Verdict
 from jingle_hnt.relay.packet import SETUP_KINDS, Header, Kind
@@ -75,8 +75,15 @@ class Pinhole:
             self.agent = None
         else:
             self.agent = self.agent or IceAgent()
-            self.agent.arm(order.checks, now)
+            self.agent.arm(self._known_first(order.checks), now)
         return True
+
+    def _known_first(self, checks: Checks) -> Checks:
+        """The party that has asked before is asked before its candidates are."""
+        source = self.latch.source
+        if source is None:
+            return checks
+        return replace(checks, targets=(source, *checks.targets)[:TARGETS])
 
     def converse(self, source: TransportAddress, datagram: bytes, now: float) -> Verdict:
         """Judge an answer to one of our own checks."""
@@ -174,7 +181,11 @@ def destination_of_check(
 ) -> TransportAddress | None:
     """Checks and answers between two ICE agents; an agent has nothing to ask of anybody else."""
     message = stun.parse(datagram)
-    if message is None or not isinstance(other.latch, IceLatch):
+    if message is None:
+        return None
+    if not isinstance(other.latch, IceLatch):
+        if message.kind is stun.Class.REQUEST and isinstance(pinhole.latch, IceLatch):
+            pinhole.latch.keep(datagram)
         return None
     match message.kind:
         case stun.Class.INDICATION:

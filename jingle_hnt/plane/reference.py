@@ -25,7 +25,7 @@ from jingle_hnt.plane.pinhole import (
     destination_of_check,
     may_flow,
 )
-from jingle_hnt.relay import stun
+from jingle_hnt.relay import stun, stun_writing
 from jingle_hnt.relay.binding import (
     EARLY_BYTES,
     EARLY_PACKETS,
@@ -116,6 +116,7 @@ class ReferenceEngine:
             pinhole.early, pinhole.early_left = order.early, (EARLY_PACKETS, EARLY_BYTES)
             if order.resume is not None:
                 pinhole.latch.resume(order.resume, pinhole.armed_at)
+            self._ask_due(pinhole, pinhole.armed_at)
             return True
 
     def gate(self, order: Gate) -> None:
@@ -261,7 +262,10 @@ class ReferenceEngine:
         pinhole.stream.observe(header, datagram, now, other.stream)
         if pinhole.agent is not None and header.kind is Kind.STUN:
             self._answer(pinhole, pinhole.agent, source, datagram, now)
+            self._ask_due(pinhole, now)
             return
+        if isinstance(pinhole.latch, IceLatch) and pinhole.latch.is_early:
+            self._answer_early(pinhole, pinhole.latch, source, datagram)
         self._forward(pinhole, header, datagram, now)
         if verdict is Verdict.LATCHED:
             self._deliver_kept(pinhole, now)
@@ -312,6 +316,15 @@ class ReferenceEngine:
         if message is not None and message.kind is stun.Class.REQUEST:
             assert isinstance(pinhole.latch, IceLatch)
             answer = agent.answer(message, source, pinhole.latch.signed_with, now)
+            self._send_own(pinhole, source, answer)
+
+    def _answer_early(
+        self, pinhole: Pinhole, latch: IceLatch, source: TransportAddress, datagram: bytes
+    ) -> None:
+        """A believed check of an agent that has yet to answer the offer."""
+        message = stun.parse(datagram)
+        if message is not None and message.kind is stun.Class.REQUEST:
+            answer = stun_writing.success(message.transaction, source, latch.signed_with)
             self._send_own(pinhole, source, answer)
 
     def _forward(self, pinhole: Pinhole, header: Header, datagram: bytes, now: float) -> None:
@@ -396,8 +409,13 @@ class ReferenceEngine:
         if latch.source is not None and agent.has_lost(latch.source, now):
             self._tell_silent(pinhole, now - latch.heard_at)
             latch.lose()
-        for destination, check in agent.tick(latch.source, now):
-            self._send_own(pinhole, destination, check)
+        self._ask_due(pinhole, now)
+
+    def _ask_due(self, pinhole: Pinhole, now: float) -> None:
+        """What our own agent has to ask now."""
+        if pinhole.agent is not None:
+            for destination, check in pinhole.agent.tick(pinhole.latch.source, now):
+                self._send_own(pinhole, destination, check)
 
     def _tick_silence(self, pinhole: Pinhole, now: float) -> None:
         latch = pinhole.latch

@@ -66,10 +66,29 @@ PROBATION_PACKETS = 5
 
 @dataclass(frozen=True, slots=True)
 class IceKey:
-    """What a check is named and signed with: USERNAME and the other party's pwd (RFC 8445)."""
+    """What a check is named and signed with: USERNAME and the other party's pwd (RFC 8445).
+
+    A username that ends with a colon is that of an agent which has not said its own name yet: it
+    knows the pwd that it was offered, and may check before it answers (section 7.3).
+    """
 
     username: str
     password: str = field(repr=False)
+
+    @property
+    def is_early(self) -> bool:
+        """Whether the agent that makes checks with it has yet to say its name."""
+        return self.username.endswith(":")
+
+    def names(self, username: bytes) -> bool:
+        """Whether a check of this USERNAME is of that agent."""
+        own = self.username.encode()
+        return username.startswith(own) if self.is_early else username == own
+
+    def is_same_agents(self, before: "IceKey") -> bool:
+        """Whether it is the same one's, who may have said its name meanwhile."""
+        same = before.names(self.username.encode()) or before.username == self.username
+        return same and before.password == self.password
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,10 @@ relay signs nothing and answers nothing, unless it is an agent itself (`ice_agen
     transaction. A transaction that is asked again from elsewhere is a replay, and not believed.
     The last check that came before the other party was known is kept, and goes to it when it is:
     its sender would ask again only half a second later (RFC 8445 section 14.3).
-5.  A greater generation brings new keys (ICE restart). The keys before it hold until one of the
+5.  An agent that was offered our path may check before it has answered, and the pwd that it was
+    offered is known: its sources are known from then on, and it is answered in the other one's
+    name, so that neither has to wait for a retransmission (RFC 8445 section 7.3).
+6.  A greater generation brings new keys (ICE restart). The keys before it hold until one of the
     newest is used; the selected source stays until another is nominated or it is silent.
 
 The C engine's twin is `plane/native/ice.c`; a property test drives both with the same packets.
@@ -72,6 +75,11 @@ class IceLatch:
     _asked: dict[bytes, TransportAddress] = field(default_factory=dict)
 
     @property
+    def is_early(self) -> bool:
+        """Whether the agent has yet to say its name: its checks are answered here meanwhile."""
+        return bool(self._keys) and self._keys[0].is_early
+
+    @property
     def source(self) -> TransportAddress | None:
         """Where the other party's media goes."""
         return None if self._selected is None else self._selected.address
@@ -83,7 +91,8 @@ class IceLatch:
         """
         if generation <= self.generation:
             return False
-        if evidence.keys[:1] != self._keys[:1]:
+        goes_on = bool(self._keys) and evidence.keys[0].is_same_agents(self._keys[0])
+        if not goes_on:
             for source in self._sources:
                 source.fresh = False
         self.generation = generation
@@ -179,8 +188,9 @@ class IceLatch:
     def _signer(self, datagram: bytes, message: Binding) -> int | None:
         """Which of the keys made this request."""
         for number, key in enumerate(self._keys):
-            named = key.username.encode() == message.username
-            if named and stun.is_signed(datagram, message, key.password.encode()):
+            if key.names(message.username) and stun.is_signed(
+                datagram, message, key.password.encode()
+            ):
                 return number
         return None
 

@@ -107,7 +107,8 @@ class Agents:
     """Both agents of one content. `quiet_since` is None while either is heard at the relay.
 
     `waits` tells that no check goes by way of the relay yet, so that a direct path is found first;
-    `waits_until` is None until the one that begins last has asked there.
+    `waits_until` is None until the one that begins last has asked there; `began_early` tells that
+    the other one has asked since before it answered.
     `stand_ins` is set where ICE ends at the relay; `raw` are the legs that speak raw UDP then, and
     `namespace` is that of the transport which the others speak.
     """
@@ -117,6 +118,7 @@ class Agents:
     quiet_since: float | None = None
     waits: bool = False
     waits_until: float | None = None
+    began_early: bool = False
     stand_ins: tuple[StandIn, StandIn] | None = None
     raw: frozenset[Leg] = frozenset()
     namespace: str = ""
@@ -128,12 +130,15 @@ class Agents:
         return self.of[leg].hear(content.transport, content.mux if described else None, room)
 
     def keys(self, leg: Leg) -> tuple[IceKey, ...]:
-        """What this leg's agent makes its checks with; empty while one agent is not known.
+        """What this leg's agent makes its checks with; empty while neither agent is known.
 
+        One that has not answered yet may check with what it was offered (RFC 8445 section 7.3).
         A check is named by both agents, the one that is asked first, and signed with its pwd. The
         credentials in force come first; those before them hold until the plane has seen the new.
         """
         asked_agent = self.of[leg.other] if self.stand_ins is None else self.stand_ins[leg.other]
+        if not self.of[leg].credentials:
+            return tuple(IceKey(f"{asked.ufrag}:", asked.pwd) for asked in asked_agent.credentials)
         keys = (
             IceKey(f"{asked.ufrag}:{asking.ufrag}", asked.pwd)
             for asked in asked_agent.credentials

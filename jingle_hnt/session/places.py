@@ -17,6 +17,12 @@ from jingle_hnt.session.policy import IceMode, SessionPolicy
 from jingle_hnt.session.reply import Promise, Reply
 from jingle_hnt.session.table import Leg
 
+EARLY_S = 1.0
+"""A check so long before the answer was made while it rang."""
+
+EARLY_HEAD_START_S = 0.1
+"""What a direct path needs whose one end has been checked already."""
+
 
 class Places:
     """The places of all contents of a session. See the module's text."""
@@ -102,7 +108,7 @@ class Places:
             if not agents.waits:
                 continue
             if agents.waits_until is None and (one, other)[medium.proposer] is not None:
-                agents.waits_until = now + self._policy.times.ice_direct_first_s
+                agents.waits_until = now + self._head_start_s(agents)
             ended = agents.waits_until is not None and agents.waits_until <= now
             if ended or (one and other and not agents.may_meet((one, other))):
                 agents.waits, agents.waits_until, opened = False, None, True
@@ -122,6 +128,7 @@ class Places:
         if medium.agents is None:
             medium.agents = Agents(has_media=content.media is not None)
         agents = medium.agents
+        self._note_early(medium, agents, leg, now)
         changed = agents.hear(leg, content, self._anchor.budgets.room(self._media.values()))
         components = agents.missing(leg)
         if components and medium.allocation is None:
@@ -135,6 +142,20 @@ class Places:
             generation = agents.of[leg].generation
             promise = Promise(medium.allocation, leg.other, generation, components)
             reply.promises[content.key] = promise
+
+    def _note_early(self, medium: Medium, agents: Agents, leg: Leg, now: float) -> None:
+        """Take note of whether an agent that says its name now has been heard since long before."""
+        if medium.allocation is not None and not agents.of[leg].credentials:
+            since = medium.allocation.pinholes[RTP, leg].latched_at
+            agents.began_early = since is not None and now - since >= EARLY_S
+
+    def _head_start_s(self, agents: Agents) -> float:
+        """How long a direct path has before ours, from the first check of who begins last.
+
+        Who has checked since long before, while it rang, has tried the direct ones as well.
+        """
+        usual_s = self._policy.times.ice_direct_first_s
+        return min(EARLY_HEAD_START_S, usual_s) if agents.began_early else usual_s
 
     def _enter(
         self, reply: Reply, medium: Medium, agents: Agents, leg: Leg, transport: Ice, now: float

@@ -151,7 +151,7 @@ async def test_who_cannot_sign_gets_no_answer_from_our_agent(engine: Engine) -> 
     """Not even one that says why (RFC 8445 section 7.3): nothing is sent to who is nobody."""
     call = Call(engine)
     alice = await gathered(True, ALICE)
-    call.arm(0, alice, False)
+    call.arm(0, alice, False, asks=False)
     named = f"{OF_US[0].ufrag}:{alice.local_username}"
     forged = (unsigned(), check(named, "guessed", True), check("x:y", OF_US[0].pwd))
     with call.bound.party(0, STRANGER) as stranger:
@@ -218,3 +218,22 @@ async def in_thread(ask: Callable[[], bool]) -> bool:
 async def meanwhile(condition: Callable[[], bool]) -> None:
     """Wait for what comes while the agents go on."""
     await asyncio.to_thread(until, condition)
+
+
+@pytest.mark.rule("I2")
+async def test_who_has_asked_while_it_rang_is_asked_first_and_at_once(engine: Engine) -> None:
+    """RFC 8445 section 7.3: it is answered before it has said its name."""
+    call = Call(engine)
+    bob = await gathered(False, BOB)
+    own = OF_US[1]
+    evidence = Evidence(Rung.R1, anybody().sources, keys=(IceKey(f"{own.ufrag}:", own.pwd),))
+    assert engine.arm(Arm(call.bound.name, 1, 0, evidence))
+    await call.tell(1, bob)
+    task = asyncio.create_task(bob.connect())
+    await meanwhile(lambda: call.bound.pinhole(1).learned is not None)
+    assert call.bound.pinhole(1).counters.checks_sent == 0
+    call.arm(1, bob, True, asks=False)
+    async with asyncio.timeout(PATIENCE_S):
+        await task
+    assert call.bound.pinhole(1).counters.checks_answered >= 2
+    await bob.close()

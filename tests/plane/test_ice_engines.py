@@ -10,7 +10,7 @@ from aioice import stun as other
 
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.plane.api import Engine
-from jingle_hnt.relay.binding import Arm, Flow, Latched
+from jingle_hnt.relay.binding import Arm, Flow, Gate, Latched
 from jingle_hnt.relay.evidence import Evidence, IceKey, Rung
 from jingle_hnt.relay.ice_latch import LONGEST_KEPT
 from jingle_hnt.relay.latch import State
@@ -25,7 +25,7 @@ from tests.plane.bound import (
     only,
     until,
 )
-from tests.plane.checks import answer, check
+from tests.plane.checks import answer, believed, check
 from tests.plane.packets import dtls, rtp
 
 pytestmark = pytest.mark.native
@@ -83,6 +83,37 @@ def bobs(transaction: bytes, nominates: bool = False) -> bytes:
 def call(engine: Engine) -> Iterator[Call]:
     with contextlib.ExitStack() as stack:
         yield Call(engine, stack)
+
+
+@pytest.mark.rule("I3")
+def test_who_checks_while_it_rings_is_answered_and_found_at_the_accept(engine: Engine) -> None:
+    """RFC 8445 section 7.3: Bob knows what he was offered, and nobody knows Alice's source yet."""
+    bound = Bound(engine)
+
+    def arm(side: int, key: IceKey, generation: int) -> None:
+        evidence = Evidence(Rung.R1, anybody().sources, keys=(key,))
+        assert bound.arm(side, evidence, generation)
+
+    arm(1, IceKey("A:", "pwd-of-a"), 0)
+    engine.gate(Gate(bound.name, (Flow.NOMINAL, Flow.NOMINAL)))
+    with bound.party(0, ALICE) as alice, bound.party(1, BOB) as bob:
+        for forged in (check("A:B", "guessed"), check("C:B", "pwd-of-a"), answer("pwd-of-a")):
+            bob.say(forged)
+        bob.say(bobs(b"bob is early"))
+        said = believed(bob.next(), b"pwd-of-a")
+        assert said.transaction_id == b"bob is early"
+        assert said.attributes["XOR-MAPPED-ADDRESS"] == bob.socket.getsockname()
+        arm(0, OF_ALICE, 0)
+        arm(1, OF_BOB, 1)
+        engine.gate(Gate(bound.name, (Flow.WAITING, Flow.WAITING)))
+        alice.say(alices(b"alice known."))
+        until(lambda: bound.pinhole(0).state is State.LATCHED)
+        engine.gate(Gate(bound.name, (Flow.OPEN, Flow.OPEN)))
+        assert alice.hears(bobs(b"bob is early"))
+        assert bob.hears(alices(b"alice known."))
+        bob.say(bobs(b"bob is known"))
+        assert alice.hears(bobs(b"bob is known"))
+        assert bob.hears_nothing()
 
 
 @pytest.mark.rule("I3", "L3")

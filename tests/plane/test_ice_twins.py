@@ -20,7 +20,12 @@ from tests.plane.packets import stun as unsigned
 
 pytestmark = pytest.mark.native
 
-KEYS = [IceKey("B:A", "p"), IceKey("B2:A2", "x" * 100), IceKey("B:A", "another")]
+KEYS = [
+    IceKey("B:A", "p"),
+    IceKey("B2:A2", "x" * 100),
+    IceKey("B:A", "another"),
+    IceKey("B:", "p"),
+]
 FOREVER = (ip_network("0.0.0.0/0"), ip_network("2001:db8::/32"))
 REFUSED = (ip_network("192.0.2.200"),)
 ADDRESSES = st.builds(

@@ -59,6 +59,32 @@ def test_the_first_signed_check_is_believed() -> None:
     assert latch.heard_at == 1.0
 
 
+EARLY = IceKey("B:", "of-b")
+
+
+@pytest.mark.rule("I3")
+def test_an_agent_may_check_before_it_has_said_its_name_and_stays_known_when_it_has() -> None:
+    """RFC 8445 section 7.3."""
+    latch = armed(EARLY)
+    early = [latch.is_early]
+    assert asks(latch, WIFI) is Verdict.LATCHED
+    assert asks(latch, MOBILE, key=IceKey("B:A", "guessed")) is Verdict.UNFIT
+    assert asks(latch, MOBILE, key=IceKey("C:A", "of-b")) is Verdict.UNFIT
+    assert latch.arm(1, evidence(OLD))
+    assert [*early, latch.is_early] == [True, False]
+    assert (latch.source, latch.where_to_ask(9.0)) == (WIFI, WIFI)
+    assert asks(latch, MOBILE, now=0.1, key=IceKey("B:C", "of-b")) is Verdict.UNFIT
+    assert asks(latch, WIFI, now=0.2) is Verdict.PASS
+
+
+def test_an_agent_that_comes_instead_of_the_early_one_is_asked_first() -> None:
+    latch = armed(EARLY)
+    asks(latch, WIFI)
+    assert latch.arm(1, evidence(NEW))
+    asks(latch, MOBILE, now=0.1, key=NEW)
+    assert latch.where_to_ask(0.2) == MOBILE
+
+
 def test_nothing_is_believed_before_it_is_armed() -> None:
     assert asks(IceLatch(), WIFI) is Verdict.SHUT
 

@@ -97,7 +97,9 @@ def test_each_party_is_offered_the_port_that_faces_it() -> None:
 def test_checks_are_expected_named_and_signed_for_the_other_party() -> None:
     stage = Stage(times=AT_ONCE)
     offered(stage)
-    assert stage.plane.armed == {}
+    early = {key: arm.evidence.keys for key, arm in stage.plane.armed.items()}
+    expected = (IceKey(f"{OF_ALICE[0]}:", OF_ALICE[1]),)
+    assert early == {("s1.1.1", 1): expected, ("s1.1.2", 1): expected}
     accepted(stage)
     for component in (1, 2):
         assert armed(stage, 0, component).evidence.keys == (ALICES_KEY,)
@@ -427,6 +429,24 @@ def test_a_direct_path_has_a_head_start_from_the_first_check_of_who_begins_last(
     stage.passes(0.02)
     assert stage.plane.flows["s1.1.1"] == stage.plane.flows["s1.1.2"] == OPEN
     stage.passes(0.0)
+    assert stage.plane.flows["s1.1.1"] == OPEN
+
+
+@pytest.mark.rule("I3")
+@pytest.mark.parametrize(("rang_s", "head_start_s"), [(20.0, 0.1), (0.5, 0.7)])
+def test_a_direct_path_has_less_of_it_where_the_callee_has_checked_while_it_rang(
+    rang_s: float, head_start_s: float
+) -> None:
+    stage = Stage(times=Times(ice_direct_first_s=0.7))
+    offered(stage, told(ice(OF_ALICE), OF_NAT))
+    asks(stage, 1, OF_OTHER)
+    assert stage.plane.flows["s1.1.1"] == (Flow.NOMINAL, Flow.NOMINAL)
+    stage.passes(rang_s)
+    accepted(stage, told(ice(OF_BOB), OF_OTHER))
+    asks(stage, 0, ELSEWHERE)
+    stage.passes(head_start_s - 0.01)
+    assert stage.plane.flows["s1.1.1"] == WAITING
+    stage.passes(0.02)
     assert stage.plane.flows["s1.1.1"] == OPEN
 
 

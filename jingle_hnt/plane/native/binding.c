@@ -193,10 +193,19 @@ static void tell_silent(struct pinhole *pinhole, double silent_s)
     hnt_happened(pinhole->binding->worker->engine, event);
 }
 
-/* What our own agent has to ask now; who has not consented for too long is forgotten, and silent for us. */
-static void tick_agent(struct pinhole *pinhole, double now)
+void hnt_ask_due(struct pinhole *pinhole, double now)
 {
     struct hnt_own_check checks[HNT_PER_TICK];
+    const struct hnt_latch *latch = &pinhole->latch;
+    const struct hnt_address *selected = latch->state == HNT_LATCHED ? &latch->source : NULL;
+    unsigned due = hnt_agent_tick(pinhole->agent, selected, now, checks);
+    for (unsigned i = 0; i < due; i++)
+        hnt_send_to(pinhole, &checks[i].to, checks[i].bytes, checks[i].length);
+}
+
+/* The same at a tick; who has not consented for too long is forgotten, and silent for us. */
+static void tick_agent(struct pinhole *pinhole, double now)
+{
     struct hnt_latch *latch = &pinhole->latch;
     if (latch->state == HNT_LATCHED && hnt_agent_has_lost(pinhole->agent, &latch->source, now)) {
         tell_silent(pinhole, now - latch->heard_at);
@@ -204,10 +213,7 @@ static void tick_agent(struct pinhole *pinhole, double now)
         hnt_hang_up(pinhole);
         hnt_set_door(pinhole);
     }
-    const struct hnt_address *selected = latch->state == HNT_LATCHED ? &latch->source : NULL;
-    unsigned due = hnt_agent_tick(pinhole->agent, selected, now, checks);
-    for (unsigned i = 0; i < due; i++)
-        hnt_send_to(pinhole, &checks[i].to, checks[i].bytes, checks[i].length);
+    hnt_ask_due(pinhole, now);
 }
 
 static void tick_pinhole(struct pinhole *pinhole, double now)

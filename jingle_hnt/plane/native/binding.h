@@ -117,6 +117,8 @@ bool hnt_is_on_the_line(const struct pinhole *to);
 void hnt_pinhole_view(const struct pinhole *pinhole, double now, struct hnt_view *out);
 void hnt_drain(struct binding *binding, double now);
 void hnt_tick_binding(struct binding *binding, double now);
+/* What our own agent, which there must be, has to ask now. */
+void hnt_ask_due(struct pinhole *pinhole, double now);
 
 /* judge.c */
 

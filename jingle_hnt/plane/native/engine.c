@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -195,7 +196,13 @@ static void set_agent(struct pinhole *pinhole, struct hnt_agent **fresh, const s
         pinhole->agent = *fresh;
         *fresh = NULL;
     }
-    hnt_agent_arm(pinhole->agent, checks, pinhole->armed_at);
+    struct hnt_checks own = *checks;
+    if (pinhole->latch.state == HNT_LATCHED) { /* who has asked before is asked before its candidates are */
+        own.targets = checks->targets < HNT_TARGETS ? checks->targets + 1 : HNT_TARGETS;
+        memcpy(own.target + 1, checks->target, (own.targets - 1) * sizeof own.target[0]);
+        own.target[0] = pinhole->latch.source;
+    }
+    hnt_agent_arm(pinhole->agent, &own, pinhole->armed_at);
 }
 
 int hnt_engine_arm(struct hnt_engine *engine, uint64_t handle, unsigned side, int32_t generation,
@@ -231,6 +238,8 @@ int hnt_engine_arm(struct hnt_engine *engine, uint64_t handle, unsigned side, in
             hnt_connect_line(binding->worker, pinhole);
         else if (!taken_up)
             hnt_set_door(pinhole);
+        if (pinhole->agent != NULL)
+            hnt_ask_due(pinhole, pinhole->armed_at);
     } else {
         free(evidence);
     }

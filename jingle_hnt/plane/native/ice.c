@@ -3,11 +3,28 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool is_same_key(const struct hnt_key *a, const struct hnt_key *b)
+/* A username that ends with a colon is that of an agent which has not said its own name yet. */
+static bool is_early(const struct hnt_key *key)
 {
-    return a->username_length == b->username_length && a->password_length == b->password_length &&
-           memcmp(a->username, b->username, a->username_length) == 0 &&
-           memcmp(a->password, b->password, a->password_length) == 0;
+    return key->username_length > 0 && key->username[key->username_length - 1] == ':';
+}
+
+static bool names(const struct hnt_key *key, const uint8_t *username, size_t length)
+{
+    bool fits = is_early(key) ? length >= key->username_length : length == key->username_length;
+    return fits && memcmp(key->username, username, key->username_length) == 0;
+}
+
+/* Whether a key is of the same agent as the one before, which may have said its name meanwhile. */
+static bool is_same_agents(const struct hnt_key *key, const struct hnt_key *before)
+{
+    return names(before, key->username, key->username_length) && key->password_length == before->password_length &&
+           memcmp(key->password, before->password, key->password_length) == 0;
+}
+
+bool hnt_ice_is_early(const struct hnt_latch *latch)
+{
+    return latch->ice != NULL && latch->ice->keys > 0 && is_early(&latch->evidence->key[0]);
 }
 
 bool hnt_ice_arm(struct hnt_latch *latch, int32_t generation, struct hnt_evidence *evidence)
@@ -21,7 +38,7 @@ bool hnt_ice_arm(struct hnt_latch *latch, int32_t generation, struct hnt_evidenc
             return false;
         ice->selected = -1;
         latch->ice = ice;
-    } else if (!is_same_key(&latch->evidence->key[0], &evidence->key[0])) {
+    } else if (!is_same_agents(&evidence->key[0], &latch->evidence->key[0])) {
         for (unsigned i = 0; i < ice->sources; i++)
             ice->source[i].fresh = false;
     }
@@ -124,8 +141,7 @@ static int signer(const struct hnt_latch *latch, const uint8_t *data, const stru
 {
     for (unsigned i = 0; i < latch->ice->keys; i++) {
         const struct hnt_key *key = &latch->evidence->key[i];
-        if (key->username_length == message->username_length &&
-            memcmp(key->username, message->username, key->username_length) == 0 &&
+        if (names(key, message->username, message->username_length) &&
             hnt_stun_is_signed(data, message, key->password, key->password_length))
             return (int)i;
     }

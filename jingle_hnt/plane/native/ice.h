@@ -38,6 +38,9 @@ struct hnt_ice {
     uint8_t kept[HNT_LONGEST_KEPT];
 };
 
+/* Whether the agent has yet to say its name: its checks are answered here meanwhile. */
+bool hnt_ice_is_early(const struct hnt_latch *latch);
+
 /* Arm a latch with evidence that has keys. False: the generation is not greater, or no memory. */
 bool hnt_ice_arm(struct hnt_latch *latch, int32_t generation, struct hnt_evidence *evidence);
 void hnt_ice_resume(struct hnt_latch *latch, const struct hnt_address *source, double now);

@@ -98,6 +98,19 @@ static void answer_check(struct pinhole *pinhole, const struct hnt_address *sour
     hnt_send_to(pinhole, source, answer, hnt_agent_answer(pinhole->agent, &message, source, password, now, answer));
 }
 
+/* The same of an agent that has yet to answer the offer: nobody else can answer it meanwhile. */
+static void answer_early(struct pinhole *pinhole, const struct hnt_address *source, const uint8_t *data,
+                         size_t length)
+{
+    uint8_t answer[HNT_LONGEST_OWN];
+    struct hnt_binding_message message;
+    if (!hnt_stun_parse(data, length, &message) || message.kind != HNT_REQUEST)
+        return;
+    const struct hnt_key *key = &pinhole->latch.evidence->key[pinhole->latch.ice->signer];
+    const struct hnt_password password = {key->password, key->password_length};
+    hnt_send_to(pinhole, source, answer, hnt_stun_success(answer, message.transaction, source, password));
+}
+
 /* Where a check's transaction is remembered, whichever pinhole believed it; the lock is held. */
 static struct hnt_asked *remembered(struct hnt_believed *believed, const uint8_t *transaction)
 {
@@ -165,8 +178,13 @@ static const struct hnt_address *destination_of_check(struct pinhole *from, stru
                                                       const uint8_t *data, size_t length, double now)
 {
     struct hnt_binding_message message;
-    if (to->latch.ice == NULL || !hnt_stun_parse(data, length, &message))
+    if (!hnt_stun_parse(data, length, &message))
         return NULL;
+    if (to->latch.ice == NULL) {
+        if (message.kind == HNT_REQUEST && from->latch.ice != NULL)
+            hnt_ice_keep(&from->latch, data, length);
+        return NULL;
+    }
     if (message.kind == HNT_INDICATION)
         return to->latch.state == HNT_LATCHED ? &to->latch.source : NULL;
     if (message.kind != HNT_REQUEST)
@@ -266,8 +284,11 @@ bool hnt_judge(struct pinhole *from, const struct hnt_address *source, const uin
     hnt_stream_observe(&from->stream, header, data, length, now, &to->stream);
     if (from->agent != NULL && header.kind == HNT_STUN) {
         answer_check(from, &asker, data, length, now);
+        hnt_ask_due(from, now);
         return false;
     }
+    if (header.kind == HNT_STUN && hnt_ice_is_early(&from->latch))
+        answer_early(from, &asker, data, length);
     if (header.kind == HNT_EMPTY)
         from->counters[HNT_DROPPED_EMPTY]++;
     else if (!may_flow(from, header, now))
