@@ -15,6 +15,7 @@ from jingle_hnt.session.policy import IceMode
 from tests.integration.test_nat_calls import hang_up, legs
 from tests.lab.play import ROOT, Caller, Stage, delivered, stage
 from tests.lab.world import RELAY, STRANGER, NatKind
+from tests.threats.doses import Measured
 
 pytestmark = pytest.mark.integration
 
@@ -85,6 +86,32 @@ async def test_the_same_call_without_us_does_not_connect() -> None:
         bob = await at.ice_phone("bob", NatKind.SYMMETRIC, "--patience", "3")
         alice.tell("call", to=bob.jid)
         await alice.expect("unconnected")
+
+
+FIRST_PACKET_S = 0.5
+"""After the answer; 0.2 s on an idle machine, where retransmissions would take seconds."""
+
+
+@pytest.mark.rule("I2", "I3")
+@pytest.mark.parametrize("mode", TAKING_PART)
+async def test_who_checks_while_it_rings_is_heard_at_once_when_it_answers(
+    mode: IceMode, record_property: Measured
+) -> None:
+    """RFC 8445 section 7.3. Its next check of its own would leave two seconds later, or four."""
+    patience = ("--patience", "30")
+    async with stage(extra=f'[ice]\nmode = "{mode}"') as at:
+        alice = await at.ice_phone("alice", NatKind.SYMMETRIC, *patience)
+        bob = await at.ice_phone("bob", NatKind.SYMMETRIC, "--rings", "4", *patience)
+        for paths in await connect(alice, bob):
+            assert through_us(paths)
+        answered = await bob.expect("answering")
+        await asyncio.sleep(1.0)
+        for name, party in (("alice", alice), ("bob", bob)):
+            (stats,) = (await party.stats()).values()
+            took_s = stats["first_at"] - answered["at"]
+            record_property(f"{mode} first packet at {name} s", round(took_s, 3))
+            assert took_s <= FIRST_PACKET_S
+        await assert_talk(alice, bob)
 
 
 @pytest.mark.rule("I3")

@@ -43,6 +43,7 @@ class Stream:
         self.ssrc = sum(self.name) * 2654435761 % 2**32
         self.heard = Heard(f"{letter}{peer}".encode().ljust(16, b"\0")[:16])
         self.sent_at: list[float] = []
+        self.first_at: float | None = None
 
     def next(self) -> bytes:
         self.sent_at.append(time.monotonic())
@@ -54,6 +55,7 @@ class Stream:
             self.heard.foreign += 1
         else:
             self.heard.numbers[found[1]] += 1
+            self.first_at = self.first_at or time.monotonic()
 
 
 class IcePhone:
@@ -105,6 +107,10 @@ class IcePhone:
                 self.peer, self.sid = stanza.get("from", ""), jingle.get("sid", "")
                 await self._gather(controlling=False)
                 await self._learn(jingle)
+                if self.options.rings:
+                    self._begin()
+                    self.tasks.append(asyncio.create_task(self._answer_later()))
+                    return
                 self._offer("session-accept")
                 self._begin()
             case "session-accept":
@@ -215,6 +221,12 @@ class IcePhone:
         if before is not None:
             await asyncio.sleep(LINGER_S)
             await before.close()
+
+    async def _answer_later(self) -> None:
+        """Like QXmpp's, the agent has checked since the offer; its retries are slow by now."""
+        await asyncio.sleep(self.options.rings)
+        say("answering", at=time.monotonic())
+        self._offer("session-accept")
 
     def _begin(self) -> None:
         self.tasks.append(asyncio.create_task(self._talk()))
@@ -327,6 +339,7 @@ def _stats(stream: Stream) -> dict[str, Any]:
     return {
         "sent": len(stream.sent_at),
         "sent_at": stream.sent_at,
+        "first_at": stream.first_at,
         "numbers": sorted(numbers),
         "duplicates": sum(numbers.values()) - len(numbers),
         "foreign": stream.heard.foreign,
@@ -353,6 +366,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sign-with", help="sign checks with this, not with what is signalled")
     parser.add_argument("--trickle", action="store_true")
     parser.add_argument("--like-raw", action="store_true", help="send what raw phones expect")
+    parser.add_argument("--rings", type=float, default=0.0, help="seconds of checks, then answer")
     parser.add_argument("--patience", type=float, default=8.0, help="seconds to connect in")
 
 
