@@ -8,8 +8,13 @@ keys for RTP and RTCP, the length of a tag, and that of an MKI (2, big endian).
 _Quality = tuple[int, int, int, int, int, float, float]
 """ssrc, packets, lost, reordered, duplicates, jitter_ms, round_trip_ms; -1 for not known."""
 
-_View = tuple[bytes, int, int, bytes | None, float, float, int, tuple[int, ...], _Quality]
-"""bound, state, generation, learned, latched_s, heard_s, flow, counters, quality."""
+_StreamAt = tuple[int, int]
+"""ssrc and sequence of what the learned source sent last."""
+
+_View = tuple[
+    bytes, int, int, bytes | None, float, float, int, tuple[int, ...], _Quality, _StreamAt | None
+]
+"""bound, state, generation, learned, latched_s, heard_s, flow, counters, quality, stream."""
 
 _Event = tuple[int, int, int, int, bytes | None, bool, float, tuple[_View, _View] | None]
 """kind, handle, side, generation, source, relatched, seconds, views of a drained binding."""
@@ -38,9 +43,12 @@ class Engine:
         likely: bytes,
         probation: int,
         several: bool,
+        reports: bool,
+        lapse_s: float,
         keys: list[tuple[bytes, bytes]],
         tags: bytes,
         resume: bytes | None,
+        stream: _StreamAt | None,
         early: bytes | None,
         checks: _Checks | None,
         /,
@@ -67,9 +75,15 @@ class Latch:
         probation: int,
         several: bool,
         likely: bytes = b"",
+        reports: bool = False,
+        lapse_s: float = 3.0,
         /,
     ) -> bool: ...
+    def resume(self, source: bytes, stream: _StreamAt | None, now: float, /) -> None: ...
     def observe(self, source: bytes, datagram: bytes, now: float, /) -> int: ...
+    def expect(self, expects_media: bool, /) -> None: ...
+    def source(self) -> bytes | None: ...
+    def stream(self) -> _StreamAt | None: ...
 
 class IceLatch:
     """Likewise for `relay/ice_latch.py`. But `arm`, all raise ValueError while it is not armed."""

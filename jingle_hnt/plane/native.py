@@ -30,6 +30,7 @@ from jingle_hnt.relay.binding import (
     Rivalry,
     Side,
     Silent,
+    StreamAt,
 )
 from jingle_hnt.relay.evidence import IceKey, Rung
 from jingle_hnt.relay.ice_agent import Checks
@@ -42,8 +43,10 @@ _LATCHED, _RIVALRY, _SILENT, _HEARD, _DRAINED = range(5)
 RawQuality = tuple[int, int, int, int, int, float, float]
 """ssrc, packets, lost, reordered, duplicates, jitter_ms, round_trip_ms; -1 for not known."""
 
-View = tuple[bytes, int, int, bytes | None, float, float, int, tuple[int, ...], RawQuality]
-"""bound, state, generation, learned, latched_s, heard_s, flow, counters, quality."""
+View = tuple[
+    bytes, int, int, bytes | None, float, float, int, tuple[int, ...], RawQuality, StreamAt | None
+]
+"""bound, state, generation, learned, latched_s, heard_s, flow, counters, quality, stream."""
 
 Views = tuple[View, View]
 
@@ -100,9 +103,12 @@ class NativeEngine:
                 pack_networks(evidence.likely),
                 evidence.probation,
                 evidence.several,
+                evidence.reports,
+                evidence.lapse_s,
                 pack_keys(evidence.keys),
                 pack_tags(evidence.tags),
                 None if order.resume is None else pack(order.resume),
+                order.stream,
                 None if order.early is None else pack(order.early),
                 None if order.checks is None else pack_checks(order.checks),
             )
@@ -252,7 +258,7 @@ def read_quality(raw: RawQuality) -> Quality:
 
 
 def _pinhole(view: View, rung: Rung | None) -> PinholeSnapshot:
-    bound, state, generation, learned, latched_s, heard_s, flow, counters, quality = view
+    bound, state, generation, learned, latched_s, heard_s, flow, counters, quality, stream = view
     return PinholeSnapshot(
         bound=unpack(bound),
         state=State(state),
@@ -264,6 +270,7 @@ def _pinhole(view: View, rung: Rung | None) -> PinholeSnapshot:
         flow=Flow(flow),
         counters=Counters(*counters),
         quality=read_quality(quality),
+        stream=stream,
     )
 
 

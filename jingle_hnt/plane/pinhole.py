@@ -17,6 +17,7 @@ from jingle_hnt.relay.binding import (
     Flow,
     PinholeSnapshot,
     Side,
+    StreamAt,
 )
 from jingle_hnt.relay.evidence import Evidence
 from jingle_hnt.relay.ice_agent import TARGETS, Checks, IceAgent
@@ -69,6 +70,7 @@ class Pinhole:
         kind = _kind_of_latch(order.evidence)
         if not isinstance(self.latch, kind) and order.generation > self.latch.generation:
             self.latch = kind()
+            self.set_flow(self.flow)
         if not self.latch.arm(order.generation, order.evidence):
             return False
         if order.checks is None:
@@ -84,6 +86,19 @@ class Pinhole:
         if source is None:
             return checks
         return replace(checks, targets=(source, *checks.targets)[:TARGETS])
+
+    def resume(self, source: TransportAddress, stream: StreamAt | None, now: float) -> None:
+        """Take up what an earlier life of the plane had learned."""
+        if isinstance(self.latch, Latch):
+            self.latch.resume(source, now, stream)
+        else:
+            self.latch.resume(source, now)
+
+    def set_flow(self, flow: Flow) -> None:
+        """Set what may flow; where media may not, its source's silence means nothing."""
+        self.flow = flow
+        if isinstance(self.latch, Latch):
+            self.latch.expects_media = flow is Flow.OPEN
 
     def converse(self, source: TransportAddress, datagram: bytes, now: float) -> Verdict:
         """Judge an answer to one of our own checks."""
@@ -137,6 +152,7 @@ class Pinhole:
             flow=self.flow,
             counters=Counters(**self.counts, **self._checks()),
             quality=self.stream.quality,
+            stream=latch.stream if isinstance(latch, Latch) else None,
         )
 
 

@@ -31,7 +31,7 @@ from jingle_hnt.relay.binding import (
 )
 from jingle_hnt.relay.ice_agent import TARGETS, Checks
 
-PROTOCOL = 8
+PROTOCOL = 9
 """Raised whenever an older peer could misunderstand a newer one."""
 
 MAX_LINE = 1 << 20
@@ -50,6 +50,7 @@ MAX_PASSWORD = 256
 
 MAX_TAGS = 16
 MAX_MKI = 512
+MAX_LAPSE_S = 3600
 """Of the keys that SRTP tags are made with, and of an MKI in bytes."""
 
 AT_ONCE = 256
@@ -69,6 +70,10 @@ def _within_bounds(arm: Arm) -> Arm:
         raise ValueError("a generation is between 0 and 2147483647")
     if not 1 <= arm.evidence.probation <= 255:
         raise ValueError("a probation is between 1 and 255 packets")
+    if not 1 <= arm.evidence.lapse_s <= MAX_LAPSE_S:
+        raise ValueError(f"a party's silence lapses its latch after 1 to {MAX_LAPSE_S} seconds")
+    if arm.stream is not None and not (0 <= arm.stream[0] < 1 << 32 and 0 <= arm.stream[1] < 65536):
+        raise ValueError("a stream is an SSRC of 32 bits and a sequence number of 16")
     evidence = arm.evidence
     if len((*evidence.sources, *evidence.refused, *evidence.likely)) > MAX_NETWORKS:
         raise ValueError(f"evidence names at most {MAX_NETWORKS} networks")

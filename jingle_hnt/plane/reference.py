@@ -115,7 +115,7 @@ class ReferenceEngine:
             pinhole.silent = False
             pinhole.early, pinhole.early_left = order.early, (EARLY_PACKETS, EARLY_BYTES)
             if order.resume is not None:
-                pinhole.latch.resume(order.resume, pinhole.armed_at)
+                pinhole.resume(order.resume, order.stream, pinhole.armed_at)
             self._ask_due(pinhole, pinhole.armed_at)
             return True
 
@@ -123,7 +123,7 @@ class ReferenceEngine:
         with self._lock:
             pinholes = self._live(order.name).pinholes
             for pinhole, flow in zip(pinholes, order.flows, strict=True):
-                pinhole.flow = flow
+                pinhole.set_flow(flow)
             for pinhole in pinholes:
                 self._deliver_kept(pinhole, self._clock())
 
@@ -379,7 +379,8 @@ class ReferenceEngine:
         self._happened(Latched(name, pinhole.side, generation, source, again, after_s))
 
     def _rivalry(self, pinhole: Pinhole, source: TransportAddress, now: float) -> None:
-        if now - pinhole.rivalry_told_at >= RIVALRY_EVENT_S:
+        is_itself = source == pinhole.latch.source  # another stream in the learned one's name
+        if not is_itself and now - pinhole.rivalry_told_at >= RIVALRY_EVENT_S:
             pinhole.rivalry_told_at = now
             self._happened(Rivalry(pinhole.binding.name, pinhole.side, source))
 

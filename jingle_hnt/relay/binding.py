@@ -18,6 +18,10 @@ BindingName = str
 """Chosen by the signalling process, unique, 1 to 64 characters; the plane reads nothing in it."""
 
 
+StreamAt = tuple[int, int]
+"""SSRC (32 bits) and sequence number (16 bits) of what a source sent last."""
+
+
 class Flow(IntEnum):
     """What of one side's media goes on to the other. The numbers are the C engine's."""
 
@@ -48,10 +52,10 @@ class BindingSpec:
 class Arm:
     """Arm the latch of one side for a generation.
 
-    `resume` restores what it had learned before. `early` is where the other side's first packets
-    go while nothing is learned: at most EARLY_PACKETS and EARLY_BYTES of them. With `checks` the
-    plane is an ICE agent towards this side, and no STUN goes on to the other one; the evidence has
-    keys then.
+    `resume` restores what it had learned before, with the `stream` that a snapshot told then.
+    `early` is where the other side's first packets go while nothing is learned: at most
+    EARLY_PACKETS and EARLY_BYTES of them. With `checks` the plane is an ICE agent towards this
+    side, and no STUN goes on to the other one; the evidence has keys then.
     """
 
     name: BindingName
@@ -61,6 +65,7 @@ class Arm:
     resume: TransportAddress | None = None
     early: TransportAddress | None = None
     checks: Checks | None = None
+    stream: StreamAt | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +119,10 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class PinholeSnapshot:
-    """One pinhole as it stands. Times are seconds ago; None means not yet."""
+    """One pinhole as it stands. Times are seconds ago; None means not yet.
+
+    `stream` is known only of a source that was learned by clear RTP or RTCP.
+    """
 
     bound: TransportAddress
     state: State
@@ -126,6 +134,7 @@ class PinholeSnapshot:
     flow: Flow
     counters: Counters
     quality: Quality = Quality()
+    stream: StreamAt | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,9 @@ LONGEST_AGE_S = 86400.0
 PROBATION_PACKETS = 5
 """Packets in sequence that an unproven source sends before it is believed."""
 
+LAPSE_S = 3.0
+"""How long a party is silent before another port and stream may be its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class IceKey:
@@ -101,7 +104,9 @@ class Evidence:
     `keys`, nothing but a check made with one of them is evidence (R1); the newest is first. Where
     there are `tags`, nothing but an SRTP packet signed with one of them is (R2).
     `several` says that the party sends several RTP streams to one port, so that its first one does
-    not tell which others are its own.
+    not tell which others are its own. `reports` says that the port is for RTCP alone. `lapse_s` is
+    how long (seconds, at least 1) a party that was learned by clear RTP is silent before another
+    source that the evidence admits may follow it without carrying on its stream.
     """
 
     rung: Rung
@@ -112,6 +117,8 @@ class Evidence:
     several: bool = False
     tags: tuple[TagKey, ...] = ()
     likely: tuple[IPNetwork, ...] = ()
+    reports: bool = False
+    lapse_s: float = LAPSE_S
 
     def packets_needed(self, ip: IPAddress) -> int:
         """How many packets in sequence a source at this address has to send (1 to 255)."""
@@ -128,7 +135,7 @@ class Evidence:
     def for_reports(self) -> "Evidence":
         """The same at a port for RTCP alone, where RTP that was copied from its own is no proof."""
         tags = tuple(replace(tag, rtp=tag.rtcp) for tag in self.tags)
-        return replace(self, tags=tags) if tags else self
+        return replace(self, tags=tags, reports=True)
 
 
 def _strength(evidence: Evidence) -> tuple[str, bool]:

@@ -1,49 +1,94 @@
 """The latch of one pinhole: shut, armed, latched (RFC 7362 sections 3 and 5).
 
-The rules, each from the specification:
+It follows its party through changes of port and stream, and nobody else. The rules:
 
 1.  A latch starts *shut*. Signalling arms it, once per generation, with the evidence that a source
     must show. No packet opens a shut latch and time alone never does.
 2.  *Armed*: the source of the first acceptable packet becomes the destination of the opposite
     direction. Acceptable means: from where the evidence says, of a kind that a media sender sends
-    first (not empty, not junk, not STUN), and as many in sequence as the evidence asks. While two
-    sources compete for an unproven latch, neither wins.
-3.  *Latched*: only the learned source is heard. Another source of the same address is a rival; it
-    is heard in the learned one's place only when that one has been silent for `SILENCE_S` and the
-    rival carries on the same stream, same SSRC and the sequence going on, for
-    `PROBATION_PACKETS` packets. That heals a NAT re-mapping and nothing else.
-4.  *The learned source's RTP is one stream*, unless signalling names several: who can forge the
-    source still has to know its SSRC. Another SSRC is a rival while the stream is heard, and takes
-    its place after `SILENCE_S` without it, by `PROBATION_PACKETS` packets in sequence. The stream
-    that was there first always comes back.
-5.  A greater generation arms the latch anew; what was learned before is obsolete at once. The same
-    or a lesser generation changes nothing, so a repeated offer cannot open a latch.
+    first (not empty, not junk, not STUN), and as many different ones of one SSRC as the evidence
+    asks. While two sources compete for an unproven latch, neither wins.
+3.  *Latched*: only the learned source, the *owner*, is heard. Others are rivals, and only *media*
+    of theirs ever moves the latch: RTP, or RTCP at a port that is for RTCP alone. RTCP, DTLS and
+    ZRTP move it only while no RTP has been heard, after `SILENCE_S`, and by the same SSRC. A packet
+    counts as one of a streak of its SSRC (`streak.py`), PROBATION_PACKETS of which are believed.
+4.  An owner is *provisional* until it has spoken for `TENURE_S`: quiet for `YIELD_S`, it gives way
+    to a source that is believed. So a forged datagram before the first packet mutes nobody.
+5.  After `SILENCE_S` of silence a source takes over that carries on one of the owner's streams,
+    SSRC and sequence: a NAT re-mapping. What others send beside it does not matter. After the
+    evidence's `lapse_s` any source may that nobody competes with: a muted client comes back with
+    another port and SSRC. Where no media is expected (on hold) that does not happen.
+6.  An owner that has spoken for `TENURE_S`, or for longer than the one in its place, comes back the
+    moment it carries on its own stream; and one that lost its place by silence alone by a new
+    stream that is believed, too.
+7.  *The owner's RTP is one stream*, unless signalling names several: who can forge the source still
+    has to know its SSRC. Another SSRC follows when the stream has missed `SUCCESSION_S`, if none of
+    its packets came between those of the stream; else after `SILENCE_S`. The first stream, and each
+    that was heard for `TENURE_S`, always comes back.
+8.  A greater generation arms the latch anew; what was learned before is obsolete at once. The same
+    or a lesser generation changes nothing, so a repeated offer cannot open a latch. The former
+    owner teaches the next generation only while nobody else speaks, and who was its rival only
+    after `SILENCE_S` without it.
+9.  After `END_S` of silence the latch is as if armed, and rule 6 holds for its owner.
 
 This class is the oracle of the C engine: `plane/native/latch.c` is the same machine, and a property
 test drives both with the same packets.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.relay.evidence import PROBATION_PACKETS, Evidence
+from jingle_hnt.relay.owner import RETURN_DROPOUT, TENURE_S, Owner, Stream, copies
 from jingle_hnt.relay.packet import LATCHABLE, Header, Kind
+from jingle_hnt.relay.streak import MAX_DROPOUT, Streak, continues
 
 SILENCE_S = 1.0
 """How long the learned source is unheard before a continuation may take its place."""
 
+YIELD_S = 0.3
+"""How long a provisional owner is unheard before another source may take its place."""
+
+SETUP_YIELD_S = 1.5
+"""The same for one that has sent DTLS or ZRTP only, whose handshakes have pauses of a second."""
+
+REPORTS_YIELD_S = 8.0
+"""The same where only RTCP comes, which may pause for 7.5 s (RFC 3550 section 6.3.1)."""
+
+FEW_REPORTS = 3
+"""An owner that has sent fewer packets is provisional where only RTCP comes."""
+
+END_S = 30.0
+"""A latch that was silent for so long is as if armed (RFC 7675: the consent has ended)."""
+
 RIVALRY_S = 1.0
 """How long a competing source is remembered; while it is, an unproven latch stays open."""
 
-MAX_DROPOUT = 3000
-"""Greatest jump of the RTP sequence number that still counts as going on (RFC 3550 A.1)."""
+SUCCESSION_S = 0.08
+"""How long the owner's streams are unheard before one of another SSRC may follow."""
 
-NOTHING = Header(Kind.EMPTY)
-"""The stream of a latch that has heard none."""
+SUCCESSION_PACKETS, SUCCESSION_SPAN_S = 3, 0.035
+"""What such a stream has to show, and over what time: a burst shows nothing."""
 
-CONTENDERS = 4
-"""Competing sources remembered at a time; the one heard longest ago makes room."""
+SEAM_S = 0.06
+"""How late a packet of the old stream may come, after the first of the new one."""
+
+DISTURBED_S = 10.0
+"""After packets between those of the owner's stream, an SSRC follows only after `SILENCE_S`."""
+
+RETURN_PACKETS = 2
+"""Packets of its own stream by which a displaced owner comes back from where it was."""
+
+CONTENDERS = 16
+"""Streaks remembered at a time; those of the owner's streams always find room."""
+
+SEAT_S, SEATS_APART_S = 0.08, 0.005
+"""How long a streak keeps its place, in which it may grow, before a newcomer may have it. It is a
+little longer for some than for others, lest places come free in step with a spray."""
+
+PAST = 2
+"""Displaced owners that are remembered; the one that was displaced first makes room."""
 
 
 class State(IntEnum):
@@ -59,7 +104,7 @@ class Verdict(IntEnum):
 
     PASS = 0  # from the learned source: goes on
     LATCHED = 1  # this packet taught the latch: goes on
-    RELATCHED = 2  # this packet moved the latch to a re-mapped source: goes on
+    RELATCHED = 2  # this packet moved the latch to another source: goes on
     PROBATION = 3  # acceptable, but not yet believed: dropped
     SHUT = 4  # the latch is not armed: dropped
     STRANGER = 5  # not from where the evidence says: dropped
@@ -69,36 +114,68 @@ class Verdict(IntEnum):
 
 @dataclass(slots=True)
 class _Contender:
-    """A source on probation: the stream it sends and how far it got."""
+    """A streak of one source. `rival` tells that it was a rival of the former generation's owner,
+    `interleaved` that its packets came between those of the owner's own stream."""
 
     source: TransportAddress
-    header: Header
-    streak: int
-    last_at: float
+    streak: Streak
+    first_at: float
+    rival: bool = False
+    interleaved: bool = False
 
-    def carry_on(self, header: Header, now: float) -> None:
-        self.last_at = now
-        if _is_aside(self.header, header):
-            return
-        self.streak = self.streak + 1 if continues(self.header, header) else 1
-        self.header = header
+    @property
+    def last_at(self) -> float:
+        return self.streak.last_at
+
+    @property
+    def length(self) -> int:
+        return self.streak.length
+
+    @property
+    def seat_s(self) -> float:
+        return SEAT_S + ((self.source.port ^ self.streak.header.ssrc) & 15) * SEATS_APART_S
+
+    def is_of(self, source: TransportAddress, header: Header) -> bool:
+        mine = self.streak.header
+        return source == self.source and (mine.kind, mine.ssrc) == (header.kind, header.ssrc)
 
 
 @dataclass(slots=True)
 class Latch:
-    """One latch. `observe` is called for each packet, with a monotonic time that never falls."""
+    """One latch. `observe` is called for each packet, with a monotonic time that never falls.
+
+    `expects_media` is whether the owner's silence means anything: not while the call is on hold.
+    """
 
     state: State = State.SHUT
     generation: int = -1
     evidence: Evidence | None = None
-    source: TransportAddress | None = None
     latched_at: float = 0.0
     heard_at: float = 0.0
-    _stream: Header = NOTHING
-    _streamed_at: float = 0.0
-    _first_ssrc: int | None = None
-    _successor: _Contender | None = None
+    expects_media: bool = True
+    _owner: Owner | None = None
+    _former: TransportAddress | None = None
+    _past: list[Owner] = field(default_factory=list)
     _contenders: list[_Contender] = field(default_factory=list)
+    _disturbed_at: float = float("-inf")
+    _resumed: bool = False
+
+    @property
+    def _is_for_reports(self) -> bool:
+        return self.evidence is not None and self.evidence.reports
+
+    @property
+    def source(self) -> TransportAddress | None:
+        """Where the other party's media goes."""
+        return None if self._owner is None else self._owner.source
+
+    @property
+    def stream(self) -> tuple[int, int] | None:
+        """SSRC and sequence number of what the owner sent last; None where none is known."""
+        if self._owner is None or not self._owner.streams:
+            return None
+        latest = max(self._owner.streams, key=lambda stream: stream.last_at)
+        return latest.ssrc, latest.top
 
     def arm(self, generation: int, evidence: Evidence) -> bool:
         """Arm for a generation (0 to 2**31-1) greater than every one before.
@@ -110,145 +187,306 @@ class Latch:
         self.generation = generation
         self.evidence = evidence
         self.state = State.ARMED
-        self.source = None
-        self._stream = NOTHING
-        self._first_ssrc = self._successor = None
-        self._contenders.clear()
+        self._former = self.source or self._former
+        for contender in self._contenders:
+            contender.rival = contender.rival or self._owner is not None
+        self._owner = None
+        self._past.clear()
+        self._resumed = False
         return True
 
-    def resume(self, source: TransportAddress, now: float) -> None:
-        """Take up what an earlier life of the plane had learned; the latch must be armed."""
+    def resume(
+        self, source: TransportAddress, now: float, stream: tuple[int, int] | None = None
+    ) -> None:
+        """Take up what an earlier life of the plane had learned; the latch must be armed.
+
+        `stream` is what `stream` was then. Where it is not known, any stream of the source is its
+        own, and any source may follow it after `SILENCE_S` that nobody competes with.
+        """
         self.state = State.LATCHED
-        self.source = source
         self.latched_at = self.heard_at = now
+        self._owner = Owner(source, Header(Kind.EMPTY), now, spoken_s=TENURE_S)
+        self._resumed = stream is None
+        if stream is not None:
+            self._owner.streams.append(Stream(*stream, now, TENURE_S))
 
     def observe(self, source: TransportAddress, header: Header, now: float) -> Verdict:
         """Judge one packet, and learn from it where the rules allow."""
         if self.evidence is None:
             return Verdict.SHUT
-        if source == self.source:
-            return self._heard(header, now)
+        owner = self._owner
+        if owner is not None and source == owner.source:
+            return self._heard(owner, header, now)
         if not self.evidence.admits(source.ip):
             return Verdict.STRANGER
-        if header.kind not in LATCHABLE:
+        if header.kind not in LATCHABLE or (self._is_for_reports and header.kind is Kind.RTP):
             return Verdict.UNFIT
-        if self.state is State.LATCHED:
-            return self._challenge(source, header, now)
-        return self._audition(source, header, now)
+        if owner is None:
+            return self._audition(source, header, now)
+        if self.expects_media and now - self.heard_at >= END_S:
+            return self._audition(source, header, now)
+        return self._challenge(owner, source, header, now)
 
-    def _heard(self, header: Header, now: float) -> Verdict:
-        if header.kind is Kind.RTP:
-            verdict = self._follow(header, now)
+    # The owner's packets
+
+    def _heard(self, owner: Owner, header: Header, now: float) -> Verdict:
+        if self._is_media(header):
+            verdict = self._follow(owner, header, now)
             if verdict is not Verdict.PASS:
                 return verdict
-        elif header.kind is Kind.RTCP and not _is_aside(self._stream, header):
-            self._stream = header
+        elif header.kind is not Kind.RTP and header.kind in LATCHABLE:
+            owner.taught = header
+        owner.packets += 1
         self.heard_at = now
         return Verdict.PASS
 
-    def _follow(self, header: Header, now: float) -> Verdict:
-        """RTP from the learned source: of the stream that it sends, or of another."""
-        if self._is_another_stream(header):
-            if now - self._streamed_at < SILENCE_S:
-                return Verdict.RIVAL
-            if self._audition_stream(header, now).streak < PROBATION_PACKETS:
-                return Verdict.PROBATION
-        self._begin_stream(header, now)
+    def _is_media(self, header: Header) -> bool:
+        """Whether it is what this port is for."""
+        return header.kind is (Kind.RTCP if self._is_for_reports else Kind.RTP)
+
+    def _follow(self, owner: Owner, header: Header, now: float) -> Verdict:
+        """Media of the owner: of a stream that it sends, or of another."""
+        assert self.evidence is not None
+        one = not (self.evidence.several or self._is_for_reports)
+        if one and owner.streams and owner.stream(header.ssrc) is None:
+            verdict = self._succeed(owner, header, now)
+            if verdict is not Verdict.PASS:
+                return verdict
+        stream = owner.speak(header, now)
+        self._resumed = False
+        if one:
+            if owner.forget_after(stream):
+                self._disturbed_at = now
+            self._mark_interleaved(owner, now)
         return Verdict.PASS
 
-    def _is_another_stream(self, header: Header) -> bool:
-        assert self.evidence is not None
-        if self.evidence.several or self._stream.kind is not Kind.RTP:
-            return False
-        return header.ssrc not in (self._stream.ssrc, self._first_ssrc)
-
-    def _audition_stream(self, header: Header, now: float) -> _Contender:
-        if self._successor is None:
-            assert self.source is not None
-            self._successor = _Contender(self.source, header, 1, now)
+    def _succeed(self, owner: Owner, header: Header, now: float) -> Verdict:
+        """Whether a stream of another SSRC follows the owner's own, in its own name."""
+        contender = self._contend(owner.source, header, now)
+        if contender is None:
+            return Verdict.RIVAL
+        quiet_s = now - owner.spoke_at
+        disturbs = contender.interleaved or now - self._disturbed_at < DISTURBED_S
+        if disturbs:
+            follows = quiet_s >= SILENCE_S and contender.length >= PROBATION_PACKETS
         else:
-            self._successor.carry_on(header, now)
-        return self._successor
+            spans = now - contender.first_at >= SUCCESSION_SPAN_S
+            enough = contender.length >= SUCCESSION_PACKETS and spans
+            follows = quiet_s >= SUCCESSION_S and enough
+        if not follows:
+            return Verdict.RIVAL if disturbs else Verdict.PROBATION
+        self._contenders.remove(contender)
+        return Verdict.PASS
 
-    def _begin_stream(self, header: Header, now: float) -> None:
-        self._stream, self._streamed_at, self._successor = header, now, None
-        if self._first_ssrc is None:
-            self._first_ssrc = header.ssrc
+    def _mark_interleaved(self, owner: Owner, now: float) -> None:
+        for contender in self._contenders:
+            if contender.source == owner.source and now - contender.first_at > SEAM_S:
+                contender.interleaved = True
+                self._disturbed_at = now
+
+    # Others' packets
 
     def _audition(self, source: TransportAddress, header: Header, now: float) -> Verdict:
+        """A packet at a latch that has no owner, or one that was silent for too long."""
         assert self.evidence is not None
         needed = self.evidence.packets_needed(source.ip)
-        if needed <= 1:
-            return self._learn(source, header, now, Verdict.LATCHED)
-        contender = self._contend(source, header, now)
-        if self._contested(contender, now):
-            return Verdict.RIVAL
-        if contender.streak < needed:
-            return Verdict.PROBATION
-        return self._learn(source, header, now, Verdict.LATCHED)
+        was_rival = self._was_rival(source, now)
+        if was_rival:
+            needed = max(needed, PROBATION_PACKETS)
+        if needed > 1:
+            if header.kind is Kind.RTCP and not self._is_media(header):
+                return Verdict.PROBATION
+            contender = self._contend(source, header, now)
+            if contender is None or self._is_contested(source, now):
+                return Verdict.RIVAL
+            if was_rival or contender.length < needed:
+                return self._not_yet(source, now)
+        if self._owner is None:
+            return self._learn(Owner(source, header, now), header, now, Verdict.LATCHED)
+        return self._displace(self._owner, source, header, now)
 
-    def _challenge(self, source: TransportAddress, header: Header, now: float) -> Verdict:
-        """A packet of another source while latched: a rival, or the same stream re-mapped."""
-        contender = self._contend(source, header, now)
-        if not self._may_be_remapped(source, header, now):
-            contender.streak = 0
-            return Verdict.RIVAL
-        if self._contested(contender, now):
-            return Verdict.RIVAL
-        if contender.streak < PROBATION_PACKETS:
-            return Verdict.PROBATION
-        return self._learn(source, header, now, Verdict.RELATCHED)
+    def _was_rival(self, source: TransportAddress, now: float) -> bool:
+        """Whether this source was a rival of an owner of whom nobody knows yet that it left."""
+        if now - self.heard_at >= SILENCE_S:
+            return False
+        return any(c.rival and c.source == source for c in self._contenders)
 
-    def _may_be_remapped(self, source: TransportAddress, header: Header, now: float) -> bool:
-        return (
-            self.source is not None
-            and source.ip == self.source.ip
-            and now - self.heard_at >= SILENCE_S
-            and (continues(self._stream, header) or _is_aside(self._stream, header))
-        )
-
-    def _learn(
-        self, source: TransportAddress, header: Header, now: float, verdict: Verdict
+    def _challenge(
+        self, owner: Owner, source: TransportAddress, header: Header, now: float
     ) -> Verdict:
+        """A packet of another source while there is an owner."""
+        if source.ip != owner.source.ip and self._is_held_to_its_host(owner):
+            return Verdict.RIVAL
+        if not self._is_media(header):
+            return self._challenge_setup(owner, source, header, now)
+        contender = self._contend(source, header, now)
+        if contender is None:
+            return Verdict.RIVAL
+        elder, needed = self._elder(owner, source, header)
+        if elder is not None:
+            if contender.length < needed:
+                return Verdict.PROBATION
+            self._past.remove(elder)
+            elder.source = source
+            return self._learn(elder, header, now, Verdict.RELATCHED)
+        return self._succession(owner, contender, header, now)
+
+    def _is_held_to_its_host(self, owner: Owner) -> bool:
+        """Whether nothing but its packets spoke for the owner: then another address takes no place.
+
+        One that was believed for its address alone has to become sure first.
+        """
+        assert self.evidence is not None
+        if self.evidence.probation <= 1:
+            return False
+        return owner.is_sure or self.evidence.packets_needed(owner.source.ip) > 1
+
+    def _challenge_setup(
+        self, owner: Owner, source: TransportAddress, header: Header, now: float
+    ) -> Verdict:
+        """RTCP, DTLS or ZRTP of another source, where RTP is what is waited for."""
+        if owner.streams:
+            own = header.kind is Kind.RTCP and owner.stream(header.ssrc) is not None
+            return Verdict.PROBATION if own else Verdict.RIVAL
+        if now - self.heard_at < SILENCE_S or not continues(owner.taught, header):
+            return Verdict.RIVAL
+        contender = self._contend(source, header, now)
+        if contender is None or self._is_contested(source, now):
+            return Verdict.RIVAL
+        if contender.length < PROBATION_PACKETS:
+            return Verdict.PROBATION
+        return self._displace(owner, source, header, now)
+
+    def _succession(
+        self, owner: Owner, contender: _Contender, header: Header, now: float
+    ) -> Verdict:
+        """Whether another source takes the owner's place: by its stream, or by its silence."""
+        quiet_s, source = now - self.heard_at, contender.source
+        carries_on = owner.is_carried_on_by(header, MAX_DROPOUT)
+        needed = PROBATION_PACKETS
+        if carries_on and quiet_s >= SILENCE_S:
+            if self._is_contested(source, now, header.ssrc):
+                return Verdict.RIVAL
+        elif self._yields(owner, contender, quiet_s):
+            needed = RETURN_PACKETS if self._is_for_reports else PROBATION_PACKETS
+        elif not self._lapses(quiet_s) or self._is_contested(source, now):
+            return Verdict.RIVAL
+        if contender.length < needed:
+            return self._not_yet(source, now)
+        if not carries_on:
+            return self._displace(owner, source, header, now)
+        self._remember(owner)
+        remapped = replace(owner, source=source, streams=copies(owner.streams))
+        return self._learn(remapped, header, now, Verdict.RELATCHED)
+
+    def _yields(self, owner: Owner, contender: _Contender, quiet_s: float) -> bool:
+        """Whether the owner is provisional, and quiet for so long that it gives way."""
+        if self._is_for_reports:
+            return owner.packets < FEW_REPORTS and quiet_s >= REPORTS_YIELD_S
+        if not self.expects_media or owner.is_sure:
+            return False
+        if not owner.streams and owner.taught.kind is not Kind.RTCP:
+            return quiet_s >= SETUP_YIELD_S
+        return quiet_s >= (SILENCE_S if contender.rival else YIELD_S)
+
+    def _lapses(self, quiet_s: float) -> bool:
+        """Whether the owner's silence is so long that any source may take its place."""
+        assert self.evidence is not None
+        if not self.expects_media:
+            return False
+        if self._resumed:
+            return quiet_s >= SILENCE_S
+        return quiet_s >= (END_S if self._is_for_reports else self.evidence.lapse_s)
+
+    def _elder(
+        self, owner: Owner, source: TransportAddress, header: Header
+    ) -> tuple[Owner | None, int]:
+        """The displaced owner that this packet is of, and how many it takes for it to return."""
+        present = owner.stream(header.ssrc)
+        late = present is not None and not present.is_carried_on_by(header, RETURN_DROPOUT)
+        for elder in self._past:
+            if not elder.is_sure and elder.spoken_s <= owner.spoken_s:
+                continue
+            at_home = source == elder.source
+            if not late and elder.is_carried_on_by(header, RETURN_DROPOUT):
+                return elder, RETURN_PACKETS if at_home else PROBATION_PACKETS
+            if at_home and owner.by_silence and elder.is_sure:
+                return elder, PROBATION_PACKETS
+        return None, 0
+
+    # Learning
+
+    def _displace(
+        self, owner: Owner, source: TransportAddress, header: Header, now: float
+    ) -> Verdict:
+        """Another source takes the place of an owner that has fallen silent."""
+        self._remember(owner)
+        heir = Owner(source, header, now, by_silence=True)
+        return self._learn(heir, header, now, Verdict.RELATCHED)
+
+    def _remember(self, owner: Owner) -> None:
+        if len(self._past) == PAST:
+            del self._past[0]
+        self._past.append(owner)
+
+    def _learn(self, owner: Owner, header: Header, now: float, verdict: Verdict) -> Verdict:
         self.state = State.LATCHED
-        self.source = source
+        self._owner, self._former = owner, None
         self.latched_at = self.heard_at = now
-        self._successor = None
-        self._stream = header
-        if header.kind is Kind.RTP:
-            self._begin_stream(header, now)
+        self._resumed = False
+        if self._is_media(header):
+            owner.speak(header, now)
         self._contenders.clear()
         return verdict
 
-    def _contend(self, source: TransportAddress, header: Header, now: float) -> _Contender:
+    # Contenders
+
+    def _contend(self, source: TransportAddress, header: Header, now: float) -> _Contender | None:
+        """The streak of this packet; None where all places are taken."""
         for contender in self._contenders:
-            if contender.source == source:
-                contender.carry_on(header, now)
+            if contender.is_of(source, header):
+                contender.streak.hear(header, now)
                 return contender
-        if len(self._contenders) == CONTENDERS:
-            self._contenders.remove(min(self._contenders, key=lambda c: c.last_at))
-        contender = _Contender(source, header, 1, now)
+        if len(self._contenders) == CONTENDERS and not self._make_room(header, now):
+            return None
+        rival = any(c.rival and c.source == source for c in self._contenders)
+        contender = _Contender(source, Streak(header, now), now, rival)
         self._contenders.append(contender)
         return contender
 
-    def _contested(self, contender: _Contender, now: float) -> bool:
-        return any(
-            other is not contender and now - other.last_at < RIVALRY_S for other in self._contenders
-        )
-
-
-def continues(before: Header, after: Header) -> bool:
-    """Whether `after` carries on the stream of `before`: same kind, same SSRC, sequence going on.
-
-    A kind without SSRC (DTLS, ZRTP) carries on by being the same kind.
-    """
-    if before.kind is not after.kind or before.ssrc != after.ssrc:
-        return False
-    if after.kind is not Kind.RTP:
+    def _make_room(self, header: Header, now: float) -> bool:
+        """A streak that leads nowhere gives its place up; any other one to a stream we know."""
+        spare = [
+            c
+            for c in self._contenders
+            if now - c.last_at >= RIVALRY_S or (c.length == 1 and now - c.first_at >= c.seat_s)
+        ]
+        if not spare and self._is_known_stream(header):
+            spare = [c for c in self._contenders if not self._is_known_stream(c.streak.header)]
+        if not spare:
+            return False
+        self._contenders.remove(min(spare, key=lambda c: c.last_at))
         return True
-    return 0 < (after.sequence - before.sequence) % 65536 <= MAX_DROPOUT
 
+    def _is_known_stream(self, header: Header) -> bool:
+        owners = [*self._past, self._owner] if self._owner is not None else self._past
+        sure = (owner for owner in owners if owner.is_sure)
+        return any(owner.is_carried_on_by(header, RETURN_DROPOUT) for owner in sure)
 
-def _is_aside(stream: Header, header: Header) -> bool:
-    """RTCP of a stream that is followed by its RTP (rtcp-mux, RFC 5761): says nothing of it."""
-    return stream.kind is Kind.RTP and header.kind is Kind.RTCP
+    def _not_yet(self, source: TransportAddress, now: float) -> Verdict:
+        """What is said of a source that is not believed yet, alone or beside others."""
+        alone = not self._is_contested(source, now, least=1)
+        return Verdict.PROBATION if alone else Verdict.RIVAL
+
+    def _is_contested(
+        self, source: TransportAddress, now: float, ssrc: int | None = None, least: int = 2
+    ) -> bool:
+        """Whether another source has a streak, too (of this SSRC), of at least so many packets."""
+        least = 1 if source == self._former else least
+        return any(
+            c.source != source
+            and c.length >= least
+            and now - c.last_at < RIVALRY_S
+            and ssrc in (None, c.streak.header.ssrc)
+            for c in self._contenders
+        )

@@ -34,9 +34,10 @@ from dataclasses import dataclass, field
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import TagKey
 from jingle_hnt.relay.evidence import Evidence
-from jingle_hnt.relay.latch import MAX_DROPOUT, SILENCE_S, State, Verdict
+from jingle_hnt.relay.latch import SILENCE_S, State, Verdict
 from jingle_hnt.relay.packet import Header, Kind
 from jingle_hnt.relay.srtp import is_rtcp_signed, is_rtp_signed, rtcp_index
+from jingle_hnt.relay.streak import MAX_DROPOUT
 
 STREAMS = 8
 """Streams of one party that are known at a time; the one that was first makes room."""

@@ -23,7 +23,7 @@ from jingle_hnt.model.content import (
 )
 from jingle_hnt.model.jid import JID
 from jingle_hnt.relay.binding import Flow
-from jingle_hnt.relay.evidence import Evidence, IceKey, Rung
+from jingle_hnt.relay.evidence import LAPSE_S, Evidence, IceKey, Rung
 from jingle_hnt.relay.ice_agent import Checks
 from jingle_hnt.relay.ports import Lease
 from jingle_hnt.session.allocation import Allocation, Pinhole
@@ -397,6 +397,8 @@ def _dump_evidence(evidence: Evidence) -> Record:
         "probation": evidence.probation,
         "keys": [[key.username, key.password] for key in evidence.keys],
         "several": evidence.several,
+        "reports": evidence.reports,
+        "lapse_s": evidence.lapse_s,
         "tags": [_dump_tag(key) for key in evidence.tags],
         "likely": [str(network) for network in evidence.likely],
     }
@@ -418,6 +420,8 @@ def _load_evidence(entry: Mapping[str, Any]) -> Evidence:
         bool(entry.get("several", False)),
         tuple(_load_tag(tag) for tag in entry.get("tags", ())),
         tuple(ip_network(str(text)) for text in entry.get("likely", ())),
+        bool(entry.get("reports", False)),
+        float(entry.get("lapse_s", LAPSE_S)),
     )
 
 

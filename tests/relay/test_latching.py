@@ -7,7 +7,7 @@ import pytest
 
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.relay.evidence import Evidence, Rung
-from jingle_hnt.relay.latch import SILENCE_S, Latch, State, Verdict
+from jingle_hnt.relay.latch import SILENCE_S, SUCCESSION_S, Latch, State, Verdict
 from jingle_hnt.relay.packet import Header, Kind, classify
 from tests.plane.packets import dtls, rtcp, rtp, stun, zrtp
 
@@ -33,6 +33,15 @@ def armed(evidence: Evidence = BY_ADDRESS) -> Latch:
 @pytest.mark.rule("G1")
 def test_a_latch_starts_shut() -> None:
     assert say(Latch(), HOME, 1, 0) is Verdict.SHUT
+
+
+def settled(evidence: Evidence = BY_ADDRESS) -> Latch:
+    """Latched onto HOME, which has spoken for three seconds; its 100th packet was at the time 0."""
+    latch = armed(evidence)
+    for number in range(150):
+        say(latch, HOME, (number - 49) % 65536, (number - 149) / 50)
+    assert latch.source == HOME
+    return latch
 
 
 @pytest.mark.rule("L3", "L6")
@@ -74,10 +83,9 @@ def test_no_other_source_is_heard_while_the_learned_one_is() -> None:
 
 @pytest.mark.rule("L5")
 def test_a_remapped_port_takes_over_after_silence_with_the_stream_going_on() -> None:
-    latch = armed()
-    say(latch, HOME, 100, 0)
+    latch = settled()
     assert say(latch, REMAPPED, 101, SILENCE_S - 0.01) is Verdict.RIVAL
-    verdicts = [say(latch, REMAPPED, 102 + n, SILENCE_S + n * 0.02) for n in range(5)]
+    verdicts = [say(latch, REMAPPED, 200 + n, SILENCE_S + n * 0.02) for n in range(5)]
     assert verdicts == [Verdict.PROBATION] * 4 + [Verdict.RELATCHED]
     assert latch.source == REMAPPED
 
@@ -85,8 +93,7 @@ def test_a_remapped_port_takes_over_after_silence_with_the_stream_going_on() -> 
 @pytest.mark.rule("L5", "L7")
 @pytest.mark.parametrize(("ssrc", "step"), [(2, 1), (1, 4000), (1, 0)])
 def test_another_stream_or_a_jump_does_not_take_over(ssrc: int, step: int) -> None:
-    latch = armed()
-    say(latch, HOME, 100, 0)
+    latch = settled()
     for number in range(1, 20):
         verdict = say(latch, REMAPPED, 100 + step * number, 2 + number * 0.02, ssrc)
         assert verdict in (Verdict.RIVAL, Verdict.PROBATION) if step == 4000 else Verdict.RIVAL
@@ -94,10 +101,12 @@ def test_another_stream_or_a_jump_does_not_take_over(ssrc: int, step: int) -> No
 
 
 def test_another_address_does_not_take_over() -> None:
-    latch = armed(Evidence(Rung.R3, (ip_network("0.0.0.0/0"),)))
-    say(latch, HOME, 100, 0)
+    latch = settled()
     for number in range(101, 120):
-        assert say(latch, ELSEWHERE, number, 5 + number) is Verdict.RIVAL
+        assert say(latch, ELSEWHERE, number, 5 + number) is Verdict.STRANGER
+    latch = settled(BY_PROBATION)
+    for number in range(101, 120):
+        assert say(latch, ELSEWHERE, number, 1 + number / 50) is Verdict.RIVAL
 
 
 def test_an_unproven_source_is_on_probation() -> None:
@@ -168,17 +177,17 @@ def following(several: bool = False) -> Latch:
 def test_another_stream_in_the_learned_sources_name_is_a_rival_while_the_first_is_heard() -> None:
     latch = following()
     for number in range(20):
-        assert say(latch, HOME, 500 + number, SILENCE_S - 0.01, ssrc=2) is Verdict.RIVAL
+        assert say(latch, HOME, 500 + number, SILENCE_S - 0.01, ssrc=2) is Verdict.PROBATION
     assert say(latch, HOME, 101, 1.5) is Verdict.PASS
     assert say(latch, HOME, 600, 1.6, ssrc=2) is Verdict.RIVAL
 
 
 def test_a_new_stream_follows_one_that_has_ended_by_probation() -> None:
     latch = following()
-    verdicts = [say(latch, HOME, 7 + n, SILENCE_S + n * 0.02, ssrc=2) for n in range(6)]
-    assert verdicts == [*[Verdict.PROBATION] * 4, Verdict.PASS, Verdict.PASS]
-    assert latch.heard_at == pytest.approx(SILENCE_S + 0.1)
-    assert say(latch, HOME, 1, SILENCE_S + 0.2, ssrc=3) is Verdict.RIVAL
+    verdicts = [say(latch, HOME, 7 + n, SUCCESSION_S + n * 0.02, ssrc=2) for n in range(5)]
+    assert verdicts == [*[Verdict.PROBATION] * 2, *[Verdict.PASS] * 3]
+    assert latch.heard_at == pytest.approx(SUCCESSION_S + 0.08)
+    assert say(latch, HOME, 1, SUCCESSION_S + 0.1, ssrc=3) is Verdict.PROBATION
 
 
 def test_the_first_stream_always_comes_back() -> None:

@@ -56,17 +56,35 @@ static const struct hnt_evidence *admits_others(const struct hnt_latch *latch)
     return latch->ice != NULL || latch->srtp != NULL ? latch->evidence : NULL;
 }
 
+/* Whether the door is for the learned host alone: nobody else may take its place. */
+static bool is_held_to_its_host(const struct hnt_latch *latch, double now)
+{
+    return latch->state == HNT_LATCHED && admits_others(latch) == NULL && hnt_latch_is_held_to_its_host(latch) &&
+           !hnt_latch_has_ended(latch, now);
+}
+
 /* The door follows the latch: shut, open to the evidence, or open to the learned host's other ports. */
 void hnt_set_door(struct pinhole *pinhole)
 {
     const struct hnt_latch *latch = &pinhole->latch;
-    pinhole->door_shut = false;
+    pinhole->door_narrow = false;
+    pinhole->door_held = is_held_to_its_host(latch, hnt_monotonic());
     if (pinhole->binding->released || latch->evidence == NULL)
         hnt_door_close_filter(pinhole->door);
-    else if (latch->state == HNT_LATCHED && admits_others(latch) == NULL)
+    else if (pinhole->door_held)
         hnt_door_filter_host(pinhole->door, &latch->source);
     else
         hnt_door_filter_evidence(pinhole->door, pinhole->bound.version, latch->evidence);
+}
+
+void hnt_narrow_door(struct pinhole *pinhole)
+{
+    uint32_t ssrcs[HNT_MOST_KNOWN];
+    const struct hnt_latch *latch = &pinhole->latch;
+    unsigned count = latch->srtp == NULL ? hnt_latch_known_ssrcs(latch, ssrcs) : 0;
+    const struct hnt_address *host = pinhole->door_held ? &latch->source : NULL;
+    pinhole->door_narrow = true;
+    hnt_door_filter_streams(pinhole->door, pinhole->bound.version, latch->evidence, host, ssrcs, count);
 }
 
 static void begin_line(struct pinhole *pinhole)
@@ -131,6 +149,7 @@ void hnt_pinhole_view(const struct pinhole *pinhole, double now, struct hnt_view
         out->latched_s = now - latch->latched_at;
         out->heard_s = now - latch->heard_at;
     }
+    hnt_latch_stream(latch, &out->stream);
     out->quality = hnt_stream_quality(&pinhole->stream);
     memcpy(out->counters, pinhole->counters, sizeof out->counters);
     if (pinhole->agent != NULL) {
@@ -232,7 +251,9 @@ static void tick_pinhole(struct pinhole *pinhole, double now)
         hnt_tell_latched(pinhole, true, now);
     }
     double silent_s = now - latch->heard_at;
-    if (pinhole->door_shut && (silent_s >= HNT_SILENCE_S || now - pinhole->rivals_since >= 1.0))
+    bool all = latch->srtp == NULL ? hnt_latch_may_yield(latch, now) : silent_s >= HNT_SILENCE_S;
+    if ((pinhole->door_narrow && (all || now - pinhole->rivals_since >= 1.0)) ||
+        pinhole->door_held != is_held_to_its_host(latch, now))
         hnt_set_door(pinhole);
     if (silent_s >= SILENT_S)
         tell_silent(pinhole, silent_s);

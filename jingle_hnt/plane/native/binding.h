@@ -29,7 +29,10 @@ struct pinhole {
     uint8_t side, flow;
     bool line_waits; /* a line that was taken up: not read before both sides and the gate are set */
     bool line_is_new; /* others than its peer may still be heard on it (hnt_line_filter) */
-    bool silent, door_shut, moved; /* moved: an agent nominated another source; told at the next tick */
+    bool silent, moved;
+    bool door_narrow; /* a flood: others are heard by the streams that are known only */
+    bool door_held;   /* to the learned host: nobody else may take its place */
+ /* moved: an agent nominated another source; told at the next tick */
     struct hnt_address bound;
     struct hnt_latch latch;
     struct hnt_agent *agent; /* owned; NULL unless ICE ends here (agent.h) */
@@ -105,6 +108,8 @@ struct binding *hnt_open_binding(struct worker *worker, const struct hnt_address
 void hnt_free_binding(struct binding *binding);
 void hnt_hang_up(struct pinhole *pinhole);
 void hnt_set_door(struct pinhole *pinhole);
+/* A flood is left to the kernel: others are heard by the streams that are known only. */
+void hnt_narrow_door(struct pinhole *pinhole);
 /* Send to anybody from this pinhole; -1 where the kernel refused, which is counted. */
 int hnt_send_to(struct pinhole *pinhole, const struct hnt_address *to, const uint8_t *data, size_t length);
 /* Connect the line, a new one where there is none, to the learned source. */

@@ -174,14 +174,15 @@ static bool arm_latch(struct hnt_latch *latch, int32_t generation, struct hnt_ev
     return hnt_latch_arm(latch, generation, evidence);
 }
 
-static void resume_latch(struct hnt_latch *latch, const struct hnt_address *source, double now)
+static void resume_latch(struct hnt_latch *latch, const struct hnt_address *source, const struct hnt_header *stream,
+                         double now)
 {
     if (latch->ice != NULL)
         hnt_ice_resume(latch, source, now);
     else if (latch->srtp != NULL)
         hnt_srtp_resume(latch, source, now);
     else
-        hnt_latch_resume(latch, source, now);
+        hnt_latch_resume(latch, source, stream, now);
 }
 
 /* Takes over `*fresh` where the pinhole has no agent yet; without checks it is to have none. */
@@ -207,7 +208,7 @@ static void set_agent(struct pinhole *pinhole, struct hnt_agent **fresh, const s
 
 int hnt_engine_arm(struct hnt_engine *engine, uint64_t handle, unsigned side, int32_t generation,
                    struct hnt_evidence *evidence, const struct hnt_address *resume,
-                   const struct hnt_address *early, const struct hnt_checks *checks)
+                   const struct hnt_header *stream, const struct hnt_address *early, const struct hnt_checks *checks)
 {
     struct binding *binding = lock_binding(engine, handle, false);
     if (binding == NULL) {
@@ -232,7 +233,7 @@ int hnt_engine_arm(struct hnt_engine *engine, uint64_t handle, unsigned side, in
         pinhole->early_packets = EARLY_PACKETS;
         pinhole->early_bytes = EARLY_BYTES;
         if (resume != NULL)
-            resume_latch(&pinhole->latch, resume, pinhole->armed_at);
+            resume_latch(&pinhole->latch, resume, stream, pinhole->armed_at);
         bool taken_up = hnt_take_up_line(pinhole);
         if (pinhole->latch.state == HNT_LATCHED && !taken_up)
             hnt_connect_line(binding->worker, pinhole);
@@ -253,8 +254,10 @@ int hnt_engine_gate(struct hnt_engine *engine, uint64_t handle, const uint8_t fl
     struct binding *binding = lock_binding(engine, handle, false);
     if (binding == NULL)
         return ENOENT;
-    binding->pinholes[0].flow = flows[0];
-    binding->pinholes[1].flow = flows[1];
+    for (unsigned side = 0; side < 2; side++) {
+        binding->pinholes[side].flow = flows[side];
+        binding->pinholes[side].latch.expects_nothing = flows[side] != HNT_OPEN;
+    }
     hnt_listen(&binding->pinholes[0]);
     hnt_listen(&binding->pinholes[1]);
     double now = hnt_monotonic();

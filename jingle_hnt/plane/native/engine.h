@@ -44,6 +44,7 @@ struct hnt_view {
     double latched_s, heard_s;
     uint64_t counters[HNT_COUNTERS];
     struct hnt_quality quality;
+    struct hnt_header stream; /* what the learned source sent last; HNT_EMPTY where that is not known */
 };
 
 enum hnt_event_kind { HNT_EVENT_LATCHED, HNT_EVENT_RIVALRY, HNT_EVENT_SILENT, HNT_EVENT_HEARD, HNT_EVENT_DRAINED };
@@ -70,11 +71,11 @@ int hnt_engine_bind(struct hnt_engine *engine, const struct hnt_address *bound, 
                     uint64_t *handles, unsigned *failed);
 
 /* These return 0, or ENOENT for a handle that is not, or no longer, of a live binding. `arm` takes over the
- * evidence whatever it returns, and returns EALREADY where the generation is not greater. With `checks`, which
+ * evidence whatever it returns, where `stream` is what a view told of the learned source that it resumes, or NULL, and returns EALREADY where the generation is not greater. With `checks`, which
  * belong to evidence with keys, the engine is an ICE agent towards that side. */
 int hnt_engine_arm(struct hnt_engine *engine, uint64_t handle, unsigned side, int32_t generation,
                    struct hnt_evidence *evidence, const struct hnt_address *resume,
-                   const struct hnt_address *early, const struct hnt_checks *checks);
+                   const struct hnt_header *stream, const struct hnt_address *early, const struct hnt_checks *checks);
 int hnt_engine_gate(struct hnt_engine *engine, uint64_t handle, const uint8_t flows[2]);
 int hnt_engine_release(struct hnt_engine *engine, uint64_t handle, double linger_s);
 int hnt_engine_view(struct hnt_engine *engine, uint64_t handle, struct hnt_view views[2], bool *draining);

@@ -51,26 +51,27 @@ static bool may_go_unasked(struct pinhole *to, size_t length)
     return true;
 }
 
-/* `source` is NULL on the line. */
+/* `source` is NULL on the line: another stream in the learned source's name, who is no rival of itself. */
 static void count_rival(struct pinhole *pinhole, const struct hnt_address *source, double now)
 {
+    const struct hnt_latch *latch = &pinhole->latch;
+    if (source == NULL || (latch->state == HNT_LATCHED && hnt_same_address(source, &latch->source)))
+        return;
     if (now - pinhole->rivalry_told_at >= HNT_RIVALRY_EVENT_S) {
         struct hnt_event event = hnt_event_of(pinhole, HNT_EVENT_RIVALRY);
-        event.source = source != NULL ? *source : pinhole->latch.source;
+        event.source = *source;
         pinhole->rivalry_told_at = now;
         hnt_happened(pinhole->binding->worker->engine, event);
     }
-    if (source == NULL)
-        return; /* another stream in the learned source's name: the door is not what is attacked */
     if (now - pinhole->rivals_since >= 1.0) {
         pinhole->rivals_since = now;
         pinhole->rivals = 0;
     }
-    if (++pinhole->rivals > RIVALS_PER_S && pinhole->latch.state == HNT_LATCHED &&
-        pinhole->latch.ice == NULL && !pinhole->door_shut) {
-        pinhole->door_shut = true;
-        hnt_door_close_filter(pinhole->door);
-    }
+    if (++pinhole->rivals <= RIVALS_PER_S || latch->state != HNT_LATCHED || latch->ice != NULL ||
+        pinhole->door_narrow || pinhole->line < 0)
+        return;
+    if (latch->srtp != NULL || !hnt_latch_may_yield(latch, now))
+        hnt_narrow_door(pinhole);
 }
 
 /* An answer to one of our own checks. */

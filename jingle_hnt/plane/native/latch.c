@@ -1,15 +1,25 @@
 #include "latch.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const struct hnt_header NOTHING = {.kind = HNT_EMPTY};
+#define YIELD_S 0.3
+#define SETUP_YIELD_S 1.5
+#define REPORTS_YIELD_S 8.0
+#define SUCCESSION_S 0.08
+#define SUCCESSION_SPAN_S 0.035
+#define SEAM_S 0.06
+#define DISTURBED_S 10.0
+#define SEAT_S 0.08
+#define SEATS_APART_S 0.005
+enum { FEW_REPORTS = 3, SUCCESSION_PACKETS = 3, RETURN_PACKETS = 2 };
 
 void hnt_latch_init(struct hnt_latch *latch)
 {
     memset(latch, 0, sizeof *latch);
     latch->generation = -1;
-    latch->stream = NOTHING;
+    latch->disturbed_at = -INFINITY;
 }
 
 void hnt_latch_clear(struct hnt_latch *latch)
@@ -17,6 +27,7 @@ void hnt_latch_clear(struct hnt_latch *latch)
     free(latch->evidence);
     free(latch->ice);
     free(latch->srtp);
+    free(latch->others);
     hnt_latch_init(latch);
 }
 
@@ -62,206 +73,504 @@ unsigned hnt_evidence_needs(const struct hnt_evidence *evidence, const struct hn
     return hnt_evidence_is_likely(evidence, source) ? 1 : evidence->probation;
 }
 
-/* RTCP of a stream that is followed by its RTP (rtcp-mux, RFC 5761) says nothing of it. */
-static bool is_aside(struct hnt_header stream, struct hnt_header header)
-{
-    return stream.kind == HNT_RTP && header.kind == HNT_RTCP;
-}
-
-static bool continues(struct hnt_header before, struct hnt_header after)
-{
-    if (before.kind != after.kind || before.ssrc != after.ssrc)
-        return false;
-    if (after.kind != HNT_RTP)
-        return true;
-    uint16_t ahead = (uint16_t)(after.sequence - before.sequence);
-    return ahead > 0 && ahead <= HNT_MAX_DROPOUT;
-}
-
 static bool teaches(struct hnt_header header)
 {
     return header.kind == HNT_RTP || header.kind == HNT_RTCP || header.kind == HNT_DTLS ||
            header.kind == HNT_ZRTP;
 }
 
+/* Whether it is what this port is for. */
+static bool is_media(const struct hnt_latch *latch, struct hnt_header header)
+{
+    return header.kind == (latch->evidence->reports ? HNT_RTCP : HNT_RTP);
+}
+
+/* The last rules were others: of clear media nothing is known any more. */
+static void forget(struct hnt_latch *latch)
+{
+    free(latch->ice);
+    free(latch->srtp);
+    free(latch->others);
+    latch->ice = NULL;
+    latch->srtp = NULL;
+    latch->others = NULL;
+    latch->former.version = 0;
+    latch->disturbed_at = -INFINITY;
+    latch->state = HNT_SHUT;
+}
+
 bool hnt_latch_arm(struct hnt_latch *latch, int32_t generation, struct hnt_evidence *evidence)
 {
     if (generation <= latch->generation)
         return false;
+    if (latch->ice != NULL || latch->srtp != NULL)
+        forget(latch);
+    bool owned = latch->state == HNT_LATCHED;
+    if (owned)
+        latch->former = latch->source;
+    if (latch->others != NULL) {
+        latch->others->past = 0;
+        for (unsigned i = 0; i < latch->others->contenders; i++)
+            latch->others->contender[i].rival |= owned;
+    }
     free(latch->evidence);
-    free(latch->ice);
-    free(latch->srtp);
-    latch->ice = NULL;
-    latch->srtp = NULL;
     latch->evidence = evidence;
     latch->generation = generation;
     latch->state = HNT_ARMED;
-    latch->stream = NOTHING;
-    latch->has_first = false;
-    latch->successor.streak = 0;
-    latch->contenders = 0;
+    latch->resumed = false;
     return true;
 }
 
-static void learn(struct hnt_latch *latch, const struct hnt_address *source, double now)
+static void learn_source(struct hnt_latch *latch, double now)
 {
     latch->state = HNT_LATCHED;
-    latch->source = *source;
+    latch->source = latch->owner.source;
     latch->latched_at = latch->heard_at = now;
+    latch->former.version = 0;
 }
 
-void hnt_latch_resume(struct hnt_latch *latch, const struct hnt_address *source, double now)
+void hnt_latch_resume(struct hnt_latch *latch, const struct hnt_address *source, const struct hnt_header *stream,
+                      double now)
 {
-    learn(latch, source, now);
+    struct hnt_header nothing = {.kind = HNT_EMPTY};
+    hnt_owner_init(&latch->owner, source, nothing, now);
+    latch->owner.spoken_s = HNT_TENURE_S;
+    latch->resumed = stream == NULL;
+    if (stream != NULL) {
+        latch->owner.streams = 1;
+        latch->owner.stream[0] = (struct hnt_own_stream){
+            .ssrc = stream->ssrc, .top = stream->sequence, .last_at = now, .spoken_s = HNT_TENURE_S};
+    }
+    learn_source(latch, now);
 }
 
-static void begin_stream(struct hnt_latch *latch, struct hnt_header header, double now)
+bool hnt_latch_stream(const struct hnt_latch *latch, struct hnt_header *out)
 {
-    latch->stream = header;
-    latch->streamed_at = now;
-    latch->successor.streak = 0;
-    if (!latch->has_first)
-        latch->first_ssrc = header.ssrc;
-    latch->has_first = true;
+    bool clear = latch->state == HNT_LATCHED && latch->ice == NULL && latch->srtp == NULL;
+    const struct hnt_own_stream *latest = clear ? hnt_owner_latest(&latch->owner) : NULL;
+    if (latest == NULL)
+        return false;
+    *out = (struct hnt_header){.ssrc = latest->ssrc, .sequence = latest->top, .kind = HNT_RTP};
+    return true;
 }
 
-static enum hnt_verdict believe(struct hnt_latch *latch, const struct hnt_address *source,
-                                struct hnt_header header, double now, enum hnt_verdict verdict)
+/* Contenders */
+
+/* NULL where memory is short: nobody contends, nobody is remembered. */
+static struct hnt_others *others_of(struct hnt_latch *latch)
 {
-    learn(latch, source, now);
-    latch->successor.streak = 0;
-    latch->stream = header;
-    if (header.kind == HNT_RTP)
-        begin_stream(latch, header, now);
-    latch->contenders = 0;
-    return verdict;
+    if (latch->others == NULL)
+        latch->others = calloc(1, sizeof *latch->others);
+    return latch->others;
 }
 
-static void carry_on(struct hnt_contender *contender, struct hnt_header header, double now)
+static unsigned length_of(const struct hnt_contender *contender)
 {
-    contender->last_at = now;
-    if (is_aside(contender->header, header))
-        return;
-    contender->streak = continues(contender->header, header) ? contender->streak + 1 : 1;
-    contender->header = header;
+    return hnt_streak_length(&contender->streak);
 }
 
-static bool is_another_stream(const struct hnt_latch *latch, struct hnt_header header)
+static bool is_of(const struct hnt_contender *contender, const struct hnt_address *source, struct hnt_header header)
 {
-    return latch->stream.kind == HNT_RTP && header.ssrc != latch->stream.ssrc && !latch->evidence->several &&
-           !(latch->has_first && header.ssrc == latch->first_ssrc);
+    const struct hnt_header *mine = &contender->streak.header;
+    return mine->kind == header.kind && mine->ssrc == header.ssrc && hnt_same_address(&contender->source, source);
 }
 
-static uint32_t audition_stream(struct hnt_latch *latch, struct hnt_header header, double now)
+/* A little longer for some than for others, lest places come free in step with a spray. */
+static double seat_s(const struct hnt_contender *contender)
 {
-    struct hnt_contender *successor = &latch->successor;
-    if (successor->streak == 0)
-        *successor = (struct hnt_contender){.header = header, .streak = 1, .last_at = now};
+    return SEAT_S + ((contender->source.port ^ contender->streak.header.ssrc) & 15) * SEATS_APART_S;
+}
+
+/* Removing keeps the order of arrival, as the Python list does: ties go to who came first. */
+static void remove_contender(struct hnt_others *others, unsigned place)
+{
+    others->contenders--;
+    memmove(others->contender + place, others->contender + place + 1,
+            (others->contenders - place) * sizeof *others->contender);
+}
+
+static bool is_sure(const struct hnt_owner *owner)
+{
+    return owner->spoken_s >= HNT_TENURE_S;
+}
+
+static bool is_surely_of(const struct hnt_owner *owner, struct hnt_header header)
+{
+    return is_sure(owner) && hnt_owner_carried_on(owner, header, HNT_RETURN_DROPOUT);
+}
+
+static bool is_known_stream(const struct hnt_latch *latch, struct hnt_header header)
+{
+    for (unsigned i = 0; i < latch->others->past; i++)
+        if (is_surely_of(&latch->others->displaced[i], header))
+            return true;
+    return latch->state == HNT_LATCHED && is_surely_of(&latch->owner, header);
+}
+
+/* A streak that leads nowhere gives its place up; any other one to a stream that is known. */
+static bool make_room(struct hnt_latch *latch, struct hnt_header header, double now)
+{
+    struct hnt_others *others = latch->others;
+    bool known = is_known_stream(latch, header), found_spare = false;
+    int found = -1;
+    for (unsigned i = 0; i < others->contenders; i++) {
+        const struct hnt_contender *it = &others->contender[i];
+        bool spare = now - it->streak.last_at >= HNT_RIVALRY_S || (length_of(it) == 1 && now - it->first_at >= seat_s(it));
+        if (!spare && (found_spare || !known || is_known_stream(latch, it->streak.header)))
+            continue;
+        if (found < 0 || (spare && !found_spare) || it->streak.last_at < others->contender[found].streak.last_at)
+            found = (int)i;
+        found_spare |= spare;
+    }
+    if (found >= 0)
+        remove_contender(others, (unsigned)found);
+    return found >= 0;
+}
+
+/* The streak of this packet; NULL where all places are taken. */
+static struct hnt_contender *contend(struct hnt_latch *latch, const struct hnt_address *source,
+                                     struct hnt_header header, double now)
+{
+    struct hnt_others *others = others_of(latch);
+    bool rival = false;
+    if (others == NULL)
+        return NULL;
+    for (unsigned i = 0; i < others->contenders; i++) {
+        if (is_of(&others->contender[i], source, header)) {
+            hnt_streak_hear(&others->contender[i].streak, header, now);
+            return &others->contender[i];
+        }
+    }
+    if (others->contenders == HNT_CONTENDERS && !make_room(latch, header, now))
+        return NULL;
+    for (unsigned i = 0; i < others->contenders; i++)
+        rival |= others->contender[i].rival && hnt_same_address(&others->contender[i].source, source);
+    struct hnt_contender *contender = &others->contender[others->contenders++];
+    *contender = (struct hnt_contender){.source = *source, .first_at = now, .rival = rival};
+    hnt_streak_begin(&contender->streak, header, now);
+    return contender;
+}
+
+/* Whether another source has a streak, too, of at least so many packets; of this SSRC, unless it is NULL. */
+static bool has_company(const struct hnt_latch *latch, const struct hnt_address *source, double now,
+                        const uint32_t *ssrc, unsigned least)
+{
+    for (unsigned i = 0; i < latch->others->contenders; i++) {
+        const struct hnt_contender *it = &latch->others->contender[i];
+        if (!hnt_same_address(&it->source, source) && length_of(it) >= least &&
+            now - it->streak.last_at < HNT_RIVALRY_S && (ssrc == NULL || *ssrc == it->streak.header.ssrc))
+            return true;
+    }
+    return false;
+}
+
+static bool is_contested(const struct hnt_latch *latch, const struct hnt_address *source, double now,
+                         const uint32_t *ssrc)
+{
+    bool former = latch->former.version != 0 && hnt_same_address(source, &latch->former);
+    return has_company(latch, source, now, ssrc, former ? 1 : 2);
+}
+
+/* What is said of a source that is not believed yet, alone or beside others. */
+static enum hnt_verdict not_yet(const struct hnt_latch *latch, const struct hnt_address *source, double now)
+{
+    return has_company(latch, source, now, NULL, 1) ? HNT_RIVAL : HNT_ON_PROBATION;
+}
+
+/* Whether this source was a rival of an owner of whom nobody knows yet that it left. */
+static bool was_rival(const struct hnt_latch *latch, const struct hnt_address *source, double now)
+{
+    if (now - latch->heard_at >= HNT_SILENCE_S || latch->others == NULL)
+        return false;
+    for (unsigned i = 0; i < latch->others->contenders; i++)
+        if (latch->others->contender[i].rival && hnt_same_address(&latch->others->contender[i].source, source))
+            return true;
+    return false;
+}
+
+/* The owner's packets */
+
+static bool sends_one(const struct hnt_latch *latch)
+{
+    return !latch->evidence->several && !latch->evidence->reports;
+}
+
+/* Whether a stream of another SSRC follows the owner's own, in its own name. */
+static enum hnt_verdict succeed(struct hnt_latch *latch, struct hnt_header header, double now)
+{
+    struct hnt_contender *contender = contend(latch, &latch->source, header, now);
+    if (contender == NULL)
+        return HNT_RIVAL;
+    double quiet_s = now - latch->owner.spoke_at;
+    unsigned length = length_of(contender);
+    bool follows, disturbs = contender->interleaved || now - latch->disturbed_at < DISTURBED_S;
+    if (disturbs)
+        follows = quiet_s >= HNT_SILENCE_S && length >= HNT_PROBATION;
     else
-        carry_on(successor, header, now);
-    return successor->streak;
+        follows = quiet_s >= SUCCESSION_S && length >= SUCCESSION_PACKETS &&
+                  now - contender->first_at >= SUCCESSION_SPAN_S;
+    if (!follows)
+        return disturbs ? HNT_RIVAL : HNT_ON_PROBATION;
+    remove_contender(latch->others, (unsigned)(contender - latch->others->contender));
+    return HNT_PASS;
 }
 
-/* RTP from the learned source: of the stream that it sends, or of another. */
+static void mark_interleaved(struct hnt_latch *latch, double now)
+{
+    for (unsigned i = 0; latch->others != NULL && i < latch->others->contenders; i++) {
+        struct hnt_contender *contender = &latch->others->contender[i];
+        if (now - contender->first_at > SEAM_S && hnt_same_address(&contender->source, &latch->source)) {
+            contender->interleaved = true;
+            latch->disturbed_at = now;
+        }
+    }
+}
+
+/* Media of the owner: of a stream that it sends, or of another. */
 static enum hnt_verdict follow(struct hnt_latch *latch, struct hnt_header header, double now)
 {
-    if (is_another_stream(latch, header)) {
-        if (now - latch->streamed_at < HNT_SILENCE_S)
-            return HNT_RIVAL;
-        if (audition_stream(latch, header, now) < HNT_PROBATION)
-            return HNT_ON_PROBATION;
+    bool one = sends_one(latch);
+    if (one && latch->owner.streams > 0 && hnt_owner_stream(&latch->owner, header.ssrc) == NULL) {
+        enum hnt_verdict verdict = succeed(latch, header, now);
+        if (verdict != HNT_PASS)
+            return verdict;
     }
-    begin_stream(latch, header, now);
+    if (hnt_owner_speak(&latch->owner, header, now, one))
+        latch->disturbed_at = now;
+    latch->resumed = false;
+    if (one)
+        mark_interleaved(latch, now);
     return HNT_PASS;
 }
 
 enum hnt_verdict hnt_latch_heard(struct hnt_latch *latch, struct hnt_header header, double now)
 {
-    if (header.kind == HNT_RTP) {
+    if (is_media(latch, header)) {
         enum hnt_verdict verdict = follow(latch, header, now);
         if (verdict != HNT_PASS)
             return verdict;
-    } else if (header.kind == HNT_RTCP && !is_aside(latch->stream, header)) {
-        latch->stream = header;
+    } else if (header.kind != HNT_RTP && teaches(header)) {
+        latch->owner.taught = header;
     }
+    latch->owner.packets++;
     latch->heard_at = now;
     return HNT_PASS;
 }
 
-/* Removing keeps the order of arrival, as the Python list does: ties go to who came first. */
-static void make_room(struct hnt_latch *latch)
+/* Learning */
+
+static enum hnt_verdict learn(struct hnt_latch *latch, struct hnt_header header, double now, enum hnt_verdict verdict)
 {
-    unsigned oldest = 0;
-    for (unsigned i = 1; i < latch->contenders; i++)
-        if (latch->contender[i].last_at < latch->contender[oldest].last_at)
-            oldest = i;
-    latch->contenders--;
-    memmove(latch->contender + oldest, latch->contender + oldest + 1,
-            (latch->contenders - oldest) * sizeof *latch->contender);
+    learn_source(latch, now);
+    latch->resumed = false;
+    if (is_media(latch, header))
+        hnt_owner_speak(&latch->owner, header, now, false);
+    if (latch->others != NULL)
+        latch->others->contenders = 0;
+    return verdict;
 }
 
-static struct hnt_contender *contend(struct hnt_latch *latch, const struct hnt_address *source,
-                                     struct hnt_header header, double now)
+static void remember_owner(struct hnt_latch *latch)
 {
-    for (unsigned i = 0; i < latch->contenders; i++) {
-        if (hnt_same_address(&latch->contender[i].source, source)) {
-            carry_on(&latch->contender[i], header, now);
-            return &latch->contender[i];
-        }
-    }
-    if (latch->contenders == HNT_CONTENDERS)
-        make_room(latch);
-    struct hnt_contender *contender = &latch->contender[latch->contenders++];
-    contender->source = *source;
-    contender->header = header;
-    contender->streak = 1;
-    contender->last_at = now;
-    return contender;
+    struct hnt_others *others = others_of(latch);
+    if (others == NULL)
+        return;
+    if (others->past == HNT_PAST)
+        memmove(others->displaced, others->displaced + 1, --others->past * sizeof *others->displaced);
+    others->displaced[others->past++] = latch->owner;
 }
 
-static bool contested(const struct hnt_latch *latch, const struct hnt_contender *contender, double now)
+/* Another source takes the place of an owner that has fallen silent. */
+static enum hnt_verdict displace(struct hnt_latch *latch, const struct hnt_address *source, struct hnt_header header,
+                                 double now)
 {
-    for (unsigned i = 0; i < latch->contenders; i++)
-        if (&latch->contender[i] != contender && now - latch->contender[i].last_at < HNT_RIVALRY_S)
-            return true;
-    return false;
+    struct hnt_address heir = *source; /* it may be a contender's, which is forgotten */
+    remember_owner(latch);
+    hnt_owner_init(&latch->owner, &heir, header, now);
+    latch->owner.by_silence = true;
+    return learn(latch, header, now, HNT_RELATCHED);
 }
 
+/* Others' packets */
+
+/* A packet at a latch that has no owner, or one that was silent for too long. */
 static enum hnt_verdict audition(struct hnt_latch *latch, const struct hnt_address *source,
                                  struct hnt_header header, double now)
 {
     unsigned needed = hnt_evidence_needs(latch->evidence, source);
-    if (needed <= 1)
-        return believe(latch, source, header, now, HNT_LATCHED_NOW);
-    struct hnt_contender *contender = contend(latch, source, header, now);
-    if (contested(latch, contender, now))
-        return HNT_RIVAL;
-    if (contender->streak < needed)
-        return HNT_ON_PROBATION;
-    return believe(latch, source, header, now, HNT_LATCHED_NOW);
+    bool rival = was_rival(latch, source, now);
+    if (rival && needed < HNT_PROBATION)
+        needed = HNT_PROBATION;
+    if (needed > 1) {
+        if (header.kind == HNT_RTCP && !is_media(latch, header))
+            return HNT_ON_PROBATION;
+        const struct hnt_contender *contender = contend(latch, source, header, now);
+        if (contender == NULL || is_contested(latch, source, now, NULL))
+            return HNT_RIVAL;
+        if (rival || length_of(contender) < needed)
+            return not_yet(latch, source, now);
+    }
+    if (latch->state == HNT_LATCHED)
+        return displace(latch, source, header, now);
+    hnt_owner_init(&latch->owner, source, header, now);
+    return learn(latch, header, now, HNT_LATCHED_NOW);
 }
 
-static bool may_be_remapped(const struct hnt_latch *latch, const struct hnt_address *source,
-                            struct hnt_header header, double now)
+/* The place of the displaced owner that this packet is of, and how many it takes for it to return; -1 for none. */
+static int elder(struct hnt_latch *latch, const struct hnt_address *source, struct hnt_header header, unsigned *needed)
 {
-    return hnt_same_ip(source, &latch->source) && now - latch->heard_at >= HNT_SILENCE_S &&
-           (continues(latch->stream, header) || is_aside(latch->stream, header));
+    const struct hnt_own_stream *present = hnt_owner_stream(&latch->owner, header.ssrc);
+    bool late = present != NULL && !hnt_stream_carried_on(present, header, HNT_RETURN_DROPOUT);
+    for (unsigned i = 0; i < latch->others->past; i++) {
+        const struct hnt_owner *it = &latch->others->displaced[i];
+        if (!is_sure(it) && it->spoken_s <= latch->owner.spoken_s)
+            continue;
+        bool at_home = hnt_same_address(source, &it->source);
+        if (!late && hnt_owner_carried_on(it, header, HNT_RETURN_DROPOUT)) {
+            *needed = at_home ? RETURN_PACKETS : HNT_PROBATION;
+            return (int)i;
+        }
+        if (at_home && latch->owner.by_silence && is_sure(it)) {
+            *needed = HNT_PROBATION;
+            return (int)i;
+        }
+    }
+    return -1;
 }
 
-/* A packet of another source while latched: a rival, or the same stream re-mapped. */
+static enum hnt_verdict return_elder(struct hnt_latch *latch, unsigned place, const struct hnt_address *source,
+                                     struct hnt_header header, double now)
+{
+    struct hnt_others *others = latch->others;
+    latch->owner = others->displaced[place];
+    latch->owner.source = *source;
+    others->past--;
+    memmove(others->displaced + place, others->displaced + place + 1,
+            (others->past - place) * sizeof *others->displaced);
+    return learn(latch, header, now, HNT_RELATCHED);
+}
+
+/* RTCP, DTLS or ZRTP of another source, where RTP is what is waited for. */
+static enum hnt_verdict challenge_setup(struct hnt_latch *latch, const struct hnt_address *source,
+                                        struct hnt_header header, double now)
+{
+    struct hnt_owner *owner = &latch->owner;
+    if (owner->streams > 0) {
+        bool own = header.kind == HNT_RTCP && hnt_owner_stream(owner, header.ssrc) != NULL;
+        return own ? HNT_ON_PROBATION : HNT_RIVAL;
+    }
+    if (now - latch->heard_at < HNT_SILENCE_S || !hnt_continues(owner->taught, header))
+        return HNT_RIVAL;
+    const struct hnt_contender *contender = contend(latch, source, header, now);
+    if (contender == NULL || is_contested(latch, source, now, NULL))
+        return HNT_RIVAL;
+    if (length_of(contender) < HNT_PROBATION)
+        return HNT_ON_PROBATION;
+    return displace(latch, source, header, now);
+}
+
+/* Whether the owner is provisional, and quiet for so long that it gives way. */
+static bool yields(const struct hnt_latch *latch, const struct hnt_contender *contender, double quiet_s)
+{
+    const struct hnt_owner *owner = &latch->owner;
+    if (latch->evidence->reports)
+        return owner->packets < FEW_REPORTS && quiet_s >= REPORTS_YIELD_S;
+    if (latch->expects_nothing || is_sure(owner))
+        return false;
+    if (owner->streams == 0 && owner->taught.kind != HNT_RTCP)
+        return quiet_s >= SETUP_YIELD_S;
+    return quiet_s >= (contender->rival ? HNT_SILENCE_S : YIELD_S);
+}
+
+/* Whether the owner's silence is so long that any source may take its place. */
+static bool lapses(const struct hnt_latch *latch, double quiet_s)
+{
+    if (latch->expects_nothing)
+        return false;
+    if (latch->resumed)
+        return quiet_s >= HNT_SILENCE_S;
+    return quiet_s >= (latch->evidence->reports ? HNT_END_S : latch->evidence->lapse_s);
+}
+
+bool hnt_latch_is_held_to_its_host(const struct hnt_latch *latch)
+{
+    if (latch->evidence->probation <= 1)
+        return false;
+    return is_sure(&latch->owner) || hnt_evidence_needs(latch->evidence, &latch->source) > 1;
+}
+
+bool hnt_latch_may_yield(const struct hnt_latch *latch, double now)
+{
+    const struct hnt_owner *owner = &latch->owner;
+    if (owner->streams == 0)
+        return now - latch->heard_at >= HNT_SILENCE_S;
+    return !is_sure(owner) && now - latch->heard_at >= YIELD_S;
+}
+
+static unsigned list_ssrcs(const struct hnt_owner *owner, uint32_t *out)
+{
+    for (unsigned i = 0; i < owner->streams; i++)
+        out[i] = owner->stream[i].ssrc;
+    return owner->streams;
+}
+
+unsigned hnt_latch_known_ssrcs(const struct hnt_latch *latch, uint32_t out[HNT_MOST_KNOWN])
+{
+    unsigned count = list_ssrcs(&latch->owner, out);
+    for (unsigned i = 0; latch->others != NULL && i < latch->others->past; i++)
+        count += list_ssrcs(&latch->others->displaced[i], out + count);
+    return count;
+}
+
+bool hnt_latch_has_ended(const struct hnt_latch *latch, double now)
+{
+    return latch->state == HNT_LATCHED && latch->ice == NULL && latch->srtp == NULL && !latch->expects_nothing &&
+           now - latch->heard_at >= HNT_END_S;
+}
+
+/* Whether another source takes the owner's place: by its stream, or by its silence. */
+static enum hnt_verdict succession(struct hnt_latch *latch, const struct hnt_contender *contender,
+                                   struct hnt_header header, double now)
+{
+    double quiet_s = now - latch->heard_at;
+    const struct hnt_address source = contender->source;
+    bool carries_on = hnt_owner_carried_on(&latch->owner, header, HNT_MAX_DROPOUT);
+    unsigned needed = HNT_PROBATION;
+    if (carries_on && quiet_s >= HNT_SILENCE_S) {
+        if (is_contested(latch, &source, now, &header.ssrc))
+            return HNT_RIVAL;
+    } else if (yields(latch, contender, quiet_s)) {
+        needed = latch->evidence->reports ? RETURN_PACKETS : HNT_PROBATION;
+    } else if (!lapses(latch, quiet_s) || is_contested(latch, &source, now, NULL)) {
+        return HNT_RIVAL;
+    }
+    if (length_of(contender) < needed)
+        return not_yet(latch, &source, now);
+    if (!carries_on)
+        return displace(latch, &source, header, now);
+    remember_owner(latch);
+    latch->owner.source = source;
+    return learn(latch, header, now, HNT_RELATCHED);
+}
+
+/* A packet of another source while there is an owner. */
 static enum hnt_verdict challenge(struct hnt_latch *latch, const struct hnt_address *source,
                                   struct hnt_header header, double now)
 {
-    struct hnt_contender *contender = contend(latch, source, header, now);
-    if (!may_be_remapped(latch, source, header, now)) {
-        contender->streak = 0;
+    unsigned needed = 0;
+    if (hnt_latch_is_held_to_its_host(latch) && !hnt_same_ip(source, &latch->source))
         return HNT_RIVAL;
-    }
-    if (contested(latch, contender, now))
+    if (!is_media(latch, header))
+        return challenge_setup(latch, source, header, now);
+    const struct hnt_contender *contender = contend(latch, source, header, now);
+    if (contender == NULL)
         return HNT_RIVAL;
-    if (contender->streak < HNT_PROBATION)
+    int place = elder(latch, source, header, &needed);
+    if (place < 0)
+        return succession(latch, contender, header, now);
+    if (length_of(contender) < needed)
         return HNT_ON_PROBATION;
-    return believe(latch, source, header, now, HNT_RELATCHED);
+    return return_elder(latch, (unsigned)place, source, header, now);
 }
 
 enum hnt_verdict hnt_latch_observe(struct hnt_latch *latch, const struct hnt_address *source,
@@ -269,14 +578,13 @@ enum hnt_verdict hnt_latch_observe(struct hnt_latch *latch, const struct hnt_add
 {
     if (latch->evidence == NULL)
         return HNT_NOT_ARMED;
-    if (latch->state == HNT_LATCHED && hnt_same_address(source, &latch->source)) {
+    if (latch->state == HNT_LATCHED && hnt_same_address(source, &latch->source))
         return hnt_latch_heard(latch, header, now);
-    }
     if (!hnt_evidence_admits(latch->evidence, source))
         return HNT_STRANGER;
-    if (!teaches(header))
+    if (!teaches(header) || (latch->evidence->reports && header.kind == HNT_RTP))
         return HNT_UNFIT;
-    if (latch->state == HNT_LATCHED)
-        return challenge(latch, source, header, now);
-    return audition(latch, source, header, now);
+    if (latch->state != HNT_LATCHED || hnt_latch_has_ended(latch, now))
+        return audition(latch, source, header, now);
+    return challenge(latch, source, header, now);
 }

@@ -8,18 +8,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "packet.h"
+#include "owner.h"
 
 #define HNT_SILENCE_S 1.0
 #define HNT_RIVALRY_S 1.0
-enum { HNT_PROBATION = 5, HNT_MAX_DROPOUT = 3000, HNT_CONTENDERS = 4 };
-
-/* A transport address; an IPv4 address is in the first four bytes, the others are zero. */
-struct hnt_address {
-    uint8_t ip[16];
-    uint16_t port;
-    uint8_t version;
-};
+#define HNT_END_S 30.0
+#define HNT_LAPSE_S 3.0
+enum { HNT_PROBATION = 5, HNT_CONTENDERS = 16, HNT_PAST = 2, HNT_MOST_KNOWN = HNT_OWN_STREAMS * (1 + HNT_PAST) };
 
 struct hnt_network {
     uint8_t ip[16];
@@ -41,6 +36,8 @@ struct hnt_evidence {
     uint16_t likely;
     uint8_t probation, keys, tags;
     bool several; /* RTP streams of one source */
+    bool reports; /* the port is for RTCP alone */
+    double lapse_s; /* of silence, after which another source may follow without the stream */
     struct hnt_key *key;
     struct hnt_tag *tag;
     struct hnt_network networks[];
@@ -59,26 +56,37 @@ enum hnt_verdict {
     HNT_RIVAL = 7,
 };
 
+/* A streak of one source. */
 struct hnt_contender {
     struct hnt_address source;
-    struct hnt_header header;
-    uint32_t streak;
-    double last_at;
+    struct hnt_streak streak;
+    double first_at;
+    bool rival;       /* of the former generation's owner */
+    bool interleaved; /* with the owner's own stream, in its name */
+};
+
+/* What is known of others than the owner: competing streaks, and owners that were displaced. */
+struct hnt_others {
+    unsigned contenders, past;
+    struct hnt_contender contender[HNT_CONTENDERS];
+    struct hnt_owner displaced[HNT_PAST];
 };
 
 struct hnt_latch {
     struct hnt_evidence *evidence; /* owned; NULL while shut */
     struct hnt_address source;     /* meant only while latched */
-    struct hnt_header stream;
     struct hnt_ice *ice;           /* owned; NULL unless keys are the evidence (ice.h) */
     struct hnt_srtp *srtp;         /* owned; NULL unless tags are the evidence (srtp.h) */
-    double latched_at, heard_at, streamed_at;
-    uint32_t first_ssrc;
+    double latched_at, heard_at;
     int32_t generation;
-    uint8_t state, contenders;
-    bool has_first;
-    struct hnt_contender successor; /* of the stream; its streak is 0 while there is none */
-    struct hnt_contender contender[HNT_CONTENDERS];
+    uint8_t state;
+    /* Of clear media only: */
+    bool expects_nothing; /* on hold: the owner's silence means nothing */
+    bool resumed;         /* without its stream */
+    struct hnt_address former; /* the last generation's owner; version 0: none */
+    double disturbed_at;
+    struct hnt_owner owner;    /* meant only while latched; its source is `source` */
+    struct hnt_others *others; /* owned; NULL until there are some */
 };
 
 void hnt_latch_init(struct hnt_latch *latch);
@@ -86,9 +94,23 @@ void hnt_latch_clear(struct hnt_latch *latch);
 
 /* Takes over `evidence`, which has no keys and no tags, where it returns true. False: the generation is not greater. */
 bool hnt_latch_arm(struct hnt_latch *latch, int32_t generation, struct hnt_evidence *evidence);
-void hnt_latch_resume(struct hnt_latch *latch, const struct hnt_address *source, double now);
+/* `stream` is what hnt_latch_stream told in an earlier life, NULL where that is not known. */
+void hnt_latch_resume(struct hnt_latch *latch, const struct hnt_address *source, const struct hnt_header *stream,
+                      double now);
+/* What the owner sent last; false where none is known. */
+bool hnt_latch_stream(const struct hnt_latch *latch, struct hnt_header *out);
 enum hnt_verdict hnt_latch_observe(struct hnt_latch *latch, const struct hnt_address *source,
                                    struct hnt_header header, double now);
+
+/* Whether nothing but its packets spoke for the owner: then another address takes no place. */
+bool hnt_latch_is_held_to_its_host(const struct hnt_latch *latch);
+/* Whether one that sends nothing of the streams that are known may take the owner's place by now: all of what
+ * others send has to be heard then. */
+bool hnt_latch_may_yield(const struct hnt_latch *latch, double now);
+/* SSRCs by which others may take the owner's place; returns how many. */
+unsigned hnt_latch_known_ssrcs(const struct hnt_latch *latch, uint32_t out[HNT_MOST_KNOWN]);
+/* Whether the owner was silent for so long that anybody whom the evidence admits may take its place. */
+bool hnt_latch_has_ended(const struct hnt_latch *latch, double now);
 
 /* A packet that the kernel has matched to the learned source already. */
 enum hnt_verdict hnt_latch_heard(struct hnt_latch *latch, struct hnt_header header, double now);

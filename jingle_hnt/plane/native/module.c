@@ -14,9 +14,12 @@ static PyObject *write_view(const struct hnt_view *view)
         return NULL;
     for (int i = 0; i < HNT_COUNTERS; i++)
         PyTuple_SetItem(counters, i, PyLong_FromUnsignedLongLong(view->counters[i]));
-    return Py_BuildValue("(NiiNddiNN)", hnt_write_address(&view->bound), (int)view->state, (int)view->generation,
+    PyObject *stream = view->stream.kind == HNT_RTP
+                           ? Py_BuildValue("(Ii)", view->stream.ssrc, (int)view->stream.sequence)
+                           : Py_BuildValue("");
+    return Py_BuildValue("(NiiNddiNNN)", hnt_write_address(&view->bound), (int)view->state, (int)view->generation,
                          hnt_write_address(&view->learned), view->latched_s, view->heard_s, (int)view->flow,
-                         counters, hnt_write_quality(&view->quality));
+                         counters, hnt_write_quality(&view->quality), stream);
 }
 
 static PyObject *os_error(int error, unsigned failed)
@@ -142,20 +145,23 @@ static PyObject *engine_arm(PyObject *self, PyObject *args)
     int generation, error;
     struct hnt_records sources, refused, likely, tags;
     unsigned char probation;
-    int several;
-    PyObject *resume, *early, *keys, *own;
+    int several, reports;
+    double lapse_s;
+    PyObject *resume, *last, *early, *keys, *own;
     struct hnt_address source, destination;
+    struct hnt_header stream;
     struct hnt_checks checks;
     if (engine == NULL ||
-        !PyArg_ParseTuple(args, "KIiy#y#y#bpOy#OOO", &handle, &side, &generation, &sources.bytes, &sources.length,
-                          &refused.bytes, &refused.length, &likely.bytes, &likely.length, &probation, &several, &keys,
-                          &tags.bytes, &tags.length, &resume, &early, &own))
+        !PyArg_ParseTuple(args, "KIiy#y#y#bppdOy#OOOO", &handle, &side, &generation, &sources.bytes, &sources.length,
+                          &refused.bytes, &refused.length, &likely.bytes, &likely.length, &probation, &several,
+                          &reports, &lapse_s, &keys, &tags.bytes, &tags.length, &resume, &last, &early, &own))
         return NULL;
     if (side > 1) {
         PyErr_SetString(PyExc_ValueError, "a side is 0 or 1");
         return NULL;
     }
-    if ((resume != Py_None && hnt_read_address(resume, &source) < 0) ||
+    int known = hnt_read_stream(last, &stream);
+    if (known < 0 || (resume != Py_None && hnt_read_address(resume, &source) < 0) ||
         (early != Py_None && hnt_read_address(early, &destination) < 0) ||
         (own != Py_None && hnt_read_checks(own, &checks) < 0))
         return NULL;
@@ -166,9 +172,11 @@ static PyObject *engine_arm(PyObject *self, PyObject *args)
     struct hnt_evidence *evidence = hnt_read_evidence_of(sources, refused, likely, probation, several, keys, tags);
     if (evidence == NULL)
         return NULL;
+    evidence->reports = reports;
+    evidence->lapse_s = lapse_s;
     Py_BEGIN_ALLOW_THREADS
     error = hnt_engine_arm(engine, handle, side, generation, evidence, resume == Py_None ? NULL : &source,
-                           early == Py_None ? NULL : &destination, own == Py_None ? NULL : &checks);
+                           known ? &stream : NULL, early == Py_None ? NULL : &destination, own == Py_None ? NULL : &checks);
     Py_END_ALLOW_THREADS
     return error && error != EALREADY ? os_error(error, 0) : PyBool_FromLong(error == 0);
 }
@@ -298,7 +306,9 @@ static PyObject *engine_fileno(PyObject *self, PyObject *unused)
 
 static PyMethodDef engine_methods[] = {
     {"bind", engine_bind, METH_O, "bind(addresses) -> handles"},
-    {"arm", engine_arm, METH_VARARGS, "arm(handle, side, generation, sources, refused, likely, probation, several, keys, tags, resume, early, checks)"},
+    {"arm", engine_arm, METH_VARARGS,
+     "arm(handle, side, generation, sources, refused, likely, probation, several, reports, lapse_s, keys, tags,"
+     " resume, stream, early, checks)"},
     {"gate", engine_gate, METH_VARARGS, "gate(handle, flow_0, flow_1)"},
     {"release", engine_release, METH_VARARGS, "release(handle, linger_s)"},
     {"view", engine_view, METH_VARARGS, "view(handle) -> (view, view, draining) or None"},

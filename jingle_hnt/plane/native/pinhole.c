@@ -18,6 +18,9 @@ enum {
     DROP = 0,
     IPV4_SOURCE = 12, /* offsets in the network header (RFC 791, RFC 8200) */
     IPV6_SOURCE = 8,
+    UDP_HEADER = 8,
+    RTP_SSRC = 8, /* RFC 3550 sections 5.1 and 6.4.1 */
+    RTCP_SSRC = 4,
     UDP_SOURCE_PORT = 0,   /* a UDP socket's filter sees the datagram from its UDP header on */
     MAX_INSTRUCTIONS = 1024,
     HOST_INSTRUCTIONS_IPV4 = 4, /* of match_network for a single host */
@@ -131,6 +134,29 @@ int hnt_door_filter_host(int door, const struct hnt_address *host)
     struct program program = {.length = 0};
     struct hnt_network network = host_of(host);
     match_network(&program, &network, ACCEPT);
+    return attach(door, &program, DROP);
+}
+
+/* Go on with the next instruction for media of these SSRCs, drop everything else; also what is too short. */
+static void match_ssrcs(struct program *program, uint32_t offset, const uint32_t *ssrcs, unsigned count)
+{
+    emit(program, BPF_LD | BPF_W | BPF_ABS, 0, 0, UDP_HEADER + offset);
+    for (unsigned i = 0; i < count; i++)
+        emit(program, BPF_JMP | BPF_JEQ | BPF_K, (uint8_t)(count - i), 0, ssrcs[i]);
+    emit(program, BPF_RET | BPF_K, 0, 0, DROP);
+}
+
+int hnt_door_filter_streams(int door, uint8_t version, const struct hnt_evidence *evidence,
+                            const struct hnt_address *host, const uint32_t *ssrcs, unsigned count)
+{
+    struct program program = {.length = 0};
+    match_ssrcs(&program, evidence->reports ? RTCP_SSRC : RTP_SSRC, ssrcs, count);
+    if (host != NULL) {
+        struct hnt_network network = host_of(host);
+        match_network(&program, &network, ACCEPT);
+    } else {
+        match_evidence(&program, version, evidence);
+    }
     return attach(door, &program, DROP);
 }
 

@@ -21,6 +21,9 @@ int hnt_door_open(const struct hnt_address *bound, uint8_t dscp);
 int hnt_door_close_filter(int door);
 int hnt_door_filter_evidence(int door, uint8_t version, const struct hnt_evidence *evidence);
 int hnt_door_filter_host(int door, const struct hnt_address *host);
+/* Of what `host`, or where that is NULL the evidence, admits, let in the media of these SSRCs. */
+int hnt_door_filter_streams(int door, uint8_t version, const struct hnt_evidence *evidence,
+                            const struct hnt_address *host, const uint32_t *ssrcs, unsigned count);
 
 /* Between its bind and its connect the kernel gives a line everybody's packets, and for a moment after it those
  * that were under way: let in the peer's, and with evidence (NULL for none) what that admits, as the door would

@@ -13,6 +13,13 @@ typedef struct {
     struct hnt_latch latch;
 } Latch;
 
+static PyObject *write_known(const struct hnt_address *address)
+{
+    if (address == NULL)
+        Py_RETURN_NONE;
+    return hnt_write_address(address);
+}
+
 static PyObject *latch_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     (void)args, (void)kwargs;
@@ -37,14 +44,17 @@ static PyObject *latch_arm(PyObject *self, PyObject *args)
     int generation;
     struct hnt_records sources, refused, likely = {NULL, 0};
     unsigned char probation;
-    int several;
-    if (!PyArg_ParseTuple(args, "iy#y#bp|y#", &generation, &sources.bytes, &sources.length, &refused.bytes,
-                          &refused.length, &probation, &several, &likely.bytes, &likely.length))
+    int several, reports = false;
+    double lapse_s = HNT_LAPSE_S;
+    if (!PyArg_ParseTuple(args, "iy#y#bp|y#pd", &generation, &sources.bytes, &sources.length, &refused.bytes,
+                          &refused.length, &probation, &several, &likely.bytes, &likely.length, &reports, &lapse_s))
         return NULL;
     struct hnt_evidence *evidence =
         hnt_read_evidence_of(sources, refused, likely, probation, several, NULL, (struct hnt_records){NULL, 0});
     if (evidence == NULL)
         return NULL;
+    evidence->reports = reports;
+    evidence->lapse_s = lapse_s;
     if (hnt_latch_arm(&((Latch *)self)->latch, generation, evidence))
         Py_RETURN_TRUE;
     free(evidence);
@@ -64,9 +74,59 @@ static PyObject *latch_observe(PyObject *self, PyObject *args)
     return PyLong_FromLong((long)hnt_latch_observe(&((Latch *)self)->latch, &source, header, now));
 }
 
+static PyObject *latch_resume(PyObject *self, PyObject *args)
+{
+    PyObject *object, *last;
+    double now;
+    struct hnt_address source;
+    struct hnt_header stream;
+    struct hnt_latch *latch = &((Latch *)self)->latch;
+    if (!PyArg_ParseTuple(args, "OOd", &object, &last, &now) || hnt_read_address(object, &source) < 0)
+        return NULL;
+    int known = hnt_read_stream(last, &stream);
+    if (known < 0)
+        return NULL;
+    if (latch->evidence == NULL) {
+        PyErr_SetString(PyExc_ValueError, "the latch is not armed");
+        return NULL;
+    }
+    hnt_latch_resume(latch, &source, known ? &stream : NULL, now);
+    Py_RETURN_NONE;
+}
+
+static PyObject *latch_expect(PyObject *self, PyObject *argument)
+{
+    int expects = PyObject_IsTrue(argument);
+    if (expects < 0)
+        return NULL;
+    ((Latch *)self)->latch.expects_nothing = !expects;
+    Py_RETURN_NONE;
+}
+
+static PyObject *latch_source(PyObject *self, PyObject *unused)
+{
+    const struct hnt_latch *latch = &((Latch *)self)->latch;
+    (void)unused;
+    return write_known(latch->state == HNT_LATCHED ? &latch->source : NULL);
+}
+
+static PyObject *latch_stream(PyObject *self, PyObject *unused)
+{
+    struct hnt_header stream;
+    (void)unused;
+    if (!hnt_latch_stream(&((Latch *)self)->latch, &stream))
+        Py_RETURN_NONE;
+    return Py_BuildValue("(Ii)", stream.ssrc, (int)stream.sequence);
+}
+
 static PyMethodDef latch_methods[] = {
-    {"arm", latch_arm, METH_VARARGS, "arm(generation, sources, refused, probation, several, likely=b'') -> bool"},
+    {"arm", latch_arm, METH_VARARGS,
+     "arm(generation, sources, refused, probation, several, likely=b'', reports=False, lapse_s=3.0) -> bool"},
+    {"resume", latch_resume, METH_VARARGS, "resume(source, stream or None, now)"},
     {"observe", latch_observe, METH_VARARGS, "observe(source, datagram, now) -> verdict"},
+    {"expect", latch_expect, METH_O, "expect(whether media is expected)"},
+    {"source", latch_source, METH_NOARGS, "source() -> address or None"},
+    {"stream", latch_stream, METH_NOARGS, "stream() -> (ssrc, sequence) or None"},
     {NULL, NULL, 0, NULL},
 };
 
@@ -156,13 +216,6 @@ static PyObject *ice_latch_resume(PyObject *self, PyObject *args)
         return NULL;
     hnt_ice_resume(latch, &source, now);
     Py_RETURN_NONE;
-}
-
-static PyObject *write_known(const struct hnt_address *address)
-{
-    if (address == NULL)
-        Py_RETURN_NONE;
-    return hnt_write_address(address);
 }
 
 static PyObject *ice_latch_where_to_ask(PyObject *self, PyObject *argument)

@@ -155,6 +155,8 @@ struct hnt_evidence *hnt_read_evidence_of(struct hnt_records sources, struct hnt
     evidence->likely = favoured;
     evidence->probation = probation;
     evidence->several = several;
+    evidence->reports = false;
+    evidence->lapse_s = HNT_LAPSE_S;
     if (read_networks(sources, evidence->networks) < 0 ||
         read_networks(refused, evidence->networks + wanted) < 0 ||
         read_networks(likely, evidence->networks + wanted + unwanted) < 0 ||
@@ -163,6 +165,18 @@ struct hnt_evidence *hnt_read_evidence_of(struct hnt_records sources, struct hnt
         return NULL;
     }
     return evidence;
+}
+
+int hnt_read_stream(PyObject *object, struct hnt_header *out)
+{
+    unsigned int ssrc;
+    unsigned short sequence;
+    if (object == Py_None)
+        return 0;
+    if (!PyArg_ParseTuple(object, "IH", &ssrc, &sequence))
+        return -1;
+    *out = (struct hnt_header){.ssrc = ssrc, .sequence = sequence, .kind = HNT_RTP};
+    return 1;
 }
 
 PyObject *hnt_write_quality(const struct hnt_quality *quality)

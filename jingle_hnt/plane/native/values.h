@@ -31,6 +31,8 @@ struct hnt_evidence *hnt_read_evidence(const char *sources, Py_ssize_t sources_l
                                        PyObject *keys, const char *tags, Py_ssize_t tags_length);
 
 PyObject *hnt_write_address(const struct hnt_address *address); /* None for version 0 */
+/* 1 for a pair (ssrc, sequence), 0 for None. */
+int hnt_read_stream(PyObject *object, struct hnt_header *out);
 PyObject *hnt_write_quality(const struct hnt_quality *quality);
 
 int hnt_add_type(PyObject *module, PyType_Spec *spec);
