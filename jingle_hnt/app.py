@@ -100,6 +100,8 @@ class Signalling:
         self._tasks: set[asyncio.Task[None]] = set()
         self._carrying_out = False
         self._unwritten: dict[str, bool] = {}
+        self._instance = ""
+        self._written_on: dict[str, str] = {}
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -259,7 +261,9 @@ class Signalling:
         records: dict[str, Record | None] = {}
         for name, live in self._unwritten.items():
             session = self._registry.find(name) if live else None
-            records[name] = None if session is None else dump(session, now)
+            records[name] = None
+            if session is not None and not session.has_ended:
+                records[name] = dump(session, now) | {"plane": self._instance}
         self._unwritten.clear()
         if records:
             self._journal.write(records)
@@ -282,7 +286,10 @@ class Signalling:
     def _bind_failed(self, bind: Bind, error: PlaneError) -> None:
         taken = bind.addresses(error.address) if isinstance(error, PortTaken) else ()
         log.warning("binding failed", call=bind.session, code=error.code, why=str(error))
-        self._registry.unbound(bind.session, bind.number, taken, self._clock())
+        if isinstance(error, PlaneGone):
+            self._registry.unanswered(bind.session, bind.number, self._clock())
+        else:
+            self._registry.unbound(bind.session, bind.number, taken, self._clock())
 
     def _order(self, order: Callable[[PlaneClient], Coroutine[object, object, object]]) -> None:
         """Send an order that needs no answer; what a lost plane misses, `reconcile` repairs."""
@@ -327,9 +334,11 @@ class Signalling:
     async def _meet(self, plane: PlaneClient) -> None:
         bindings = await plane.snapshot()
         self._desk.plane_met(plane.instance)
-        self._plane = plane
+        self._plane, self._instance = plane, plane.instance
         log.info("forwarding plane", engine=plane.engine, bindings=len(bindings))
-        reconcile(self._registry, bindings, self._clock())
+        served = [name for name, instance in self._written_on.items() if instance == plane.instance]
+        self._written_on.clear()
+        reconcile(self._registry, bindings, self._clock(), served)
         self._carry_out()
 
     def _told(self, event: Event) -> None:
@@ -354,7 +363,8 @@ class Signalling:
             self._timer.cancel()
             self._timer = None
         at = self._registry.poll_timeout()
-        if at is not None:
+        # Who is silent is not known without the plane, and no call is ended for what is not known.
+        if at is not None and self._plane is not None:
             delay = max(0.0, at - self._clock())
             self._timer = asyncio.get_running_loop().call_later(delay, self._expire)
 
@@ -366,15 +376,20 @@ class Signalling:
     # Start and stop
 
     def _restore(self) -> None:
-        """Take up the calls of an earlier life; one bad record costs that call only."""
+        """Take up the calls of an earlier life; one bad record costs that call only.
+
+        Of two that claim the same ports the one that was written last is right.
+        """
         now = self._clock()
-        for record in self._journal.records():
+        for record in reversed(list(self._journal.records())):
+            name = str(record.get("name", ""))
             try:
                 self._registry.restore(load(record, self._registry, now), now)
             except ValueError as error:
-                name = str(record.get("name", ""))
                 log.warning("call is not taken up again", call=name, why=str(error))
                 self._journal.forget(name)
+            else:
+                self._written_on[name] = str(record.get("plane", ""))
         if len(self._registry):
             log.info("calls taken up again", calls=len(self._registry))
 

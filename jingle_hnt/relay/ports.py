@@ -133,8 +133,8 @@ class PortPool:
         return self._owners.get(lease, ())
 
     def abandon(self, lease: Lease) -> None:
-        """Give back a pair that was never bound."""
-        if self._held.pop(lease, None) is not None:
+        """Give back a pair that was never bound; one that drains is freed when it has."""
+        if lease not in self._retired and self._held.pop(lease, None) is not None:
             self._discharge(lease)
             self._put(lease)
 
@@ -142,6 +142,7 @@ class PortPool:
         """Leave a pair alone for a while: another process holds one of its ports."""
         if self._held.pop(lease, None) is not None:
             self._discharge(lease)
+            self._retired.discard(lease)
             self._shunned.append((now + SHUN_S, lease))
 
     def retire(self, lease: Lease) -> None:
@@ -165,18 +166,25 @@ class PortPool:
     def claim(
         self, address: TransportAddress, told: TransportAddress | None = None
     ) -> Lease | None:
-        """Take up a pair that the plane already has bound; None for an address not in the pool.
+        """Take up the pair that a record says is its session's.
 
-        `told` is what the party was told of this address, where that is known.
+        None for an address that is not in the pool, and for a pair that somebody else has: a lease
+        has one owner. `told` is what the party was told of this address, where that is known.
         """
         lease = self._lease_of(address, told)
-        if lease is None:
+        if lease is None or not self._free[address.ip].discard(lease.port):
             return None
-        if lease not in self._held:
-            if not self._free[address.ip].discard(lease.port):
-                return None
-            self._held[lease] = {lease.bound(c).port for c in COMPONENTS}
+        self._held[lease] = {lease.bound(c).port for c in COMPONENTS}
         return lease
+
+    def quarantine(self, address: TransportAddress) -> None:
+        """Keep away from everybody a pair of which the plane has an address bound, for no call."""
+        lease = self._lease_of(address)
+        if lease is None or lease in self._held:
+            return  # not ours, or a call's that is told so when it binds
+        if self._free[address.ip].discard(lease.port):
+            self._held[lease] = {lease.bound(c).port for c in COMPONENTS}
+            self._retired.add(lease)
 
     @property
     def draining(self) -> list[TransportAddress]:

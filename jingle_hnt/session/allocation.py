@@ -23,7 +23,7 @@ NO_CHECKS: Mapping[int, Checks] = {}
 class Pinhole:
     """One pinhole as the session knows it: how it is armed, and what the plane told of it.
 
-    `latched_at` is None where that was in an earlier life, `quiet_since` while it is heard.
+    `latched_at` is None where that is not known any more, `quiet_since` while it is heard.
     """
 
     generation: int = -1
@@ -51,13 +51,17 @@ class Pinhole:
         self.early = early
         self.checks = checks
         if evidence.keys:
-            return Arm(name, _side(leg), self.generation, evidence, early=early, checks=checks)
+            return Arm(name, side_of(leg), self.generation, evidence, early=early, checks=checks)
         if set(evidence.tags) & set(before):
-            return Arm(name, _side(leg), self.generation, evidence)
+            return Arm(name, side_of(leg), self.generation, evidence)
+        self.forget()
+        return Arm(name, side_of(leg), self.generation, evidence, early=early)
+
+    def forget(self) -> None:
+        """Nothing is learned any more."""
         self.learned = self.latched_after_s = None
         self.latched_at = self.quiet_since = None
         self.lively = False
-        return Arm(name, _side(leg), self.generation, evidence, early=early)
 
 
 @dataclass(slots=True)
@@ -65,7 +69,8 @@ class Allocation:
     """The relay's part in one transport of one content: RTP and RTCP, facing both parties.
 
     `name` is unique among all allocations, `leases[leg]` the ports that face that leg. `bound` says
-    that the plane has made the bindings, `unwanted` that they are to be released when it has;
+    that the plane has made the bindings, `was_bound` that it had and that parties may have been
+    told of them, `unwanted` that they are to be released when it has;
     `several` that a party may send more than one RTP stream; `protection` is what their media is
     signed with. `payer` is the leg whose user is charged for the ports.
     """
@@ -73,6 +78,7 @@ class Allocation:
     name: str
     leases: tuple[Lease, Lease]
     bound: bool = False
+    was_bound: bool = False
     unwanted: bool = False
     several: bool = False
     payer: Leg = Leg.INITIATOR
@@ -126,7 +132,7 @@ class Allocation:
         """The orders that bring a new plane to where the last one was, learned sources included."""
         for (component, leg), pinhole in self.pinholes.items():
             if pinhole.evidence is not None:
-                name, side = self.binding(component), _side(leg)
+                name, side = self.binding(component), side_of(leg)
                 generation, evidence = pinhole.generation, pinhole.evidence
                 early, checks = pinhole.early, pinhole.checks
                 yield Arm(name, side, generation, evidence, pinhole.learned, early, checks)
@@ -170,5 +176,6 @@ class Allocation:
         return self.leases[leg].interface.version
 
 
-def _side(leg: Leg) -> Side:
+def side_of(leg: Leg) -> Side:
+    """What the plane calls a leg."""
     return 0 if leg is Leg.INITIATOR else 1

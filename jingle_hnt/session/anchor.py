@@ -12,7 +12,7 @@ from jingle_hnt.errors import BudgetExceeded, NoPorts, UnprovenParty
 from jingle_hnt.model.address import IPAddress, TransportAddress, host_network
 from jingle_hnt.model.content import COMPONENTS, RTCP, RTP, Candidate, Content
 from jingle_hnt.model.jid import JID
-from jingle_hnt.relay.binding import Arm, Flow, Gate, Latched
+from jingle_hnt.relay.binding import Arm, Flow, Gate, Latched, PinholeSnapshot
 from jingle_hnt.relay.evidence import (
     LONGEST_AGE_S,
     MOST_SIGHTINGS,
@@ -22,9 +22,10 @@ from jingle_hnt.relay.evidence import (
     Sighting,
 )
 from jingle_hnt.relay.ice_agent import TARGETS
+from jingle_hnt.relay.latch import State
 from jingle_hnt.relay.policy import PeerPolicy, UnknownSource
 from jingle_hnt.relay.ports import Lease, PortPool
-from jingle_hnt.session.allocation import Allocation
+from jingle_hnt.session.allocation import Allocation, side_of
 from jingle_hnt.session.budgets import Budgets
 from jingle_hnt.session.effects import Bind, Effect, Release
 from jingle_hnt.session.ice import Agents, best_first, likely_first
@@ -171,7 +172,7 @@ class Anchor:
         """
         made, told = self._taken(number)
         for allocation in made:
-            allocation.bound = True
+            allocation.bound = allocation.was_bound = True
             if not allocation.unwanted:
                 self.out.extend(order for order in allocation.orders() if order not in told)
         self.retire(a for a in made if a.unwanted)
@@ -214,7 +215,7 @@ class Anchor:
             if allocation.bound:
                 ready.append(allocation)
         for allocation in ready:
-            allocation.bound = False
+            allocation.bound = allocation.was_bound = False
             for lease in allocation.leases:
                 self._pool.retire(lease)
         if ready:
@@ -362,11 +363,58 @@ class Anchor:
             self._order(allocation, allocation.arm(leg, near, (RTCP,)))
 
     def rebind(self, allocations: Sequence[Allocation]) -> None:
-        """A new plane knows nothing: make the same bindings again, learned sources included."""
+        """A new plane knows nothing: make the same bindings again, learned sources included.
+
+        It tells of who is silent, and never that somebody is heard of whom it has not: so whoever
+        was learned counts as heard until it does.
+        """
         for allocation in allocations:
             allocation.bound = False
+            for pinhole in allocation.pinholes.values():
+                if pinhole.learned is not None:
+                    pinhole.lively, pinhole.quiet_since = True, None
         self.made += 1
         self.bind(allocations)
+
+    def unanswered(self, number: int) -> bool:
+        """The plane went away before it answered; tells whether nobody needs to be told.
+
+        What it was to make again is made by the next one, when it is met.
+        """
+        allocations, _ = self._binding.get(number, ((), frozenset()))
+        if not allocations or not all(a.was_bound for a in allocations):
+            return False
+        del self._binding[number]
+        for allocation in allocations:
+            allocation.bound = True
+        self.retire([a for a in allocations if a.unwanted])
+        return True
+
+    def let_go(self, allocations: Collection[Allocation]) -> None:
+        """The plane has released these: nothing is to be ordered, and their ports drain."""
+        for allocation in allocations:
+            allocation.bound = allocation.was_bound = False
+            for lease in allocation.leases:
+                self._pool.retire(lease)
+
+    def compare(
+        self, allocation: Allocation, component: int, leg: Leg, seen: PinholeSnapshot
+    ) -> bool:
+        """Bring a latch of the plane and what is known of it together; False where it is ordered.
+
+        The greater generation is the later order. What the plane has not learned is not known.
+        """
+        pinhole = allocation.pinholes[component, leg]
+        generation = -1 if seen.state is State.SHUT else seen.generation
+        if generation < pinhole.generation:
+            orders = allocation.arm_again()
+            name = allocation.binding(component)
+            self.out.extend(o for o in orders if (o.name, o.side) == (name, side_of(leg)))
+            return False
+        pinhole.generation = generation
+        if seen.learned is None:
+            pinhole.forget()
+        return True
 
     def _taken(self, number: int) -> tuple[Sequence[Allocation], frozenset[Arm | Gate]]:
         """What a `Bind` asked for, which is answered now; nothing where it is not known."""

@@ -89,14 +89,16 @@ class Gates:
         ends = [self._consent_ends_at(leg) for leg in set(Leg) - self.unwilling]
         return min((at for at in ends if at is not None), default=None)
 
-    def heed_consent(self, now: float) -> None:
+    def heed_consent(self, now: float) -> bool:
         """Send nothing to a party that has not been heard for long; to who is heard again, all.
 
-        To an ICE agent the other's checks still go: it may have moved (RFC 7675 section 5.1).
+        To an ICE agent the other's checks still go: it may have moved (RFC 7675 section 5.1). Tells
+        whether that is another party now than before.
         """
-        ends = {leg: self._consent_ends_at(leg) for leg in Leg}
+        before, ends = self.unwilling, {leg: self._consent_ends_at(leg) for leg in Leg}
         self.unwilling = {leg for leg, at in ends.items() if at is not None and at <= now}
         self.apply(self._media.values())
+        return self.unwilling != before
 
     def apply(self, media: Iterable[Medium]) -> None:
         """What may flow of these, as things stand now."""

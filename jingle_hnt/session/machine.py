@@ -9,7 +9,7 @@ waits for the plane.
 """
 
 from collections import Counter, deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from jingle_hnt.errors import (
@@ -23,7 +23,7 @@ from jingle_hnt.errors import (
 )
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.jingle import Action, Jingle, Reason, ReasonCondition
-from jingle_hnt.relay.binding import Heard, Latched, PinholeEvent, Silent
+from jingle_hnt.relay.binding import Gate, Heard, Latched, PinholeEvent, PinholeSnapshot, Silent
 from jingle_hnt.relay.evidence import Sighting
 from jingle_hnt.session.allocation import Allocation
 from jingle_hnt.session.anchor import Anchor, Party
@@ -220,7 +220,6 @@ class Session:
         """A request came with what servers know of where this party is."""
         if not self.has_ended and self.parties[leg].sight(sightings):
             self.negotiation.rearm(leg)
-            self._out.append(Remember(self.name))
 
     def withdrawn(self, leg: Leg, retract: bool) -> None:
         """This leg said in a message that the call is over (XEP-0353 sections 3.3 and 3.7).
@@ -268,8 +267,7 @@ class Session:
 
         They have found a direct path, or none; either way it is not ours to end the call.
         """
-        if self.negotiation.places.heed_head_start(now):
-            self._out.append(Remember(self.name))
+        self.negotiation.places.heed_head_start(now)
         self.negotiation.gates.heed_consent(now)
         idle_at = self._idle_at
         if idle_at is not None and now >= idle_at:
@@ -290,8 +288,6 @@ class Session:
             if held.waits_for == number:
                 held.waits_for = None
         self._flush()
-        if not self.has_ended:
-            self._out.append(Remember(self.name))
 
     def unbound(self, number: int, taken: Collection[TransportAddress], now: float) -> None:
         """The plane could not make the bindings of a `Bind`: other ports for those that another
@@ -314,18 +310,67 @@ class Session:
     def told(self, allocation: Allocation, component: int, event: PinholeEvent, now: float) -> None:
         """Something happened at one of the session's pinholes."""
         pinhole = allocation.pinholes[component, Leg(event.side)]
+        heard = self.life.heard
         match event:
             case Latched():
                 self.anchor.latched(allocation, component, event, now)
-                self._out.append(Remember(self.name))
+                self.remember()
             case Silent(silent_s=silent_s):
                 pinhole.lively, pinhole.quiet_since = False, now - silent_s
             case Heard():
                 pinhole.lively, pinhole.quiet_since = pinhole.learned is not None, None
         self.note_life(now)
-        if self.negotiation.places.heed_head_start(now):
-            self._out.append(Remember(self.name))
+        opened = self.negotiation.places.heed_head_start(now)
+        if self.negotiation.gates.heed_consent(now) or opened or self.life.heard != heard:
+            self.remember()
+
+    # What a plane says that is met again (see `reconcile`)
+
+    def rebind(self, lost: Sequence[Allocation], now: float) -> None:
+        """A new plane does not have these bindings: they are made again."""
+        self.anchor.rebind(lost)
+        self.note_life(now)
         self.negotiation.gates.heed_consent(now)
+        self.remember()
+
+    def unanswered(self, number: int, now: float) -> None:
+        """The plane went away before it answered a `Bind`: whoever waits for it is told."""
+        if not self.anchor.unanswered(number):
+            self.unbound(number, (), now)
+
+    def let_go(self, released: Collection[Allocation], now: float) -> None:
+        """The plane says that we have released these: what is written down is of before.
+
+        So the contents were removed, and the session ended if it has no other.
+        """
+        self.anchor.let_go(released)
+        if self.negotiation.forget_released(released):
+            self._forget(Why.TERMINATED)
+        self.note_life(now)
+        self.remember()
+
+    def compare(
+        self, allocation: Allocation, component: int, seen: Sequence[PinholeSnapshot], now: float
+    ) -> tuple[bool, ...]:
+        """Bring the latches of a binding, and its gate, to what they should be.
+
+        Of each side, whether what the plane has learned and heard there is up to date.
+        """
+        pinholes = [allocation.pinholes[component, leg] for leg in Leg]
+        before = [(p.generation, p.learned) for p in pinholes]
+        sides = tuple(self.anchor.compare(allocation, component, leg, seen[leg]) for leg in Leg)
+        self.note_life(now)
+        if before != [(p.generation, p.learned) for p in pinholes]:
+            self.remember()
+        if tuple(pinhole.flow for pinhole in seen) != allocation.flows:
+            self._out.append(Gate(allocation.binding(component), allocation.flows))
+        return sides
+
+    def remember(self) -> None:
+        """Have the session written down, once an answer to its offer has left."""
+        waits = any(held.action is Action.SESSION_INITIATE for held in self._held)
+        if not self.has_ended and not waits:
+            self._out.append(Remember(self.name))
 
     # The parts of it
 
@@ -356,7 +401,6 @@ class Session:
             return
         self.state = state
         self.life.accepted_at = now
-        self._out.append(Remember(self.name))
 
     def _go_on(self, held: Held) -> None:
         if held.reply.allocations:
@@ -371,8 +415,7 @@ class Session:
         return held.answer
 
     def _leave(self, now: float) -> None:
-        if self.negotiation.places.leave(self._policy.times.ice_idle_s, now):
-            self._out.append(Remember(self.name))
+        self.negotiation.places.leave(self._policy.times.ice_idle_s, now)
 
     def _undo(self, held: Held) -> None:
         """A proposal cannot be kept: its sender is told, and the session is as it was before."""

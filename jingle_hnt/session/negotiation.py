@@ -5,7 +5,7 @@ session as it was. It returns a `Reply`: which candidates replace the stanza's o
 bindings the plane must have made before the stanza may go on.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from jingle_hnt.errors import MalformedJingle, NoPorts, UnprovenParty
 from jingle_hnt.model.content import (
@@ -120,6 +120,23 @@ class Negotiation:
             replacement = medium.replacements.pop(leg, None)
             if replacement is not None and replacement.allocation is not None:
                 self._anchor.retire([replacement.allocation])
+
+    def forget_released(self, released: Collection[Allocation]) -> bool:
+        """These are not ours any more: what had them is as after their release.
+
+        Tells whether nothing is left of the session that would be relayed.
+        """
+        for medium in list(self.media.values()):
+            offered = {leg: r.allocation for leg, r in medium.replacements.items()}
+            for leg in [leg for leg, allocation in offered.items() if allocation in released]:
+                del medium.replacements[leg]
+            if medium.allocation not in released:
+                continue
+            if medium.is_optional:
+                medium.allocation = None
+            else:
+                del self.media[medium.key]
+        return not self.media
 
     def unagreed(self, leg: Leg) -> list[ContentKey]:
         """The contents that this leg proposed and the other has not answered."""

@@ -1,9 +1,11 @@
 """Sessions as plain data, so that they survive a restart of the process.
 
-A record is made of dicts, lists, strings, numbers and None. It is written at the offer, the accept,
-each latch and the end, never per packet. Times are kept as ages, since a monotonic clock starts
-anew with the machine, beside the time of writing: an accepted call goes on while nobody signals.
-What cannot be read back is a ValueError, and concerns that record only.
+A record is made of dicts, lists, strings, numbers and None. It holds all that a later request, an
+event of the plane or time can depend on, and is written after everything that changes it, never per
+packet: a session that is written down and read back goes on as if it had not been. Times are kept
+as ages, since a monotonic clock starts anew with the machine, beside the time of writing: an
+accepted call goes on while nobody signals. What cannot be read back is a ValueError, and concerns
+that record only.
 """
 
 import functools
@@ -59,17 +61,19 @@ def dump(session: Session, now: float) -> Record:
         "age_s": now - life.started_at,
         "accepted_s": None if life.accepted_at is None else now - life.accepted_at,
         "heard": life.heard,
+        "quiet_s": _age(life.quiet_since, now),
         "parties": [_dump_party(party) for party in session.parties],
         "holders": sorted(session.negotiation.gates.holders),
-        "media": [_dump_medium(medium) for medium in session.negotiation.media.values()],
+        "unwilling": sorted(session.negotiation.gates.unwilling),
+        "media": [_dump_medium(medium, now) for medium in session.negotiation.media.values()],
     }
 
 
 def load(record: Mapping[str, Any], registry: Registry, now: float) -> Session:
     """The session of a record, its leases claimed from the registry's pool.
 
-    Raises ValueError for a record that is damaged, of another version, or whose ports the pool
-    does not have; nothing is claimed then.
+    Raises ValueError for a record that is damaged, of another version, of a call that is over, or
+    whose ports the pool does not have or has given to another; nothing is claimed then.
     """
     try:
         return _load(record, registry, now)
@@ -84,6 +88,8 @@ def _load(record: Mapping[str, Any], registry: Registry, now: float) -> Session:
     anchor = registry.anchor(str(record["name"]), (initiator, responder))
     anchor.made = int(record["made"])
     state = State(record["state"])
+    if state is State.ENDED:
+        raise ValueError("the recorded session is over")
     written_at = _written_at(record, state, now)
     started_at = written_at - float(record["age_s"])
     kind = Channel if record.get("channel") else Session
@@ -95,17 +101,20 @@ def _load(record: Mapping[str, Any], registry: Registry, now: float) -> Session:
     session.life.heard = bool(record["heard"])
     if record["accepted_s"] is not None:
         session.life.accepted_at = written_at - float(record["accepted_s"])
+    session.life.quiet_since = _since(record.get("quiet_s"), written_at)
     session.negotiation.gates.holders = {Leg(leg) for leg in record["holders"]}
+    session.negotiation.gates.unwilling = {Leg(leg) for leg in record.get("unwilling", ())}
     claimed: list[Lease] = []
     try:
         for entry in record["media"]:
-            medium = _load_medium(entry, registry, claimed, now)
+            medium = _load_medium(entry, registry, claimed, written_at)
             session.negotiation.media[medium.key] = medium
     except Exception:
         for lease in claimed:
             registry.pool.abandon(lease)
         raise
-    session.note_life(now)
+    if "quiet_s" not in record:
+        session.note_life(now)  # a record of before says nothing of it
     return session
 
 
@@ -122,6 +131,7 @@ def _dump_party(party: Party) -> Record:
     return {
         "jid": str(party.jid),
         "ip": None if party.ip is None else str(party.ip),
+        "gone": party.gone,
         "seen": [str(ip) for ip in party.seen],
     }
 
@@ -129,25 +139,36 @@ def _dump_party(party: Party) -> Record:
 def _load_party(entry: Mapping[str, Any]) -> Party:
     party = Party(JID.of(entry["jid"]), None if entry["ip"] is None else literal(entry["ip"]))
     party.seen = tuple(literal(str(ip)) for ip in entry.get("seen", ()))
+    party.gone = bool(entry.get("gone", False))
     return party
 
 
-def _dump_medium(medium: Medium) -> Record:
+def _age(at: float | None, now: float) -> float | None:
+    return None if at is None else now - at
+
+
+def _since(age_s: float | None, written_at: float) -> float | None:
+    return None if age_s is None else written_at - float(age_s)
+
+
+def _dump_medium(medium: Medium, now: float) -> Record:
     return {
         "creator": medium.key.creator.value,
         "name": medium.key.name,
         "proposer": int(medium.proposer),
         "senders": medium.senders.value,
         "added": medium.added_by is not None,
+        "added_by": medium.added_by,
         "agreed": medium.agreed,
-        "allocation": _dump_allocation(medium.allocation),
-        "agents": None if medium.agents is None else _dump_agents(medium.agents),
+        "allocation": _dump_allocation(medium.allocation, now),
+        "agents": None if medium.agents is None else _dump_agents(medium.agents, now),
         "protection": _dump_protection(medium.protection),
         "replacements": {
-            str(int(leg)): _dump_allocation(r.allocation) for leg, r in medium.replacements.items()
+            str(int(leg)): _dump_allocation(r.allocation, now)
+            for leg, r in medium.replacements.items()
         },
         "replacing": {
-            str(int(leg)): _dump_agents(r.agents)
+            str(int(leg)): _dump_agents(r.agents, now)
             for leg, r in medium.replacements.items()
             if r.agents is not None
         },
@@ -155,6 +176,7 @@ def _dump_medium(medium: Medium) -> Record:
             str(int(leg)): [_dump_candidate(c) for c in r.signalled]
             for leg, r in medium.replacements.items()
         },
+        "asked_by": {str(int(leg)): r.asked_by for leg, r in medium.replacements.items()},
         "signalled": {
             str(int(leg)): [_dump_candidate(c) for c in candidates]
             for leg, candidates in medium.signalled.items()
@@ -163,22 +185,24 @@ def _dump_medium(medium: Medium) -> Record:
 
 
 def _load_medium(
-    entry: Mapping[str, Any], registry: Registry, claimed: list[Lease], now: float
+    entry: Mapping[str, Any], registry: Registry, claimed: list[Lease], written_at: float
 ) -> Medium:
     agents, renewing = entry.get("replacing", {}), entry.get("renewing", {})
+    asked_by = entry.get("asked_by", {})
     medium = Medium(
         key=ContentKey(Creator(entry["creator"]), str(entry["name"])),
         proposer=Leg(entry["proposer"]),
         senders=Senders(entry["senders"]),
-        added_by="" if entry.get("added") else None,
+        added_by=str(entry.get("added_by") or "") if entry.get("added") else None,
         agreed=bool(entry["agreed"]),
-        allocation=_load_allocation(entry["allocation"], registry, claimed),
-        agents=None if entry.get("agents") is None else _load_agents(entry["agents"], now),
+        allocation=_load_allocation(entry["allocation"], registry, claimed, written_at),
+        agents=None if entry.get("agents") is None else _load_agents(entry["agents"], written_at),
         replacements={
             Leg(int(leg)): Replacement(
-                _load_allocation(allocation, registry, claimed),
-                _load_agents(agents[leg], now) if leg in agents else None,
+                _load_allocation(allocation, registry, claimed, written_at),
+                _load_agents(agents[leg], written_at) if leg in agents else None,
                 tuple(_load_candidate(c) for c in renewing.get(leg, ())),
+                str(asked_by.get(leg, "")),
             )
             for leg, allocation in entry["replacements"].items()
         },
@@ -230,10 +254,12 @@ def _load_tag(entry: list[Any]) -> TagKey:
     return TagKey(str(rtp), str(rtcp), int(tag_bytes), int(mki_bytes))
 
 
-def _dump_agents(agents: Agents) -> Record:
+def _dump_agents(agents: Agents, now: float) -> Record:
     return {
         "has_media": agents.has_media,
+        "quiet_s": _age(agents.quiet_since, now),
         "waits": agents.waits,
+        "waits_s": _age(agents.waits_until, now),
         "of": [
             {
                 "credentials": _dump_credentials(agent.credentials),
@@ -264,8 +290,7 @@ def _load_credentials(entry: list[Any]) -> tuple[Credentials, ...]:
     return tuple(Credentials(str(ufrag), str(pwd)) for ufrag, pwd in entry)
 
 
-def _load_agents(entry: Mapping[str, Any], now: float) -> Agents:
-    """What waited for a direct path has waited long enough by now."""
+def _load_agents(entry: Mapping[str, Any], written_at: float) -> Agents:
     first, second = (
         Agent(
             _load_credentials(agent["credentials"]),
@@ -279,8 +304,10 @@ def _load_agents(entry: Mapping[str, Any], now: float) -> Agents:
         for agent in entry["of"]
     )
     agents = Agents((first, second), bool(entry["has_media"]))
+    agents.quiet_since = _since(entry.get("quiet_s"), written_at)
     if entry.get("waits"):
-        agents.waits, agents.waits_until = True, now
+        # A record of before has no such time: it has waited long enough.
+        agents.waits, agents.waits_until = True, _since(entry.get("waits_s", 0.0), written_at)
     if entry.get("stand_ins") is not None:
         one, other = (_load_stand_in(each) for each in entry["stand_ins"])
         agents.stand_ins = (one, other)
@@ -294,8 +321,9 @@ def _load_stand_in(entry: list[Any]) -> StandIn:
     return StandIn(_load_credentials(credentials), str(secret), int(tie_breaker))
 
 
-def _dump_allocation(allocation: Allocation | None) -> Record | None:
-    if allocation is None or not allocation.bound:
+def _dump_allocation(allocation: Allocation | None, now: float) -> Record | None:
+    """One that the plane makes again after it was lost is as good as made: its ports are told."""
+    if allocation is None or not allocation.was_bound:
         return None
     return {
         "name": allocation.name,
@@ -305,14 +333,14 @@ def _dump_allocation(allocation: Allocation | None) -> Record | None:
         "several": allocation.several,
         "payer": int(allocation.payer),
         "pinholes": [
-            {"component": component, "leg": int(leg), **_dump_pinhole(pinhole)}
+            {"component": component, "leg": int(leg), **_dump_pinhole(pinhole, now)}
             for (component, leg), pinhole in allocation.pinholes.items()
         ],
     }
 
 
 def _load_allocation(
-    entry: Mapping[str, Any] | None, registry: Registry, claimed: list[Lease]
+    entry: Mapping[str, Any] | None, registry: Registry, claimed: list[Lease], written_at: float
 ) -> Allocation | None:
     if entry is None:
         return None
@@ -321,14 +349,15 @@ def _load_allocation(
         for bound, told in zip(entry["bound"], entry.get("told", entry["bound"]), strict=True)
     )
     flows = (Flow(entry["flows"][0]), Flow(entry["flows"][1]))
-    allocation = Allocation(str(entry["name"]), (first, second), bound=True, flows=flows)
+    allocation = Allocation(str(entry["name"]), (first, second), flows=flows)
+    allocation.bound = allocation.was_bound = True
     allocation.several = bool(entry.get("several", False))
     allocation.payer = Leg(entry.get("payer", Leg.INITIATOR))
     for pinhole in entry["pinholes"]:
         key = (int(pinhole["component"]), Leg(pinhole["leg"]))
         if key not in allocation.pinholes:
             raise ValueError(f"damaged session record: no pinhole {key}")
-        allocation.pinholes[key] = _load_pinhole(pinhole)
+        allocation.pinholes[key] = _load_pinhole(pinhole, written_at)
     return allocation
 
 
@@ -336,13 +365,15 @@ def _claim(
     address: TransportAddress, told: TransportAddress, registry: Registry, claimed: list[Lease]
 ) -> Lease:
     lease = registry.pool.claim(address, told)
-    if lease is None or lease in claimed:
-        raise ValueError(f"port {address} of a recorded session is not to be had any more")
+    if lease is None:
+        raise ValueError(
+            f"port {address} of a recorded session is another call's, or none of relay.ports"
+        )
     claimed.append(lease)
     return lease
 
 
-def _dump_pinhole(pinhole: Pinhole) -> Record:
+def _dump_pinhole(pinhole: Pinhole, now: float) -> Record:
     evidence, learned = pinhole.evidence, pinhole.learned
     return {
         "generation": pinhole.generation,
@@ -351,10 +382,13 @@ def _dump_pinhole(pinhole: Pinhole) -> Record:
         "early": None if pinhole.early is None else _dump_address(pinhole.early),
         "checks": None if pinhole.checks is None else _dump_checks(pinhole.checks),
         "latched_after_s": pinhole.latched_after_s,
+        "latched_s": _age(pinhole.latched_at, now),
+        "quiet_s": _age(pinhole.quiet_since, now),
+        "lively": pinhole.lively,
     }
 
 
-def _load_pinhole(entry: Mapping[str, Any]) -> Pinhole:
+def _load_pinhole(entry: Mapping[str, Any], written_at: float) -> Pinhole:
     learned, early, checks = entry["learned"], entry.get("early"), entry.get("checks")
     return Pinhole(
         generation=int(entry["generation"]),
@@ -363,7 +397,9 @@ def _load_pinhole(entry: Mapping[str, Any]) -> Pinhole:
         checks=None if checks is None else _load_checks(checks),
         learned=None if learned is None else _load_address(learned),
         latched_after_s=entry["latched_after_s"],
-        lively=learned is not None,
+        latched_at=_since(entry.get("latched_s"), written_at),
+        quiet_since=_since(entry.get("quiet_s"), written_at),
+        lively=bool(entry.get("lively", learned is not None)),
     )
 
 

@@ -202,6 +202,13 @@ class Registry:
             session.unbound(number, taken, now)
             self._settle(session, now)
 
+    def unanswered(self, name: str, number: int, now: float) -> None:
+        """The plane went away before it answered a `Bind` effect."""
+        session = self.find(name)
+        if session is not None:
+            session.unanswered(number, now)
+            self._settle(session, now)
+
     def withdrawn(self, withdrawn: Withdrawn, now: float) -> None:
         """A party ended its call by a message. A sid that it uses for two calls names neither."""
         named = [s for s in self._sessions_of(withdrawn.jid) if s.sid == withdrawn.sid]
@@ -230,7 +237,15 @@ class Registry:
         if found is not None:
             session, allocation, component = found
             session.told(allocation, component, event, now)
-            self._settle(session, now)
+            self._settle(session, now, changed=False)
+
+    def settle(self, session: Session, now: float) -> None:
+        """`reconcile` has been at it."""
+        self._settle(session, now, changed=False)
+
+    def at(self, name: BindingName) -> tuple[Session, Allocation, int] | None:
+        """Whose binding this is: the session, its allocation, and the component."""
+        return self._pinhole(name)
 
     def pinhole(self, name: BindingName, side: Side) -> Pinhole | None:
         """What a session knows of one side of a binding; None for a binding of no session."""
@@ -279,7 +294,7 @@ class Registry:
         initiator, responder = session.parties
         self._enter(Key(initiator.jid, responder.jid, session.sid), session)
         session.anchor.charge(session.negotiation.allocations)
-        self._settle(session, now)
+        self._settle(session, now, changed=False)
 
     def follow(self, policy: SessionPolicy) -> None:
         """New calls follow this policy; those that go on keep the one that they began under."""
@@ -413,8 +428,13 @@ class Registry:
         elif self._quota is not None:
             self._quota.opened(key.initiator)
 
-    def _settle(self, session: Session, now: float) -> None:
-        """After each input: forget a session that is over, else set its timer."""
+    def _settle(self, session: Session, now: float, changed: bool = True) -> None:
+        """After each input: forget a session that is over, else write it down and set its timer.
+
+        What the plane tells of who is heard changes little, and it tells that again when it is met.
+        """
+        if changed:
+            session.remember()
         if session.state is not State.PENDING:
             self.limits.answered(session.name)
         if session.is_over:

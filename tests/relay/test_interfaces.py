@@ -79,6 +79,7 @@ def test_a_changed_advertised_address_is_for_new_leases() -> None:
     after = ports.lease_towards(4, [], 0)
     assert str(before.advertised(1).ip) == "203.0.113.9"
     assert str(after.advertised(1).ip) == "198.51.100.1"
+    ports.abandon(before)
     assert ports.claim(before.bound(1)) == before
     for lease in (before, after):
         ports.abandon(lease)

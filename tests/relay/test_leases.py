@@ -74,15 +74,37 @@ def test_a_pair_of_another_process_is_left_alone_for_a_while() -> None:
     assert ports.lease(INTERFACE, SHUN_S).port == 2000
 
 
-def test_a_pair_that_the_plane_holds_already_is_claimed_once() -> None:
+def test_a_lease_has_one_owner() -> None:
     ports = pool()
     address = TransportAddress(INTERFACE.bound, 2005)
-    lease = ports.claim(address)
-    assert lease == Lease(INTERFACE, 2004)
-    assert ports.claim(TransportAddress(INTERFACE.bound, 2004)) == lease
+    assert ports.claim(address) == Lease(INTERFACE, 2004)
+    assert ports.claim(address) is None
+    assert ports.claim(TransportAddress(INTERFACE.bound, 2004)) is None
     assert ports.counts.leased == 2
     assert ports.claim(TransportAddress(INTERFACE.bound, 4000)) is None
     assert ports.claim(TransportAddress.of("198.51.100.1", 2004)) is None
+
+
+def test_what_the_plane_has_bound_for_no_call_is_given_to_nobody_until_it_is_freed() -> None:
+    ports = pool(2000, 2001)
+    first, second = (TransportAddress(INTERFACE.bound, port) for port in (2000, 2001))
+    ports.quarantine(first)
+    ports.quarantine(second)
+    assert ports.counts.quarantined == 2
+    assert ports.claim(first) is None
+    ports.freed(first)
+    ports.freed(second)
+    assert ports.counts.free == 2
+
+
+def test_what_a_call_has_is_not_quarantined_and_what_drains_is_not_given_back() -> None:
+    ports = pool(2000, 2001)
+    lease = ports.lease(INTERFACE, 0)
+    ports.quarantine(lease.bound(1))
+    assert (ports.counts.leased, ports.counts.quarantined) == (2, 0)
+    ports.retire(lease)
+    ports.abandon(lease)
+    assert (ports.counts.leased, ports.counts.quarantined, ports.counts.free) == (0, 2, 0)
 
 
 class Leasing(RuleBasedStateMachine):

@@ -88,6 +88,11 @@ class Model:
         self.ended = len(stage.ended)
         assert self.states == states(stage)
 
+    def lost(self, stage: Stage) -> None:
+        """The process was started anew: a call whose offer has not left yet is not ours."""
+        known = states(stage)
+        self.states = {key: state for key, state in self.states.items() if key in known}
+
     def _meant(
         self, sender: JID, recipient: JID, action: Action, sid: str
     ) -> tuple[Key, Leg] | None:

@@ -1,8 +1,9 @@
 """A stage for plays over the pure core: Alice, Bob, an obedient plane, and a clock."""
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_network
 
 from jingle_hnt.errors import Condition, JingleCondition
@@ -14,6 +15,7 @@ from jingle_hnt.relay.binding import (
     SILENT_S,
     Arm,
     BindingName,
+    BindingSnapshot,
     BindingSpec,
     Counters,
     Drained,
@@ -44,6 +46,8 @@ from jingle_hnt.session.effects import (
     Request,
 )
 from jingle_hnt.session.policy import SessionPolicy
+from jingle_hnt.session.reconcile import reconcile
+from jingle_hnt.session.record import Record, dump, load
 from jingle_hnt.session.registry import Registry
 
 ALICE = JID.of("alice@example.org/phone")
@@ -54,6 +58,7 @@ RELAY6 = ip_address("2001:db8::9")
 ADDRESSES = {ALICE: "198.51.100.1", BOB: "198.51.100.2", MALLORY: "198.51.100.66"}
 VOICE = ContentKey(Creator.INITIATOR, "voice")
 CAMERA = ContentKey(Creator.INITIATOR, "camera")
+SIDES: tuple[Side, Side] = (0, 1)
 PUBLIC = (ip_network("198.51.100.0/24"), ip_network("2001:db8:1::/48"))
 
 
@@ -89,6 +94,30 @@ class Plane:
     armed: dict[tuple[BindingName, Side], Arm] = field(default_factory=dict)
     flows: dict[BindingName, tuple[Flow, Flow]] = field(default_factory=dict)
     draining: dict[BindingName, BindingSpec] = field(default_factory=dict)
+    learned: dict[tuple[BindingName, Side], TransportAddress] = field(default_factory=dict)
+    silent: set[tuple[BindingName, Side]] = field(default_factory=set)
+
+    def snapshot(self) -> list[BindingSnapshot]:
+        """What it would tell of all that it has."""
+        found = [
+            BindingSnapshot(s.name, (shut(s.pinholes[0]), shut(s.pinholes[1])), draining=True)
+            for s in self.draining.values()
+        ]
+        for name, spec in self.bindings.items():
+            first, second = (self._pinhole(name, side, spec.pinholes[side]) for side in SIDES)
+            found.append(BindingSnapshot(name, (first, second), draining=False))
+        return found
+
+    def _pinhole(self, name: BindingName, side: Side, bound: TransportAddress) -> PinholeSnapshot:
+        arm, source = self.armed.get((name, side)), self.learned.get((name, side))
+        flow = self.flows[name][side]
+        if arm is None:
+            return replace(shut(bound), flow=flow)
+        state = LatchState.ARMED if source is None else LatchState.LATCHED
+        heard_s = None if source is None else SILENT_S if (name, side) in self.silent else 0.0
+        return PinholeSnapshot(
+            bound, state, arm.generation, None, source, heard_s, heard_s, flow, Counters()
+        )
 
     def bind(self, specs: Iterable[BindingSpec]) -> None:
         held = {a for s in (*self.bindings.values(), *self.draining.values()) for a in s.pinholes}
@@ -102,7 +131,16 @@ class Plane:
         assert order.name in self.bindings, f"armed without a binding: {order}"
         before = self.armed.get((order.name, order.side))
         assert before is None or order.generation > before.generation
-        self.armed[order.name, order.side] = order
+        key = (order.name, order.side)
+        self.armed[key] = order
+        signed = order.evidence.keys or (
+            before is not None and set(order.evidence.tags) & set(before.evidence.tags)
+        )
+        if order.resume is not None:
+            self.learned[key] = order.resume
+        elif not signed:
+            self.learned.pop(key, None)
+        self.silent.discard(key)
 
     def gate(self, order: Gate) -> None:
         assert order.name in self.bindings, f"gate without a binding: {order}"
@@ -112,6 +150,8 @@ class Plane:
         for name in names:
             self.draining[name] = self.bindings.pop(name)
             self.armed = {key: arm for key, arm in self.armed.items() if key[0] != name}
+            self.learned = {key: at for key, at in self.learned.items() if key[0] != name}
+            self.silent = {key for key in self.silent if key[0] != name}
             del self.flows[name]
 
 
@@ -124,13 +164,11 @@ class Stage:
         interfaces: Sequence[Interface] = (Interface(RELAY, RELAY), Interface(RELAY6, RELAY6)),
         **changes: object,
     ) -> None:
-        self.pool = PortPool(interfaces, *ports, lambda n: n // 2)
-        self.free = self.pool.counts.free
-        names = iter(range(1, 1_000_000))
+        self._names = iter(range(1, 1_000_000))
+        self._ports, self._interfaces, self._policy = ports, interfaces, policy(**changes)
         self.draws = 0
-        self.registry = Registry(
-            policy(**changes), self.pool, lambda: f"s{next(names)}", self.drawn
-        )
+        self.start()
+        self.free = self.pool.counts.free
         self.plane = Plane()
         self.now = 100.0
         self.tokens = 0
@@ -140,8 +178,39 @@ class Stage:
         self.injected: list[Inject] = []
         self.ended: list[Ended] = []
         self.remembered: set[str] = set()
+        self.noted: set[str] = set()
+        self.written: dict[str, Record] = {}
         self.held = False
         self.released: dict[BindingName, int] = defaultdict(int)
+
+    def start(self) -> None:
+        """A process that knows nothing yet."""
+        self.pool = PortPool(self._interfaces, *self._ports, lambda n: n // 2)
+        name = lambda: f"s{next(self._names)}"  # noqa: E731
+        self.registry = Registry(self._policy, self.pool, name, self.drawn)
+
+    def reborn(self, made: bool = False) -> None:
+        """The process is killed and started again: it has what is written down, and the plane.
+
+        What was held is let through by the server module. What the plane was asked for it has
+        `made` without an answer, or it never heard of it.
+        """
+        for bind in self.binds if made else ():
+            self.plane.bind(bind.specs)
+            for order in bind.orders:
+                self._carry_out(order)
+        for token in range(1, self.tokens + 1):
+            self.answers.setdefault(token, Pass(token))
+        self.binds.clear()
+        kept, limits = self.registry, self.registry.limits
+        self.start()
+        self.registry.limits.blocked, self.registry.draining = limits.blocked, kept.draining
+        for record in self.written.values():
+            read = json.loads(json.dumps(record))
+            self.registry.restore(load(read, self.registry, self.now), self.now)
+        self.settle()
+        reconcile(self.registry, self.plane.snapshot(), self.now)
+        self.settle()
 
     def drawn(self) -> str:
         """Digits that tell how often they were drawn."""
@@ -191,6 +260,11 @@ class Stage:
         while effects := self.registry.effects():
             for effect in effects:
                 self._carry_out(effect)
+        for name in self.noted:
+            session = self.registry.find(name)
+            if session is not None and not session.has_ended:
+                self.written[name] = dump(session, self.now)
+        self.noted.clear()
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
@@ -211,8 +285,10 @@ class Stage:
             case Ended():
                 self.ended.append(effect)
                 self.injected += effect.farewells
+                self.written.pop(effect.session, None)
             case Remember(session=name):
                 self.remembered.add(name)
+                self.noted.add(name)
 
     def bind_all(self) -> None:
         """The plane makes all bindings that it was asked for."""
@@ -237,14 +313,19 @@ class Stage:
         arm = self.plane.armed[name, side]
         source = TransportAddress.of(ip, port)
         event = Latched(name, side, arm.generation, source, relatched=False, after_s=0.1)
+        self.plane.learned[name, side] = source
+        self.plane.silent.discard((name, side))
         self.registry.told(event, self.now)
         self.settle()
 
     def silent(self, name: BindingName, side: Side) -> None:
+        if (name, side) in self.plane.learned:
+            self.plane.silent.add((name, side))
         self.registry.told(Silent(name, side, SILENT_S), self.now)
         self.settle()
 
     def heard(self, name: BindingName, side: Side) -> None:
+        self.plane.silent.discard((name, side))
         self.registry.told(Heard(name, side), self.now)
         self.settle()
 
@@ -306,7 +387,7 @@ class Stage:
 
 def shut(address: TransportAddress) -> PinholeSnapshot:
     return PinholeSnapshot(
-        address, LatchState.SHUT, 0, None, None, None, None, Flow.CLOSED, Counters()
+        address, LatchState.SHUT, -1, None, None, None, None, Flow.CLOSED, Counters()
     )
 
 

@@ -195,6 +195,13 @@ class Interleavings(RuleBasedStateMachine):
         reconcile(self.stage.registry, [], self.stage.now)
         self.stage.settle()
 
+    @rule(made=st.booleans())
+    def signalling_is_new(self, made: bool) -> None:
+        """Killed at any moment, and started again with what is written down."""
+        self.stage.reborn(made)
+        assert {s.name for s in self.stage.registry} == set(self.stage.written)
+        self.model.lost(self.stage)
+
     @rule(seconds=st.sampled_from([0.1, 5.0, 30.0, 200.0]))
     def time_passes(self, seconds: float) -> None:
         self.stage.passes(seconds)
@@ -243,6 +250,14 @@ class Interleavings(RuleBasedStateMachine):
             assert dump(again, self.stage.now) == record
 
     @invariant()
+    def what_is_written_down_is_what_is(self) -> None:
+        """All but how long ago who was heard, which the plane tells anew."""
+        for session in self.stage.registry:
+            if session.name in self.stage.written:
+                written = self.stage.written[session.name]
+                assert lasting(dump(session, self.stage.now)) == lasting(written)
+
+    @invariant()
     def the_plane_can_read_every_order(self) -> None:
         for order in self.stage.plane.armed.values():
             request = ArmRequest(id=1, orders=(order,))
@@ -250,6 +265,19 @@ class Interleavings(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.stage.run_out()
+
+
+HEARING = {"clock_s", "age_s", "accepted_s", "quiet_s", "latched_s", "waits_s", "lively"}
+
+
+def lasting(record: Any) -> Any:
+    """What of a record does not change by itself."""
+    match record:
+        case dict():
+            return {key: lasting(value) for key, value in record.items() if key not in HEARING}
+        case list():
+            return [lasting(value) for value in record]
+    return record
 
 
 TestInterleavings = pytest.mark.timeout(600)(Interleavings.TestCase)

@@ -6,10 +6,11 @@ import pytest
 
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import Content
-from jingle_hnt.model.jingle import Action, Reason
+from jingle_hnt.model.jid import JID
+from jingle_hnt.model.jingle import Action, Info, Reason
 from jingle_hnt.relay.binding import SILENT_S, BindingSnapshot, Counters, Flow, PinholeSnapshot
 from jingle_hnt.relay.latch import State as LatchState
-from jingle_hnt.session.effects import Moved, Pass, Refusal
+from jingle_hnt.session.effects import Bounce, Moved, Pass, Refusal, Replace, Why
 from jingle_hnt.session.machine import Session
 from jingle_hnt.session.policy import Times
 from jingle_hnt.session.reconcile import reconcile
@@ -66,10 +67,10 @@ def shown(stage: Stage, heard_s: float = 0.0, source: TransportAddress = PHONE) 
 def bindings(stage: Stage, *alices: PinholeSnapshot) -> list[BindingSnapshot]:
     """All bindings that the plane has, of Alice's RTP with what is heard there."""
     found = []
-    for name, spec in stage.plane.bindings.items():
-        first, second = map(shut, spec.pinholes)
-        told = alices[0] if name == RTP and alices else first
-        found.append(BindingSnapshot(name, (told, second), draining=False))
+    for binding in stage.plane.snapshot():
+        first, second = binding.pinholes
+        told = alices[0] if binding.name == RTP and alices else first
+        found.append(BindingSnapshot(binding.name, (told, second), draining=False))
     return found
 
 
@@ -181,10 +182,196 @@ def test_a_record_that_names_a_port_twice_claims_none() -> None:
     (voice,) = record["media"]
     record["media"] = [voice, {**voice, "name": "camera"}]
     fresh = Stage()
-    with pytest.raises(ValueError, match="not to be had"):
+    with pytest.raises(ValueError, match="another call's"):
         load(record, fresh.registry, fresh.now)
     assert fresh.pool.counts.leased == 0
     assert fresh.pool.counts.free == fresh.free
+
+
+def test_a_call_that_is_over_is_none_any_more() -> None:
+    record = dump(only(called()), 100.0) | {"state": "ended"}
+    fresh = Stage()
+    with pytest.raises(ValueError, match="is over"):
+        load(record, fresh.registry, fresh.now)
+
+
+def test_a_record_of_ports_that_another_call_has_is_refused() -> None:
+    stage = called()
+    record = dump(only(stage), stage.now)
+    with pytest.raises(ValueError, match="another call's"):
+        load(record, stage.registry, stage.now)
+    assert stage.pool.counts.leased == 4
+
+
+def test_an_offer_that_waits_for_the_plane_is_not_written_down() -> None:
+    """Nobody has seen it with our ports in it: it goes on as it is, and the call is not ours."""
+    stage = Stage()
+    stage.held = True
+    stage.says(ALICE, Action.SESSION_INITIATE, content())
+    assert stage.written == {}
+    stage.bind_all()
+    assert set(stage.written) == {"s1"}
+
+
+def test_a_call_whose_bindings_are_being_made_again_is_written_down_with_them() -> None:
+    stage = called()
+    stage.plane, stage.held = Plane(), True
+    reconcile(stage.registry, [], stage.now)
+    stage.says(ALICE, Action.SESSION_INFO, info=Info.HOLD)
+    stage.held = False
+    stage.reborn()
+    assert set(stage.plane.bindings) == {"s1.1.1", "s1.1.2"}
+    assert stage.plane.armed[RTP, 0].resume == PHONE
+
+
+# Rows F25 and F26: what is written down is what is
+
+
+@pytest.mark.parametrize("holder", [ALICE, BOB])
+def test_a_hold_outlives_a_restart(holder: JID) -> None:
+    stage = called()
+    stage.says(holder, Action.SESSION_INFO, info=Info.HOLD)
+    held = stage.plane.flows[RTP]
+    assert Flow.HELD in held
+    stage.reborn()
+    assert stage.plane.flows[RTP] == held
+    stage.says(holder, Action.SESSION_INFO, info=Info.ACTIVE)
+    assert stage.plane.flows[RTP] == (Flow.OPEN, Flow.OPEN)
+
+
+def test_a_gate_that_the_plane_has_otherwise_is_set() -> None:
+    stage = called()
+    stage.plane.flows[RTP] = (Flow.HELD, Flow.CLOSED)
+    reconcile(stage.registry, stage.plane.snapshot(), stage.now)
+    stage.settle()
+    assert stage.plane.flows[RTP] == (Flow.OPEN, Flow.OPEN)
+
+
+def test_an_order_that_the_plane_has_missed_is_given_again() -> None:
+    stage = called()
+    before = dict(stage.plane.armed)
+    stage.registry.moved(Moved(ALICE, ip_address("198.51.100.77")), stage.now)
+    stage.settle()
+    wanted = stage.plane.armed[RTP, 0]
+    stage.plane.armed = before
+    stage.plane.learned[RTP, 0] = PHONE
+    reconcile(stage.registry, stage.plane.snapshot(), stage.now)
+    stage.settle()
+    assert stage.plane.armed[RTP, 0] == wanted
+    assert (RTP, 0) not in stage.plane.learned
+
+
+def test_a_later_order_than_the_one_written_down_stays_in_force() -> None:
+    stage = called()
+    old = dict(stage.written)
+    stage.registry.moved(Moved(ALICE, ip_address("198.51.100.77")), stage.now)
+    stage.settle()
+    stage.latch(RTP, 0, "198.51.100.77")
+    stage.written = old
+    stage.reborn()
+    known = stage.registry.pinhole(RTP, 0)
+    assert known is not None
+    assert (known.generation, str(known.learned)) == (1, "198.51.100.77:40000")
+    stage.registry.moved(Moved(ALICE, ip_address("198.51.100.78")), stage.now)
+    stage.settle()
+    assert stage.plane.armed[RTP, 0].generation == 2
+
+
+def test_a_content_that_was_removed_is_gone_after_a_restart_and_may_come_again() -> None:
+    stage = called()
+    stage.says(ALICE, Action.CONTENT_ADD, content(CAMERA))
+    stage.says(BOB, Action.CONTENT_ACCEPT, stage.bobs(CAMERA))
+    stage.says(ALICE, Action.CONTENT_REMOVE, Content(CAMERA))
+    stage.reborn()
+    assert isinstance(stage.says(ALICE, Action.CONTENT_ADD, content(CAMERA)), Replace)
+    assert stage.ended == []
+    counts = stage.pool.counts
+    assert (counts.leased, counts.quarantined) == (8, 4)
+
+
+def test_a_removal_that_was_not_written_down_is_learned_of_from_the_plane() -> None:
+    stage = called()
+    stage.says(ALICE, Action.CONTENT_ADD, content(CAMERA))
+    old = dict(stage.written)
+    stage.says(ALICE, Action.CONTENT_REMOVE, Content(CAMERA))
+    stage.written = old
+    stage.reborn()
+    assert stage.ended == []
+    assert set(only(stage).negotiation.media) == {VOICE}
+    assert stage.pool.counts.quarantined == 4
+    assert isinstance(stage.says(ALICE, Action.CONTENT_ADD, content(CAMERA)), Replace)
+    assert "s1.3.1" in stage.plane.bindings
+
+
+@pytest.mark.parametrize("drained", [False, True])
+def test_a_call_that_ended_after_it_was_written_down_is_nobodys(drained: bool) -> None:
+    """The plane knows: it released the bindings, or does not have them any more."""
+    stage = called()
+    old = dict(stage.written)
+    stage.says(BOB, Action.SESSION_TERMINATE, reason=Reason("success"))
+    if drained:
+        stage.drain()
+    after = Stage()
+    after.plane, after.now = stage.plane, stage.now
+    after.registry.restore(load(old["s1"], after.registry, after.now), after.now)
+    after.settle()
+    reconcile(after.registry, stage.plane.snapshot(), after.now, written_on=["s1"])
+    after.settle()
+    assert len(after.registry) == 0
+    assert after.injected == []
+    after.assert_nothing_left()
+
+
+def test_a_rearm_that_nobody_answers_ends_the_call_after_a_restart_as_well() -> None:
+    stage = called()
+    stage.registry.moved(Moved(ALICE, ip_address("198.51.100.77")), stage.now)
+    stage.settle()
+    stage.reborn()
+    stage.passes(Times().silence_s + 1)
+    assert [ended.why for ended in stage.ended] == [Why.SILENCE]
+
+
+def test_who_was_silent_before_a_new_plane_is_heard_until_it_says_otherwise() -> None:
+    """It never told that the party is silent, so it does not tell that it is heard again either."""
+    stage = called()
+    stage.latch(RTP, 1, ADDRESSES[BOB])
+    stage.silent(RTP, 0)
+    stage.passes(40.0)
+    assert stage.plane.flows[RTP] == (Flow.OPEN, Flow.CLOSED)
+    stage.plane = Plane()
+    reconcile(stage.registry, [], stage.now)
+    stage.settle()
+    assert stage.plane.flows[RTP] == (Flow.OPEN, Flow.OPEN)
+    stage.silent(RTP, 0)
+    stage.passes(40.0)
+    assert stage.plane.flows[RTP] == (Flow.OPEN, Flow.CLOSED)
+
+
+def test_a_plane_that_goes_away_while_it_makes_bindings_again_ends_no_call() -> None:
+    stage = called()
+    for _ in range(3):
+        stage.plane, stage.held = Plane(), True
+        reconcile(stage.registry, [], stage.now)
+        stage.settle()
+        (bind,) = stage.binds
+        stage.binds.clear()
+        stage.registry.unanswered(bind.session, bind.number, stage.now)
+        stage.settle()
+    assert stage.ended == []
+    stage.held = False
+    reconcile(stage.registry, [], stage.now)
+    stage.settle()
+    assert stage.plane.armed[RTP, 0].resume == PHONE
+
+
+def test_who_waits_for_a_plane_that_goes_away_is_told() -> None:
+    stage = Stage()
+    stage.held = True
+    stage.says(ALICE, Action.SESSION_INITIATE, content())
+    (bind,) = stage.binds
+    stage.registry.unanswered(bind.session, bind.number, stage.now)
+    stage.settle()
+    assert isinstance(stage.answers[1], Bounce)
 
 
 # A new plane, and one that was there before
