@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jingle_hnt.admin.diagnosis import CALL_CAUSES, LEG_CAUSES
+from jingle_hnt.admin.causes import CALL_CAUSES, LEG_CAUSES
 from jingle_hnt.admin.metrics import Metrics
 from jingle_hnt.cli import parser
 from jingle_hnt.session.effects import Why

@@ -16,6 +16,8 @@ def leg(name: str, received: int, **changes: object) -> dict[str, Any]:
         "flow": "open",
         "heard_s": 0.01,
         "received_packets": received,
+        "rtp_packets": received,
+        "dropped": {},
         "sent_packets": 2 * received,
         "lost_packets": 0,
         "jitter_ms": 0.5,
@@ -60,6 +62,8 @@ def test_addresses_are_shown_when_asked_for() -> None:
     [
         ({}, ""),
         ({"received_packets": 0}, "never heard"),
+        ({"rtp_packets": 0}, "no media"),
+        ({"dropped": {"policed": 12}}, "policed 12"),
         ({"heard_s": 7.4}, "silent 7 s"),
         ({"flow": "held"}, "held"),
         ({"flow": "nominal", "received_packets": 0}, "before accept"),

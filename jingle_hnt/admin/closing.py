@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 import structlog
 
 from jingle_hnt.admin import snapshots
-from jingle_hnt.admin.diagnosis import Case, words
+from jingle_hnt.admin.causes import Case
+from jingle_hnt.admin.diagnosis import words
 from jingle_hnt.admin.office import Archive, Office
 from jingle_hnt.admin.reports import CallReport, is_one_way, legs, log_line, report
 from jingle_hnt.admin.tally import Tally
@@ -118,7 +119,12 @@ class Closing:
         names, session = over.names, over.session
         bindings = self._counted(names, (found[name] for name in names if name in found))
         call = snapshots.call(session, bindings, over.now)
-        case = Case(call, over.ended.why, len(bindings) == len(names))
+        counted = len(bindings) == len(names)
+        case = Case(call, over.ended.why, counted)
+        if counted and case.had_time and case.is_relayed:
+            unheard = self._tally.unheard_in_a_row
+            self._tally.unheard_in_a_row = unheard + 1 if case.nobody_heard else 0
+        case = replace(case, nobody_lately=self._tally.nobody_lately)
         made = report(case, over.ended.reason, over.at)
         self._count(made)
         answered = made.call.setup_s is not None

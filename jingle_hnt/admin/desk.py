@@ -14,9 +14,10 @@ from pydantic import ValidationError
 
 from jingle_hnt import __version__
 from jingle_hnt.admin import selfcheck, snapshots
+from jingle_hnt.admin.causes import Case
 from jingle_hnt.admin.closing import Closing
 from jingle_hnt.admin.commands import SHUTDOWN, Command, Field, Kind
-from jingle_hnt.admin.diagnosis import Case, diagnose
+from jingle_hnt.admin.diagnosis import diagnose, set_aside
 from jingle_hnt.admin.metrics import Scrape
 from jingle_hnt.admin.office import Archive, Office
 from jingle_hnt.admin.reports import (
@@ -171,6 +172,7 @@ class Desk:
                 selfcheck.plane(office.engine),
                 *selfcheck.files(office.journal_healthy, self._archive.healthy),
                 selfcheck.ports(snapshots.ports(office.registry.pool.counts)),
+                selfcheck.media(self.tally.unheard_in_a_row, self.tally.nobody_lately),
                 selfcheck.admission(office.registry.draining),
             )
         )
@@ -216,7 +218,12 @@ class Desk:
         session = self._named(wanted)
         if session is not None:
             case = await self._live(session)
-            return Explanation(call=case.call, report=None, diagnosis=diagnose(case))
+            return Explanation(
+                call=case.call,
+                report=None,
+                diagnosis=diagnose(case),
+                dropped=set_aside(case.call),
+            )
         found = self._archive.find(wanted)
         if found is None:
             raise ValueError(
@@ -224,14 +231,16 @@ class Desk:
                 " list them by name"
             )
         made = CallReport.model_validate(found)
-        return Explanation(call=made.call, report=made, diagnosis=made.diagnosis)
+        return Explanation(
+            call=made.call, report=made, diagnosis=made.diagnosis, dropped=set_aside(made.call)
+        )
 
     async def _live(self, session: Session) -> Case:
         names = [n for a in session.negotiation.allocations for n in a.bindings]
         found = await self._office.bindings(names)
         bindings = {b.name: b for b in found or []}
         call = snapshots.call(session, bindings, self._office.now())
-        return Case(call, plane=found is not None)
+        return Case(call, plane=found is not None, nobody_lately=self.tally.nobody_lately)
 
     async def _history(self, request: Request) -> HistorySnapshot:
         try:

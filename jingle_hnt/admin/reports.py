@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 from pydantic import BaseModel, ConfigDict
 
-from jingle_hnt.admin.diagnosis import Case, Finding, diagnose
+from jingle_hnt.admin.causes import Case
+from jingle_hnt.admin.diagnosis import Finding, diagnose
 from jingle_hnt.admin.snapshots import CallSnapshot, ContentSnapshot, LegSnapshot
 from jingle_hnt.model.content import RTP
 from jingle_hnt.model.jingle import Reason
@@ -40,13 +41,17 @@ class HistorySnapshot(BaseModel):
 
 
 class Explanation(BaseModel):
-    """One call and what is wrong with it; `report` is None while it goes on."""
+    """One call and what is wrong with it; `report` is None while it goes on.
+
+    `dropped` says in words what was dropped of it, whatever for.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     call: CallSnapshot
     report: CallReport | None
     diagnosis: tuple[Finding, ...]
+    dropped: str = ""
 
 
 def report(case: Case, reason: Reason | None, ended: datetime) -> CallReport:
@@ -95,13 +100,14 @@ def legs(call: CallSnapshot) -> Iterator[tuple[ContentSnapshot, int, LegSnapshot
 
 
 def is_one_way(call: CallSnapshot) -> bool:
-    """Whether a content that both may send, accepted, is heard from one party only."""
+    """Whether a content that both may send, accepted, has RTP of one party only."""
     if call.setup_s is None or call.held:
         return False
     return any(
         content.senders == "both"
+        and content.agreed
         and component.component == RTP
-        and sum(leg.received_packets > 0 for leg in component.legs) == 1
+        and sum(leg.rtp_packets > 0 for leg in component.legs) == 1
         for content in call.contents
         for component in content.components
     )
@@ -122,7 +128,8 @@ def _leg(content: ContentSnapshot, component: int, leg: LegSnapshot) -> str:
         parts.append(f"checks {leg.checks['answered']}/{leg.checks['sent']}")
     parts.append(f"in {leg.received_packets}/{leg.received_bytes}")
     parts.append(f"out {leg.sent_packets}/{leg.sent_bytes}")
-    if leg.received_packets and component == RTP:
+    if leg.rtp_packets and component == RTP:
+        parts.append(f"rtp {leg.rtp_packets}")
         parts.append(f"lost {leg.lost_packets} jitter {leg.jitter_ms:.1f} ms")
         parts += [] if leg.mos is None else [f"score {leg.mos:.1f}"]
     parts += [f"dropped {reason} {count}" for reason, count in leg.dropped.items()]

@@ -84,6 +84,19 @@ def ports(counts: PortsSnapshot) -> CheckFinding:
     return CheckFinding(verdict="ok" if room else "FAIL", subject="media ports", text=text)
 
 
+def media(unheard: int, is_fault: bool) -> CheckFinding:
+    """Whether any party was heard of late; `unheard` relayed calls in a row had nobody."""
+    if is_fault:
+        text = (
+            f"in the last {unheard} relayed calls nobody was heard: the address that parties are"
+            " told is wrong, or a firewall stops UDP to `relay.ports`"
+        )
+        return CheckFinding(verdict="FAIL", subject="media", text=text)
+    return CheckFinding(
+        verdict="ok", subject="media", text="parties are heard, as far as there are calls"
+    )
+
+
 def admission(draining: bool) -> CheckFinding:
     """Whether new calls are taken."""
     if draining:

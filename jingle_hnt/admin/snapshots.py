@@ -5,7 +5,7 @@ was made; times are seconds.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from pydantic import BaseModel, ConfigDict
 
@@ -43,8 +43,10 @@ class LegSnapshot(_Frozen):
     """One leg of one component.
 
     `signalled` is what the party says of itself, `advertised` what it is told to send to, `learned`
-    where its packets really come from, `rung` what the latch rests on (R1 to R5). Loss, order,
-    jitter and `mos` (1 to 4.5) are of what the party sends, on its way to the relay;
+    where its packets really come from, `rung` what the latch rests on (R1 to R5).
+    `received_packets` are all that came of the party, `rtp_packets` its media. Loss, order, jitter
+    and `mos` (1 to 4.5) are of what the party sends, on its way to the relay; what is dropped
+    because it is too much counts as lost for `mos`;
     `round_trip_ms` is told by RTCP that is not encrypted, None where there is none.
 
     Where the party is an ICE agent, `pair` is the kind of its candidate that was learned, and
@@ -66,6 +68,7 @@ class LegSnapshot(_Frozen):
     sent_packets: int
     sent_bytes: int
     dropped: dict[str, int]
+    rtp_packets: int = 0
     lost_packets: int = 0
     reordered_packets: int = 0
     duplicate_packets: int = 0
@@ -375,7 +378,7 @@ def _leg(
     pinhole = allocation.pinholes[component, leg]
     counters = Counters() if seen is None else seen.counters
     heard = Quality() if seen is None else seen.quality
-    score = quality.mos(heard)
+    score = quality.mos(replace(heard, lost=heard.lost + counters.dropped_policed))
     learned = pinhole.learned if seen is None else seen.learned
     candidates = medium.signalled.get(leg, ())
     if medium.agents is not None and leg not in medium.agents.raw:
@@ -395,6 +398,7 @@ def _leg(
         sent_packets=counters.sent_packets,
         sent_bytes=counters.sent_bytes,
         dropped=_dropped(counters),
+        rtp_packets=heard.packets,
         lost_packets=heard.lost,
         reordered_packets=heard.reordered,
         duplicate_packets=heard.duplicates,

@@ -86,6 +86,10 @@ class Traffic:
         return total
 
 
+UNHEARD_CALLS = 3
+"""So many relayed calls in a row in which nobody was heard are no fault of their parties."""
+
+
 @dataclass(slots=True)
 class Tally:
     """Everything that is counted; the keys are the values of the enums that they are named by."""
@@ -95,6 +99,7 @@ class Tally:
     refused: Counter[str] = field(default_factory=Counter)
     exceeded: Counter[str] = field(default_factory=Counter)
     one_way: int = 0
+    unheard_in_a_row: int = 0
     latches: Counter[tuple[str, str]] = field(default_factory=Counter)
     rivalries: int = 0
     paths: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -104,6 +109,11 @@ class Tally:
     setup: Histogram = field(default_factory=lambda: Histogram(SETUP_BOUNDS_S))
     latch: Histogram = field(default_factory=lambda: Histogram(LATCH_BOUNDS_S))
     traffic: Traffic = field(default_factory=Traffic)
+
+    @property
+    def nobody_lately(self) -> bool:
+        """Whether nobody was heard in the last few relayed calls that had time for it."""
+        return self.unheard_in_a_row >= UNHEARD_CALLS
 
 
 def _counts(binding: BindingSnapshot | Drained) -> Counter[tuple[str, int]]:

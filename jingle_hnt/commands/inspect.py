@@ -168,8 +168,8 @@ def _print_call(call: Answer, whole: bool) -> None:
         if leg["dropped"]:
             told = ", ".join(f"{reason} {count}" for reason, count in leg["dropped"].items())
             print(f"    dropped: {told}")
-        if leg["received_packets"] and component == RTP:
-            print(f"    heard with {_quality(leg)}")
+        if leg["rtp_packets"] and component == RTP:
+            print(f"    {leg['rtp_packets']} of RTP, heard with {_quality(leg)}")
 
 
 def _quality(leg: Mapping[str, Any]) -> str:
@@ -206,6 +206,8 @@ def _print_explanation(found: Answer, whole: bool) -> None:
     print()
     if not found["diagnosis"]:
         print("Nothing is wrong with this call as far as the relay can see.")
+        if found["dropped"]:
+            print(f"Few packets were dropped of it: {found['dropped']}.")
     for finding in found["diagnosis"]:
         print(f"* {finding['text']}.\n  {finding['advice']}.")
 

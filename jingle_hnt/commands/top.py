@@ -15,6 +15,7 @@ from jingle_hnt.commands import AddConfig, Commands
 from jingle_hnt.commands.asking import add, ask, shown
 from jingle_hnt.commands.screen import console, printable
 
+RTP = 1
 QUIET_S = 5.0
 """A leg that was not heard for this long is marked."""
 
@@ -105,18 +106,22 @@ def rows(now: Answer, before: Answer, seconds: float, whole: bool = False) -> It
             learned=shown(leg["learned"], whole),
             in_rate=_rate(leg, earlier.get(key), "received_packets", seconds),
             out_rate=_rate(leg, earlier.get(key), "sent_packets", seconds),
-            loss=lost / (lost + leg["received_packets"]) if lost else 0.0,
+            loss=lost / (lost + leg["rtp_packets"]) if lost else 0.0,
             jitter_ms=leg["jitter_ms"],
-            mark=mark(leg),
+            mark=mark(leg, component),
         )
 
 
-def mark(leg: Mapping[str, Any]) -> str:
+def mark(leg: Mapping[str, Any], component: int = RTP) -> str:
     """What is to be noticed of a leg, in a word or two; empty where all is well."""
     if leg["flow"] not in ("open", "held"):
         return "before accept"
     if not leg["received_packets"]:
         return "never heard"
+    if component == RTP and not leg["rtp_packets"]:
+        return "no media"
+    if leg["dropped"].get("policed"):
+        return f"policed {leg['dropped']['policed']}"
     if leg["heard_s"] is not None and leg["heard_s"] >= QUIET_S:
         return f"silent {leg['heard_s']:.0f} s"
     return "held" if leg["flow"] == "held" else ""
@@ -128,7 +133,7 @@ def table(found: list[Row], calls: int) -> Table:
     for column in ("call", "party", "media", "rung", "learned", *FIGURES, ""):
         made.add_column(column, justify="right" if column in FIGURES else "left", overflow="fold")
     for row in found:
-        style = "red" if row.mark.startswith(("never", "silent")) else None
+        style = "red" if row.mark.startswith(("never", "silent", "no media", "policed")) else None
         rates = ("-" if r is None else f"{r:.0f}" for r in (row.in_rate, row.out_rate))
         quality = (f"{row.loss:.1%}", f"{row.jitter_ms:.1f} ms")
         made.add_row(

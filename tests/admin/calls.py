@@ -25,6 +25,7 @@ def leg(name: str, **changes: Any) -> LegSnapshot:
         "heard_s": 0.02,
         "received_packets": 500,
         "received_bytes": 80_000,
+        "rtp_packets": 490,
         "sent_packets": 490,
         "sent_bytes": 78_400,
         "dropped": {},
@@ -35,7 +36,13 @@ def leg(name: str, **changes: Any) -> LegSnapshot:
 def silent(name: str, **changes: Any) -> LegSnapshot:
     """A leg of which nothing was heard."""
     nothing = {"learned": None, "latched_after_s": None, "heard_s": None, "latch": "armed"}
-    return leg(name, received_packets=0, received_bytes=0, **(nothing | changes))
+    none = {"received_packets": 0, "received_bytes": 0, "rtp_packets": 0}
+    return leg(name, **(none | nothing | changes))
+
+
+def mute(name: str, **changes: Any) -> LegSnapshot:
+    """A leg that sends checks, keep-alives or RTCP, and no RTP: a dead microphone."""
+    return leg(name, **({"received_packets": 12, "rtp_packets": 0} | changes))
 
 
 def call(*legs: LegSnapshot, transport: str = "raw-udp", **changes: Any) -> CallSnapshot:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jingle_hnt.admin.desk import Desk
@@ -10,7 +10,14 @@ from jingle_hnt.admin.snapshots import ReloadSnapshot
 from jingle_hnt.model.doors import ModuleState, OtherDoors
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Reason
-from jingle_hnt.relay.binding import BindingName, BindingSnapshot, Counters, Flow, PinholeSnapshot
+from jingle_hnt.relay.binding import (
+    BindingName,
+    BindingSnapshot,
+    Counters,
+    Flow,
+    PinholeSnapshot,
+    Quality,
+)
 from jingle_hnt.relay.latch import State
 from jingle_hnt.session.effects import Inject
 from jingle_hnt.session.registry import Registry
@@ -100,7 +107,8 @@ class Office:
     def _pinhole(self, count: int) -> PinholeSnapshot:
         bound = next(iter(self.stage.pool.interfaces)).told(2000)
         counters = Counters(received_packets=count, received_bytes=160 * count)
-        return PinholeSnapshot(bound, State.LATCHED, 0, None, None, None, None, Flow.OPEN, counters)
+        seen = PinholeSnapshot(bound, State.LATCHED, 0, None, None, None, None, Flow.OPEN, counters)
+        return replace(seen, quality=Quality(packets=count))
 
 
 async def ask(desk: Desk, command: str, **fields: object) -> Any:

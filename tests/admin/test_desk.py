@@ -157,6 +157,7 @@ async def test_a_self_check_finds_what_keeps_calls_from_being_relayed(
         "journal": "FAIL",
         "history": "ok",
         "media ports": "ok",
+        "media": "ok",
         "new calls": "warn",
         "addresses at hnt.example.org": "ok",
         "relay channels of hnt.example.org": "ok",

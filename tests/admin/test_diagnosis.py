@@ -2,9 +2,11 @@
 
 import pytest
 
-from jingle_hnt.admin.diagnosis import CALL_CAUSES, LEG_CAUSES, Case, diagnose
+from jingle_hnt.admin.causes import CALL_CAUSES, DROPS, LEG_CAUSES, Case
+from jingle_hnt.admin.diagnosis import diagnose, set_aside
+from jingle_hnt.relay.binding import Counters
 from jingle_hnt.session.effects import Why
-from tests.admin.calls import ALICE, BOB, call, leg, silent
+from tests.admin.calls import ALICE, BOB, call, leg, mute, silent
 
 HEARD = leg("initiator"), leg("responder")
 MUTE = silent("initiator"), silent("responder")
@@ -39,6 +41,21 @@ SICK = {
     "on-probation": Case(call(silent("initiator", rung="R5", dropped={"probation": 3}), HEARD[1])),
     "gated": Case(call(leg("initiator", dropped={"gate": 400}), HEARD[1])),
     "rival": Case(call(leg("initiator", dropped={"rival": 12}), HEARD[1])),
+    "nobody-heard": Case(call(*MUTE), nobody_lately=True),
+    "too-short": Case(call(*MUTE, age_s=6.0), Why.TERMINATED),
+    "moved-away": Case(call(leg("initiator", heard_s=9.0, dropped={"kernel": 400}), HEARD[1])),
+    "strangers-later": Case(call(leg("initiator", dropped={"stranger": 400}), HEARD[1])),
+    "policed": Case(call(leg("initiator", dropped={"policed": 2725}), HEARD[1])),
+    "no-family": Case(
+        call(silent("initiator", signalled=("[2001:db8::1]:5000",), rung="R4"), HEARD[1])
+    ),
+    "own-address": Case(call(silent("initiator", signalled=("203.0.113.9:30000",)), HEARD[1])),
+    "asymmetric-ports": Case(
+        call(
+            leg("initiator", learned="192.0.2.10:5004"), silent("responder", flow="held"), held=True
+        )
+    ),
+    "no-rtp": Case(call(mute("initiator"), HEARD[1])),
     "one-way": Case(call(HEARD[0], silent("responder"))),
     "never-sent": Case(call(*MUTE)),
     "not-delivered": Case(call(leg("initiator", dropped={"send": 5}), HEARD[1])),
@@ -77,10 +94,41 @@ def test_each_cause_is_found_alone_and_says_what_to_do(cause: object) -> None:
         Case(call(HEARD[0], silent("responder"), held=True)),
         Case(call(*MUTE, setup_s=None)),  # still ringing
         Case(call(leg("initiator", dropped={"stranger": 4}), HEARD[1])),  # latched all the same
+        Case(call(leg("initiator", dropped={"unlatched": 40, "shut": 5}), HEARD[1])),
     ],
 )
 def test_a_healthy_call_has_no_diagnosis(case: Case) -> None:
     assert diagnose(case) == ()
+
+
+def test_no_drop_goes_without_a_word() -> None:
+    """Each reason of the plane has words; many drops for it are a finding, few are set aside."""
+    reasons = [n.removeprefix("dropped_") for n in Counters.__slots__ if "dropped_" in n]
+    assert sorted(reasons) == sorted(DROPS)
+    for reason in reasons:
+        many = Case(call(leg("initiator", dropped={reason: 5000}), HEARD[1]))
+        assert diagnose(many), reason
+        few = call(leg("initiator", dropped={reason: 1}), HEARD[1])
+        assert set_aside(few) == f"1 {DROPS[reason]}"
+    assert set_aside(call()) == ""
+
+
+def test_a_dead_microphone_is_told_whatever_else_comes() -> None:
+    """STUN, DTLS and RTCP are no media."""
+    found = diagnose(Case(call(mute("initiator"), mute("responder"))))
+    assert [(f.cause, f.party) for f in found] == [("no-rtp", ALICE), ("no-rtp", BOB)]
+    assert "12 packets came, none of them RTP" in found[0].text
+
+
+def test_bundled_and_refused_contents_are_no_fault() -> None:
+    """Agents that bundle send everything by one content; a medium that was not agreed is silent."""
+    audio = call(transport="ice").contents[0]
+    video = call(*MUTE, transport="ice").contents[0].model_copy(update={"name": "video"})
+    refused = video.model_copy(update={"agreed": False, "ice": None})
+    assert diagnose(Case(call(contents=(audio, video)))) == ()
+    assert diagnose(Case(call(contents=(call().contents[0], refused)))) == ()
+    alone = video.model_copy(update={"ice": None, "transport": "raw-udp"})
+    assert [f.cause for f in diagnose(Case(call(contents=(audio, alone))))] == ["never-sent"] * 2
 
 
 def test_a_finding_names_its_party_and_counts() -> None:

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from jingle_hnt.admin.diagnosis import Case
+from jingle_hnt.admin.causes import Case
 from jingle_hnt.admin.reports import log_line, report
 from jingle_hnt.session.effects import Why
 from tests.admin.calls import call, leg, silent
@@ -20,7 +20,7 @@ def test_the_line_says_how_well_a_party_was_heard() -> None:
     assert first == (
         "voice/1 initiator: signalled 192.0.2.10:5000 told 203.0.113.9:30000"
         " learned 198.51.100.1:4000 (R3) after 0.120 s in 500/80000 out 490/78400"
-        " lost 7 jitter 12.3 ms score 4.0 dropped rival 2"
+        " rtp 490 lost 7 jitter 12.3 ms score 4.0 dropped rival 2"
     )
     assert second.endswith("lost 0 jitter 0.0 ms")
 

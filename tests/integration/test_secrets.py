@@ -99,8 +99,9 @@ async def test_a_secret_that_never_held_ends_the_start() -> None:
     async with stage(relayed=False) as at:
         (at.relay.directory / "secret").write_text("another")
         with pytest.raises(TimeoutError, match="component_secret"):
-            await at.relay.start("run", patience_s=10)
-        assert await at.relay.processes.pop("run").wait() == EX_CONFIG
+            await at.relay.start("run", patience_s=1)
+        async with asyncio.timeout(30):
+            assert await at.relay.processes.pop("run").wait() == EX_CONFIG
 
 
 @pytest.mark.timeout(300)
