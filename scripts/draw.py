@@ -319,6 +319,8 @@ def _seen(
         "flow": "open",
         "heard_s": 0.01 if came else None,
         "received_packets": came,
+        "rtp_packets": came,
+        "dropped": {},
         "sent_packets": went,
         "lost_packets": lost,
         "jitter_ms": jitter_ms,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from jingle_hnt.admin.paths import CheckFailure
+from jingle_hnt.admin.paths import CheckFailure, Path
 from jingle_hnt.admin.snapshots import YOUNG_S, CallSnapshot, ContentSnapshot, LegSnapshot
 from jingle_hnt.model.content import Senders
 from jingle_hnt.session.effects import Why
@@ -128,7 +128,8 @@ def _has_no_signed_check(stream: Stream) -> bool:
 def _should_be_heard(case: Case, stream: Stream) -> bool:
     """Whether RTP of this leg is to be expected, and none has come."""
     expected = case.had_time and stream.may_send and not case.call.held and stream.content.agreed
-    return expected and not stream.is_bundled and not stream.leg.rtp_packets
+    is_elsewhere = stream.is_bundled or stream.content.path == Path.DIRECT
+    return expected and not is_elsewhere and not stream.leg.rtp_packets
 
 
 def _unheard(case: Case, stream: Stream) -> bool:
@@ -161,8 +162,8 @@ def _is_asymmetric(stream: Stream) -> bool:
     return _ip(leg.learned) in {_ip(text) for text in leg.signalled}
 
 
-def _heard(content: ContentSnapshot) -> bool:
-    return any(leg.rtp_packets for c in content.components for leg in c.legs)
+def _received(content: ContentSnapshot) -> bool:
+    return any(leg.received_packets for c in content.components for leg in c.legs)
 
 
 CALL_CAUSES = (
@@ -216,7 +217,7 @@ CALL_CAUSES = (
         lambda case: (
             case.had_time
             and any(c.ice == IceMode.APPEND for c in case.call.contents)
-            and not any(_heard(c) for c in case.call.contents)
+            and not any(_received(c) for c in case.call.contents)
         ),
         hides=frozenset({"never-sent", "no-rtp", "one-way"}),
     ),
@@ -349,7 +350,7 @@ LEG_CAUSES = (
         " make the XMPP server's address known (relay.proxies) so that the latch rests on R3",
         lambda case, s: s.dropped("rival") > 0,
         count=lambda stream: stream.dropped("rival"),
-        explains=frozenset({"rival"}),
+        explains=frozenset({"rival", "stranger", "kernel", "unfit", "probation"}),
     ),
     LegCause(
         "moved-away",

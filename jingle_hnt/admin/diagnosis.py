@@ -64,6 +64,8 @@ def _of_stream(case: Case, stream: Stream, hidden: set[str]) -> Iterator[Finding
             text, advice = cause.text.format(**names), cause.advice.format(**names)
             yield Finding(cause=cause.code, party=party, text=text, advice=advice)
     explained = frozenset[str]().union(*(cause.explains for cause in causes))
+    if stream.peer.learned is None:  # what is wrong with the peer is told of the peer
+        explained |= {"unlatched", "gate"}
     left = [reason for reason in stream.leg.dropped if reason not in explained]
     many = {reason: stream.leg.dropped[reason] for reason in left if is_many(stream, reason)}
     if many:
