@@ -27,6 +27,7 @@ from jingle_hnt.errors import (
     only_refusals,
 )
 from jingle_hnt.log import configure, set_level
+from jingle_hnt.model.content import RTCP, RTP
 from jingle_hnt.model.doors import ModuleState, OtherDoors
 from jingle_hnt.model.jid import JID
 from jingle_hnt.plane import probe
@@ -35,11 +36,14 @@ from jingle_hnt.relay.binding import (
     Arm,
     BindingName,
     BindingSnapshot,
+    BindingSpec,
     Event,
     Gate,
     Latched,
     Rivalry,
+    Side,
 )
+from jingle_hnt.relay.evidence import UNTOLD
 from jingle_hnt.reload import Reloader
 from jingle_hnt.session.effects import (
     Bind,
@@ -72,6 +76,9 @@ from jingle_hnt.xmpp.components import Components
 
 log = structlog.get_logger(__name__)
 
+WATCHED = "watch."
+"""What the names of bindings begin with that listen on free ports; no call's does."""
+
 PLANE_RETRY_S = 0.02
 """Pause between attempts to reach the plane: a local socket, and media waits behind it."""
 
@@ -99,6 +106,7 @@ class Signalling:
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._carrying_out = False
+        self._barred_told_at = float("-inf")
         self._unwritten: dict[str, bool] = {}
         self._instance = ""
         self._written_on: dict[str, str] = {}
@@ -333,6 +341,9 @@ class Signalling:
 
     async def _meet(self, plane: PlaneClient) -> None:
         bindings = await plane.snapshot()
+        watched = [b.name for b in bindings if b.name.startswith(WATCHED)]
+        await plane.release(watched, 0.0)
+        bindings = [b for b in bindings if not b.name.startswith(WATCHED)]
         self._desk.plane_met(plane.instance)
         self._plane, self._instance = plane, plane.instance
         log.info("forwarding plane", engine=plane.engine, bindings=len(bindings))
@@ -340,10 +351,25 @@ class Signalling:
         self._written_on.clear()
         reconcile(self._registry, bindings, self._clock(), served)
         self._carry_out()
+        self._spawn(self._watch(plane))
+
+    async def _watch(self, plane: PlaneClient) -> None:
+        """Hold some free ports open, to hear who sends where nobody was told (`relay.barring`)."""
+        sides: tuple[Side, Side] = (0, 1)
+        for lease in self._registry.pool.watch():
+            pair = lease.bound(RTP), lease.bound(RTCP)
+            spec = BindingSpec(f"{WATCHED}{lease.interface.bound}.{lease.port}", pair)
+            try:
+                await plane.bind([spec], [Arm(spec.name, side, 0, UNTOLD) for side in sides])
+            except PlaneError as error:
+                log.debug("a free port cannot be watched", code=error.code, why=str(error))
 
     def _told(self, event: Event) -> None:
         """Something happened in the plane."""
         if event.name.startswith(probe.PREFIX):
+            return
+        if event.name.startswith(WATCHED):
+            self._told_of_free_port(event)
             return
         match event:
             case Latched():
@@ -355,6 +381,16 @@ class Signalling:
         self._desk.told(event)
         self._registry.told(event, self._clock())
         self._carry_out()
+
+    def _told_of_free_port(self, event: Event) -> None:
+        """A source has barred itself; a line a second says enough."""
+        if not isinstance(event, Rivalry):
+            return
+        self._desk.tally.barred += 1
+        if self._clock() - self._barred_told_at >= 1.0:
+            self._barred_told_at = self._clock()
+            why = "it sends to ports that nobody was told of"
+            log.warning("source is barred", source=str(event.source), why=why)
 
     # Time
 
@@ -502,7 +538,7 @@ class Signalling:
             found = await self._plane.snapshot(names)
         except PlaneError:
             return None
-        found = [b for b in found if not b.name.startswith(probe.PREFIX)]
+        found = [b for b in found if not b.name.startswith((probe.PREFIX, WATCHED))]
         self._desk.tally.traffic.seen(found, every=names is None)
         return found
 

@@ -121,6 +121,8 @@ class Metrics(Collector):
         checks = {each: float(sum(total[f"checks_{each}", n] for n in KINDS)) for each in CHECKS}
         yield _totals("ice_checks", text, "outcome", CHECKS, checks)
         yield _total("rivalries", "Times that two sources competed for a latch.", tally.rivalries)
+        text = "Sources barred because they sent to ports that nobody was told of."
+        yield _total("barred_sources", text, tally.barred)
         yield _histogram("latch_seconds", "From the arming of a latch to its source.", tally.latch)
 
     def _traffic(self) -> Iterator[Metric]:

@@ -102,6 +102,7 @@ class Tally:
     unheard_in_a_row: int = 0
     latches: Counter[tuple[str, str]] = field(default_factory=Counter)
     rivalries: int = 0
+    barred: int = 0
     paths: Counter[tuple[str, str]] = field(default_factory=Counter)
     check_failures: Counter[str] = field(default_factory=Counter)
     connections: int = 0

@@ -26,6 +26,7 @@ from jingle_hnt.plane.pinhole import (
     may_flow,
 )
 from jingle_hnt.relay import stun, stun_writing
+from jingle_hnt.relay.barring import Bars
 from jingle_hnt.relay.binding import (
     EARLY_BYTES,
     EARLY_PACKETS,
@@ -78,6 +79,7 @@ class ReferenceEngine:
         self._lock = threading.Lock()
         self._bindings: dict[BindingName, Binding] = {}
         self._transactions = Transactions()
+        self._bars = Bars()
         self._events: deque[Event] = deque()
         self._selector = selectors.DefaultSelector()
         self._told, self._tell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -285,7 +287,18 @@ class ReferenceEngine:
                 return pinhole.converse(source, datagram, now)
             if message is not None and message.kind is stun.Class.REQUEST:
                 return self._verdict_on_check(pinhole, source, header, datagram, message, now)
+        if self._is_kept_out(pinhole, source, now):
+            return Verdict.STRANGER
         return pinhole.observe(source, header, datagram, now)
+
+    def _is_kept_out(self, pinhole: Pinhole, source: TransportAddress, now: float) -> bool:
+        """Whether it is a source that sprays, where nothing is known of the party."""
+        evidence = pinhole.latch.evidence
+        if evidence is None or source == pinhole.latch.source:
+            return False
+        if evidence.is_untold and self._bars.note(source.ip, now):
+            self._rivalry(pinhole, source, now)
+        return evidence.asks_for_bars(source.ip) and self._bars.has(source.ip, now)
 
     def _verdict_on_check(
         self,

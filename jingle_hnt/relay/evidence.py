@@ -120,6 +120,15 @@ class Evidence:
     reports: bool = False
     lapse_s: float = LAPSE_S
 
+    @property
+    def is_untold(self) -> bool:
+        """Whether its party has yet to be told of the port: who sends there is no party."""
+        return not self.sources
+
+    def asks_for_bars(self, ip: IPAddress) -> bool:
+        """Whether a source at this address is believed only if it has not barred itself."""
+        return self.probation > 1 and not _within(ip, self.likely)
+
     def packets_needed(self, ip: IPAddress) -> int:
         """How many packets in sequence a source at this address has to send (1 to 255)."""
         return 1 if _within(ip, self.likely) else self.probation
@@ -136,6 +145,10 @@ class Evidence:
         """The same at a port for RTCP alone, where RTP that was copied from its own is no proof."""
         tags = tuple(replace(tag, rtp=tag.rtcp) for tag in self.tags)
         return replace(self, tags=tags, reports=True)
+
+
+UNTOLD = Evidence(Rung.R5, (), probation=PROBATION_PACKETS)
+"""Nobody is believed; who sends is noted (see `relay.barring`)."""
 
 
 def _strength(evidence: Evidence) -> tuple[str, bool]:

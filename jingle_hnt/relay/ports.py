@@ -22,6 +22,10 @@ SHUN_S = 600.0
 """How long a pair that another process holds is left alone before it is tried again."""
 
 
+WATCHED, WATCHED_IN = 8, 64
+"""Pairs of an interface that are held open as listeners, at most, and out of how many one is."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Lease:
     """A pair of ports: `port` is even and takes component 1, the next takes component 2.
@@ -80,6 +84,7 @@ class PortPool:
         self._owners: dict[Lease, tuple[Owner, ...]] = {}
         self._held: dict[Lease, set[int]] = {}
         self._retired: set[Lease] = set()
+        self._watched: list[Lease] | None = None
         self._shunned: deque[tuple[float, Lease]] = deque()
 
     @property
@@ -131,6 +136,21 @@ class PortPool:
     def owners(self, lease: Lease) -> tuple[Owner, ...]:
         """Who is charged for a pair."""
         return self._owners.get(lease, ())
+
+    def watch(self) -> tuple[Lease, ...]:
+        """Pairs that no call ever gets, to hear who sends where nobody was told (`barring`).
+
+        They are chosen at the first call: one in `WATCHED_IN` of each interface's, and at most
+        `WATCHED` of them, so a small range has none.
+        """
+        if self._watched is None:
+            self._watched = []
+            for interface in self._interfaces:
+                bag = self._free[interface.bound]
+                for _ in range(min(WATCHED, len(bag) // WATCHED_IN)):
+                    port = bag.take(self._choose(len(bag)))
+                    self._watched.append(Lease(interface, port))
+        return tuple(self._watched)
 
     def abandon(self, lease: Lease) -> None:
         """Give back a pair that was never bound; one that drains is freed when it has."""

@@ -106,9 +106,11 @@ class Allocation:
         return self.pinholes[RTP, leg].evidence is not None
 
     def is_armed_rightly(self, leg: Leg) -> bool:
-        """Whether it is, by the tags that are known now."""
+        """Whether it is, by the tags that are known now, and as of a party that was told."""
         evidence = self.pinholes[RTP, leg].evidence
-        return evidence is not None and evidence.tags == self.protection.tags(leg)
+        if evidence is None or evidence.is_untold:
+            return False
+        return evidence.tags == self.protection.tags(leg)
 
     def arm(
         self,

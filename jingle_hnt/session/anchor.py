@@ -16,6 +16,7 @@ from jingle_hnt.relay.binding import Arm, Flow, Gate, Latched, PinholeSnapshot
 from jingle_hnt.relay.evidence import (
     LONGEST_AGE_S,
     MOST_SIGHTINGS,
+    UNTOLD,
     Evidence,
     IceKey,
     Rung,
@@ -237,6 +238,25 @@ class Anchor:
         evidence = self._evidence(allocation, leg, signalled)
         self._arm(allocation, leg, evidence, signalled, components)
 
+    def arm_untold(
+        self,
+        allocation: Allocation,
+        leg: Leg,
+        candidates: Iterable[Candidate],
+        components: Iterable[int] = COMPONENTS,
+    ) -> None:
+        """Arm this leg's latches before its party is told of the ports.
+
+        Where nothing is known of the party nobody is believed until it is told, and who sends bars
+        himself. Its RTCP port waits for its RTP anyway.
+        """
+        signalled = tuple(candidates)
+        evidence = self._evidence(allocation, leg, signalled)
+        if evidence.rung is Rung.R5:
+            self._order(allocation, allocation.arm(leg, UNTOLD, (RTP,)))
+        else:
+            self._arm(allocation, leg, evidence, signalled, components)
+
     def _arm(
         self,
         allocation: Allocation,
@@ -265,6 +285,8 @@ class Anchor:
         before, learned = pinhole.evidence, pinhole.learned
         evidence = self._evidence(allocation, leg, signalled)
         if before is None or evidence == before:
+            return
+        if before.is_untold and evidence.rung is Rung.R5:
             return
         if pinhole.lively and learned is not None:
             if evidence.is_weaker_than(before) or evidence.rung is before.rung is Rung.R5:

@@ -55,7 +55,7 @@ class Channel(Session):
             self.state = State.ACTIVE
             self.life.accepted_at = now
             for allocation in self.negotiation.allocations:
-                self.anchor.arm(allocation, Leg.RESPONDER, ())
+                self.anchor.arm_rightly(allocation, Leg.RESPONDER, Leg, {})
             self.note_life(now)
 
     def terminate(self, why: Why) -> None:

@@ -224,7 +224,9 @@ class Negotiation:
             moved = medium.hear(leg, transport.candidates, self._room)
             if moved and allocation.is_armed(leg):
                 moved &= set(COMPONENTS)
-                self._anchor.arm(allocation, leg, medium.signalled[leg], sorted(moved))
+                told = medium.agreed or leg is not medium.proposer
+                arm = self._anchor.arm if told else self._anchor.arm_untold
+                arm(allocation, leg, medium.signalled[leg], sorted(moved))
             if agents is None:
                 named = {c.component for c in transport.candidates}
                 components = tuple(c for c in COMPONENTS if c in named)
@@ -282,7 +284,7 @@ class Negotiation:
             self._stand_ins.speak_for(reply, medium, allocation, agents, leg, content)
             return
         assert isinstance(transport, RawUdp)
-        self._anchor.arm(allocation, leg, transport.candidates)
+        self._anchor.arm_untold(allocation, leg, transport.candidates)
         self._anchor.arm_early(allocation, leg.other)
         reply.promises[content.key] = _ours(allocation, leg, transport)
 

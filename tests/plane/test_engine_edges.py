@@ -17,6 +17,7 @@ from jingle_hnt.plane import _engine
 from jingle_hnt.plane.api import Engine, bind_error
 from jingle_hnt.plane.native import NativeEngine, pack, pack_networks
 from jingle_hnt.plane.reference import ReferenceEngine
+from jingle_hnt.relay.barring import SUSPECT_PACKETS
 from jingle_hnt.relay.binding import (
     SILENT_S,
     Arm,
@@ -28,7 +29,7 @@ from jingle_hnt.relay.binding import (
     Rivalry,
     Silent,
 )
-from jingle_hnt.relay.evidence import Evidence, Rung
+from jingle_hnt.relay.evidence import PROBATION_PACKETS, UNTOLD, Evidence, Rung
 from jingle_hnt.relay.latch import State
 from jingle_hnt.relay.policing import Limits
 from tests.plane.bound import (
@@ -471,3 +472,63 @@ def test_a_line_of_ipv6_hears_an_agents_other_sources_too() -> None:
         peer.say(b"peer")
         line.settimeout(PATIENCE_S)
         assert [line.recv(100), line.recv(100)] == [b"other", b"peer"]
+
+
+UNKNOWN = Evidence(Rung.R5, (ip_network("127.0.0.0/8"),), probation=PROBATION_PACKETS)
+
+
+@pytest.mark.rule("L7", "L10")
+def test_who_sends_where_nobody_was_told_is_not_taken_for_a_party(engine: Engine) -> None:
+    free, bound = Bound(engine, name="free"), Bound(engine)
+    free.arm(0, UNTOLD)
+    bound.arm(0, UNKNOWN)
+    bound.arm(1, only(BOB))
+    bound.open()
+    with (
+        free.party(0, STRANGER) as sprayer,
+        bound.party(0, STRANGER) as stranger,
+        bound.party(0, ALICE) as alice,
+        bound.party(1, BOB) as bob,
+    ):
+        for n in range(SUSPECT_PACKETS):
+            sprayer.say(rtp(n, ssrc=66))
+        (barred,) = next_events(engine, Rivalry)
+        assert isinstance(barred, Rivalry)
+        assert str(barred.source.ip) == STRANGER
+        bob.say(rtp(7))
+        until(lambda: bound.pinhole(1).learned is not None)
+        for n in range(10):
+            stranger.say(rtp(n, ssrc=66))
+        until(lambda: kept_out(bound) == 10)
+        for n in range(PROBATION_PACKETS):
+            alice.say(rtp(n))
+        assert bob.hears(rtp(PROBATION_PACKETS - 1))
+        assert str(bound.pinhole(0).learned).startswith(ALICE)
+    assert free.pinhole(0).state is State.ARMED
+
+
+def kept_out(bound: Bound) -> int:
+    counters = bound.pinhole(0).counters
+    return counters.dropped_stranger + counters.dropped_kernel
+
+
+@pytest.mark.rule("L7")
+def test_an_address_that_signalling_knows_is_believed_whatever_it_sprays(engine: Engine) -> None:
+    """Likely or proven: who forges it wins nothing by having it barred."""
+    free = Bound(engine, name="free")
+    free.arm(0, UNTOLD)
+    likely = replace(UNKNOWN, likely=only(ALICE).sources)
+    with free.party(0, ALICE) as forger:
+        for n in range(SUSPECT_PACKETS):
+            forger.say(rtp(n, ssrc=66))
+        next_events(engine, Rivalry)
+    for name, evidence in (("proven", only(ALICE)), ("likely", likely)):
+        bound = Bound(engine, name=name)
+        bound.arm(0, evidence)
+        bound.arm(1, only(BOB))
+        bound.open()
+        with bound.party(0, ALICE) as alice, bound.party(1, BOB) as bob:
+            bob.say(rtp(7))
+            until(lambda: bound.pinhole(1).learned is not None)  # noqa: B023
+            alice.say(rtp(1))
+            assert bob.hears(rtp(1))

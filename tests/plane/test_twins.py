@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.plane import _engine
 from jingle_hnt.plane.native import pack, pack_networks, read_quality, unpack
+from jingle_hnt.relay.barring import MOST, Bars
 from jingle_hnt.relay.evidence import Evidence, Rung
 from jingle_hnt.relay.latch import Latch
 from jingle_hnt.relay.lingering import LINGER_CAP_S, idle_since, is_free
@@ -219,3 +220,25 @@ def test_addresses_survive_the_seam(address: TransportAddress) -> None:
 def test_networks_that_are_none_are_refused(networks: bytes) -> None:
     with pytest.raises(ValueError, match="network"):
         _engine.Latch().arm(0, networks, b"", 1, False)
+
+
+NOTED = st.tuples(
+    st.sampled_from(["192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2", "2001:db8:1::1"]),
+    st.sampled_from([0.0, 0.01, 3.0, 6.0, 290.0, 301.0]),
+    st.booleans(),
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(NOTED, max_size=60), st.booleans())
+def test_both_bar_alike(steps: list[tuple[str, float, bool]], crowded: bool) -> None:
+    python, native, now = Bars(), _engine.Bars(), 0.0
+    for n in range(MOST if crowded else 0):
+        other = TransportAddress.of(f"10.0.{n // 256}.{n % 256}", 1)
+        assert native.note(pack(other), now) == python.note(other.ip, now)
+    for text, later, notes in steps:
+        now += later
+        source = TransportAddress.of(text, 1)
+        if notes:
+            assert native.note(pack(source), now) == python.note(source.ip, now)
+        assert native.has(pack(source), now) == python.has(source.ip, now)

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from jingle_hnt.errors import NoPorts
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.relay.interfaces import Interface
-from jingle_hnt.relay.ports import SHUN_S, Lease, PortPool
+from jingle_hnt.relay.ports import SHUN_S, WATCHED, Lease, PortPool
 
 INTERFACE = Interface(ip_address("192.0.2.9"), ip_address("203.0.113.9"))
 
@@ -163,3 +163,19 @@ class Leasing(RuleBasedStateMachine):
 
 TestLeasing = Leasing.TestCase
 TestLeasing.settings = settings(max_examples=100, deadline=None)
+
+
+def test_some_pairs_of_a_large_range_are_watched_and_never_leased() -> None:
+    range_ = PortPool([INTERFACE], 2000, 3999, lambda n: n - 1)
+    watched = range_.watch()
+    assert len(watched) == WATCHED
+    assert range_.watch() == watched
+    leased = {range_.lease(INTERFACE, 0.0) for _ in range(1000 - WATCHED)}
+    assert leased.isdisjoint(watched)
+    with pytest.raises(NoPorts):
+        range_.lease(INTERFACE, 0.0)
+
+
+def test_a_small_range_is_for_calls_alone() -> None:
+    range_ = PortPool([INTERFACE], 2000, 2099, lambda n: 0)
+    assert range_.watch() == ()

@@ -6,7 +6,7 @@ import pytest
 
 from jingle_hnt.errors import Condition
 from jingle_hnt.model.address import TransportAddress
-from jingle_hnt.model.content import RawUdp
+from jingle_hnt.model.content import Content, RawUdp
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Jingle
 from jingle_hnt.relay.binding import Arm
@@ -14,6 +14,7 @@ from jingle_hnt.relay.evidence import (
     LONGEST_AGE_S,
     MOST_SIGHTINGS,
     PROBATION_PACKETS,
+    UNTOLD,
     Rung,
     Sighting,
     Via,
@@ -28,6 +29,7 @@ from tests.session.stage import (
     BOB,
     PUBLIC,
     RELAY,
+    VOICE,
     Stage,
     candidates,
     content,
@@ -239,3 +241,31 @@ def test_a_party_of_two_families_is_told_the_one_that_can_be_proven() -> None:
         (allocation,) = session.negotiation.allocations
         assert allocation.version(Leg.INITIATOR) == version
         assert stage.plane.armed["s1.1.1", 0].evidence.rung is Rung.R3
+
+
+# Who is told of a port, and when
+
+
+def test_a_caller_of_whom_nothing_is_known_is_believed_when_it_is_told_of_its_ports() -> None:
+    """Before the answer nobody was: whoever sends there bars himself."""
+    stage = Stage()
+    stage.says(ALICE, Action.SESSION_INITIATE, content(), known=False)
+    assert {key: arm.evidence for key, arm in stage.plane.armed.items()} == {("s1.1.1", 0): UNTOLD}
+    stage.says(ALICE, Action.TRANSPORT_INFO, moved_to(1), known=False)
+    assert stage.plane.armed["s1.1.1", 0].evidence == UNTOLD
+    assert ("s1.1.2", 0) not in stage.plane.armed
+    stage.says(BOB, Action.SESSION_ACCEPT, stage.bobs(), known=False)
+    for side in (0, 1):
+        assert stage.plane.armed["s1.1.1", side].evidence.probation == PROBATION_PACKETS
+        assert stage.plane.armed["s1.1.1", side].evidence.admits(ip_address(OLD))
+
+
+def moved_to(generation: int) -> Content:
+    return Content(VOICE, transport=candidates("192.0.2.10", 7000, generation))
+
+
+def test_a_caller_whose_address_becomes_known_while_it_rings_is_armed_on_that() -> None:
+    stage = Stage()
+    stage.says(ALICE, Action.SESSION_INITIATE, content(), known=False)
+    assert moves(stage, None, *seen(OLD)).evidence == UNTOLD
+    assert moves(stage, OLD).evidence.rung is Rung.R3

@@ -11,6 +11,7 @@
 #include "lingering.h"
 #include "pinhole.h"
 
+#define BARS_S 10.0 /* how old a filter of barred sources gets */
 #define SILENT_S 4.5
 #define LISTEN_S 0.1 /* the longest that a line which was taken up waits for a gate */
 
@@ -63,18 +64,35 @@ static bool is_held_to_its_host(const struct hnt_latch *latch, double now)
            !hnt_latch_has_ended(latch, now);
 }
 
+/* Whether the door lets sources in of whom nothing is known, so that those that are barred are kept out there. */
+static bool hears_unknown(const struct pinhole *pinhole)
+{
+    const struct hnt_latch *latch = &pinhole->latch;
+    return !pinhole->binding->released && latch->evidence != NULL && latch->evidence->probation > 1;
+}
+
 /* The door follows the latch: shut, open to the evidence, or open to the learned host's other ports. */
 void hnt_set_door(struct pinhole *pinhole)
 {
     const struct hnt_latch *latch = &pinhole->latch;
-    pinhole->door_narrow = false;
+    struct hnt_network barred[HNT_BARS_LISTED];
+    struct hnt_bars *bars = &pinhole->binding->worker->engine->bars;
+    unsigned count = 0;
+    pinhole->door_narrow = pinhole->door_flooded = false;
     pinhole->door_held = is_held_to_its_host(latch, hnt_monotonic());
+    if (hears_unknown(pinhole)) {
+        pinhole->bars_version = bars->version;
+        pinhole->door_set_at = hnt_monotonic();
+        count = hnt_bars_list(bars, pinhole->bound.version, pinhole->door_set_at, barred);
+    }
     if (pinhole->binding->released || latch->evidence == NULL)
         hnt_door_close_filter(pinhole->door);
+    else if (hnt_evidence_is_untold(latch->evidence))
+        hnt_door_filter_barred(pinhole->door, pinhole->bound.version, barred, count);
     else if (pinhole->door_held)
         hnt_door_filter_host(pinhole->door, &latch->source);
     else
-        hnt_door_filter_evidence(pinhole->door, pinhole->bound.version, latch->evidence);
+        hnt_door_filter_evidence(pinhole->door, pinhole->bound.version, latch->evidence, barred, count);
 }
 
 void hnt_narrow_door(struct pinhole *pinhole)
@@ -235,6 +253,15 @@ static void tick_agent(struct pinhole *pinhole, double now)
     hnt_ask_due(pinhole, now);
 }
 
+/* The kernel learns of new bars, and of those that have ended. */
+static void tick_bars(struct pinhole *pinhole, double now)
+{
+    bool news = pinhole->bars_version != pinhole->binding->worker->engine->bars.version;
+    bool flooded = pinhole->door_flooded && now - pinhole->rivals_since < 1.0;
+    if (!flooded && (news || pinhole->door_flooded || now - pinhole->door_set_at >= BARS_S))
+        hnt_set_door(pinhole);
+}
+
 static void tick_pinhole(struct pinhole *pinhole, double now)
 {
     const struct hnt_latch *latch = &pinhole->latch;
@@ -242,6 +269,8 @@ static void tick_pinhole(struct pinhole *pinhole, double now)
         hnt_listen(pinhole);
     if (pinhole->agent != NULL && latch->ice != NULL)
         tick_agent(pinhole, now);
+    if (latch->state != HNT_LATCHED && hears_unknown(pinhole))
+        tick_bars(pinhole, now);
     if (latch->state != HNT_LATCHED)
         return;
     if (pinhole->moved) {

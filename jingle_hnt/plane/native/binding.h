@@ -12,6 +12,7 @@
 #include <sys/uio.h>
 
 #include "agent.h"
+#include "bars.h"
 #include "engine.h"
 #include "heirs.h"
 #include "ice.h"
@@ -31,6 +32,7 @@ struct pinhole {
     bool line_is_new; /* others than its peer may still be heard on it (hnt_line_filter) */
     bool silent, moved;
     bool door_narrow; /* a flood: others are heard by the streams that are known only */
+    bool door_flooded; /* nobody was told of the port, and too much comes there */
     bool door_held;   /* to the learned host: nobody else may take its place */
  /* moved: an agent nominated another source; told at the next tick */
     struct hnt_address bound;
@@ -40,7 +42,8 @@ struct pinhole {
     struct hnt_address line_peer; /* whom the line is connected to: the learned source, or an agent's last but one */
     struct hnt_address early; /* where packets go while nothing is learned; version 0: nowhere */
     unsigned early_packets, early_bytes;
-    double line_since, armed_at, busy_at, rivalry_told_at, rivals_since;
+    double line_since, armed_at, busy_at, rivalry_told_at, rivals_since, door_set_at;
+    unsigned bars_version; /* of the bars that the door's filter has */
     int64_t nominal_second;
     unsigned nominal_passed, rivals;
     struct hnt_bucket bucket;
@@ -82,6 +85,7 @@ struct hnt_engine {
     pthread_mutex_t lock, events_lock;
     struct hnt_believed believed;
     struct hnt_heirs heirs;
+    struct hnt_bars bars;
     struct binding *table[HNT_BUCKETS];
     uint64_t last_handle;
     unsigned workers, started;

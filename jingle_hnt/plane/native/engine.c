@@ -31,6 +31,7 @@ struct hnt_engine *hnt_engine_new(unsigned workers, struct hnt_limits limits)
     pthread_mutex_init(&engine->events_lock, NULL);
     pthread_mutex_init(&engine->believed.lock, NULL);
     pthread_mutex_init(&engine->heirs.lock, NULL);
+    hnt_bars_init(&engine->bars);
     bool failed = engine->events == NULL || engine->told < 0;
     while (!failed && engine->started < workers) {
         failed = hnt_worker_start(engine, &engine->worker[engine->started]) < 0;
@@ -77,6 +78,7 @@ void hnt_engine_free(struct hnt_engine *engine)
     pthread_mutex_destroy(&engine->believed.lock);
     hnt_heirs_clear(&engine->heirs, false);
     pthread_mutex_destroy(&engine->heirs.lock);
+    hnt_bars_clear(&engine->bars);
     free(engine);
 }
 

@@ -51,27 +51,62 @@ static bool may_go_unasked(struct pinhole *to, size_t length)
     return true;
 }
 
+/* At most once a second. */
+static void tell_rival(struct pinhole *pinhole, const struct hnt_address *source, double now)
+{
+    if (now - pinhole->rivalry_told_at < HNT_RIVALRY_EVENT_S)
+        return;
+    struct hnt_event event = hnt_event_of(pinhole, HNT_EVENT_RIVALRY);
+    event.source = *source;
+    pinhole->rivalry_told_at = now;
+    hnt_happened(pinhole->binding->worker->engine, event);
+}
+
+/* Whether more come to the door in this second than are worth being looked at. */
+static bool is_flooded(struct pinhole *pinhole, double now)
+{
+    if (now - pinhole->rivals_since >= 1.0) {
+        pinhole->rivals_since = now;
+        pinhole->rivals = 0;
+    }
+    return ++pinhole->rivals > RIVALS_PER_S;
+}
+
 /* `source` is NULL on the line: another stream in the learned source's name, who is no rival of itself. */
 static void count_rival(struct pinhole *pinhole, const struct hnt_address *source, double now)
 {
     const struct hnt_latch *latch = &pinhole->latch;
     if (source == NULL || (latch->state == HNT_LATCHED && hnt_same_address(source, &latch->source)))
         return;
-    if (now - pinhole->rivalry_told_at >= HNT_RIVALRY_EVENT_S) {
-        struct hnt_event event = hnt_event_of(pinhole, HNT_EVENT_RIVALRY);
-        event.source = *source;
-        pinhole->rivalry_told_at = now;
-        hnt_happened(pinhole->binding->worker->engine, event);
-    }
-    if (now - pinhole->rivals_since >= 1.0) {
-        pinhole->rivals_since = now;
-        pinhole->rivals = 0;
-    }
-    if (++pinhole->rivals <= RIVALS_PER_S || latch->state != HNT_LATCHED || latch->ice != NULL ||
-        pinhole->door_narrow || pinhole->line < 0)
+    tell_rival(pinhole, source, now);
+    if (!is_flooded(pinhole, now) || latch->state != HNT_LATCHED || latch->ice != NULL || pinhole->door_narrow ||
+        pinhole->line < 0)
         return;
     if (latch->srtp != NULL || !hnt_latch_may_yield(latch, now))
         hnt_narrow_door(pinhole);
+}
+
+/* A packet at a port that nobody was told of. A flood is left to the kernel until the next second. */
+static void note_untold(struct pinhole *pinhole, const struct hnt_address *source, double now)
+{
+    if (hnt_bars_note(&pinhole->binding->worker->engine->bars, source, now))
+        tell_rival(pinhole, source, now);
+    if (is_flooded(pinhole, now) && !pinhole->door_flooded) {
+        pinhole->door_flooded = true;
+        hnt_door_close_filter(pinhole->door);
+    }
+}
+
+/* A source that sprays, where nothing is known of the party. */
+static bool is_kept_out(struct pinhole *pinhole, const struct hnt_address *source, double now)
+{
+    const struct hnt_latch *latch = &pinhole->latch;
+    if (latch->evidence == NULL || (latch->state == HNT_LATCHED && hnt_same_address(source, &latch->source)))
+        return false;
+    if (hnt_evidence_is_untold(latch->evidence))
+        note_untold(pinhole, source, now);
+    return latch->evidence->probation > 1 && !hnt_evidence_is_likely(latch->evidence, source) &&
+           hnt_bars_has(&pinhole->binding->worker->engine->bars, source, now);
 }
 
 /* An answer to one of our own checks. */
@@ -169,6 +204,8 @@ static enum hnt_verdict observe(struct pinhole *pinhole, const struct hnt_addres
         return observe_agent(pinhole, source != NULL ? source : &pinhole->line_peer, header, data, length, now);
     if (latch->srtp != NULL)
         return hnt_srtp_observe(latch, source != NULL ? source : &latch->source, header, data, length, now);
+    if (source != NULL && is_kept_out(pinhole, source, now))
+        return HNT_STRANGER;
     if (source != NULL)
         return hnt_latch_observe(latch, source, header, now);
     return hnt_latch_heard(latch, header, now);

@@ -63,6 +63,11 @@ bool hnt_evidence_admits(const struct hnt_evidence *evidence, const struct hnt_a
     return !within_any(source, refused, evidence->refused) && within_any(source, network, evidence->sources);
 }
 
+bool hnt_evidence_is_untold(const struct hnt_evidence *evidence)
+{
+    return evidence->sources == 0;
+}
+
 bool hnt_evidence_is_likely(const struct hnt_evidence *evidence, const struct hnt_address *source)
 {
     return within_any(source, evidence->networks + evidence->sources + evidence->refused, evidence->likely);

@@ -116,6 +116,8 @@ bool hnt_latch_has_ended(const struct hnt_latch *latch, double now);
 enum hnt_verdict hnt_latch_heard(struct hnt_latch *latch, struct hnt_header header, double now);
 
 bool hnt_evidence_admits(const struct hnt_evidence *evidence, const struct hnt_address *source);
+/* Whether its party has yet to be told of the port: who sends there is no party. */
+bool hnt_evidence_is_untold(const struct hnt_evidence *evidence);
 bool hnt_evidence_is_likely(const struct hnt_evidence *evidence, const struct hnt_address *source);
 /* How many packets in sequence a source has to send. */
 unsigned hnt_evidence_needs(const struct hnt_evidence *evidence, const struct hnt_address *source);

@@ -114,19 +114,29 @@ static void match_networks(struct program *program, uint8_t version, const struc
             match_network(program, networks + i, verdict);
 }
 
-static void match_evidence(struct program *program, uint8_t version, const struct hnt_evidence *evidence)
+static void match_evidence(struct program *program, uint8_t version, const struct hnt_evidence *evidence,
+                           const struct hnt_network *barred, unsigned bars)
 {
     const struct hnt_network *networks = evidence->networks;
     match_networks(program, version, networks + evidence->sources, evidence->refused, DROP);
     match_networks(program, version, networks + evidence->sources + evidence->refused, evidence->likely, ACCEPT);
+    match_networks(program, version, barred, bars, DROP);
     match_networks(program, version, networks, evidence->sources, ACCEPT);
 }
 
-int hnt_door_filter_evidence(int door, uint8_t version, const struct hnt_evidence *evidence)
+int hnt_door_filter_evidence(int door, uint8_t version, const struct hnt_evidence *evidence,
+                             const struct hnt_network *barred, unsigned bars)
 {
     struct program program = {.length = 0};
-    match_evidence(&program, version, evidence);
+    match_evidence(&program, version, evidence, barred, bars);
     return attach(door, &program, DROP);
+}
+
+int hnt_door_filter_barred(int door, uint8_t version, const struct hnt_network *barred, unsigned bars)
+{
+    struct program program = {.length = 0};
+    match_networks(&program, version, barred, bars, DROP);
+    return attach(door, &program, (uint32_t)ACCEPT);
 }
 
 int hnt_door_filter_host(int door, const struct hnt_address *host)
@@ -169,7 +179,7 @@ int hnt_line_filter(int line, const struct hnt_address *peer, const struct hnt_e
     emit(&program, BPF_JMP | BPF_JEQ | BPF_K, 0, past, peer->port);
     match_network(&program, &network, ACCEPT);
     if (evidence != NULL)
-        match_evidence(&program, peer->version, evidence);
+        match_evidence(&program, peer->version, evidence, NULL, 0);
     return attach(line, &program, DROP);
 }
 

@@ -19,7 +19,10 @@ int hnt_door_open(const struct hnt_address *bound, uint8_t dscp);
 /* Let in nothing, or what the evidence admits, or one address with any port. `version` is the door's. Return
  * -1 with errno set; evidence too long for the kernel lets everything in, and the latch judges alone. */
 int hnt_door_close_filter(int door);
-int hnt_door_filter_evidence(int door, uint8_t version, const struct hnt_evidence *evidence);
+int hnt_door_filter_evidence(int door, uint8_t version, const struct hnt_evidence *evidence,
+                             const struct hnt_network *barred, unsigned bars);
+/* Let in everybody but these. */
+int hnt_door_filter_barred(int door, uint8_t version, const struct hnt_network *barred, unsigned bars);
 int hnt_door_filter_host(int door, const struct hnt_address *host);
 /* Of what `host`, or where that is NULL the evidence, admits, let in the media of these SSRCs. */
 int hnt_door_filter_streams(int door, uint8_t version, const struct hnt_evidence *evidence,

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bars.h"
 #include "lingering.h"
 #include "pinhole.h"
 
@@ -329,9 +330,70 @@ PyMethodDef hnt_rule_functions[] = {
     {NULL, NULL, 0, NULL},
 };
 
+/* Bars: relay/barring.py */
+
+typedef struct {
+    PyObject_HEAD
+    struct hnt_bars bars;
+} Bars;
+
+static PyObject *bars_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    (void)args, (void)kwargs;
+    allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+    Bars *self = (Bars *)allocate(type, 0);
+    if (self != NULL)
+        hnt_bars_init(&self->bars);
+    return (PyObject *)self;
+}
+
+static void bars_dealloc(PyObject *self)
+{
+    hnt_bars_clear(&((Bars *)self)->bars);
+    plain_dealloc(self);
+}
+
+static PyObject *bars_ask(PyObject *self, PyObject *args,
+                          bool (*ask)(struct hnt_bars *, const struct hnt_address *, double))
+{
+    PyObject *object;
+    double now;
+    struct hnt_address source;
+    if (!PyArg_ParseTuple(args, "Od", &object, &now) || hnt_read_address(object, &source) < 0)
+        return NULL;
+    return PyBool_FromLong(ask(&((Bars *)self)->bars, &source, now));
+}
+
+static PyObject *bars_note(PyObject *self, PyObject *args)
+{
+    return bars_ask(self, args, hnt_bars_note);
+}
+
+static PyObject *bars_has(PyObject *self, PyObject *args)
+{
+    return bars_ask(self, args, hnt_bars_has);
+}
+
+static PyMethodDef bars_methods[] = {
+    {"note", bars_note, METH_VARARGS, "note(source, now) -> bool"},
+    {"has", bars_has, METH_VARARGS, "has(source, now) -> bool"},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot bars_slots[] = {
+    {Py_tp_new, bars_new},
+    {Py_tp_dealloc, bars_dealloc},
+    {Py_tp_methods, bars_methods},
+    {0, NULL},
+};
+
+static PyType_Spec bars_spec = {
+    "jingle_hnt.plane._engine.Bars", sizeof(Bars), 0, Py_TPFLAGS_DEFAULT, bars_slots,
+};
+
 int hnt_add_rules(PyObject *module)
 {
     bool failed = hnt_add_type(module, &agent_spec) < 0 || hnt_add_type(module, &stream_spec) < 0 ||
-                  hnt_add_type(module, &bucket_spec) < 0;
+                  hnt_add_type(module, &bucket_spec) < 0 || hnt_add_type(module, &bars_spec) < 0;
     return failed ? -1 : 0;
 }
