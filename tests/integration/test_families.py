@@ -1,10 +1,13 @@
 """Calls between IPv4 and IPv6, through a relay that has both (row F15)."""
 
+import asyncio
+import sys
+
 import pytest
 
 from tests.integration.test_nat_calls import assert_heard, candidates, talk, with_action
 from tests.lab.play import COMPONENTS, MUTUAL_S, Caller, Stage, delivered, stage
-from tests.lab.world import RELAY, RELAY6, SERVER6, NatKind
+from tests.lab.world import RELAY, RELAY6, SERVER6, STRANGER, NatKind
 from tests.threats import doses
 from tests.threats.doses import Measured
 
@@ -80,9 +83,63 @@ async def test_a_party_of_both_may_signal_by_one_and_talk_by_the_other(
         await heard(alice, bob, record_property, PROBATION_S)
 
 
+@pytest.mark.rule("L7", "L10")
+async def test_a_party_of_whom_nothing_is_known_is_heard_under_a_spray(
+    record_property: Measured,
+) -> None:
+    """XMPP by IPv6, media by IPv4; a stranger sprays the whole range from before the call on."""
+    async with stage(six=True) as at:
+        at.lab.public("alice", DUAL)
+        at.lab.also("alice", f"{HOME}10")
+        at.lab.public("guest", STRANGER)
+        alice = await at.phone_at("alice", "alice", DUAL, DUAL, server=SERVER6)
+        bob = await phone(at, "bob", six=False)
+        spray = await spraying(at)
+        await asyncio.sleep(1.0)
+        await talk(alice, bob, seconds=6)
+        spray.terminate()
+        await spray.wait()
+        await heard(alice, bob, record_property, PROBATION_S)
+        (barred,) = barred_sources(at)
+        record_property("barred", barred)
+        assert barred == STRANGER
+
+
+async def spraying(at: Stage) -> asyncio.subprocess.Process:
+    """One stream of RTP at each port of the range, with the sequence that a party would have."""
+    command = at.lab.command("guest", [sys.executable, "-c", SPRAY, RELAY])
+    return await asyncio.create_subprocess_exec(*command)
+
+
+SPRAY = """
+import random, socket, struct, sys, time
+sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+began, sent = time.monotonic(), 0
+while True:
+    for port in range(30000, 31000):
+        number = sent // 1000 % 65536
+        packet = struct.pack(">BBHII", 0x80, 0, number, number * 160, 66).ljust(172, b"x")
+        sender.sendto(packet, (sys.argv[1], port))
+        sent += 1
+        if sent % 40 == 0:
+            time.sleep(max(0.0, sent / 4000 - (time.monotonic() - began)))
+"""
+
+
+def barred_sources(at: Stage) -> set[str]:
+    """Whom the relay's log says it has barred."""
+    lines = [line for line in at.relay.log_text().splitlines() if "source is barred" in line]
+    return {
+        word.split("=")[1].rpartition(":")[0]
+        for line in lines
+        for word in line.split()
+        if word.startswith("source=")
+    }
+
+
 async def test_a_temporary_address_of_ipv6_may_follow_another(record_property: Measured) -> None:
     """RFC 8981: the XMPP connection keeps the old one, calls are made from the new one."""
-    async with stage(six=True, relay_extra="widen_v6 = 64") as at:
+    async with stage(six=True) as at:
         old = at.lab.six_only("alice", f"{HOME}10")
         new = f"{HOME[:-1]}0:a1b2:c3d4:e5f6:1"
         at.lab.add_address("alice", new)
