@@ -165,7 +165,7 @@ int hnt_door_filter_streams(int door, uint8_t version, const struct hnt_evidence
         struct hnt_network network = host_of(host);
         match_network(&program, &network, ACCEPT);
     } else {
-        match_evidence(&program, version, evidence);
+        match_evidence(&program, version, evidence, NULL, 0);
     }
     return attach(door, &program, DROP);
 }
