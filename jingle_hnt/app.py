@@ -79,6 +79,9 @@ log = structlog.get_logger(__name__)
 WATCHED = "watch."
 """What the names of bindings begin with that listen on free ports; no call's does."""
 
+STORE_RETRY_S = 1.0
+"""Pause between attempts to write what a full disk did not take."""
+
 PLANE_RETRY_S = 0.02
 """Pause between attempts to reach the plane: a local socket, and media waits behind it."""
 
@@ -121,6 +124,7 @@ class Signalling:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._keep_plane())
+                group.create_task(self._keep_written())
                 group.create_task(self._components.run())
         except ExceptionGroup as failed:
             refused = only_refusals(failed)
@@ -338,6 +342,14 @@ class Signalling:
                 await plane.close()
             log.warning("forwarding plane is gone; reconnecting", calls=len(self._registry))
             await asyncio.sleep(PLANE_RETRY_S)
+
+    async def _keep_written(self) -> None:
+        """A full disk may have space again: write what it did not take."""
+        while True:
+            await asyncio.sleep(STORE_RETRY_S)
+            for store in (self._journal, self._history):
+                if not store.healthy:
+                    store.retry()
 
     async def _meet(self, plane: PlaneClient) -> None:
         bindings = await plane.snapshot()

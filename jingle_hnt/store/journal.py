@@ -1,8 +1,9 @@
-"""The journal of live calls: one SQLite file, written at offer, accept, latch and end.
+"""The journal of live calls: one SQLite file, written after every change of a session.
 
 Calls are worth more than the journal: where the disk is full or the file is damaged, the journal
-says so and the calls go on. A record that cannot be read is skipped, the others are used: what is
-left in a damaged file goes into a new one.
+says so and the calls go on. A full disk is a state that ends: what cannot be written is remembered,
+and written when there is space. A record that cannot be read is skipped, the others are used: what
+is left in a damaged file goes into a new one.
 """
 
 import contextlib
@@ -16,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from jingle_hnt.store.private import make_private
+from jingle_hnt.store.private import is_of_the_disk, make_private, set_aside
 
 log = structlog.get_logger(__name__)
 
@@ -29,10 +30,6 @@ MAX_RECORD_BYTES = 256 * 1024
 _SUM = re.compile(rb',"sum":"([0-9a-f]{8})"}$')
 """Ends a record's text. SQLite notices damage to its own structures only, and another digit in an
 address is another party."""
-_NOT_DAMAGED = frozenset(
-    {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_BUSY}
-)
-"""What is wrong with the disk, or with who else is at work, and not with the file."""
 _WRONG = (sqlite3.Error, UnicodeDecodeError)
 """The second where SQLite's own message quotes what is damaged."""
 
@@ -42,21 +39,44 @@ Record = dict[str, Any]
 class Journal:
     """Open with a path of the state directory; `close` it at the end.
 
-    What goes wrong with SQLite is logged once, and `healthy` is False: it is never raised. Where
-    the file cannot be written when it is opened, its records are kept in memory.
+    What goes wrong with SQLite is logged once, and `healthy` is False until all is written: it is
+    never raised. Where the file cannot be written when it is opened, its records are kept in memory
+    until it can. Call `retry` now and then while it is not healthy.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.healthy = True
-        self._written = True
+        self._is_on_disk = True
+        self._unwritten: dict[str, Record | None] = {}
         try:
             self._db = self._open(path)
         except _WRONG as error:
             self._db = self._recover(error)
 
     def write(self, records: Mapping[str, Record | None]) -> None:
-        """Write these sessions' records over those before, all at once; None takes a record out."""
+        """Write these sessions' records over those before, all at once; None takes a record out.
+
+        What the disk does not take is written by `retry`, with what is written until then.
+        """
+        if self._unwritten:
+            self._unwritten.update(records)
+        elif (error := self._try(records)) is None:
+            self._recovered()
+        elif is_of_the_disk(error):
+            self._unwritten.update(records)
+
+    def retry(self) -> None:
+        """Write what could not be written so far, if that can be done now."""
+        if not self._is_on_disk:
+            self._return_to_disk()
+        if self._unwritten and self._try(self._unwritten) is None:
+            self._unwritten.clear()
+        if not self._unwritten:
+            self._recovered()
+
+    def _try(self, records: Mapping[str, Record | None]) -> Exception | None:
+        """Write these all at once, or none of them; returns what was in the way."""
         try:
             self._db.execute("BEGIN")
             for name, record in records.items():
@@ -66,8 +86,31 @@ class Journal:
             self._suffer(error)
             with contextlib.suppress(*_WRONG):
                 self._db.rollback()
-        else:
-            self.healthy = self._written
+            return error
+        return None
+
+    def _recovered(self) -> None:
+        if self._is_on_disk and not self.healthy:
+            log.warning("journal is written again")
+        self.healthy = self._is_on_disk
+
+    def _return_to_disk(self) -> None:
+        """What is kept in memory goes into the file, in place of all that it has."""
+        try:
+            db = self._open(self.path)
+        except (*_WRONG, OSError):
+            return
+        try:
+            kept = self._db.execute("SELECT name, CAST(record AS BLOB) FROM session").fetchall()
+            db.execute("BEGIN")
+            db.execute("DELETE FROM session")
+            db.executemany(_PUT, kept)
+            db.execute("COMMIT")
+        except _WRONG:
+            db.close()
+            return
+        self._db.close()
+        self._db, self._is_on_disk = db, True
 
     def put(self, name: str, record: Record) -> None:
         """Write the record of one session."""
@@ -91,6 +134,9 @@ class Journal:
 
     def close(self) -> None:
         """Close the file. Safe to call twice."""
+        if self._unwritten or not self._is_on_disk:
+            with contextlib.suppress(sqlite3.ProgrammingError):  # it is closed already
+                self.retry()
         self._db.close()
 
     def _open(self, path: Path) -> sqlite3.Connection:
@@ -125,25 +171,19 @@ class Journal:
         """What can be read, in a new file; in memory where that cannot be."""
         left = list(_left(self.path).items())
         try:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _NOT_DAMAGED:
-                self._set_aside(error, len(left))
+            if not is_of_the_disk(error):
+                aside = set_aside(self.path)
+                what = "journal is damaged; it is set aside"
+                log.error(what, kept_as=str(aside), error=str(error), records_left=len(left))
             db = self._open(self.path)
             _put_all(db, left)
         except (*_WRONG, OSError) as second:
             self._suffer(second)
-            self._written = False
+            self._is_on_disk = False
             db = _connect(":memory:")
             self._prepare(db)
             _put_all(db, left)
         return db
-
-    def _set_aside(self, error: Exception, left: int) -> None:
-        aside = self.path.with_suffix(".damaged")
-        what = "journal is damaged; it is set aside"
-        log.error(what, kept_as=str(aside), error=str(error), records_left=left)
-        self.path.replace(aside)
-        for suffix in ("-wal", "-shm"):
-            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
 
     def _read(self, rowid: int, name: str, text: object) -> Record | None:
         try:

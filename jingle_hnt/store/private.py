@@ -1,8 +1,22 @@
-"""Databases that nobody else on this host may read."""
+"""What both databases have in common: nobody else reads them, and nothing of them is ever lost."""
 
+import itertools
+import sqlite3
 from pathlib import Path
 
 MODE = 0o600
+
+_OF_THE_DISK = frozenset(
+    {
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_NOMEM,
+    }
+)
 
 
 def make_private(path: Path) -> None:
@@ -17,3 +31,29 @@ def make_private(path: Path) -> None:
         beside = path.with_name(path.name + suffix)
         if beside.exists():
             beside.chmod(MODE)
+
+
+def is_of_the_disk(error: Exception) -> bool:
+    """Whether the disk, or who else is at work, is in the way, and nothing is wrong with the file.
+
+    It is full, say: that ends, and nothing is to be renamed or deleted meanwhile.
+    """
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", 0) & 0xFF in _OF_THE_DISK
+    return isinstance(error, OSError)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file to ``.damaged``, or ``.damaged.1`` and so on where that is there.
+
+    What SQLite has put beside it goes along: parts of it may be only there.
+    """
+    names = itertools.chain([""], (f".{number}" for number in itertools.count(1)))
+    asides = (path.with_suffix(f".damaged{end}") for end in names)
+    aside = next(aside for aside in asides if not aside.exists())
+    for suffix in ("-wal", "-shm"):
+        beside = path.with_name(path.name + suffix)
+        if beside.exists():
+            beside.rename(aside.with_name(aside.name + suffix))
+    path.rename(aside)
+    return aside

@@ -68,6 +68,15 @@ def test_a_damaged_file_is_set_aside(path: Path) -> None:
     history.close()
 
 
+def test_what_was_set_aside_before_is_never_written_over(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    for number in range(3):
+        path.write_bytes(b"garbage %d" % number * 1000)
+        History(path, 10).close()
+    asides = [path.with_suffix(f".damaged{end}") for end in ("", ".1", ".2")]
+    assert [aside.read_bytes()[:9] for aside in asides] == [b"garbage %d" % n for n in range(3)]
+
+
 def test_a_row_that_is_no_report_is_skipped(path: Path) -> None:
     history = History(path, 10)
     history.add("s1", "a", "not json")
@@ -84,5 +93,5 @@ def test_a_file_that_cannot_be_written_costs_no_call(path: Path) -> None:
     db.close()
     history.add("s1", "a", "{}")
     assert not history.healthy
-    assert history.latest(10) == []
+    assert history.latest(10) == [{}]
     history.close()
