@@ -26,6 +26,7 @@ from jingle_hnt.errors import (
     PortTaken,
     only_refusals,
 )
+from jingle_hnt.kept import Kept
 from jingle_hnt.log import configure, set_level
 from jingle_hnt.model.content import RTCP, RTP
 from jingle_hnt.model.doors import ModuleState, OtherDoors
@@ -93,12 +94,20 @@ class Signalling:
     """
 
     def __init__(
-        self, wiring: Wiring, reloader: Reloader, clock: Callable[[], float] = time.monotonic
+        self,
+        wiring: Wiring,
+        reloader: Reloader,
+        orders: Kept | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._wiring = wiring
         self._reloader = reloader
+        self._orders = orders or Kept()
         self._clock = clock
         self._registry = Registry(wiring.policy, wiring.pool, fresh_name, drawn)
+        self._registry.draining = bool(self._orders.order("draining"))
+        if level := self._orders.order("loglevel"):
+            set_level(str(level))
         self._journal = Journal(wiring.journal)
         self._history = History(wiring.history, wiring.history_calls)
         self._desk = Desk(self, self._history)
@@ -494,6 +503,11 @@ class Signalling:
     def set_log_level(self, level: str) -> None:
         """See `log.set_level`."""
         set_level(level)
+        self._orders.keep("loglevel", level)
+
+    def keep_draining(self, draining: bool) -> None:
+        """The word of an administrator outlives this process, if there is one to start the next."""
+        self._orders.keep("draining", draining)
 
     def inject(self, farewells: Iterable[Inject]) -> None:
         """Send these requests in the parties' names."""
@@ -533,6 +547,7 @@ class Signalling:
             self._reloader.alter(option, value)
         except ConfigurationError as error:
             raise ValueError(f"nothing is changed: {error}") from None
+        self._orders.keep("options", {**(self._orders.order("options") or {}), option: value})
         self._follow()
 
     def hang_up_signal(self) -> None:

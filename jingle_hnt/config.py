@@ -361,6 +361,10 @@ class State(_Section):
         return self.runtime_directory / "plane.sock"
 
     @property
+    def kept(self) -> Path:
+        return self.runtime_directory / "kept"
+
+    @property
     def admin_socket(self) -> Path:
         return self.runtime_directory / "admin.sock"
 

@@ -7,17 +7,24 @@ The kernel holds the lock, so it ends with the process, however that ends.
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from jingle_hnt.errors import ConfigurationError
 
+PATIENCE_S = 5.0
+"""How long whoever is started again waits for the one before, whose end may still be under way."""
+
+_POLL_S = 0.02
+
 
 @contextlib.contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Hold the lock of this file inside.
+def alone(path: Path, patience_s: float = 0.0) -> Iterator[None]:
+    """Hold the lock of this file inside; the caller stands still for at most `patience_s` before.
 
-    Raises ConfigurationError where another process does, or where it cannot be written.
+    Raises ConfigurationError where another process holds it until then, or where it cannot be
+    written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -28,18 +35,28 @@ def alone(path: Path) -> Iterator[None]:
             " write another state.directory or state.runtime_directory"
         ) from None
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _locked(descriptor, time.monotonic() + patience_s):
             raise ConfigurationError(
                 f"another jingle-hnt works on {path.parent} (process {_holder(descriptor)});"
                 " stop it, or give this one state.directory and state.runtime_directory of its own"
-            ) from None
+            )
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())
         yield
     finally:
         os.close(descriptor)
+
+
+def _locked(descriptor: int, until: float) -> bool:
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                return False
+            time.sleep(_POLL_S)
+        else:
+            return True
 
 
 def _holder(descriptor: int) -> str:

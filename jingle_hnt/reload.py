@@ -48,7 +48,7 @@ class Reloader:
         fresh = self._read()
         before, after = dict(leaves(self.settings)), dict(leaves(fresh))
         changed = sorted(key for key in after if after[key] != before.get(key))
-        self.settings = _merged(self.settings, fresh)
+        self.settings = merged(self.settings, fresh)
         in_force = dict(leaves(self.settings))
         waiting = tuple(key for key in changed if in_force[key] != after[key])
         return tuple(key for key in changed if key not in waiting), waiting
@@ -116,7 +116,7 @@ def shown(model: BaseModel) -> dict[str, object]:
     return told
 
 
-def _merged(old: Settings, new: Settings) -> Settings:
+def merged(old: Settings, new: Settings) -> Settings:
     """The new settings with what needs a restart as it was.
 
     Other addresses need one; what parties are told of the same addresses does not.

@@ -1,8 +1,9 @@
 """Keeps the two processes of jingle-hnt alive: one command to start, one process to signal.
 
-A child that dies is started again, or replaced by one that stood by for that. The signalling
-process may come and go without the plane noticing; that is the point of there being two. A child
-that says that it cannot start as configured (exit status 78) ends the whole.
+A child that dies is started again, or replaced by one that stood by for that; so is one that stands
+by. The signalling process may come and go without the plane noticing; that is the point of there
+being two. A child that says at its first start that it cannot start as configured (exit status 78)
+ends the whole; whatever one that is started again says is no reason to end the other.
 """
 
 import asyncio
@@ -13,8 +14,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -34,6 +35,8 @@ STEADY_S = 10.0
 SPARE_AFTER_S = 1.0
 """When a process is made to stand by for one that has begun."""
 
+LONGEST_SPARE_PAUSE_S = 30.0
+
 GRACE_S = 5.0
 """How long a child may take to end before it is killed."""
 
@@ -42,7 +45,7 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """One process to keep: its name in the log, and its command line.
+    """One process to keep: its name in the log, its command line, and additions to its environment.
 
     `standby` is that of a process which does everything but begin, until it is sent a line. A
     child that `keeps` has sockets which outlive it (see `safekeeping`).
@@ -52,6 +55,7 @@ class Child:
     command: Sequence[str]
     standby: Sequence[str] = ()
     keeps: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 class Supervisor:
@@ -148,7 +152,7 @@ class Supervisor:
             await asyncio.sleep(limit_s / 3)
 
     async def _keep(self, child: Child) -> None:
-        pause_s = 0.0
+        pause_s, is_first = 0.0, True
         while True:
             started_at = time.monotonic()
             process = await self._begin(child)
@@ -158,10 +162,11 @@ class Supervisor:
                 status = await process.wait()
             finally:
                 preparing.cancel()
-            if status == EX_CONFIG:
+            if status == EX_CONFIG and is_first:
                 self._status = EX_CONFIG
                 self._stopping.set()
                 return
+            is_first = False
             if time.monotonic() - started_at >= STEADY_S:
                 pause_s = 0.0
             log.error("process ended; it is started again", process=child.name, status=status)
@@ -186,11 +191,14 @@ class Supervisor:
     ) -> asyncio.subprocess.Process:
         if not child.keeps:
             return await asyncio.create_subprocess_exec(
-                *command, preexec_fn=_die_with_us, stdin=stdin
+                *command,
+                preexec_fn=_die_with_us,
+                stdin=stdin,
+                env=os.environ | dict(child.environment),
             )
         ours, theirs = self._safe.open()
         with theirs:
-            environment = os.environ | {CHANNEL: str(theirs.fileno())}
+            environment = os.environ | dict(child.environment) | {CHANNEL: str(theirs.fileno())}
             process = await asyncio.create_subprocess_exec(
                 *command,
                 preexec_fn=_die_with_us,
@@ -202,10 +210,26 @@ class Supervisor:
         return process
 
     async def _prepare(self, child: Child) -> None:
-        """Have another process stand by, once this one has had the machine for itself."""
-        if not child.standby:
-            return
-        await asyncio.sleep(SPARE_AFTER_S)
+        """Have another process stand by, once this one has had the machine for itself.
+
+        One that dies meanwhile is replaced as well: whoever is short of memory takes it first.
+        """
+        pause_s, started_at = SPARE_AFTER_S, time.monotonic()
+        while child.standby:
+            spare = self._spares.get(child.name)
+            if spare is None or spare.returncode is not None:
+                if spare is not None:
+                    self._ends.pop(spare.pid, None)
+                await asyncio.sleep(pause_s)
+                started_at = time.monotonic()
+                await asyncio.shield(asyncio.ensure_future(self._stand_by(child)))
+                spare = self._spares[child.name]
+            status = await spare.wait()
+            log.warning("who stood by has ended; it is replaced", process=child.name, status=status)
+            steady = time.monotonic() - started_at >= STEADY_S
+            pause_s = SPARE_AFTER_S if steady else min(2 * pause_s, LONGEST_SPARE_PAUSE_S)
+
+    async def _stand_by(self, child: Child) -> None:
         pipe = asyncio.subprocess.PIPE
         self._spares[child.name] = await self._start(child, child.standby, pipe)
 
@@ -227,7 +251,7 @@ class Supervisor:
         await ended
 
 
-def children(configuration: str) -> list[Child]:
+def children(configuration: str, environment: Mapping[str, str]) -> list[Child]:
     """The two processes, for this configuration file. The plane comes first and goes last.
 
     While no plane runs no media flows, and most of its start is loading: so another stands by.
@@ -235,8 +259,12 @@ def children(configuration: str) -> list[Child]:
     base = [sys.executable, "-m", "jingle_hnt"]
     plane = [*base, "plane", "--config", configuration]
     return [
-        Child("plane", plane, [*plane, "--standby"], keeps=True),
-        Child("signalling", [*base, "signalling", "--config", configuration]),
+        Child("plane", plane, [*plane, "--standby"], keeps=True, environment=environment),
+        Child(
+            "signalling",
+            [*base, "signalling", "--config", configuration],
+            environment=environment,
+        ),
     ]
 
 
@@ -260,7 +288,8 @@ def notify(state: str) -> None:
 def _die_with_us() -> None:
     """In the child, before it is replaced: a supervisor that is killed leaves no orphans.
 
-    Nor does a SIGHUP end a child that has not got to know it yet.
+    They are killed as well: one that stands still would not heed anything else, and keep the next
+    out. Nor does a SIGHUP end a child that has not got to know it yet.
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -88,6 +88,66 @@ async def test_status_78_of_a_child_ends_the_whole(tmp_path: Path) -> None:
         assert await supervisor.run() == 78
 
 
+async def test_status_78_of_a_child_that_is_started_again_ends_nothing(tmp_path: Path) -> None:
+    """Row F31: the file is bad by now, and that is no reason to end what goes on."""
+    other, shaky = tmp_path / "other", tmp_path / "shaky"
+    once = APPEND + "import os; sys.exit(78 if os.path.getsize(sys.argv[1]) > 1 else 1)"
+    supervisor = Supervisor(
+        [child("other", APPEND + "import time; time.sleep(60)", other), child("b", once, shaky)]
+    )
+    running = asyncio.create_task(supervisor.run())
+    await until(lambda: shaky.exists() and shaky.stat().st_size >= 4)
+    assert not running.done()
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await running == 0
+    assert other.stat().st_size == 1
+
+
+async def test_who_stands_by_is_replaced_when_it_dies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row F32: whoever is short of memory takes it first."""
+    monkeypatch.setattr(supervisor, "SPARE_AFTER_S", 0.05)
+    standing = tmp_path / "standing"
+    wait = "import time; time.sleep(60)"
+    say = f"import os; open({str(standing)!r}, 'a').write(f'{{os.getpid()}}\\n'); "
+    plane = Child("plane", [sys.executable, "-c", wait], [sys.executable, "-c", say + wait])
+    running = asyncio.create_task(Supervisor([plane]).run())
+
+    def pids() -> list[int]:
+        return [int(pid) for pid in standing.read_text().split()] if standing.exists() else []
+
+    for number in range(1, 4):
+        await until(lambda n=number: len(pids()) == n)  # type: ignore[misc]
+        os.kill(pids()[-1], signal.SIGKILL)
+    await until(lambda: len(pids()) == 4)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await running == 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(pids()[-1], 0)
+
+
+KILLED = """
+import asyncio, os, signal, sys
+from jingle_hnt.supervisor import Child, Supervisor
+say = f"import os, sys, time; open({sys.argv[1]!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+asyncio.run(Supervisor([Child("a", [sys.executable, "-c", say])]).run())
+"""
+
+
+async def test_a_child_that_stands_still_does_not_outlive_its_supervisor(tmp_path: Path) -> None:
+    """Row F34: it would keep the next one out, and takes no signal but one."""
+    told = tmp_path / "told"
+    words = [sys.executable, "-c", KILLED, str(told)]
+    process = await asyncio.create_subprocess_exec(*words)
+    await until(lambda: told.exists() and told.read_text() != "")
+    pid = int(told.read_text())
+    os.kill(pid, signal.SIGSTOP)
+    process.kill()
+    await process.wait()
+    await until(lambda: not Path(f"/proc/{pid}/cwd").is_dir())
+
+
 def test_without_systemd_notify_says_nothing() -> None:
     assert "NOTIFY_SOCKET" not in os.environ
     notify("READY=1")

@@ -144,12 +144,14 @@ class Desk:
 
     @property
     def is_ready(self) -> bool:
-        """Whether a call that comes now would be relayed."""
+        """Whether a call that comes now would be relayed, and would outlive a restart."""
         office = self._office
         return (
             not any(office.links.values())
             and office.engine is not None
             and not office.registry.draining
+            and office.journal_healthy
+            and self._archive.healthy
         )
 
     async def scrape(self) -> Scrape:
@@ -349,6 +351,7 @@ class Desk:
         registry = self._office.registry
         if registry.draining != draining:
             registry.draining = draining
+            self._office.keep_draining(draining)
             what = "draining: no new calls are relayed" if draining else "new calls are taken again"
             log.warning(what, calls=len(registry))
         return await self.status()

@@ -111,6 +111,8 @@ def _readiness(scrape: Scrape) -> Page:
             ),
             (not status.plane.up, "the forwarding plane is not connected"),
             (status.draining, "draining"),
+            (not status.journal_healthy, "the journal cannot be written: is the disk full?"),
+            (not status.history_healthy, "the history cannot be written: is the disk full?"),
         )
         if holds
     ]

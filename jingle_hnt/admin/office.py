@@ -52,6 +52,9 @@ class Office(Protocol):
     def alter(self, option: str, value: str) -> None:
         """Set an option until the next reload or start. Raises ValueError."""
 
+    def keep_draining(self, draining: bool) -> None:
+        """Have the next life of the process drain as well, or take calls again."""
+
     def set_log_level(self, level: str) -> None: ...
     def inject(self, farewells: Iterable[Inject]) -> None:
         """Send these requests in the parties' names."""

@@ -16,9 +16,10 @@ from pathlib import Path
 from jingle_hnt import log, safekeeping
 from jingle_hnt.commands import AddConfig, Commands
 from jingle_hnt.config import Settings
+from jingle_hnt.kept import Kept
+from jingle_hnt.lock import PATIENCE_S
 from jingle_hnt.plane.engines import open_engine
 from jingle_hnt.plane.server import PlaneServer
-from jingle_hnt.reading import load
 
 
 def add_to(commands: Commands, add_config: AddConfig) -> None:
@@ -42,7 +43,13 @@ def plane(options: argparse.Namespace) -> int:
     raise_descriptor_limit()
     engine = open_engine(settings.relay.engine, settings.relay.workers, settings.relay.limits)
     path = settings.state.plane_socket
-    server = PlaneServer(path, engine, safekeeping.inherited(), safekeeping.outgoing())
+    server = PlaneServer(
+        path,
+        engine,
+        safekeeping.inherited(),
+        safekeeping.outgoing(),
+        patience_s=PATIENCE_S if Kept().is_supervised else 0.0,
+    )
     asyncio.run(until_told(server.run()))
     return 0
 
@@ -67,7 +74,7 @@ def raise_descriptor_limit() -> None:
 
 def start(options: argparse.Namespace) -> Settings:
     """Read the configuration, and log as it says. Raises ConfigurationError."""
-    settings = load(options.config)
+    settings = Kept().settings(options.config)
     log.configure(settings.log.level, settings.log.format, settings.log.redact)
     return settings
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import structlog
 
+from jingle_hnt import kept
 from jingle_hnt.app import Signalling
 from jingle_hnt.commands import AddConfig, Commands
 from jingle_hnt.commands.asking import ask_at, exchange
@@ -16,9 +17,9 @@ from jingle_hnt.commands.check import OPEN_FILES, offline
 from jingle_hnt.commands.plane import raise_descriptor_limit, start, until_told
 from jingle_hnt.config import Settings
 from jingle_hnt.errors import ConfigurationError
-from jingle_hnt.lock import alone
+from jingle_hnt.kept import Kept
+from jingle_hnt.lock import PATIENCE_S, alone
 from jingle_hnt.plane.probe import probe
-from jingle_hnt.reading import load
 from jingle_hnt.reload import Reloader
 from jingle_hnt.supervisor import Supervisor, children
 from jingle_hnt.wiring import Wiring, wire
@@ -61,7 +62,7 @@ def _look_around(settings: Settings) -> None:
 
 def _supervise(settings: Settings, options: argparse.Namespace) -> int:
     supervisor = Supervisor(
-        children(str(options.config)),
+        children(str(options.config), kept.begin(settings.state.kept, options.config)),
         ready=functools.partial(_until_ready, settings.state.admin_socket),
         alive=functools.partial(probe, settings.state.plane_socket),
         drain=functools.partial(_drain, settings) if settings.stop.drain_s else None,
@@ -100,14 +101,18 @@ async def _drain(settings: Settings) -> None:
 
 def signalling(options: argparse.Namespace) -> int:
     """Run the signalling process until SIGTERM; media goes on."""
-    settings = start(options)
-    reloader = Reloader(settings, lambda: load(options.config))
-    with alone(settings.state.journal.with_suffix(".lock")):
-        asyncio.run(_signalling(wire(settings), reloader))
+    settings, orders = start(options), Kept()
+    reloader = Reloader(settings, lambda: orders.reload(options.config))
+    for option, value in dict(orders.order("options") or {}).items():
+        with contextlib.suppress(ConfigurationError):
+            reloader.alter(option, value)
+    patience_s = PATIENCE_S if orders.is_supervised else 0.0
+    with alone(settings.state.journal.with_suffix(".lock"), patience_s):
+        asyncio.run(_signalling(wire(reloader.settings), reloader, orders))
     return 0
 
 
-async def _signalling(wiring: Wiring, reloader: Reloader) -> None:
-    process = Signalling(wiring, reloader)
+async def _signalling(wiring: Wiring, reloader: Reloader, orders: Kept) -> None:
+    process = Signalling(wiring, reloader, orders)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, process.hang_up_signal)
     await until_told(process.run())

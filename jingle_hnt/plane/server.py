@@ -56,12 +56,19 @@ class PlaneServer:
     """Serves an engine at a path. `run` returns when it is cancelled; the engine is closed then.
 
     `left` are sockets that an earlier life of the plane has left; `to` holds ours for the next.
+    `patience_s` is how long one that serves the path already may take to end.
     """
 
     def __init__(
-        self, path: Path, engine: Engine, left: Iterable[int] = (), to: Outgoing | None = None
+        self,
+        path: Path,
+        engine: Engine,
+        left: Iterable[int] = (),
+        to: Outgoing | None = None,
+        patience_s: float = 0.0,
     ) -> None:
         self._path = path
+        self._patience_s = patience_s
         self._engine = engine
         self._keeping = Keeping(engine, to)
         self._keeping.inherit(left)
@@ -73,7 +80,7 @@ class PlaneServer:
         """Serve until cancelled. Raises ConfigurationError where another plane serves the path."""
         loop = asyncio.get_running_loop()
         lock = self._path.with_name(self._path.name + ".lock")
-        with alone(lock), contextlib.closing(self._engine):
+        with alone(lock, self._patience_s), contextlib.closing(self._engine):
             self._path.unlink(missing_ok=True)
             server = await self._listen()
             loop.add_reader(self._engine.fileno(), self._tell)

@@ -41,6 +41,7 @@ class Office:
     level: str = "info"
     links: dict[str, str] = field(default_factory=lambda: {"hnt.example.org": ""})
     journal_healthy: bool = True
+    kept_draining: bool = False
     engine: str | None = "reference"
     faults: dict[str, ModuleState] = field(default_factory=dict)
     doors: OtherDoors = field(
@@ -65,6 +66,9 @@ class Office:
 
     def now(self) -> float:
         return self.stage.now
+
+    def keep_draining(self, draining: bool) -> None:
+        self.kept_draining = draining
 
     def settle(self) -> None:
         self.stage.settle()
