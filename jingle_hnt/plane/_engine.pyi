@@ -155,5 +155,9 @@ def filter_line(socket: int, peer: bytes, sources: bytes, refused: bytes, /) -> 
     Without sources nobody else is. Raises OSError.
     """
 
+def hmac_sha1(key: bytes, data: bytes, /) -> bytes: ...
+def borrow_sha1(borrowed: bool, /) -> bool:
+    """Have libcrypto make the digests, or our own code; returns which does it now."""
+
 def is_signed(datagram: bytes, password: bytes, /) -> bool: ...
 def classify(datagram: bytes, /) -> tuple[int, int, int]: ...

@@ -9,7 +9,10 @@ from dataclasses import dataclass, field, replace
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.relay import ice_agent, stun
 from jingle_hnt.relay.binding import (
+    NOMINAL_BYTES_PER_S,
     NOMINAL_PACKETS_PER_S,
+    PROVEN_S,
+    UNPROVEN_PACKETS,
     Arm,
     BindingName,
     BindingSnapshot,
@@ -38,6 +41,34 @@ DROPS = {
 """As what a packet is counted that a latch refuses."""
 
 
+@dataclass(slots=True)
+class Proof:
+    """Whether the learned source is no bystander.
+
+    A source that one packet has taught, in whoever's name, gets `UNPROVEN_PACKETS` of the other
+    party's until it sends again; who still sends `PROVEN_S` later has shown that it wants them. An
+    address that signalling has told is the party's own.
+    """
+
+    of: float | None = None  # when the source was learned
+    proven: bool = False
+    left: int = 0
+
+    def note(self, latched_at: float, is_sure: bool, heard: bool, now: float) -> None:
+        """The source learned at `latched_at` is heard, or about to be sent something."""
+        if self.of != latched_at:
+            self.of, self.left, self.proven = latched_at, UNPROVEN_PACKETS, is_sure
+        elif heard and not self.proven:
+            self.left, self.proven = UNPROVEN_PACKETS, now - latched_at >= PROVEN_S
+
+    def take(self) -> bool:
+        """Whether one more packet may be sent; it counts."""
+        if self.proven:
+            return True
+        self.left -= 1
+        return self.left >= 0
+
+
 @dataclass(slots=True, eq=False)
 class Pinhole:
     """One socket facing one side, its latch and its counts."""
@@ -59,7 +90,8 @@ class Pinhole:
     silent: bool = False
     moved: bool = False  # an ICE agent nominated another source; told at the next tick
     rivalry_told_at: float = float("-inf")
-    nominal: tuple[int, int] = (0, 0)  # the second, and the packets let through in it
+    proof: Proof = field(default_factory=Proof)
+    nominal: tuple[int, int, int] = (0, 0, 0)  # the second; packets and bytes let through in it
 
     def count(self, name: str, by: int = 1) -> None:
         """Add to one of `Counters`."""
@@ -121,6 +153,21 @@ class Pinhole:
         if isinstance(self.latch, IceLatch | SrtpLatch):
             return self.latch.observe(source, header, datagram, now)
         return self.latch.observe(source, header, now)
+
+    def note_proof(self, source: TransportAddress | None, now: float) -> None:
+        """Take note of whether the learned source is heard; `source` is None where nobody is."""
+        latch = self.latch
+        if latch.state is not State.LATCHED:
+            return
+        told = isinstance(latch, Latch) and latch.evidence is not None
+        is_sure = told and latch.evidence is not None and latch.evidence.probation <= 1
+        heard = source is not None and source == latch.source
+        self.proof.note(latch.latched_at, is_sure, heard, now)
+
+    def may_have_more(self, now: float) -> bool:
+        """Whether the learned source may be sent one more packet."""
+        self.note_proof(None, now)
+        return self.latch.state is not State.LATCHED or self.proof.take()
 
     def unasked(self, size: int) -> TransportAddress | None:
         """Where a packet goes while nothing is learned, if this one may (RFC 7362 section 4)."""
@@ -218,7 +265,7 @@ def destination_of_check(
             return other.latch.asker(message.transaction)
 
 
-def may_flow(pinhole: Pinhole, header: Header, now: float) -> bool:
+def may_flow(pinhole: Pinhole, header: Header, size: int, now: float) -> bool:
     """Whether this side's flow lets the packet through (media-path-middleboxes section 4)."""
     match pinhole.flow:
         case Flow.OPEN:
@@ -231,11 +278,15 @@ def may_flow(pinhole: Pinhole, header: Header, now: float) -> bool:
             return header.kind is Kind.STUN and isinstance(pinhole.latch, IceLatch)
         case Flow.NOMINAL:
             second = int(now)
-            since, passed = pinhole.nominal
-            passed = passed if since == second else 0
+            since, passed, octets = pinhole.nominal
+            if since != second:
+                passed = octets = 0
+            octets += size
             if header.kind not in SETUP_KINDS or passed >= NOMINAL_PACKETS_PER_S:
                 return False
-            pinhole.nominal = (second, passed + 1)
+            if octets > NOMINAL_BYTES_PER_S:
+                return False
+            pinhole.nominal = (second, passed + 1, octets)
             return True
         case _:
             return False

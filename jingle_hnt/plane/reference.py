@@ -21,6 +21,7 @@ from jingle_hnt.plane.pinhole import (
     DROPS,
     Binding,
     Pinhole,
+    Proof,
     destination_of,
     destination_of_check,
     may_flow,
@@ -49,6 +50,7 @@ from jingle_hnt.relay.ice_agent import IceAgent
 from jingle_hnt.relay.ice_latch import IceLatch
 from jingle_hnt.relay.latch import State, Verdict
 from jingle_hnt.relay.lingering import LINGER_CAP_S, idle_since, is_free
+from jingle_hnt.relay.pace import Pace
 from jingle_hnt.relay.packet import Header, Kind, classify
 from jingle_hnt.relay.policing import NO_LIMITS, Bucket, Limits
 from jingle_hnt.relay.transactions import Transactions
@@ -58,6 +60,9 @@ TICK_S = 0.1
 
 RIVALRY_EVENT_S = 1.0
 """A rivalry is told at most this often per pinhole."""
+
+UNASKED_PER_S, UNASKED_AT_ONCE, BYSTANDERS = 20.0, 40.0, 1024
+"""Checks of our own to an address that was never heard; addresses that share a place share them."""
 
 BATCH = 64
 """Packets taken from one socket before the others have their turn."""
@@ -80,6 +85,7 @@ class ReferenceEngine:
         self._bindings: dict[BindingName, Binding] = {}
         self._transactions = Transactions()
         self._bars = Bars()
+        self._unasked: dict[int, Pace] = {}
         self._events: deque[Event] = deque()
         self._selector = selectors.DefaultSelector()
         self._told, self._tell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -118,6 +124,7 @@ class ReferenceEngine:
             pinhole.early, pinhole.early_left = order.early, (EARLY_PACKETS, EARLY_BYTES)
             if order.resume is not None:
                 pinhole.resume(order.resume, order.stream, pinhole.armed_at)
+                pinhole.proof = Proof(pinhole.latch.latched_at, proven=True)
             self._ask_due(pinhole, pinhole.armed_at)
             return True
 
@@ -257,6 +264,7 @@ class ReferenceEngine:
             pinhole.moved = True
         elif verdict in (Verdict.LATCHED, Verdict.RELATCHED):
             self._latched(pinhole, source, verdict is Verdict.RELATCHED, now)
+        pinhole.note_proof(source, now)
         self._heard(pinhole)
         pinhole.count("received_packets")
         pinhole.count("received_bytes", len(datagram))
@@ -344,14 +352,23 @@ class ReferenceEngine:
         other = pinhole.binding.pinholes[1 - pinhole.side]
         if header.kind is Kind.EMPTY:
             pinhole.count("dropped_empty")
-        elif not may_flow(pinhole, header, now):
+        elif not may_flow(pinhole, header, len(datagram), now):
             pinhole.count("dropped_gate")
         elif not pinhole.bucket.admits(len(datagram), now):
             pinhole.count("dropped_policed")
         elif (destination := destination_of(pinhole, other, header, datagram, now)) is None:
             pinhole.count("dropped_unlatched")
+        elif destination == other.latch.source and not (
+            self._is_check(pinhole, header) or other.may_have_more(now)
+        ):
+            pinhole.count("dropped_policed")
         else:
             self._send(other, destination, datagram)
+
+    @staticmethod
+    def _is_check(pinhole: Pinhole, header: Header) -> bool:
+        """Whether a packet goes between two agents, and where their checks go."""
+        return header.kind is Kind.STUN and isinstance(pinhole.latch, IceLatch)
 
     def _deliver_kept(self, pinhole: Pinhole, now: float) -> None:
         """An agent is known, or may be asked, by now: it gets the check that waited for that."""
@@ -429,7 +446,17 @@ class ReferenceEngine:
         """What our own agent has to ask now."""
         if pinhole.agent is not None:
             for destination, check in pinhole.agent.tick(pinhole.latch.source, now):
-                self._send_own(pinhole, destination, check)
+                if pinhole.agent.was_heard(destination) or self._may_ask(destination, now):
+                    self._send_own(pinhole, destination, check)
+
+    def _may_ask(self, destination: TransportAddress, now: float) -> bool:
+        """Whether one more check may go to an address from which nothing has come."""
+        place = hash(destination.ip) % BYSTANDERS
+        pace = self._unasked.setdefault(place, Pace(UNASKED_PER_S, UNASKED_AT_ONCE))
+        if not pace.allows(now):
+            return False
+        pace.spend()
+        return True
 
     def _tick_silence(self, pinhole: Pinhole, now: float) -> None:
         latch = pinhole.latch

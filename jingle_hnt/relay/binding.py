@@ -32,8 +32,11 @@ class Flow(IntEnum):
     WAITING = 4  # of ICE agents STUN, but their checks are kept until something else is ordered
 
 
-NOMINAL_PACKETS_PER_S = 20
+NOMINAL_PACKETS_PER_S, NOMINAL_BYTES_PER_S = 20, 16_000
 """What NOMINAL lets through per second and side: enough for a handshake, useless for media."""
+
+UNPROVEN_PACKETS, PROVEN_S = 250, 1.0
+"""What a source gets for one packet of its own, and when it has proven that it wants more."""
 
 EARLY_PACKETS, EARLY_BYTES = 5, 1000
 """The most that is sent to an address that was never heard from (RFC 7362 section 4: two relays

@@ -131,7 +131,11 @@ class Evidence:
 
     def packets_needed(self, ip: IPAddress) -> int:
         """How many packets in sequence a source at this address has to send (1 to 255)."""
-        return 1 if _within(ip, self.likely) else self.probation
+        return 1 if self.is_likely(ip) else self.probation
+
+    def is_likely(self, ip: IPAddress) -> bool:
+        """Whether the party was seen at this address, or named it."""
+        return _within(ip, self.likely)
 
     def is_weaker_than(self, other: "Evidence") -> bool:
         """Whether it proves less of a source than the other; not where they prove as much."""

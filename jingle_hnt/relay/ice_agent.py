@@ -18,6 +18,8 @@ checks and nominates. The rules:
     `CONSENT_LOST_S` without an answer it is forgotten, and nothing is sent to it any more
     (RFC 7675). Other targets are left alone once they are valid.
 6.  Other credentials of the party (ICE restart) begin all of it anew.
+7.  A target that was never heard may be a bystander: all of them together get `UNASKED` checks and
+    `UNASKED_EACH` more for each signalled one, not twice as many bytes as named them.
 
 Transactions are made of a secret that signalling draws, so that nobody can guess them and both
 engines make the same. The C engine's twin is `plane/native/agent.c`.
@@ -37,6 +39,7 @@ TARGETS = 16
 RETRY_S, LONGEST_RETRY_S = 0.2, 1.6
 ATTEMPTS = 10
 PER_TICK = 2
+UNASKED, UNASKED_EACH = 4, 2
 
 CONSENT_S = 4.0
 """The least time between two requests for consent; a second more on average."""
@@ -83,6 +86,7 @@ class _Target:
     nominates: bool = False
     nominated: bool = False
     controlling: bool = False  # the role in which it was asked last
+    heard: bool = False  # a believed check came from it, or a signed answer
 
     @property
     def is_pending(self) -> bool:
@@ -101,6 +105,7 @@ class IceAgent:
     _checks: Checks | None = None
     _targets: list[_Target] = field(default_factory=list)
     _serial: int = 0
+    _unasked: int = 0
 
     def arm(self, checks: Checks, now: float) -> None:
         """Take these credentials and targets; targets of the same credentials are kept."""
@@ -108,6 +113,7 @@ class IceAgent:
         credentials = (checks.username, checks.password)
         if before is None or credentials != (before.username, before.password):
             self._targets.clear()
+            self._unasked = 0
             self.controlling = checks.controlling
         if before is None or before.secret != checks.secret:
             self._serial = 0
@@ -122,6 +128,8 @@ class IceAgent:
         if self._is_conflict(message):
             return stun_writing.role_conflict(message.transaction, password)
         target = self._target(source, now)
+        if target is not None:
+            target.heard = True
         if target is not None and target.is_pending:
             target.next_at = min(target.next_at, now)
             target.attempts %= ATTEMPTS
@@ -142,7 +150,7 @@ class IceAgent:
             return Heard.REFUSED
         self.answered += 1
         target.transaction, target.attempts = b"", 0
-        target.valid, target.proven_at = True, now
+        target.valid, target.heard, target.proven_at = True, True, now
         target.nominated = target.nominated or target.nominates
         target.next_at = now + CONSENT_S
         return Heard.NOMINATED if target.nominated else Heard.VALID
@@ -153,11 +161,21 @@ class IceAgent:
         """The checks that are due now, with where they go."""
         if self._checks is None:
             return []
-        if selected is not None:
-            self._target(selected, now)
+        chosen = None if selected is None else self._target(selected, now)
+        if chosen is not None:
+            chosen.heard = True
         self._nominate(now)
-        due = [t for t in self._targets if t.next_at <= now and self._is_wanted(t, selected)]
-        return [(t.address, self._check(t, self._checks, now)) for t in due[:PER_TICK]]
+        asked: list[tuple[TransportAddress, bytes]] = []
+        for target in self._targets:
+            due = target.next_at <= now and len(asked) < PER_TICK
+            if due and self._is_wanted(target, self._checks, selected):
+                asked.append((target.address, self._check(target, self._checks, now)))
+        return asked
+
+    def was_heard(self, address: TransportAddress) -> bool:
+        """Whether the party has shown to be at this address."""
+        target = self._find(address)
+        return target is not None and target.heard
 
     def has_lost(self, selected: TransportAddress, now: float) -> bool:
         """Whether the selected source has not consented for too long; it is forgotten then."""
@@ -192,9 +210,14 @@ class IceAgent:
             best.nominates = True
             best.transaction, best.attempts, best.next_at = b"", 0, now
 
-    def _is_wanted(self, target: _Target, selected: TransportAddress | None) -> bool:
+    def _is_wanted(
+        self, target: _Target, checks: Checks, selected: TransportAddress | None
+    ) -> bool:
         if target.is_pending:
-            return target.attempts < ATTEMPTS
+            may_be_asked = target.heard or self._unasked < UNASKED + UNASKED_EACH * len(
+                checks.targets
+            )
+            return target.attempts < ATTEMPTS and may_be_asked
         return target.address == selected
 
     def _check(self, target: _Target, checks: Checks, now: float) -> bytes:
@@ -209,6 +232,7 @@ class IceAgent:
             target.next_at = now + CONSENT_S + target.transaction[0] / 128
         target.controlling = self.controlling
         self.sent += 1
+        self._unasked += not target.heard
         nominates = target.nominates and self.controlling
         return stun_writing.check(
             target.transaction,

@@ -23,6 +23,10 @@ relay signs nothing and answers nothing, unless it is an agent itself (`ice_agen
     name, so that neither has to wait for a retransmission (RFC 8445 section 7.3).
 6.  A greater generation brings new keys (ICE restart). The keys before it hold until one of the
     newest is used; the selected source stays until another is nominated or it is silent.
+7.  The selection moves `MOVES_AT_ONCE` times at once and `MOVES_PER_S` times a second at most: two
+    sources that nominate in turn would have the relay and its journal follow them. Of names without
+    the password that fits, `GUESSES_PER_S` cost a digest; who is known, or may be the party, is
+    always heard.
 
 The C engine's twin is `plane/native/ice.c`; a property test drives both with the same packets.
 """
@@ -33,11 +37,18 @@ from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.relay import stun
 from jingle_hnt.relay.evidence import Evidence, IceKey
 from jingle_hnt.relay.latch import SILENCE_S, State, Verdict
+from jingle_hnt.relay.pace import Pace
 from jingle_hnt.relay.packet import Header, Kind
 from jingle_hnt.relay.stun import Binding, Class
 
 SOURCES = 8
 """Sources of one agent that are known at a time; the one that asked longest ago makes room."""
+
+MOVES_PER_S, MOVES_AT_ONCE = 1.0, 8.0
+"""How often the selection may move."""
+
+GUESSES_PER_S, GUESSES_AT_ONCE = 500.0, 500.0
+"""How many digests may fail."""
 
 LONGEST_KEPT = 512
 """Of a check that is kept until the other party is known, in bytes."""
@@ -73,6 +84,10 @@ class IceLatch:
     _keys: tuple[IceKey, ...] = ()
     _sources: list[_Source] = field(default_factory=list)
     _asked: dict[bytes, TransportAddress] = field(default_factory=dict)
+    _moves: Pace = field(default_factory=lambda: Pace(MOVES_PER_S, MOVES_AT_ONCE))
+    _guesses: Pace = field(
+        default_factory=lambda: Pace(GUESSES_PER_S, GUESSES_AT_ONCE), compare=False
+    )
 
     @property
     def is_early(self) -> bool:
@@ -103,7 +118,7 @@ class IceLatch:
 
     def resume(self, source: TransportAddress, now: float) -> None:
         """Take up what an earlier life of the plane had learned; the latch must be armed."""
-        self._select(self._known(source) or self._enter(source, now), now)
+        self._select(self._known(source) or self._enter(source, now), now, nominated=False)
 
     def observe(
         self, source: TransportAddress, header: Header, datagram: bytes, now: float
@@ -148,8 +163,7 @@ class IceLatch:
         source = self._known(address)
         if source is None:
             return False
-        self._nominated = True
-        return self._select(source, now) is Verdict.RELATCHED
+        return self._select(source, now, nominated=True) is Verdict.RELATCHED
 
     def vouch(self, address: TransportAddress, nominates: bool, now: float) -> Verdict:
         """This source has answered a check of ours, signed by the party (`ice_agent.py`)."""
@@ -157,8 +171,7 @@ class IceLatch:
         self._heard(source, now)
         if not self._moves_to(source, nominates, now):
             return Verdict.PASS
-        self._nominated = nominates
-        return self._select(source, now)
+        return self._select(source, now, nominates)
 
     def lose(self) -> None:
         """The selected source has not consented for too long: nobody is to have anything."""
@@ -175,7 +188,7 @@ class IceLatch:
             return Verdict.UNFIT
         if message.kind is not Class.REQUEST:
             return Verdict.UNFIT if known is None else self._heard(known, now)
-        key = self._signer(datagram, message)
+        key = self._signer(known, source, datagram, message, now)
         if key is None:
             return Verdict.UNFIT
         if self._asked.get(message.transaction, source) != source:
@@ -185,13 +198,26 @@ class IceLatch:
             self._keys = self._keys[:1]
         return self._ask(known or self._enter(source, now), message, key == 0, now)
 
-    def _signer(self, datagram: bytes, message: Binding) -> int | None:
+    def _signer(
+        self,
+        known: _Source | None,
+        source: TransportAddress,
+        datagram: bytes,
+        message: Binding,
+        now: float,
+    ) -> int | None:
         """Which of the keys made this request."""
-        for number, key in enumerate(self._keys):
-            if key.names(message.username) and stun.is_signed(
-                datagram, message, key.password.encode()
-            ):
+        assert self.evidence is not None
+        keys = [(n, key) for n, key in enumerate(self._keys) if key.names(message.username)]
+        if not keys:
+            return None
+        allowed = self._guesses.allows(now)
+        if not (allowed or known is not None or self.evidence.is_likely(source.ip)):
+            return None
+        for number, key in keys:
+            if stun.is_signed(datagram, message, key.password.encode()):
                 return number
+        self._guesses.spend()
         return None
 
     def _ask(self, source: _Source, message: Binding, fresh: bool, now: float) -> Verdict:
@@ -201,8 +227,7 @@ class IceLatch:
         self._heard(source, now)
         if not self._moves_to(source, message.nominates, now):
             return Verdict.PASS
-        self._nominated = message.nominates
-        return self._select(source, now)
+        return self._select(source, now, message.nominates)
 
     def _moves_to(self, source: _Source, nominates: bool, now: float) -> bool:
         selected = self._selected
@@ -212,7 +237,12 @@ class IceLatch:
             return False
         return not self._nominated or source.first_at > selected.heard_at
 
-    def _select(self, source: _Source, now: float) -> Verdict:
+    def _select(self, source: _Source, now: float, nominated: bool) -> Verdict:
+        if self._selected is not None and source is not self._selected:
+            if not self._moves.allows(now):
+                return Verdict.PASS
+            self._moves.spend()
+        self._nominated = nominated
         if source is self._selected:
             return Verdict.PASS
         verdict = Verdict.LATCHED if self._selected is None else Verdict.RELATCHED

@@ -124,8 +124,7 @@ class PeerPolicy:
         told = signalling is not None and signalling.version == version and self._tells(signalling)
         if signalling is not None and told and not behind_a_relay:
             return Evidence(Rung.R3, (self._around(signalling),))
-        seen = (ip for ip in weaker if ip.version == version and self._tells(ip))
-        likely = tuple(dict.fromkeys(self._around(ip) for ip in seen))[:SIGNALLED_SOURCES]
+        likely = self._likely(version, weaker)
         if public:
             sources = dict.fromkeys(host_network(c.address.ip) for c in public)
             named = tuple(sources)[:SIGNALLED_SOURCES]
@@ -140,13 +139,28 @@ class PeerPolicy:
             likely=likely,
         )
 
-    def signed(self, version: int, keys: tuple[IceKey, ...]) -> Evidence:
-        """What an ICE agent must show: checks made with one of these keys, from wherever (R1)."""
-        return Evidence(Rung.R1, (ANYWHERE[version],), self._refused[version], keys=keys)
+    def signed(
+        self, version: int, keys: tuple[IceKey, ...], seen: Iterable[IPAddress] = ()
+    ) -> Evidence:
+        """What an ICE agent must show: checks made with one of these keys, from wherever (R1).
 
-    def tagged(self, version: int, tags: tuple[TagKey, ...]) -> Evidence:
-        """What a party that signalled SDES keys must show: a tag of one, from wherever (R2)."""
-        return Evidence(Rung.R2, (ANYWHERE[version],), self._refused[version], tags=tags)
+        `seen` are addresses that it was seen at or has named: its packets from there are always
+        looked at, while those of strangers are when there is time.
+        """
+        likely = self._likely(version, seen)
+        sources, refused = (ANYWHERE[version],), self._refused[version]
+        return Evidence(Rung.R1, sources, refused, keys=keys, likely=likely)
+
+    def tagged(
+        self, version: int, tags: tuple[TagKey, ...], seen: Iterable[IPAddress] = ()
+    ) -> Evidence:
+        """What a party that signalled SDES keys must show: a tag of one, from wherever (R2).
+
+        `seen` are as in `signed`.
+        """
+        likely = self._likely(version, seen)
+        sources, refused = (ANYWHERE[version],), self._refused[version]
+        return Evidence(Rung.R2, sources, refused, tags=tags, likely=likely)
 
     def early(
         self, evidence: Evidence, component: int, candidates: Iterable[Candidate]
@@ -168,6 +182,11 @@ class PeerPolicy:
     def near(self, learned: TransportAddress, rung: Rung) -> Evidence:
         """Evidence for a component whose sibling has been learned: the same address, no other."""
         return Evidence(rung, (host_network(learned.ip),))
+
+    def _likely(self, version: int, seen: Iterable[IPAddress]) -> tuple[IPNetwork, ...]:
+        """Around these addresses, as far as they say where a party is."""
+        told = (ip for ip in seen if ip.version == version and self._tells(ip))
+        return tuple(dict.fromkeys(self._around(ip) for ip in told))[:SIGNALLED_SOURCES]
 
     def _tells(self, signalling: IPAddress) -> bool:
         proxied = any(

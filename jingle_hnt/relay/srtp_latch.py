@@ -24,6 +24,9 @@ authenticate. The rules:
     nothing has fitted for `RESTART_S`; without that pause only below the first index ever heard.
     The window of replays begins anew there. From elsewhere it counts only once after the latch was
     armed anew, and where the sequence numbers go on.
+7.  Of sources that hardly are the party (not `likely`), `FAILURES_PER_S` packets that are not
+    signed cost a digest; more are not tried. Streams that are known have so many of their own: who
+    does not know the party's SSRC cannot use them up.
 
 The C engine's twin is `plane/native/srtp.c`; a property test drives both with the same packets.
 """
@@ -35,9 +38,13 @@ from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import TagKey
 from jingle_hnt.relay.evidence import Evidence
 from jingle_hnt.relay.latch import SILENCE_S, State, Verdict
+from jingle_hnt.relay.pace import Pace
 from jingle_hnt.relay.packet import Header, Kind
 from jingle_hnt.relay.srtp import is_rtcp_signed, is_rtp_signed, rtcp_index
 from jingle_hnt.relay.streak import MAX_DROPOUT
+
+FAILURES_PER_S, FAILURES_AT_ONCE = 500.0, 500.0
+"""How many packets of sources that hardly are the party are tried that are not signed."""
 
 STREAMS = 8
 """Streams of one party that are known at a time; the one that was first makes room."""
@@ -117,6 +124,10 @@ class _Stream:
             self.heard |= 1 << self.index - index
 
 
+def _pace() -> Pace:
+    return Pace(FAILURES_PER_S, FAILURES_AT_ONCE)
+
+
 @dataclass(slots=True)
 class SrtpLatch:
     """See the module's text. Times are monotonic and never fall."""
@@ -131,6 +142,8 @@ class SrtpLatch:
     _resumed: bool = False
     _armed_anew: bool = False
     _streams: list[_Stream] = field(default_factory=list)
+    _failures: Pace = field(default_factory=_pace, compare=False)
+    _failures_of_known: Pace = field(default_factory=_pace, compare=False)
 
     def arm(self, generation: int, evidence: Evidence) -> bool:
         """Arm with the keys of a generation greater than every one before.
@@ -169,7 +182,7 @@ class SrtpLatch:
             return Verdict.UNFIT
         if self.state is State.LATCHED and now - self.heard_at < SILENCE_S:
             return Verdict.RIVAL
-        key = self._believe(header, datagram, now)
+        key = self._believe(source, header, datagram, now)
         if key is None:
             return Verdict.UNFIT
         verdict = Verdict.RELATCHED if self.state is State.LATCHED else Verdict.LATCHED
@@ -218,13 +231,20 @@ class SrtpLatch:
         stream.fits(now)
         return Verdict.PASS
 
-    def _believe(self, header: Header, datagram: bytes, now: float) -> TagKey | None:
+    def _believe(
+        self, source: TransportAddress, header: Header, datagram: bytes, now: float
+    ) -> TagKey | None:
         """The key that a packet from elsewhere was signed with, if it is newer than all before."""
+        assert self.evidence is not None
         stream = self._known(header)
+        failures = self._failures if stream is None else self._failures_of_known
+        if not (failures.allows(now) or self.evidence.is_likely(source.ip)):
+            return None
         key, index = self._signer(header, datagram, stream)
         if key is None and stream is not None and stream.sure and self._armed_anew:
             key, index = self._signer_gone_on(header, datagram, stream)
         if key is None:
+            failures.spend()
             return None
         if stream is None:
             self._enter(header, index, now, sure=True)

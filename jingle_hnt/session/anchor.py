@@ -310,9 +310,15 @@ class Anchor:
             if is_due and not allocation.is_armed_rightly(leg):
                 self.arm(allocation, leg, signalled.get(leg, ()))
 
-    def arm_agent(self, allocation: Allocation, leg: Leg, keys: tuple[IceKey, ...]) -> None:
+    def arm_agent(
+        self,
+        allocation: Allocation,
+        leg: Leg,
+        keys: tuple[IceKey, ...],
+        candidates: Iterable[Candidate] = (),
+    ) -> None:
         """Arm this leg's latches with what its ICE agent makes its checks with."""
-        evidence = self._peers.signed(allocation.version(leg), keys)
+        evidence = self._peers.signed(allocation.version(leg), keys, self._seen(leg, candidates))
         self._order(allocation, allocation.arm(leg, evidence))
 
     def arm_stand_in(self, allocation: Allocation, leg: Leg, agents: Agents) -> None:
@@ -322,7 +328,8 @@ class Anchor:
         candidate (RFC 7584 section 4.2), within what is allowed of an early stream.
         """
         candidates = agents.of[leg].candidates
-        evidence = self._peers.signed(allocation.version(leg), agents.keys(leg))
+        seen = self._seen(leg, candidates)
+        evidence = self._peers.signed(allocation.version(leg), agents.keys(leg), seen)
         checks, early = {}, {}
         for component in COMPONENTS:
             own = [c for c in candidates if c.component == component]
@@ -447,6 +454,11 @@ class Anchor:
         ip = self.parties[leg].ip
         return [] if ip is None else [ip]
 
+    def _seen(self, leg: Leg, candidates: Iterable[Candidate]) -> list[IPAddress]:
+        """Where packets of this leg are likely to come from, whatever else proves them its own."""
+        named = (c.address.ip for c in candidates)
+        return [*self._places(leg), *self.parties[leg].seen, *named]
+
     def _best_version(self, leg: Leg, offered: Sequence[int]) -> int | None:
         """The family to tell this leg, of those that it offers and we have; None: any."""
         party = self.parties[leg]
@@ -465,7 +477,8 @@ class Anchor:
         self, allocation: Allocation, leg: Leg, candidates: Iterable[Candidate]
     ) -> Evidence:
         if tags := allocation.protection.tags(leg):
-            return self._peers.tagged(allocation.version(leg), tags)
+            places = self._seen(leg, candidates)
+            return self._peers.tagged(allocation.version(leg), tags, places)
         ip = self.parties[leg].ip
         seen = self.parties[leg].seen
         evidence = self._peers.evidence(allocation.version(leg), ip, candidates, seen)

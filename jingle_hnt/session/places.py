@@ -175,4 +175,4 @@ class Places:
     def _arm_agents(self, allocation: Allocation, agents: Agents) -> None:
         for leg in Leg:
             if keys := agents.keys(leg):
-                self._anchor.arm_agent(allocation, leg, keys)
+                self._anchor.arm_agent(allocation, leg, keys, agents.of[leg].candidates)

@@ -56,7 +56,7 @@ void hnt_agent_arm(struct hnt_agent *agent, const struct hnt_checks *checks, dou
                        checks->key.password_length) ||
         !is_same_bytes(before->key.username, before->key.username_length, checks->key.username,
                        checks->key.username_length)) {
-        agent->targets = 0;
+        agent->targets = agent->unasked = 0;
         agent->controlling = checks->controlling;
     }
     if (!is_same_bytes(before->secret, before->secret_length, checks->secret, checks->secret_length))
@@ -83,6 +83,8 @@ size_t hnt_agent_answer(struct hnt_agent *agent, const struct hnt_binding_messag
     if (is_conflict(agent, message))
         return hnt_stun_role_conflict(out, message->transaction, password);
     struct hnt_target *target = target_of(agent, source, now);
+    if (target != NULL)
+        target->heard = true;
     if (target != NULL && is_pending(target)) {
         if (target->next_at > now)
             target->next_at = now;
@@ -121,7 +123,7 @@ enum hnt_answered hnt_agent_hear(struct hnt_agent *agent, const struct hnt_bindi
     agent->answered++;
     target->asked = false;
     target->attempts = 0;
-    target->valid = true;
+    target->valid = target->heard = true;
     target->proven_at = now;
     target->nominated = target->nominated || target->nominates;
     target->next_at = now + HNT_CONSENT_S;
@@ -147,10 +149,17 @@ static void nominate(struct hnt_agent *agent, double now)
     best->next_at = now;
 }
 
-static bool is_wanted(const struct hnt_target *target, const struct hnt_address *selected)
+/* Whoever was never heard gets as many checks, together with its like, as the signalling was long that named it. */
+static bool may_be_asked(const struct hnt_agent *agent, const struct hnt_target *target)
+{
+    return target->heard || agent->unasked < HNT_UNASKED + HNT_UNASKED_EACH * agent->checks.targets;
+}
+
+static bool is_wanted(const struct hnt_agent *agent, const struct hnt_target *target,
+                      const struct hnt_address *selected)
 {
     if (is_pending(target))
-        return target->attempts < HNT_ATTEMPTS;
+        return target->attempts < HNT_ATTEMPTS && may_be_asked(agent, target);
     return selected != NULL && hnt_same_address(&target->address, selected);
 }
 
@@ -183,6 +192,8 @@ static void ask(struct hnt_agent *agent, struct hnt_target *target, double now, 
     }
     target->controlling = agent->controlling;
     agent->sent++;
+    agent->unasked += !target->heard;
+    out->unasked = !target->heard;
     out->to = target->address;
     out->length = hnt_stun_check(out->bytes, target->transaction, key->username, key->username_length, password,
                                  agent->controlling, agent->checks.tie_breaker,
@@ -193,11 +204,12 @@ unsigned hnt_agent_tick(struct hnt_agent *agent, const struct hnt_address *selec
                         struct hnt_own_check *out)
 {
     unsigned due = 0;
-    if (selected != NULL)
-        target_of(agent, selected, now);
+    struct hnt_target *chosen = selected == NULL ? NULL : target_of(agent, selected, now);
+    if (chosen != NULL)
+        chosen->heard = true;
     nominate(agent, now);
     for (unsigned i = 0; i < agent->targets && due < HNT_PER_TICK; i++)
-        if (agent->target[i].next_at <= now && is_wanted(&agent->target[i], selected))
+        if (agent->target[i].next_at <= now && is_wanted(agent, &agent->target[i], selected))
             ask(agent, &agent->target[i], now, &out[due++]);
     return due;
 }

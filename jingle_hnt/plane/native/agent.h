@@ -9,7 +9,7 @@
 
 #define HNT_CONSENT_S 4.0
 #define HNT_CONSENT_LOST_S 30.0
-enum { HNT_TARGETS = 16, HNT_ATTEMPTS = 10, HNT_PER_TICK = 2 };
+enum { HNT_TARGETS = 16, HNT_ATTEMPTS = 10, HNT_PER_TICK = 2, HNT_UNASKED = 4, HNT_UNASKED_EACH = 2 };
 
 /* What its checks are made with. */
 struct hnt_checks {
@@ -31,12 +31,13 @@ struct hnt_target {
     uint8_t attempts;
     bool asked; /* a transaction is under way */
     bool valid, nominates, nominated, controlling;
+    bool heard; /* a believed check came from it */
 };
 
 struct hnt_agent {
     struct hnt_checks checks;
     bool controlling;
-    unsigned targets;
+    unsigned targets, unasked; /* unasked: checks to who was never heard */
     uint64_t serial, sent, answered, refused;
     struct hnt_target target[HNT_TARGETS];
 };
@@ -44,6 +45,7 @@ struct hnt_agent {
 struct hnt_own_check {
     struct hnt_address to;
     size_t length;
+    bool unasked; /* nothing has come from there yet */
     uint8_t bytes[HNT_LONGEST_OWN];
 };
 

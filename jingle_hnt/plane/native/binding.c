@@ -10,6 +10,7 @@
 #include "ice.h"
 #include "lingering.h"
 #include "pinhole.h"
+#include "srtp.h"
 
 #define BARS_S 10.0 /* how old a filter of barred sources gets */
 #define SILENT_S 4.5
@@ -85,6 +86,7 @@ void hnt_set_door(struct pinhole *pinhole)
         pinhole->door_set_at = hnt_monotonic();
         count = hnt_bars_list(bars, pinhole->bound.version, pinhole->door_set_at, barred);
     }
+    pinhole->door_guarded = pinhole->guarded_strictly = false;
     if (pinhole->binding->released || latch->evidence == NULL)
         hnt_door_close_filter(pinhole->door);
     else if (hnt_evidence_is_untold(latch->evidence))
@@ -103,6 +105,38 @@ void hnt_narrow_door(struct pinhole *pinhole)
     const struct hnt_address *host = pinhole->door_held ? &latch->source : NULL;
     pinhole->door_narrow = true;
     hnt_door_filter_streams(pinhole->door, pinhole->bound.version, latch->evidence, host, ssrcs, count);
+}
+
+bool hnt_may_guard(const struct pinhole *pinhole)
+{
+    return admits_others(&pinhole->latch) != NULL;
+}
+
+/* Strangers crowd at a door that signed packets may come to from anywhere: let in who is, or may be, the party, and
+ * of the others some. Who shows what only the party should know is let in as well, unless that is the crowd. */
+void hnt_guard_door(struct pinhole *pinhole, unsigned one_in, bool strict)
+{
+    const struct hnt_latch *latch = &pinhole->latch;
+    const struct hnt_ice *ice = latch->ice;
+    struct hnt_guard guard = {.one_in = one_in};
+    for (unsigned i = 0; ice != NULL && i < ice->sources; i++)
+        guard.host[guard.hosts++] = ice->source[i].address;
+    for (unsigned i = 0; pinhole->agent != NULL && i < pinhole->agent->targets; i++)
+        guard.host[guard.hosts++] = pinhole->agent->target[i].address;
+    if (ice == NULL && latch->state == HNT_LATCHED)
+        guard.host[guard.hosts++] = latch->source;
+    if (ice != NULL && !strict) {
+        guard.key = latch->evidence->key;
+        guard.keys = ice->keys;
+    }
+    for (unsigned i = 0; latch->srtp != NULL && !strict && i < latch->srtp->streams; i++)
+        guard.stream[guard.streams++] = latch->srtp->stream[i].ssrc;
+    pinhole->door_guarded = true;
+    pinhole->guarded_strictly = strict;
+    pinhole->one_in = one_in;
+    pinhole->rivals = 0;
+    pinhole->door_drops = hnt_socket_drops(pinhole->door);
+    hnt_door_guard(pinhole->door, pinhole->bound.version, latch->evidence, &guard);
 }
 
 static void begin_line(struct pinhole *pinhole)
@@ -230,6 +264,20 @@ static void tell_silent(struct pinhole *pinhole, double silent_s)
     hnt_happened(pinhole->binding->worker->engine, event);
 }
 
+/* Whether one more check may go to an address from which nothing has come. Addresses that share a place share what
+ * is allowed. */
+static bool may_ask(struct worker *worker, const struct hnt_address *to, double now)
+{
+    uint32_t hash = 2166136261u;
+    for (unsigned i = 0; i < sizeof to->ip; i++)
+        hash = (hash ^ to->ip[i]) * 16777619u;
+    struct hnt_pace *pace = &worker->unasked[hash % HNT_BYSTANDERS];
+    if (!hnt_pace_allows(pace, HNT_UNASKED_PER_S, HNT_UNASKED_AT_ONCE, now))
+        return false;
+    hnt_pace_spend(pace);
+    return true;
+}
+
 void hnt_ask_due(struct pinhole *pinhole, double now)
 {
     struct hnt_own_check checks[HNT_PER_TICK];
@@ -237,7 +285,8 @@ void hnt_ask_due(struct pinhole *pinhole, double now)
     const struct hnt_address *selected = latch->state == HNT_LATCHED ? &latch->source : NULL;
     unsigned due = hnt_agent_tick(pinhole->agent, selected, now, checks);
     for (unsigned i = 0; i < due; i++)
-        hnt_send_to(pinhole, &checks[i].to, checks[i].bytes, checks[i].length);
+        if (!checks[i].unasked || may_ask(pinhole->binding->worker, &checks[i].to, now))
+            hnt_send_to(pinhole, &checks[i].to, checks[i].bytes, checks[i].length);
 }
 
 /* The same at a tick; who has not consented for too long is forgotten, and silent for us. */
@@ -262,6 +311,25 @@ static void tick_bars(struct pinhole *pinhole, double now)
         hnt_set_door(pinhole);
 }
 
+/* The guard stands for as long as the kernel has strangers to turn away. */
+static void tick_guard(struct pinhole *pinhole, double now)
+{
+    if (now - pinhole->rivals_since < 1.0)
+        return;
+    uint32_t drops = hnt_socket_drops(pinhole->door) - pinhole->door_drops;
+    uint32_t chosen = drops / pinhole->one_in; /* of those that show nothing: about so many were let in */
+    bool strict = pinhole->guarded_strictly || pinhole->rivals > chosen + chosen / 4 + 2 * HNT_STRANGERS_PER_S;
+    unsigned one_in = 2;
+    while (one_in < HNT_MOST_IN && one_in * HNT_STRANGERS_PER_S < drops)
+        one_in *= 2;
+    bool goes_on = drops + pinhole->rivals > HNT_STRANGERS_PER_S;
+    pinhole->rivals_since = now;
+    if (goes_on)
+        hnt_guard_door(pinhole, one_in, strict);
+    else
+        hnt_set_door(pinhole);
+}
+
 static void tick_pinhole(struct pinhole *pinhole, double now)
 {
     const struct hnt_latch *latch = &pinhole->latch;
@@ -269,7 +337,9 @@ static void tick_pinhole(struct pinhole *pinhole, double now)
         hnt_listen(pinhole);
     if (pinhole->agent != NULL && latch->ice != NULL)
         tick_agent(pinhole, now);
-    if (latch->state != HNT_LATCHED && hears_unknown(pinhole))
+    if (pinhole->door_guarded)
+        tick_guard(pinhole, now);
+    else if (latch->state != HNT_LATCHED && hears_unknown(pinhole))
         tick_bars(pinhole, now);
     if (latch->state != HNT_LATCHED)
         return;
@@ -281,8 +351,8 @@ static void tick_pinhole(struct pinhole *pinhole, double now)
     }
     double silent_s = now - latch->heard_at;
     bool all = latch->srtp == NULL ? hnt_latch_may_yield(latch, now) : silent_s >= HNT_SILENCE_S;
-    if ((pinhole->door_narrow && (all || now - pinhole->rivals_since >= 1.0)) ||
-        pinhole->door_held != is_held_to_its_host(latch, now))
+    if (!pinhole->door_guarded && ((pinhole->door_narrow && (all || now - pinhole->rivals_since >= 1.0)) ||
+        pinhole->door_held != is_held_to_its_host(latch, now)))
         hnt_set_door(pinhole);
     if (silent_s >= SILENT_S)
         tell_silent(pinhole, silent_s);

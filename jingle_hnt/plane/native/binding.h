@@ -20,7 +20,20 @@
 
 #define HNT_RIVALRY_EVENT_S 1.0
 
-enum { HNT_BATCH = 32, HNT_BUCKETS = 4096, HNT_BELIEVED = 1 << 16 };
+#define HNT_UNASKED_PER_S 20.0
+#define HNT_UNASKED_AT_ONCE 40.0
+
+enum {
+    HNT_BATCH = 32,
+    HNT_BUCKETS = 4096,
+    HNT_BELIEVED = 1 << 16,
+    HNT_BYSTANDERS = 1024,
+    HNT_STRANGERS_PER_S = 500, /* past this it lets in so many of those whom a signature may yet prove */
+    HNT_FIRST_IN = 16, HNT_MOST_IN = 4096, /* one of so many */
+    HNT_UNPROVEN = 250, /* packets that a source gets for one of its own, before it is proven */
+};
+
+#define HNT_PROVEN_S 1.0
 
 struct binding;
 
@@ -30,11 +43,17 @@ struct pinhole {
     uint8_t side, flow;
     bool line_waits; /* a line that was taken up: not read before both sides and the gate are set */
     bool line_is_new; /* others than its peer may still be heard on it (hnt_line_filter) */
-    bool silent, moved;
+    bool silent, moved; /* moved: an agent nominated another source; told at the next tick */
     bool door_narrow; /* a flood: others are heard by the streams that are known only */
     bool door_flooded; /* nobody was told of the port, and too much comes there */
     bool door_held;   /* to the learned host: nobody else may take its place */
- /* moved: an agent nominated another source; told at the next tick */
+    bool door_guarded; /* strangers crowd where a signature is expected */
+    bool guarded_strictly; /* past who shows what only the party should know */
+    bool proven; /* the learned source goes on sending: it is no bystander */
+    unsigned unproven_left;
+    double proof_of; /* when that source was learned */
+    unsigned one_in; /* of others that the guard lets in */
+    uint32_t door_drops; /* of the kernel, when strangers were shut out */
     struct hnt_address bound;
     struct hnt_latch latch;
     struct hnt_agent *agent; /* owned; NULL unless ICE ends here (agent.h) */
@@ -45,7 +64,7 @@ struct pinhole {
     double line_since, armed_at, busy_at, rivalry_told_at, rivals_since, door_set_at;
     unsigned bars_version; /* of the bars that the door's filter has */
     int64_t nominal_second;
-    unsigned nominal_passed, rivals;
+    unsigned nominal_passed, nominal_bytes, rivals;
     struct hnt_bucket bucket;
     struct hnt_stream stream; /* what its party sends */
     uint64_t counters[HNT_COUNTERS];
@@ -67,6 +86,7 @@ struct worker {
     int epoll, wake, clock;
     atomic_uint count; /* of live bindings; read without the lock */
     uint32_t round; /* of epoll_wait */
+    struct hnt_pace unasked[HNT_BYSTANDERS]; /* checks to who was never heard, by the address */
     struct binding *bindings, *graveyard;
     uint8_t *memory;
     struct mmsghdr in[HNT_BATCH], out[HNT_BATCH];
@@ -114,6 +134,9 @@ void hnt_hang_up(struct pinhole *pinhole);
 void hnt_set_door(struct pinhole *pinhole);
 /* A flood is left to the kernel: others are heard by the streams that are known only. */
 void hnt_narrow_door(struct pinhole *pinhole);
+/* Whether strangers can be told from the party by the kernel, as `hnt_guard_door` has it do. */
+bool hnt_may_guard(const struct pinhole *pinhole);
+void hnt_guard_door(struct pinhole *pinhole, unsigned one_in, bool strict);
 /* Send to anybody from this pinhole; -1 where the kernel refused, which is counted. */
 int hnt_send_to(struct pinhole *pinhole, const struct hnt_address *to, const uint8_t *data, size_t length);
 /* Connect the line, a new one where there is none, to the learned source. */

@@ -234,8 +234,11 @@ int hnt_engine_arm(struct hnt_engine *engine, uint64_t handle, unsigned side, in
         pinhole->early = early != NULL ? *early : (struct hnt_address){.version = 0};
         pinhole->early_packets = EARLY_PACKETS;
         pinhole->early_bytes = EARLY_BYTES;
-        if (resume != NULL)
+        if (resume != NULL) {
             resume_latch(&pinhole->latch, resume, stream, pinhole->armed_at);
+            pinhole->proof_of = pinhole->latch.latched_at;
+            pinhole->proven = true;
+        }
         bool taken_up = hnt_take_up_line(pinhole);
         if (pinhole->latch.state == HNT_LATCHED && !taken_up)
             hnt_connect_line(binding->worker, pinhole);

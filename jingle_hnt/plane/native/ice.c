@@ -90,10 +90,16 @@ static struct hnt_source *enter(struct hnt_ice *ice, const struct hnt_address *a
     return source;
 }
 
-static enum hnt_verdict select_source(struct hnt_latch *latch, struct hnt_source *source, double now)
+static enum hnt_verdict select_source(struct hnt_latch *latch, struct hnt_source *source, bool nominated, double now)
 {
     struct hnt_ice *ice = latch->ice;
     int index = (int)(source - ice->source), before = ice->selected;
+    if (before >= 0 && index != before) {
+        if (!hnt_pace_allows(&ice->moves, HNT_MOVES_PER_S, HNT_MOVES_AT_ONCE, now))
+            return HNT_PASS;
+        hnt_pace_spend(&ice->moves);
+    }
+    ice->nominated = nominated;
     if (index == before)
         return HNT_PASS;
     ice->selected = index;
@@ -106,7 +112,7 @@ static enum hnt_verdict select_source(struct hnt_latch *latch, struct hnt_source
 void hnt_ice_resume(struct hnt_latch *latch, const struct hnt_address *address, double now)
 {
     struct hnt_source *source = known(latch->ice, address);
-    select_source(latch, source != NULL ? source : enter(latch->ice, address, now), now);
+    select_source(latch, source != NULL ? source : enter(latch->ice, address, now), false, now);
 }
 
 static enum hnt_verdict heard(struct hnt_latch *latch, struct hnt_source *source, double now)
@@ -136,15 +142,35 @@ static void remember(struct hnt_ice *ice, const uint8_t *transaction, const stru
     asked->source = *source;
 }
 
-/* Which of the keys made a request; -1 for none. The name is looked at first: strangers cost no digest. */
-static int signer(const struct hnt_latch *latch, const uint8_t *data, const struct hnt_binding_message *message)
+/* Whether a digest is worth its time. Whoever is, or may be, the party is always heard. */
+static bool may_be_tried(struct hnt_latch *latch, const uint8_t *data, const struct hnt_binding_message *message,
+                         const struct hnt_address *source, bool known, double now)
 {
-    for (unsigned i = 0; i < latch->ice->keys; i++) {
+    if (!hnt_stun_is_intact(data, message))
+        return false;
+    bool allowed = hnt_pace_allows(&latch->ice->guesses, HNT_GUESSES_PER_S, HNT_GUESSES_AT_ONCE, now);
+    return allowed || known || hnt_evidence_is_likely(latch->evidence, source);
+}
+
+/* Which of the keys made a request; -1 for none. The name is looked at first: strangers cost neither checksum nor
+ * digest. Who knows a name and no password guesses, and may do so that often. */
+static int signer(struct hnt_latch *latch, const uint8_t *data, const struct hnt_binding_message *message,
+                  const struct hnt_address *source, bool known, double now)
+{
+    struct hnt_ice *ice = latch->ice;
+    bool named = false;
+    for (unsigned i = 0; i < ice->keys; i++) {
         const struct hnt_key *key = &latch->evidence->key[i];
-        if (names(key, message->username, message->username_length) &&
-            hnt_stun_is_signed(data, message, key->password, key->password_length))
+        if (!names(key, message->username, message->username_length))
+            continue;
+        if (!named && !may_be_tried(latch, data, message, source, known, now))
+            return -1;
+        named = true;
+        if (hnt_stun_is_signed(data, message, key->password, key->password_length))
             return (int)i;
     }
+    if (named)
+        hnt_pace_spend(&ice->guesses);
     return -1;
 }
 
@@ -167,8 +193,7 @@ static enum hnt_verdict ask(struct hnt_latch *latch, struct hnt_source *source,
     heard(latch, source, now);
     if (!moves_to(latch->ice, source, message->nominates, now))
         return HNT_PASS;
-    latch->ice->nominated = message->nominates;
-    return select_source(latch, source, now);
+    return select_source(latch, source, message->nominates, now);
 }
 
 static enum hnt_verdict observe_stun(struct hnt_latch *latch, struct hnt_source *source,
@@ -177,11 +202,11 @@ static enum hnt_verdict observe_stun(struct hnt_latch *latch, struct hnt_source 
 {
     struct hnt_ice *ice = latch->ice;
     struct hnt_binding_message message;
-    if (!hnt_stun_parse(data, length, &message))
+    if (!hnt_stun_read(data, length, &message))
         return HNT_UNFIT;
     if (message.kind != HNT_REQUEST)
-        return source == NULL ? HNT_UNFIT : heard(latch, source, now);
-    int key = signer(latch, data, &message);
+        return source == NULL || !hnt_stun_is_intact(data, &message) ? HNT_UNFIT : heard(latch, source, now);
+    int key = signer(latch, data, &message, address, source != NULL, now);
     if (key < 0)
         return HNT_UNFIT;
     const struct hnt_asked *asked = find_asked(ice, message.transaction);
@@ -240,8 +265,7 @@ bool hnt_ice_nominated(struct hnt_latch *latch, const struct hnt_address *addres
     struct hnt_source *source = known(latch->ice, address);
     if (source == NULL)
         return false;
-    latch->ice->nominated = true;
-    return select_source(latch, source, now) == HNT_RELATCHED;
+    return select_source(latch, source, true, now) == HNT_RELATCHED;
 }
 
 enum hnt_verdict hnt_ice_vouch(struct hnt_latch *latch, const struct hnt_address *address, bool nominates, double now)
@@ -252,8 +276,7 @@ enum hnt_verdict hnt_ice_vouch(struct hnt_latch *latch, const struct hnt_address
     heard(latch, source, now);
     if (!moves_to(latch->ice, source, nominates, now))
         return HNT_PASS;
-    latch->ice->nominated = nominates;
-    return select_source(latch, source, now);
+    return select_source(latch, source, nominates, now);
 }
 
 void hnt_ice_lose(struct hnt_latch *latch)

@@ -6,8 +6,13 @@
 #define HNT_ICE_H
 
 #include "latch.h"
+#include "pace.h"
 #include "stun.h"
 
+#define HNT_MOVES_PER_S 1.0
+#define HNT_MOVES_AT_ONCE 8.0
+#define HNT_GUESSES_PER_S 500.0
+#define HNT_GUESSES_AT_ONCE 500.0
 enum { HNT_SOURCES = 8, HNT_TRANSACTIONS = 64, HNT_MAX_USERNAME = 513, HNT_MAX_PASSWORD = 256, HNT_LONGEST_KEPT = 512 };
 
 struct hnt_key {
@@ -34,6 +39,7 @@ struct hnt_ice {
     unsigned signer; /* the key of the last check that was believed */
     int selected;
     bool nominated;
+    struct hnt_pace moves, guesses;
     uint16_t kept_length; /* of a check that waits until the other party is known; 0: none */
     uint8_t kept[HNT_LONGEST_KEPT];
 };

@@ -10,6 +10,7 @@
 enum {
     NOMINAL_PER_S = 20,
     RIVALS_PER_S = 200, /* past this the door is shut to rivals until the next second */
+    NOMINAL_BYTES_PER_S = 16000,
 };
 
 static bool is_setup(struct hnt_header header)
@@ -17,7 +18,7 @@ static bool is_setup(struct hnt_header header)
     return header.kind == HNT_STUN || header.kind == HNT_ZRTP || header.kind == HNT_DTLS;
 }
 
-static bool may_flow(struct pinhole *from, struct hnt_header header, double now)
+static bool may_flow(struct pinhole *from, struct hnt_header header, size_t length, double now)
 {
     switch (from->flow) {
     case HNT_OPEN:
@@ -32,9 +33,13 @@ static bool may_flow(struct pinhole *from, struct hnt_header header, double now)
             return false;
         if (from->nominal_second != second) {
             from->nominal_second = second;
-            from->nominal_passed = 0;
+            from->nominal_passed = from->nominal_bytes = 0;
         }
-        return from->nominal_passed < NOMINAL_PER_S && ++from->nominal_passed > 0;
+        if (from->nominal_passed == NOMINAL_PER_S || from->nominal_bytes + length > NOMINAL_BYTES_PER_S)
+            return false;
+        from->nominal_passed++;
+        from->nominal_bytes += (unsigned)length;
+        return true;
     }
     default:
         return false;
@@ -63,13 +68,20 @@ static void tell_rival(struct pinhole *pinhole, const struct hnt_address *source
 }
 
 /* Whether more come to the door in this second than are worth being looked at. */
-static bool is_flooded(struct pinhole *pinhole, double now)
+static bool is_flooded(struct pinhole *pinhole, unsigned most, double now)
 {
-    if (now - pinhole->rivals_since >= 1.0) {
+    if (now - pinhole->rivals_since >= 1.0 && !pinhole->door_guarded) {
         pinhole->rivals_since = now;
         pinhole->rivals = 0;
     }
-    return ++pinhole->rivals > RIVALS_PER_S;
+    return ++pinhole->rivals > most;
+}
+
+/* Nobody that a signature could be expected of; the kernel turns its like away once there are many. */
+static void count_stranger(struct pinhole *pinhole, double now)
+{
+    if (hnt_may_guard(pinhole) && is_flooded(pinhole, HNT_STRANGERS_PER_S, now) && !pinhole->door_guarded)
+        hnt_guard_door(pinhole, HNT_FIRST_IN, false);
 }
 
 /* `source` is NULL on the line: another stream in the learned source's name, who is no rival of itself. */
@@ -79,10 +91,14 @@ static void count_rival(struct pinhole *pinhole, const struct hnt_address *sourc
     if (source == NULL || (latch->state == HNT_LATCHED && hnt_same_address(source, &latch->source)))
         return;
     tell_rival(pinhole, source, now);
-    if (!is_flooded(pinhole, now) || latch->state != HNT_LATCHED || latch->ice != NULL || pinhole->door_narrow ||
+    if (hnt_may_guard(pinhole)) {
+        count_stranger(pinhole, now);
+        return;
+    }
+    if (!is_flooded(pinhole, RIVALS_PER_S, now) || latch->state != HNT_LATCHED || pinhole->door_narrow ||
         pinhole->line < 0)
         return;
-    if (latch->srtp != NULL || !hnt_latch_may_yield(latch, now))
+    if (!hnt_latch_may_yield(latch, now))
         hnt_narrow_door(pinhole);
 }
 
@@ -91,7 +107,7 @@ static void note_untold(struct pinhole *pinhole, const struct hnt_address *sourc
 {
     if (hnt_bars_note(&pinhole->binding->worker->engine->bars, source, now))
         tell_rival(pinhole, source, now);
-    if (is_flooded(pinhole, now) && !pinhole->door_flooded) {
+    if (is_flooded(pinhole, RIVALS_PER_S, now) && !pinhole->door_flooded) {
         pinhole->door_flooded = true;
         hnt_door_close_filter(pinhole->door);
     }
@@ -115,6 +131,8 @@ static enum hnt_verdict hear_answer(struct pinhole *pinhole, const struct hnt_bi
 {
     if (!hnt_evidence_admits(pinhole->latch.evidence, source))
         return HNT_STRANGER;
+    if (!hnt_stun_is_intact(data, message))
+        return HNT_UNFIT;
     enum hnt_answered answered = hnt_agent_hear(pinhole->agent, message, data, source, now);
     if (answered == HNT_NOTHING || answered == HNT_REFUSED)
         return HNT_UNFIT;
@@ -197,7 +215,7 @@ static enum hnt_verdict observe(struct pinhole *pinhole, const struct hnt_addres
     if (pinhole->agent != NULL && header.kind == HNT_STUN) {
         struct hnt_binding_message message;
         const struct hnt_address *from = source != NULL ? source : &pinhole->line_peer;
-        if (hnt_stun_parse(data, length, &message) && message.kind >= HNT_SUCCESS)
+        if (hnt_stun_read(data, length, &message) && message.kind >= HNT_SUCCESS)
             return hear_answer(pinhole, &message, from, data, now);
     }
     if (latch->ice != NULL)
@@ -279,7 +297,33 @@ static bool is_let_in(struct pinhole *pinhole, const struct hnt_address *source,
     pinhole->counters[DROP[verdict]]++;
     if (verdict == HNT_RIVAL)
         count_rival(pinhole, source, now);
+    else if (source != NULL && (verdict == HNT_STRANGER || verdict == HNT_UNFIT))
+        count_stranger(pinhole, now);
     return false;
+}
+
+/* Whether `from` was heard from its learned source, which is no bystander then. A source that one packet has taught,
+ * in whoever's name, gets so many of the other party's until it sends again; who still sends a second later has
+ * shown that it wants them. Only where signalling has not told the address: else it is the party's own. */
+static void note_proof(struct pinhole *pinhole, bool heard, double now)
+{
+    const struct hnt_latch *latch = &pinhole->latch;
+    if (pinhole->proof_of != latch->latched_at) {
+        pinhole->proof_of = latch->latched_at;
+        pinhole->unproven_left = HNT_UNPROVEN;
+        pinhole->proven = latch->ice == NULL && latch->srtp == NULL && latch->evidence->probation <= 1;
+    } else if (heard && !pinhole->proven) {
+        pinhole->unproven_left = HNT_UNPROVEN;
+        pinhole->proven = now - latch->latched_at >= HNT_PROVEN_S;
+    }
+}
+
+static bool may_have_more(struct pinhole *to, double now)
+{
+    if (to->latch.state != HNT_LATCHED)
+        return true; /* an early stream has bounds of its own */
+    note_proof(to, false, now);
+    return to->proven || (to->unproven_left > 0 && to->unproven_left-- > 0);
 }
 
 /* Whether a packet that may go on has somewhere to go; `*length_out` is 0 where that is the other party's
@@ -313,6 +357,8 @@ bool hnt_judge(struct pinhole *from, const struct hnt_address *source, const uin
     struct hnt_address asker = source != NULL ? *source : from->line_peer; /* the line may move meanwhile */
     if (!is_let_in(from, source, header, data, length, now))
         return false;
+    if (from->latch.state == HNT_LATCHED)
+        note_proof(from, hnt_same_address(&asker, &from->latch.source), now);
     if (from->silent) {
         from->silent = false;
         hnt_happened(from->binding->worker->engine, hnt_event_of(from, HNT_EVENT_HEARD));
@@ -329,12 +375,14 @@ bool hnt_judge(struct pinhole *from, const struct hnt_address *source, const uin
         answer_early(from, &asker, data, length);
     if (header.kind == HNT_EMPTY)
         from->counters[HNT_DROPPED_EMPTY]++;
-    else if (!may_flow(from, header, now))
+    else if (!may_flow(from, header, length, now))
         from->counters[HNT_DROPPED_GATE]++;
     else if (!hnt_bucket_admits(&from->bucket, &from->binding->worker->engine->limits, length, now))
         from->counters[HNT_DROPPED_POLICED]++;
     else if (!find_destination(from, to, header, data, length, now, destination, destination_length))
         from->counters[HNT_DROPPED_UNLATCHED]++;
+    else if (*destination_length == 0 && !may_have_more(to, now))
+        from->counters[HNT_DROPPED_POLICED]++;
     else
         return true;
     return false;

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ice.h"
+
 #ifndef SO_MEMINFO
 #define SO_MEMINFO 55
 #endif
@@ -22,6 +24,9 @@ enum {
     RTP_SSRC = 8, /* RFC 3550 sections 5.1 and 6.4.1 */
     RTCP_SSRC = 4,
     UDP_SOURCE_PORT = 0,   /* a UDP socket's filter sees the datagram from its UDP header on */
+    STUN_ATTRIBUTE = UDP_HEADER + 20, /* the first one, behind the headers of UDP and STUN */
+    STUN_USERNAME = 0x0006,
+    NAME_WORDS = 4,
     MAX_INSTRUCTIONS = 1024,
     HOST_INSTRUCTIONS_IPV4 = 4, /* of match_network for a single host */
     HOST_INSTRUCTIONS_IPV6 = 13,
@@ -137,6 +142,58 @@ int hnt_door_filter_barred(int door, uint8_t version, const struct hnt_network *
     struct program program = {.length = 0};
     match_networks(&program, version, barred, bars, DROP);
     return attach(door, &program, (uint32_t)ACCEPT);
+}
+
+/* Checks that begin with a key's name, as agents write them (USERNAME is their first attribute, and padded to words);
+ * the first bytes of it are enough to tell strangers. */
+static void match_name(struct program *program, const struct hnt_key *key)
+{
+    unsigned length = key->username_length < 4 * NAME_WORDS ? key->username_length : 4 * NAME_WORDS;
+    unsigned words = length / 4 + (length % 4 > 0);
+    uint8_t past = (uint8_t)(3 * words + 1);
+    emit(program, BPF_LD | BPF_H | BPF_ABS, 0, 0, STUN_ATTRIBUTE);
+    emit(program, BPF_JMP | BPF_JEQ | BPF_K, 0, past, STUN_USERNAME);
+    for (unsigned i = 0; i < words; i++) {
+        uint32_t mask = mask_of(8 * length, i);
+        past = (uint8_t)(past - 3);
+        emit(program, BPF_LD | BPF_W | BPF_ABS, 0, 0, STUN_ATTRIBUTE + 4 + 4 * i);
+        emit(program, BPF_ALU | BPF_AND | BPF_K, 0, 0, mask);
+        emit(program, BPF_JMP | BPF_JEQ | BPF_K, 0, past, word(key->username, i) & mask);
+    }
+    emit(program, BPF_RET | BPF_K, 0, 0, (uint32_t)ACCEPT);
+}
+
+static void match_stream(struct program *program, uint32_t offset, const struct hnt_guard *guard)
+{
+    if (guard->streams == 0)
+        return;
+    emit(program, BPF_LD | BPF_W | BPF_ABS, 0, 0, offset);
+    for (unsigned i = 0; i < guard->streams; i++) {
+        emit(program, BPF_JMP | BPF_JEQ | BPF_K, 0, 1, guard->stream[i]);
+        emit(program, BPF_RET | BPF_K, 0, 0, (uint32_t)ACCEPT);
+    }
+}
+
+int hnt_door_guard(int door, uint8_t version, const struct hnt_evidence *evidence, const struct hnt_guard *guard)
+{
+    struct program program = {.length = 0};
+    const struct hnt_network *networks = evidence->networks + evidence->sources;
+    for (unsigned i = 0; i < guard->hosts; i++) {
+        struct hnt_network host = host_of(&guard->host[i]);
+        match_networks(&program, version, &host, 1, ACCEPT);
+    }
+    match_networks(&program, version, networks, evidence->refused, DROP);
+    match_networks(&program, version, networks + evidence->refused, evidence->likely, ACCEPT);
+    /* A load from behind the datagram's end would drop it: this comes before any. */
+    emit(&program, BPF_LD | BPF_W | BPF_ABS, 0, 0, (uint32_t)SKF_AD_OFF + SKF_AD_RANDOM);
+    emit(&program, BPF_ALU | BPF_AND | BPF_K, 0, 0, guard->one_in - 1);
+    emit(&program, BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 0);
+    emit(&program, BPF_RET | BPF_K, 0, 0, (uint32_t)ACCEPT);
+    match_stream(&program, UDP_HEADER + RTCP_SSRC, guard);
+    match_stream(&program, UDP_HEADER + RTP_SSRC, guard);
+    for (unsigned i = 0; i < guard->keys; i++)
+        match_name(&program, &guard->key[i]);
+    return attach(door, &program, DROP);
 }
 
 int hnt_door_filter_host(int door, const struct hnt_address *host)
@@ -272,9 +329,10 @@ int hnt_door_open(const struct hnt_address *bound, uint8_t dscp)
     return door;
 }
 
+/* SO_REUSEPORT, not SO_REUSEADDR: the kernel lets sockets of the same user share a port by it, and nobody else's. */
 static void share_address(int socket, int on)
 {
-    setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    setsockopt(socket, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
 }
 
 static int connect_to(int line, const struct hnt_address *peer)

@@ -23,6 +23,17 @@ int hnt_door_filter_evidence(int door, uint8_t version, const struct hnt_evidenc
                              const struct hnt_network *barred, unsigned bars);
 /* Let in everybody but these. */
 int hnt_door_filter_barred(int door, uint8_t version, const struct hnt_network *barred, unsigned bars);
+/* What is likely the party's: its hosts, checks that begin with the name of a key, streams of these SSRCs; of all else
+ * one packet in `one_in`, a power of two, so that nobody is shut out for good. */
+struct hnt_guard {
+    unsigned hosts, keys, streams, one_in;
+    struct hnt_address host[24];
+    const struct hnt_key *key;
+    uint32_t stream[8];
+};
+
+/* Let in what the guard says, and the evidence's likely sources. */
+int hnt_door_guard(int door, uint8_t version, const struct hnt_evidence *evidence, const struct hnt_guard *guard);
 int hnt_door_filter_host(int door, const struct hnt_address *host);
 /* Of what `host`, or where that is NULL the evidence, admits, let in the media of these SSRCs. */
 int hnt_door_filter_streams(int door, uint8_t version, const struct hnt_evidence *evidence,

@@ -240,19 +240,25 @@ static const struct hnt_tag *signer_anew(const struct hnt_latch *latch, struct h
 }
 
 /* The key that a packet from elsewhere was signed with, if it is newer than all before; else NULL. */
-static const struct hnt_tag *believe(struct hnt_latch *latch, struct hnt_header header, const uint8_t *data,
-                                     size_t length, double now)
+static const struct hnt_tag *believe(struct hnt_latch *latch, const struct hnt_address *source,
+                                     struct hnt_header header, const uint8_t *data, size_t length, double now)
 {
     struct hnt_srtp *srtp = latch->srtp;
     uint64_t index;
     struct hnt_numbered *stream = known(latch->srtp, header);
+    struct hnt_pace *failures = &srtp->failures[stream != NULL];
+    if (!hnt_pace_allows(failures, HNT_FAILURES_PER_S, HNT_FAILURES_AT_ONCE, now) &&
+        !hnt_evidence_is_likely(latch->evidence, source))
+        return NULL;
     const struct hnt_tag *key = signer(latch, header, data, length, stream, &index);
     bool renewable = stream != NULL && stream->sure && srtp->armed_anew && header.kind == HNT_RTP &&
                      goes_on(stream, header);
     if (key == NULL && renewable)
         key = signer_at(latch, header, data, length, 0, &index);
-    if (key == NULL)
+    if (key == NULL) {
+        hnt_pace_spend(failures);
         return NULL;
+    }
     if (stream == NULL) {
         enter(srtp, header, index, now, true);
         return key;
@@ -296,7 +302,8 @@ bool hnt_srtp_arm(struct hnt_latch *latch, int32_t generation, struct hnt_eviden
     if (srtp == NULL)
         return false;
     if (!is_kept(srtp, evidence)) {
-        memset(srtp, 0, sizeof *srtp);
+        struct hnt_srtp fresh = {.failures = {srtp->failures[0], srtp->failures[1]}};
+        *srtp = fresh;
         latch->state = HNT_ARMED;
     }
     srtp->armed_anew = true;
@@ -378,7 +385,7 @@ enum hnt_verdict hnt_srtp_observe(struct hnt_latch *latch, const struct hnt_addr
         return HNT_UNFIT;
     if (latched && now - latch->heard_at < HNT_SILENCE_S)
         return HNT_RIVAL;
-    const struct hnt_tag *key = believe(latch, header, data, length, now);
+    const struct hnt_tag *key = believe(latch, source, header, data, length, now);
     if (key == NULL)
         return HNT_UNFIT;
     learn(latch, source, key, now);

@@ -6,7 +6,11 @@
 #define HNT_SRTP_H
 
 #include "latch.h"
+#include "pace.h"
 #include "sha1.h"
+
+#define HNT_FAILURES_PER_S 500.0
+#define HNT_FAILURES_AT_ONCE 500.0
 
 enum {
     HNT_TAG_KEY = 20,
@@ -45,6 +49,7 @@ struct hnt_srtp {
     unsigned streams;
     struct hnt_tag key; /* which the learned source has shown */
     bool keyed, resumed, armed_anew;
+    struct hnt_pace failures[2]; /* of new streams, of known ones */
 };
 
 /* Arm a latch with evidence that has tags. False: the generation is not greater, or no memory. */

@@ -20,18 +20,22 @@ enum hnt_role { HNT_ROLE_UNSAID = 0, HNT_CONTROLLED = 1, HNT_CONTROLLING = 2 };
 
 enum hnt_stun_class { HNT_REQUEST = 0, HNT_INDICATION = 1, HNT_SUCCESS = 2, HNT_ERROR = 3 };
 
-/* `transaction` and `username` point into the datagram; `integrity_at` is 0 where nothing signs it. */
+/* `transaction` and `username` point into the datagram; `integrity_at` is 0 where nothing signs it,
+ * `fingerprint_at` where there is no checksum. */
 struct hnt_binding_message {
     const uint8_t *transaction, *username;
-    uint16_t username_length, integrity_at;
+    uint16_t username_length, integrity_at, fingerprint_at;
     uint16_t error; /* 0: none */
     uint8_t kind, role;
     bool nominates;
     uint64_t tie_breaker;
 };
 
-/* False where the datagram is no Binding message. */
+/* False where the datagram is no Binding message. `read` leaves the checksum unread: what a stranger sends is
+ * mostly known by its name, and is to cost no more. */
 bool hnt_stun_parse(const uint8_t *data, size_t length, struct hnt_binding_message *out);
+bool hnt_stun_read(const uint8_t *data, size_t length, struct hnt_binding_message *out);
+bool hnt_stun_is_intact(const uint8_t *data, const struct hnt_binding_message *message);
 bool hnt_stun_is_signed(const uint8_t *data, const struct hnt_binding_message *message,
                         const uint8_t *password, size_t length);
 

@@ -7,6 +7,7 @@
 #include "bars.h"
 #include "lingering.h"
 #include "pinhole.h"
+#include "sha1.h"
 
 /* IceAgent: relay/ice_agent.py */
 
@@ -319,7 +320,32 @@ static PyObject *filter_line(PyObject *module, PyObject *args)
     Py_RETURN_NONE;
 }
 
+static PyObject *hmac_sha1(PyObject *module, PyObject *args)
+{
+    const char *key, *data;
+    Py_ssize_t key_length, length;
+    uint8_t digest[HNT_SHA1_SIZE];
+    (void)module;
+    if (!PyArg_ParseTuple(args, "y#y#", &key, &key_length, &data, &length))
+        return NULL;
+    const struct hnt_piece halves[] = {{(const uint8_t *)data, (size_t)length / 2},
+                                       {(const uint8_t *)data + length / 2, (size_t)(length - length / 2)}};
+    hnt_hmac_sha1((const uint8_t *)key, (size_t)key_length, halves, 2, digest);
+    return PyBytes_FromStringAndSize((const char *)digest, sizeof digest);
+}
+
+static PyObject *borrow_sha1(PyObject *module, PyObject *args)
+{
+    int borrowed;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "p", &borrowed))
+        return NULL;
+    return PyBool_FromLong(hnt_sha1_choose(borrowed));
+}
+
 PyMethodDef hnt_rule_functions[] = {
+    {"hmac_sha1", hmac_sha1, METH_VARARGS, "hmac_sha1(key, data) -> digest"},
+    {"borrow_sha1", borrow_sha1, METH_VARARGS, "borrow_sha1(borrowed) -> whether libcrypto makes digests now"},
     {"idle_since", idle_since, METH_VARARGS, "idle_since(heard_at, now, linger_s) -> float"},
     {"is_free", is_free, METH_VARARGS, "is_free(busy_at, released_at, linger_s, cap_s, now) -> bool"},
     {"filter_line", filter_line, METH_VARARGS, "filter_line(socket, peer, sources, refused)"},

@@ -1,0 +1,209 @@
+"""What the plane spends on strangers, on nominations, and on sources that may be forged."""
+
+import contextlib
+import multiprocessing
+import os
+import socket
+import time
+from functools import partial
+
+import pytest
+
+from jingle_hnt.model.address import TransportAddress
+from jingle_hnt.plane import _engine
+from jingle_hnt.plane.api import Engine
+from jingle_hnt.plane.native import NativeEngine, pack, pack_networks, pack_tags
+from jingle_hnt.relay.binding import NOMINAL_BYTES_PER_S, UNPROVEN_PACKETS, Flow, Latched
+from jingle_hnt.relay.evidence import Evidence, IceKey, Rung
+from jingle_hnt.relay.ice_latch import MOVES_AT_ONCE, MOVES_PER_S
+from jingle_hnt.relay.latch import Verdict
+from jingle_hnt.relay.packet import classify
+from jingle_hnt.relay.srtp_latch import FAILURES_AT_ONCE, SrtpLatch
+from tests.plane.bound import ALICE, BOB, STRANGER, Bound, anybody, only, until
+from tests.plane.checks import check
+from tests.plane.packets import dtls, rtp
+from tests.plane.sdes import Sender
+from tests.plane.test_ice_twins import KEYS, Twins
+from tests.plane.test_srtp_twins import FROM, REFUSED
+
+pytestmark = pytest.mark.native
+
+OF_ALICE = IceKey("B:A", "pwd-of-b")
+VICTIM = "127.0.0.77"
+
+
+def signed(*keys: IceKey) -> Evidence:
+    return Evidence(Rung.R1, anybody().sources, keys=keys)
+
+
+def nomination(number: int) -> bytes:
+    return check(OF_ALICE.username, OF_ALICE.password, True, b"%012d" % number)
+
+
+def test_both_twins_follow_so_many_nominations_a_second() -> None:
+    twins = Twins()
+    twins.arm(0, KEYS[:1])
+    pair = [TransportAddress.of("192.0.2.1", port) for port in (1, 2)]
+    moves, before = 0, None
+    for number in range(1000):
+        twins.now = number / 100
+        twins.hear(pair[number % 2], check("B:A", "p", True, b"%012d" % number))
+        twins.agree()
+        moves += twins.python.source != before
+        before = twins.python.source
+    assert moves <= 1 + MOVES_AT_ONCE + 10 * MOVES_PER_S
+
+
+def test_who_nominates_in_turn_is_told_of_rarely(engine: Engine) -> None:
+    """Row P4: two sockets of one party, and a line in the log for each event."""
+    bound = Bound(engine)
+    bound.arm(0, signed(OF_ALICE))
+    bound.arm(1, only(BOB))
+    bound.open()
+    events = 0
+    with bound.party(0, ALICE) as one, bound.party(0, ALICE) as other:
+        until_then = time.monotonic() + 3.0
+        number = 0
+        while time.monotonic() < until_then:
+            (one, other)[number % 2].say(nomination(number))
+            number += 1
+            time.sleep(0.002)
+            events += sum(isinstance(event, Latched) for event in engine.events())
+    assert number > 500
+    assert 2 <= events <= 1 + MOVES_AT_ONCE + 4 * MOVES_PER_S
+
+
+def test_one_forged_check_earns_a_bystander_few_packets(engine: Engine) -> None:
+    """Row P6: Alice nominates in the name of a bystander, who answers nothing."""
+    bound = Bound(engine)
+    bound.arm(0, signed(OF_ALICE))
+    bound.arm(1, only(BOB))
+    bound.open()
+    with (
+        bound.party(0, ALICE) as alice,
+        bound.party(0, VICTIM) as victim,
+        bound.party(1, BOB) as bob,
+    ):
+        alice.say(nomination(1))
+        until(lambda: bound.pinhole(0).learned == alice.name)
+        victim.say(nomination(2))
+        until(lambda: bound.pinhole(0).learned == victim.name)
+        bob.say(rtp(0))
+        until(lambda: bound.pinhole(1).learned == bob.name)
+        before = bound.pinhole(0).counters.sent_packets
+        for sequence in range(1, 2 * UNPROVEN_PACKETS):
+            bob.say(rtp(sequence))
+            time.sleep(0.0005)
+        until(lambda: bound.pinhole(1).counters.dropped_policed > 100)
+        assert bound.pinhole(0).counters.sent_packets - before <= UNPROVEN_PACKETS
+        alice.say(nomination(3))  # and the party itself is heard again
+        until(lambda: bound.pinhole(0).learned == alice.name)
+        before = bound.pinhole(0).counters.sent_packets
+        for turn in range(4):
+            alice.say(rtp(turn))
+            time.sleep(0.4)
+        for sequence in range(2 * UNPROVEN_PACKETS):
+            bob.say(rtp(sequence))
+            time.sleep(0.0005)
+        until(lambda: bound.pinhole(0).counters.sent_packets - before == 2 * UNPROVEN_PACKETS)
+
+
+def test_a_handshake_that_is_let_through_has_few_bytes(engine: Engine) -> None:
+    bound = Bound(engine)
+    bound.arm(0, only(ALICE))
+    bound.arm(1, only(BOB))
+    bound.open(Flow.NOMINAL, Flow.OPEN)
+    large = dtls() + bytes(1200)
+    with bound.party(0, ALICE) as alice, bound.party(1, BOB) as bob:
+        bob.say(rtp(1))
+        until(lambda: bound.pinhole(1).learned == bob.name)
+        began = time.monotonic()
+        for _ in range(40):
+            alice.say(large)
+        until(lambda: bound.pinhole(0).counters.received_packets == 40)
+        seconds = int(time.monotonic() - began) + 2
+        assert 0 < bound.pinhole(1).counters.sent_bytes <= seconds * NOMINAL_BYTES_PER_S
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["stranger", "who-knows-the-name"])
+def test_a_crowd_at_an_agents_door_is_turned_away_by_the_kernel(named: bool) -> None:
+    """Row P5: and the party is heard all the same."""
+    with contextlib.closing(NativeEngine()) as engine:
+        bound = Bound(engine)
+        bound.arm(0, signed(OF_ALICE))
+        bound.arm(1, only(BOB))
+        bound.open()
+        junk = check(OF_ALICE.username if named else "X:Y", "guess", transaction=b"a stranger's")
+        seen = []
+        with bound.party(0, STRANGER) as crowd, bound.party(0, ALICE) as alice:
+            for _ in range(20_000):
+                crowd.say(junk)
+            seen.append(bound.pinhole(0).counters.dropped_unfit)
+            time.sleep(1.3)  # the guard is set anew, by how many there were
+            for _ in range(20_000):
+                crowd.say(junk)
+            seen.append(bound.pinhole(0).counters.dropped_unfit)
+            until(lambda: bound.pinhole(0).counters.dropped_kernel > 10_000)
+            if not named:
+                alice.say(nomination(1))
+                until(lambda: bound.pinhole(0).learned == alice.name)
+        if not named:
+            assert seen[1] < 6000
+
+
+def test_both_twins_try_so_many_tags_of_strangers() -> None:
+    sender, other = Sender(1), Sender(9)
+    python, native = SrtpLatch(), _engine.SrtpLatch()
+    python.arm(0, Evidence(Rung.R2, FROM, REFUSED, tags=sender.keys))
+    native.arm(0, pack_networks(FROM), pack_networks(REFUSED), pack_tags(sender.keys))
+
+    def hears(port: int, datagram: bytes, now: float) -> Verdict:
+        source = TransportAddress.of("192.0.2.1", port)
+        verdict = python.observe(source, classify(datagram), datagram, now)
+        assert native.observe(pack(source), datagram, now) == verdict
+        return verdict
+
+    for number in range(int(2 * FAILURES_AT_ONCE)):
+        hears(1, other.rtp(number), 0.0)
+    assert hears(2, sender.rtp(1), 0.0) is Verdict.UNFIT, "too many have failed"
+    assert hears(2, sender.rtp(2), 1.0) is Verdict.LATCHED
+
+
+def _join(port: int, ready: object, joined: object, stop: object) -> None:
+    """Another user tries to bind the port, by whatever option."""
+    os.setuid(65534)
+    ready.set()  # type: ignore[attr-defined]
+    while not stop.is_set():  # type: ignore[attr-defined]
+        for options in ((socket.SO_REUSEADDR,), (socket.SO_REUSEPORT,), (2, 15)):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mine:
+                for option in options:
+                    mine.setsockopt(socket.SOL_SOCKET, option, 1)
+                with contextlib.suppress(OSError):
+                    mine.bind(("127.0.0.1", port))
+                    joined.set()  # type: ignore[attr-defined]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_no_other_user_joins_a_port_while_its_line_is_made() -> None:
+    """Row P8."""
+    context = multiprocessing.get_context("fork")
+    with contextlib.closing(NativeEngine()) as engine:
+        bound = Bound(engine)
+        ready, joined, stop = context.Event(), context.Event(), context.Event()
+        intruder = context.Process(target=_join, args=(bound.ports[0], ready, joined, stop))
+        intruder.start()
+        try:
+            assert ready.wait(10)
+
+            def has_learned(name: TransportAddress) -> bool:
+                return bound.pinhole(0).learned == name
+
+            with bound.party(0, ALICE) as one, bound.party(0, ALICE) as other:
+                for generation in range(300):
+                    bound.arm(0, only(ALICE), generation)
+                    (one, other)[generation % 2].say(rtp(generation))
+                    until(partial(has_learned, (one, other)[generation % 2].name))
+            assert not joined.is_set()
+        finally:
+            stop.set()
+            intruder.join(10)
