@@ -130,7 +130,7 @@ class Pinhole:
         """Set what may flow; where media may not, its source's silence means nothing."""
         self.flow = flow
         if isinstance(self.latch, Latch):
-            self.latch.expects_media = flow is Flow.OPEN
+            self.latch.expect(flow is Flow.OPEN)
 
     def converse(self, source: TransportAddress, datagram: bytes, now: float) -> Verdict:
         """Judge an answer to one of our own checks."""

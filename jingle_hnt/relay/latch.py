@@ -23,8 +23,8 @@ It follows its party through changes of port and stream, and nobody else. The ru
     stream that is believed, too.
 7.  *The owner's RTP is one stream*, unless signalling names several: who can forge the source still
     has to know its SSRC. Another SSRC follows when the stream has missed `SUCCESSION_S`, if none of
-    its packets came between those of the stream; else after `SILENCE_S`. The first stream, and each
-    that was heard for `TENURE_S`, always comes back.
+    its packets came between those of the stream; else after the evidence's `lapse_s`. A stream that
+    was there before comes back at once, and ends those that came after it.
 8.  A greater generation arms the latch anew; what was learned before is obsolete at once. The same
     or a lesser generation changes nothing, so a repeated offer cannot open a latch. The former
     owner teaches the next generation only while nobody else speaks, and who was its rival only
@@ -40,7 +40,7 @@ from enum import IntEnum
 
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.relay.evidence import PROBATION_PACKETS, Evidence
-from jingle_hnt.relay.owner import RETURN_DROPOUT, TENURE_S, Owner, Stream, copies
+from jingle_hnt.relay.owner import HANDSHAKES, RETURN_DROPOUT, TENURE_S, Owner, Stream, copies
 from jingle_hnt.relay.packet import LATCHABLE, Header, Kind
 from jingle_hnt.relay.streak import MAX_DROPOUT, Streak, continues
 
@@ -48,7 +48,7 @@ SILENCE_S = 1.0
 """How long the learned source is unheard before a continuation may take its place."""
 
 YIELD_S = 0.3
-"""How long a provisional owner is unheard before another source may take its place."""
+"""How long a provisional owner has sent no media before another source may take its place."""
 
 SETUP_YIELD_S = 1.5
 """The same for one that has sent DTLS or ZRTP only, whose handshakes have pauses of a second."""
@@ -75,7 +75,8 @@ SEAM_S = 0.06
 """How late a packet of the old stream may come, after the first of the new one."""
 
 DISTURBED_S = 10.0
-"""After packets between those of the owner's stream, an SSRC follows only after `SILENCE_S`."""
+"""After packets between those of the owner's stream, any other SSRC follows only after
+`SILENCE_S`: who forges the owner's address would else have each pause of it."""
 
 RETURN_PACKETS = 2
 """Packets of its own stream by which a displaced owner comes back from where it was."""
@@ -142,19 +143,17 @@ class _Contender:
 
 @dataclass(slots=True)
 class Latch:
-    """One latch. `observe` is called for each packet, with a monotonic time that never falls.
-
-    `expects_media` is whether the owner's silence means anything: not while the call is on hold.
-    """
+    """One latch. `observe` is called for each packet, with a monotonic time that never falls."""
 
     state: State = State.SHUT
     generation: int = -1
     evidence: Evidence | None = None
     latched_at: float = 0.0
     heard_at: float = 0.0
-    expects_media: bool = True
+    _expects_media: bool = True
+    _waits_since: float | None = 0.0
     _owner: Owner | None = None
-    _former: TransportAddress | None = None
+    _former: Owner | None = None
     _past: list[Owner] = field(default_factory=list)
     _contenders: list[_Contender] = field(default_factory=list)
     _disturbed_at: float = float("-inf")
@@ -187,13 +186,20 @@ class Latch:
         self.generation = generation
         self.evidence = evidence
         self.state = State.ARMED
-        self._former = self.source or self._former
+        self._former = self._owner or self._former
         for contender in self._contenders:
             contender.rival = contender.rival or self._owner is not None
         self._owner = None
         self._past.clear()
         self._resumed = False
+        self._waits_since = None
         return True
+
+    def expect(self, media: bool) -> None:
+        """Whether the owner's silence means anything: not while the call is on hold."""
+        if media and not self._expects_media:
+            self._waits_since = None
+        self._expects_media = media
 
     def resume(
         self, source: TransportAddress, now: float, stream: tuple[int, int] | None = None
@@ -206,14 +212,17 @@ class Latch:
         self.state = State.LATCHED
         self.latched_at = self.heard_at = now
         self._owner = Owner(source, Header(Kind.EMPTY), now, spoken_s=TENURE_S)
+        self._former, self._waits_since = None, now
         self._resumed = stream is None
         if stream is not None:
-            self._owner.streams.append(Stream(*stream, now, TENURE_S))
+            self._owner.streams.append(Stream(*stream, now))
 
     def observe(self, source: TransportAddress, header: Header, now: float) -> Verdict:
         """Judge one packet, and learn from it where the rules allow."""
         if self.evidence is None:
             return Verdict.SHUT
+        if self._waits_since is None:
+            self._begin_to_wait(now)
         owner = self._owner
         if owner is not None and source == owner.source:
             return self._heard(owner, header, now)
@@ -223,9 +232,25 @@ class Latch:
             return Verdict.UNFIT
         if owner is None:
             return self._audition(source, header, now)
-        if self.expects_media and now - self.heard_at >= END_S:
+        if self._expects_media and self._quiet_s(now) >= END_S:
             return self._audition(source, header, now)
         return self._challenge(owner, source, header, now)
+
+    def _begin_to_wait(self, now: float) -> None:
+        """The first packet since the latch was armed, or media was expected again.
+
+        An owner that was silent by then has precedence in the next generation, too: it was on hold.
+        """
+        self._waits_since = now
+        former = self._former
+        waited = self._owner is None and now - self.heard_at >= SILENCE_S
+        if waited and former is not None and former.is_sure:
+            self._past.append(former)
+
+    def _quiet_s(self, now: float) -> float:
+        """How long the owner has been silent that could have spoken."""
+        assert self._waits_since is not None
+        return now - max(self.heard_at, self._waits_since)
 
     # The owner's packets
 
@@ -235,7 +260,7 @@ class Latch:
             if verdict is not Verdict.PASS:
                 return verdict
         elif header.kind is not Kind.RTP and header.kind in LATCHABLE:
-            owner.taught = header
+            owner.shake(header)
         owner.packets += 1
         self.heard_at = now
         return Verdict.PASS
@@ -262,12 +287,17 @@ class Latch:
 
     def _succeed(self, owner: Owner, header: Header, now: float) -> Verdict:
         """Whether a stream of another SSRC follows the owner's own, in its own name."""
+        assert self.evidence is not None
         contender = self._contend(owner.source, header, now)
         if contender is None:
             return Verdict.RIVAL
         quiet_s = now - owner.spoke_at
         disturbs = contender.interleaved or now - self._disturbed_at < DISTURBED_S
-        if disturbs:
+        if contender.interleaved:
+            alone = not self._has_clean_successor(owner, now)
+            waited = quiet_s >= self.evidence.lapse_s and alone
+            follows = waited and contender.length >= PROBATION_PACKETS
+        elif disturbs:
             follows = quiet_s >= SILENCE_S and contender.length >= PROBATION_PACKETS
         else:
             spans = now - contender.first_at >= SUCCESSION_SPAN_S
@@ -277,6 +307,16 @@ class Latch:
             return Verdict.RIVAL if disturbs else Verdict.PROBATION
         self._contenders.remove(contender)
         return Verdict.PASS
+
+    def _has_clean_successor(self, owner: Owner, now: float) -> bool:
+        """Whether another SSRC of the owner has a streak that began when its stream had ended."""
+        return any(
+            c.source == owner.source
+            and not c.interleaved
+            and c.length >= 2
+            and now - c.last_at < RIVALRY_S
+            for c in self._contenders
+        )
 
     def _mark_interleaved(self, owner: Owner, now: float) -> None:
         for contender in self._contenders:
@@ -289,25 +329,53 @@ class Latch:
     def _audition(self, source: TransportAddress, header: Header, now: float) -> Verdict:
         """A packet at a latch that has no owner, or one that was silent for too long."""
         assert self.evidence is not None
+        if not self._is_media(header) and self._is_media_awaited(source, header):
+            return Verdict.PROBATION
         needed = self.evidence.packets_needed(source.ip)
         was_rival = self._was_rival(source, now)
-        if was_rival:
+        if was_rival or self._is_besieged(source, now):
             needed = max(needed, PROBATION_PACKETS)
         if needed > 1:
             if header.kind is Kind.RTCP and not self._is_media(header):
                 return Verdict.PROBATION
             contender = self._contend(source, header, now)
-            if contender is None or self._is_contested(source, now):
+            if contender is None:
+                return Verdict.RIVAL
+            if self._goes_on_after_hold(contender, header):
+                return self._begin(source, header, now)
+            if self._is_contested(source, now):
                 return Verdict.RIVAL
             if was_rival or contender.length < needed:
                 return self._not_yet(source, now)
         if self._owner is None:
-            return self._learn(Owner(source, header, now), header, now, Verdict.LATCHED)
+            return self._begin(source, header, now)
         return self._displace(self._owner, source, header, now)
+
+    def _is_media_awaited(self, source: TransportAddress, header: Header) -> bool:
+        """Whether the owner before sent media, so that nothing else teaches another source."""
+        before = self._owner or self._former
+        if before is None or source == before.source or not before.streams:
+            return False
+        return header.kind is Kind.RTCP or not before.handshakes
+
+    def _goes_on_after_hold(self, contender: _Contender, header: Header) -> bool:
+        """Whether an owner that was silent when the latch was armed anew speaks on, as before."""
+        if self._owner is not None or contender.length < RETURN_PACKETS:
+            return False
+        return any(
+            contender.source == past.source and past.is_carried_on_by(header, RETURN_DROPOUT)
+            for past in self._past
+        )
+
+    def _is_besieged(self, source: TransportAddress, now: float) -> bool:
+        """Whether rivals of the former owner are still there, and this is not the former owner."""
+        if self._former is None or source == self._former.source:
+            return False
+        return any(c.rival and now - c.last_at < RIVALRY_S for c in self._contenders)
 
     def _was_rival(self, source: TransportAddress, now: float) -> bool:
         """Whether this source was a rival of an owner of whom nobody knows yet that it left."""
-        if now - self.heard_at >= SILENCE_S:
+        if self._quiet_s(now) >= SILENCE_S:
             return False
         return any(c.rival and c.source == source for c in self._contenders)
 
@@ -361,15 +429,15 @@ class Latch:
         self, owner: Owner, contender: _Contender, header: Header, now: float
     ) -> Verdict:
         """Whether another source takes the owner's place: by its stream, or by its silence."""
-        quiet_s, source = now - self.heard_at, contender.source
+        source = contender.source
         carries_on = owner.is_carried_on_by(header, MAX_DROPOUT)
         needed = PROBATION_PACKETS
-        if carries_on and quiet_s >= SILENCE_S:
+        if carries_on and now - self.heard_at >= SILENCE_S:
             if self._is_contested(source, now, header.ssrc):
                 return Verdict.RIVAL
-        elif self._yields(owner, contender, quiet_s):
+        elif self._yields(owner, contender, now):
             needed = RETURN_PACKETS if self._is_for_reports else PROBATION_PACKETS
-        elif not self._lapses(quiet_s) or self._is_contested(source, now):
+        elif not self._lapses(self._quiet_s(now)) or self._is_contested(source, now):
             return Verdict.RIVAL
         if contender.length < needed:
             return self._not_yet(source, now)
@@ -379,20 +447,22 @@ class Latch:
         remapped = replace(owner, source=source, streams=copies(owner.streams))
         return self._learn(remapped, header, now, Verdict.RELATCHED)
 
-    def _yields(self, owner: Owner, contender: _Contender, quiet_s: float) -> bool:
+    def _yields(self, owner: Owner, contender: _Contender, now: float) -> bool:
         """Whether the owner is provisional, and quiet for so long that it gives way."""
+        assert self._waits_since is not None
         if self._is_for_reports:
-            return owner.packets < FEW_REPORTS and quiet_s >= REPORTS_YIELD_S
-        if not self.expects_media or owner.is_sure:
+            return owner.packets < FEW_REPORTS and self._quiet_s(now) >= REPORTS_YIELD_S
+        if not self._expects_media or owner.is_sure:
             return False
-        if not owner.streams and owner.taught.kind is not Kind.RTCP:
+        quiet_s = now - max(owner.spoke_at, self._waits_since)
+        if owner.handshakes and not owner.streams:
             return quiet_s >= SETUP_YIELD_S
         return quiet_s >= (SILENCE_S if contender.rival else YIELD_S)
 
     def _lapses(self, quiet_s: float) -> bool:
         """Whether the owner's silence is so long that any source may take its place."""
         assert self.evidence is not None
-        if not self.expects_media:
+        if not self._expects_media:
             return False
         if self._resumed:
             return quiet_s >= SILENCE_S
@@ -416,12 +486,19 @@ class Latch:
 
     # Learning
 
+    def _begin(self, source: TransportAddress, header: Header, now: float) -> Verdict:
+        """Learn the first source of a generation; the former one's streams are still its own."""
+        owner = _owner(source, header, now, by_silence=bool(self._past))
+        if self._former is not None and source == self._former.source:
+            owner.streams = copies(self._former.streams)
+        return self._learn(owner, header, now, Verdict.LATCHED)
+
     def _displace(
         self, owner: Owner, source: TransportAddress, header: Header, now: float
     ) -> Verdict:
         """Another source takes the place of an owner that has fallen silent."""
         self._remember(owner)
-        heir = Owner(source, header, now, by_silence=True)
+        heir = _owner(source, header, now, by_silence=True)
         return self._learn(heir, header, now, Verdict.RELATCHED)
 
     def _remember(self, owner: Owner) -> None:
@@ -482,7 +559,8 @@ class Latch:
         self, source: TransportAddress, now: float, ssrc: int | None = None, least: int = 2
     ) -> bool:
         """Whether another source has a streak, too (of this SSRC), of at least so many packets."""
-        least = 1 if source == self._former else least
+        if self._former is not None and source == self._former.source:
+            least = 1
         return any(
             c.source != source
             and c.length >= least
@@ -490,3 +568,10 @@ class Latch:
             and ssrc in (None, c.streak.header.ssrc)
             for c in self._contenders
         )
+
+
+def _owner(
+    source: TransportAddress, header: Header, now: float, *, by_silence: bool = False
+) -> Owner:
+    handshakes = header.kind in HANDSHAKES
+    return Owner(source, header, now, by_silence=by_silence, handshakes=handshakes)

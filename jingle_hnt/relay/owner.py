@@ -14,10 +14,13 @@ PAUSE_S = 0.3
 """The longest pause between packets of media that still counts as speaking."""
 
 TENURE_S = 2.0
-"""A stream or a source that has spoken for so long is sure; before that it is provisional."""
+"""A source that has spoken for so long is sure; before that it is provisional."""
 
 STREAMS = 8
 """Streams of one source that are followed at a time; the first one stays."""
+
+HANDSHAKES = frozenset({Kind.DTLS, Kind.ZRTP})
+"""What a sender of encrypted media sends before it, if keys are not signalled."""
 
 RETURN_DROPOUT = 33000
 """Greatest jump of the sequence number by which a displaced source carries on its own stream:
@@ -31,18 +34,9 @@ class Stream:
     ssrc: int
     top: int
     last_at: float
-    spoken_s: float = 0.0
-
-    @property
-    def is_sure(self) -> bool:
-        """Whether it has been heard for long enough to stay beside others."""
-        return self.spoken_s >= TENURE_S
 
     def hear(self, header: Header, now: float) -> None:
         """Follow the stream; a late packet does not turn it back."""
-        pause = now - self.last_at
-        if pause <= PAUSE_S:
-            self.spoken_s += pause
         self.last_at = now
         if (header.sequence - self.top) % 65536 < 65536 - WINDOW:
             self.top = header.sequence
@@ -56,7 +50,8 @@ class Stream:
 
 @dataclass(slots=True)
 class Owner:
-    """A learned source. `taught` is the packet, other than RTP, that it was last heard by.
+    """A learned source. `taught` is the packet, other than media, that it was last heard by;
+    `handshakes` tells whether one was DTLS or ZRTP.
 
     `by_silence` tells that it took the place of one that had fallen silent, without its stream.
     """
@@ -68,6 +63,7 @@ class Owner:
     packets: int = 1
     spoken_s: float = 0.0
     by_silence: bool = False
+    handshakes: bool = False
 
     @property
     def is_sure(self) -> bool:
@@ -77,6 +73,11 @@ class Owner:
     def stream(self, ssrc: int) -> Stream | None:
         """The stream of this SSRC, where it is one of the owner's."""
         return next((stream for stream in self.streams if stream.ssrc == ssrc), None)
+
+    def shake(self, header: Header) -> None:
+        """Hear what is no media."""
+        self.taught = header
+        self.handshakes = self.handshakes or header.kind in HANDSHAKES
 
     def is_carried_on_by(self, header: Header, within: int) -> bool:
         """Whether a packet goes on where one of the streams has stopped."""
@@ -96,14 +97,10 @@ class Owner:
         return stream
 
     def forget_after(self, stream: Stream) -> bool:
-        """An elder stream is back: those after it that are not sure were never the owner's.
-
-        Tells whether there were any.
-        """
+        """An elder stream is back, and ends those after it; tells whether there were any."""
         place = self.streams.index(stream) + 1
-        sure = [other for other in self.streams[place:] if other.is_sure]
-        forgets = len(sure) < len(self.streams) - place
-        self.streams[place:] = sure
+        forgets = place < len(self.streams)
+        del self.streams[place:]
         return forgets
 
     def _begin(self, header: Header, now: float) -> Stream:

@@ -57,7 +57,7 @@ class Both:
         self.native.resume(pack(source), stream, now)
 
     def expect(self, media: bool) -> None:
-        self.python.expects_media = media
+        self.python.expect(media)
         self.native.expect(media)
 
     def hears(self, source: TransportAddress, datagram: bytes, now: float) -> Verdict:

@@ -261,7 +261,7 @@ int hnt_engine_gate(struct hnt_engine *engine, uint64_t handle, const uint8_t fl
         return ENOENT;
     for (unsigned side = 0; side < 2; side++) {
         binding->pinholes[side].flow = flows[side];
-        binding->pinholes[side].latch.expects_nothing = flows[side] != HNT_OPEN;
+        hnt_latch_expect(&binding->pinholes[side].latch, flows[side] == HNT_OPEN);
     }
     hnt_listen(&binding->pinholes[0]);
     hnt_listen(&binding->pinholes[1]);

@@ -99,9 +99,40 @@ static void forget(struct hnt_latch *latch)
     latch->ice = NULL;
     latch->srtp = NULL;
     latch->others = NULL;
-    latch->former.version = 0;
+    latch->has_former = latch->former_was_sure = false;
     latch->disturbed_at = -INFINITY;
     latch->state = HNT_SHUT;
+}
+
+static bool is_sure(const struct hnt_owner *owner)
+{
+    return owner->spoken_s >= HNT_TENURE_S;
+}
+
+/* NULL where memory is short: nobody contends, nobody is remembered. */
+static struct hnt_others *others_of(struct hnt_latch *latch)
+{
+    if (latch->others == NULL)
+        latch->others = calloc(1, sizeof *latch->others);
+    return latch->others;
+}
+
+static void make_former(struct hnt_latch *latch)
+{
+    latch->has_former = true;
+    latch->former = latch->owner.source;
+    latch->former_spoke = latch->owner.streams > 0;
+    latch->former_shook = latch->owner.handshakes;
+    latch->former_was_sure = is_sure(&latch->owner) && others_of(latch) != NULL;
+    if (others_of(latch) != NULL)
+        latch->others->displaced[0] = latch->owner;
+}
+
+void hnt_latch_expect(struct hnt_latch *latch, bool media)
+{
+    if (media && latch->expects_nothing)
+        latch->waits_since = NAN;
+    latch->expects_nothing = !media;
 }
 
 bool hnt_latch_arm(struct hnt_latch *latch, int32_t generation, struct hnt_evidence *evidence)
@@ -112,7 +143,7 @@ bool hnt_latch_arm(struct hnt_latch *latch, int32_t generation, struct hnt_evide
         forget(latch);
     bool owned = latch->state == HNT_LATCHED;
     if (owned)
-        latch->former = latch->source;
+        make_former(latch);
     if (latch->others != NULL) {
         latch->others->past = 0;
         for (unsigned i = 0; i < latch->others->contenders; i++)
@@ -123,6 +154,7 @@ bool hnt_latch_arm(struct hnt_latch *latch, int32_t generation, struct hnt_evide
     latch->generation = generation;
     latch->state = HNT_ARMED;
     latch->resumed = false;
+    latch->waits_since = NAN;
     return true;
 }
 
@@ -131,7 +163,7 @@ static void learn_source(struct hnt_latch *latch, double now)
     latch->state = HNT_LATCHED;
     latch->source = latch->owner.source;
     latch->latched_at = latch->heard_at = now;
-    latch->former.version = 0;
+    latch->has_former = false;
 }
 
 void hnt_latch_resume(struct hnt_latch *latch, const struct hnt_address *source, const struct hnt_header *stream,
@@ -144,9 +176,10 @@ void hnt_latch_resume(struct hnt_latch *latch, const struct hnt_address *source,
     if (stream != NULL) {
         latch->owner.streams = 1;
         latch->owner.stream[0] = (struct hnt_own_stream){
-            .ssrc = stream->ssrc, .top = stream->sequence, .last_at = now, .spoken_s = HNT_TENURE_S};
+            .ssrc = stream->ssrc, .top = stream->sequence, .last_at = now};
     }
     learn_source(latch, now);
+    latch->waits_since = now;
 }
 
 bool hnt_latch_stream(const struct hnt_latch *latch, struct hnt_header *out)
@@ -159,15 +192,23 @@ bool hnt_latch_stream(const struct hnt_latch *latch, struct hnt_header *out)
     return true;
 }
 
-/* Contenders */
-
-/* NULL where memory is short: nobody contends, nobody is remembered. */
-static struct hnt_others *others_of(struct hnt_latch *latch)
+/* The first packet since the latch was armed, or media was expected again. An owner that was silent by then has
+ * precedence in the next generation, too: it was on hold. */
+static void begin_to_wait(struct hnt_latch *latch, double now)
 {
-    if (latch->others == NULL)
-        latch->others = calloc(1, sizeof *latch->others);
-    return latch->others;
+    latch->waits_since = now;
+    if (latch->state != HNT_LATCHED && latch->has_former && latch->former_was_sure &&
+        now - latch->heard_at >= HNT_SILENCE_S)
+        latch->others->past = 1;
 }
+
+/* How long the owner has been silent that could have spoken. */
+static double quiet_s(const struct hnt_latch *latch, double now)
+{
+    return now - (latch->heard_at > latch->waits_since ? latch->heard_at : latch->waits_since);
+}
+
+/* Contenders */
 
 static unsigned length_of(const struct hnt_contender *contender)
 {
@@ -192,11 +233,6 @@ static void remove_contender(struct hnt_others *others, unsigned place)
     others->contenders--;
     memmove(others->contender + place, others->contender + place + 1,
             (others->contenders - place) * sizeof *others->contender);
-}
-
-static bool is_sure(const struct hnt_owner *owner)
-{
-    return owner->spoken_s >= HNT_TENURE_S;
 }
 
 static bool is_surely_of(const struct hnt_owner *owner, struct hnt_header header)
@@ -272,7 +308,7 @@ static bool has_company(const struct hnt_latch *latch, const struct hnt_address 
 static bool is_contested(const struct hnt_latch *latch, const struct hnt_address *source, double now,
                          const uint32_t *ssrc)
 {
-    bool former = latch->former.version != 0 && hnt_same_address(source, &latch->former);
+    bool former = latch->has_former && hnt_same_address(source, &latch->former);
     return has_company(latch, source, now, ssrc, former ? 1 : 2);
 }
 
@@ -282,10 +318,23 @@ static enum hnt_verdict not_yet(const struct hnt_latch *latch, const struct hnt_
     return has_company(latch, source, now, NULL, 1) ? HNT_RIVAL : HNT_ON_PROBATION;
 }
 
+/* Whether rivals of the former owner are still there, and this is not the former owner. */
+static bool is_besieged(const struct hnt_latch *latch, const struct hnt_address *source, double now)
+{
+    if (!latch->has_former || latch->others == NULL || hnt_same_address(source, &latch->former))
+        return false;
+    for (unsigned i = 0; i < latch->others->contenders; i++) {
+        const struct hnt_contender *it = &latch->others->contender[i];
+        if (it->rival && now - it->streak.last_at < HNT_RIVALRY_S)
+            return true;
+    }
+    return false;
+}
+
 /* Whether this source was a rival of an owner of whom nobody knows yet that it left. */
 static bool was_rival(const struct hnt_latch *latch, const struct hnt_address *source, double now)
 {
-    if (now - latch->heard_at >= HNT_SILENCE_S || latch->others == NULL)
+    if (quiet_s(latch, now) >= HNT_SILENCE_S || latch->others == NULL)
         return false;
     for (unsigned i = 0; i < latch->others->contenders; i++)
         if (latch->others->contender[i].rival && hnt_same_address(&latch->others->contender[i].source, source))
@@ -300,19 +349,33 @@ static bool sends_one(const struct hnt_latch *latch)
     return !latch->evidence->several && !latch->evidence->reports;
 }
 
+/* Whether another SSRC of the owner has a streak that began when its stream had ended. */
+static bool has_clean_successor(const struct hnt_latch *latch, double now)
+{
+    for (unsigned i = 0; i < latch->others->contenders; i++) {
+        const struct hnt_contender *it = &latch->others->contender[i];
+        if (!it->interleaved && length_of(it) >= 2 && now - it->streak.last_at < HNT_RIVALRY_S &&
+            hnt_same_address(&it->source, &latch->source))
+            return true;
+    }
+    return false;
+}
+
 /* Whether a stream of another SSRC follows the owner's own, in its own name. */
 static enum hnt_verdict succeed(struct hnt_latch *latch, struct hnt_header header, double now)
 {
     struct hnt_contender *contender = contend(latch, &latch->source, header, now);
     if (contender == NULL)
         return HNT_RIVAL;
-    double quiet_s = now - latch->owner.spoke_at;
+    double quiet = now - latch->owner.spoke_at;
     unsigned length = length_of(contender);
     bool follows, disturbs = contender->interleaved || now - latch->disturbed_at < DISTURBED_S;
-    if (disturbs)
-        follows = quiet_s >= HNT_SILENCE_S && length >= HNT_PROBATION;
+    if (contender->interleaved)
+        follows = quiet >= latch->evidence->lapse_s && !has_clean_successor(latch, now) && length >= HNT_PROBATION;
+    else if (disturbs)
+        follows = quiet >= HNT_SILENCE_S && length >= HNT_PROBATION;
     else
-        follows = quiet_s >= SUCCESSION_S && length >= SUCCESSION_PACKETS &&
+        follows = quiet >= SUCCESSION_S && length >= SUCCESSION_PACKETS &&
                   now - contender->first_at >= SUCCESSION_SPAN_S;
     if (!follows)
         return disturbs ? HNT_RIVAL : HNT_ON_PROBATION;
@@ -350,12 +413,14 @@ static enum hnt_verdict follow(struct hnt_latch *latch, struct hnt_header header
 
 enum hnt_verdict hnt_latch_heard(struct hnt_latch *latch, struct hnt_header header, double now)
 {
+    if (isnan(latch->waits_since))
+        begin_to_wait(latch, now);
     if (is_media(latch, header)) {
         enum hnt_verdict verdict = follow(latch, header, now);
         if (verdict != HNT_PASS)
             return verdict;
     } else if (header.kind != HNT_RTP && teaches(header)) {
-        latch->owner.taught = header;
+        hnt_owner_shake(&latch->owner, header);
     }
     latch->owner.packets++;
     latch->heard_at = now;
@@ -373,6 +438,20 @@ static enum hnt_verdict learn(struct hnt_latch *latch, struct hnt_header header,
     if (latch->others != NULL)
         latch->others->contenders = 0;
     return verdict;
+}
+
+/* Learn the first source of a generation; the former one's streams are still its own. */
+static enum hnt_verdict begin(struct hnt_latch *latch, const struct hnt_address *source, struct hnt_header header,
+                              double now)
+{
+    const struct hnt_others *others = latch->others;
+    hnt_owner_init(&latch->owner, source, header, now);
+    latch->owner.by_silence = others != NULL && others->past > 0;
+    if (others != NULL && latch->has_former && hnt_same_address(source, &latch->former)) {
+        latch->owner.streams = others->displaced[0].streams;
+        memcpy(latch->owner.stream, others->displaced[0].stream, sizeof latch->owner.stream);
+    }
+    return learn(latch, header, now, HNT_LATCHED_NOW);
 }
 
 static void remember_owner(struct hnt_latch *latch)
@@ -398,27 +477,62 @@ static enum hnt_verdict displace(struct hnt_latch *latch, const struct hnt_addre
 
 /* Others' packets */
 
+/* Whether an owner that was silent when the latch was armed anew speaks on, as before. */
+static bool goes_on_after_hold(const struct hnt_latch *latch, const struct hnt_contender *contender,
+                               struct hnt_header header)
+{
+    if (latch->state == HNT_LATCHED || length_of(contender) < RETURN_PACKETS)
+        return false;
+    for (unsigned i = 0; i < latch->others->past; i++) {
+        const struct hnt_owner *past = &latch->others->displaced[i];
+        if (hnt_same_address(&contender->source, &past->source) &&
+            hnt_owner_carried_on(past, header, HNT_RETURN_DROPOUT))
+            return true;
+    }
+    return false;
+}
+
+/* Whether the owner before sent media, so that nothing else teaches another source. */
+static bool is_media_awaited(const struct hnt_latch *latch, const struct hnt_address *source, struct hnt_header header)
+{
+    bool spoke = latch->former_spoke, shook = latch->former_shook;
+    const struct hnt_address *before = &latch->former;
+    if (latch->state == HNT_LATCHED) {
+        before = &latch->source;
+        spoke = latch->owner.streams > 0;
+        shook = latch->owner.handshakes;
+    } else if (!latch->has_former) {
+        return false;
+    }
+    return !hnt_same_address(source, before) && spoke && (header.kind == HNT_RTCP || !shook);
+}
+
 /* A packet at a latch that has no owner, or one that was silent for too long. */
 static enum hnt_verdict audition(struct hnt_latch *latch, const struct hnt_address *source,
                                  struct hnt_header header, double now)
 {
+    if (!is_media(latch, header) && is_media_awaited(latch, source, header))
+        return HNT_ON_PROBATION;
     unsigned needed = hnt_evidence_needs(latch->evidence, source);
     bool rival = was_rival(latch, source, now);
-    if (rival && needed < HNT_PROBATION)
+    if ((rival || is_besieged(latch, source, now)) && needed < HNT_PROBATION)
         needed = HNT_PROBATION;
     if (needed > 1) {
         if (header.kind == HNT_RTCP && !is_media(latch, header))
             return HNT_ON_PROBATION;
         const struct hnt_contender *contender = contend(latch, source, header, now);
-        if (contender == NULL || is_contested(latch, source, now, NULL))
+        if (contender == NULL)
+            return HNT_RIVAL;
+        if (goes_on_after_hold(latch, contender, header))
+            return begin(latch, source, header, now);
+        if (is_contested(latch, source, now, NULL))
             return HNT_RIVAL;
         if (rival || length_of(contender) < needed)
             return not_yet(latch, source, now);
     }
     if (latch->state == HNT_LATCHED)
         return displace(latch, source, header, now);
-    hnt_owner_init(&latch->owner, source, header, now);
-    return learn(latch, header, now, HNT_LATCHED_NOW);
+    return begin(latch, source, header, now);
 }
 
 /* The place of the displaced owner that this packet is of, and how many it takes for it to return; -1 for none. */
@@ -475,26 +589,27 @@ static enum hnt_verdict challenge_setup(struct hnt_latch *latch, const struct hn
 }
 
 /* Whether the owner is provisional, and quiet for so long that it gives way. */
-static bool yields(const struct hnt_latch *latch, const struct hnt_contender *contender, double quiet_s)
+static bool yields(const struct hnt_latch *latch, const struct hnt_contender *contender, double now)
 {
     const struct hnt_owner *owner = &latch->owner;
     if (latch->evidence->reports)
-        return owner->packets < FEW_REPORTS && quiet_s >= REPORTS_YIELD_S;
+        return owner->packets < FEW_REPORTS && quiet_s(latch, now) >= REPORTS_YIELD_S;
     if (latch->expects_nothing || is_sure(owner))
         return false;
-    if (owner->streams == 0 && owner->taught.kind != HNT_RTCP)
-        return quiet_s >= SETUP_YIELD_S;
-    return quiet_s >= (contender->rival ? HNT_SILENCE_S : YIELD_S);
+    double quiet = now - (owner->spoke_at > latch->waits_since ? owner->spoke_at : latch->waits_since);
+    if (owner->handshakes && owner->streams == 0)
+        return quiet >= SETUP_YIELD_S;
+    return quiet >= (contender->rival ? HNT_SILENCE_S : YIELD_S);
 }
 
 /* Whether the owner's silence is so long that any source may take its place. */
-static bool lapses(const struct hnt_latch *latch, double quiet_s)
+static bool lapses(const struct hnt_latch *latch, double quiet)
 {
     if (latch->expects_nothing)
         return false;
     if (latch->resumed)
-        return quiet_s >= HNT_SILENCE_S;
-    return quiet_s >= (latch->evidence->reports ? HNT_END_S : latch->evidence->lapse_s);
+        return quiet >= HNT_SILENCE_S;
+    return quiet >= (latch->evidence->reports ? HNT_END_S : latch->evidence->lapse_s);
 }
 
 bool hnt_latch_is_held_to_its_host(const struct hnt_latch *latch)
@@ -506,10 +621,9 @@ bool hnt_latch_is_held_to_its_host(const struct hnt_latch *latch)
 
 bool hnt_latch_may_yield(const struct hnt_latch *latch, double now)
 {
-    const struct hnt_owner *owner = &latch->owner;
-    if (owner->streams == 0)
-        return now - latch->heard_at >= HNT_SILENCE_S;
-    return !is_sure(owner) && now - latch->heard_at >= YIELD_S;
+    if (latch->owner.streams == 0)
+        return now - latch->heard_at >= HNT_SILENCE_S || now - latch->owner.spoke_at >= HNT_SILENCE_S;
+    return !is_sure(&latch->owner) && now - latch->owner.spoke_at >= YIELD_S;
 }
 
 static unsigned list_ssrcs(const struct hnt_owner *owner, uint32_t *out)
@@ -530,23 +644,23 @@ unsigned hnt_latch_known_ssrcs(const struct hnt_latch *latch, uint32_t out[HNT_M
 bool hnt_latch_has_ended(const struct hnt_latch *latch, double now)
 {
     return latch->state == HNT_LATCHED && latch->ice == NULL && latch->srtp == NULL && !latch->expects_nothing &&
-           now - latch->heard_at >= HNT_END_S;
+           quiet_s(latch, now) >= HNT_END_S;
 }
 
 /* Whether another source takes the owner's place: by its stream, or by its silence. */
 static enum hnt_verdict succession(struct hnt_latch *latch, const struct hnt_contender *contender,
                                    struct hnt_header header, double now)
 {
-    double quiet_s = now - latch->heard_at;
+    double quiet = quiet_s(latch, now);
     const struct hnt_address source = contender->source;
     bool carries_on = hnt_owner_carried_on(&latch->owner, header, HNT_MAX_DROPOUT);
     unsigned needed = HNT_PROBATION;
-    if (carries_on && quiet_s >= HNT_SILENCE_S) {
+    if (carries_on && now - latch->heard_at >= HNT_SILENCE_S) {
         if (is_contested(latch, &source, now, &header.ssrc))
             return HNT_RIVAL;
-    } else if (yields(latch, contender, quiet_s)) {
+    } else if (yields(latch, contender, now)) {
         needed = latch->evidence->reports ? RETURN_PACKETS : HNT_PROBATION;
-    } else if (!lapses(latch, quiet_s) || is_contested(latch, &source, now, NULL)) {
+    } else if (!lapses(latch, quiet) || is_contested(latch, &source, now, NULL)) {
         return HNT_RIVAL;
     }
     if (length_of(contender) < needed)
@@ -583,6 +697,8 @@ enum hnt_verdict hnt_latch_observe(struct hnt_latch *latch, const struct hnt_add
 {
     if (latch->evidence == NULL)
         return HNT_NOT_ARMED;
+    if (isnan(latch->waits_since))
+        begin_to_wait(latch, now);
     if (latch->state == HNT_LATCHED && hnt_same_address(source, &latch->source))
         return hnt_latch_heard(latch, header, now);
     if (!hnt_evidence_admits(latch->evidence, source))

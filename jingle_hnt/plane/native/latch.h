@@ -83,11 +83,17 @@ struct hnt_latch {
     /* Of clear media only: */
     bool expects_nothing; /* on hold: the owner's silence means nothing */
     bool resumed;         /* without its stream */
-    struct hnt_address former; /* the last generation's owner; version 0: none */
+    bool has_former, former_was_sure; /* the last generation's owner, who is others->displaced[0] then */
+    bool former_spoke, former_shook;  /* media, and DTLS or ZRTP */
+    double waits_since;   /* NAN until the first packet since it was armed, or media was expected again */
+    struct hnt_address former; /* meant only where there is one */
     double disturbed_at;
     struct hnt_owner owner;    /* meant only while latched; its source is `source` */
     struct hnt_others *others; /* owned; NULL until there are some */
 };
+
+/* Whether the owner's silence means anything: not while the call is on hold. */
+void hnt_latch_expect(struct hnt_latch *latch, bool media);
 
 void hnt_latch_init(struct hnt_latch *latch);
 void hnt_latch_clear(struct hnt_latch *latch);

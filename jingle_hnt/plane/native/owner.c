@@ -2,11 +2,17 @@
 
 #include <string.h>
 
+void hnt_owner_shake(struct hnt_owner *owner, struct hnt_header header)
+{
+    owner->taught = header;
+    owner->handshakes |= header.kind == HNT_DTLS || header.kind == HNT_ZRTP;
+}
+
 void hnt_owner_init(struct hnt_owner *owner, const struct hnt_address *source, struct hnt_header header, double now)
 {
     memset(owner, 0, sizeof *owner);
     owner->source = *source;
-    owner->taught = header;
+    hnt_owner_shake(owner, header);
     owner->spoke_at = now;
     owner->packets = 1;
 }
@@ -65,9 +71,6 @@ static void begin_stream(struct hnt_owner *owner, struct hnt_header header, doub
 /* A late packet does not turn the stream back. */
 static void hear_stream(struct hnt_own_stream *stream, struct hnt_header header, double now)
 {
-    double pause = now - stream->last_at;
-    if (pause <= HNT_PAUSE_S)
-        stream->spoken_s += pause;
     stream->last_at = now;
     if ((uint16_t)(header.sequence - stream->top) < 65536 - HNT_STREAK_WINDOW)
         stream->top = header.sequence;
@@ -84,11 +87,12 @@ bool hnt_owner_speak(struct hnt_owner *owner, struct hnt_header header, double n
     if (pause <= HNT_PAUSE_S)
         owner->spoken_s += pause;
     owner->spoke_at = now;
-    unsigned before = owner->streams;
-    for (unsigned i = before - 1; one && stream != NULL && &owner->stream[i] > stream; i--)
-        if (owner->stream[i].spoken_s < HNT_TENURE_S)
-            remove_stream(owner, i);
-    return owner->streams < before;
+    unsigned place = owner->streams;
+    if (one && stream != NULL)
+        place = (unsigned)(stream - owner->stream) + 1;
+    bool ends = place < owner->streams;
+    owner->streams = (uint8_t)place;
+    return ends;
 }
 
 void hnt_streak_begin(struct hnt_streak *streak, struct hnt_header header, double now)

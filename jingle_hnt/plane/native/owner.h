@@ -23,7 +23,7 @@ struct hnt_address {
 
 /* One SSRC of the learned source; `top` is its greatest sequence number. */
 struct hnt_own_stream {
-    double last_at, spoken_s;
+    double last_at;
     uint32_t ssrc;
     uint16_t top;
 };
@@ -34,6 +34,7 @@ struct hnt_owner {
     double spoke_at, spoken_s;
     uint32_t packets;
     uint8_t streams;
+    bool handshakes; /* DTLS or ZRTP was heard of it */
     bool by_silence; /* it took the place of one that had fallen silent, without its stream */
     struct hnt_own_stream stream[HNT_OWN_STREAMS];
 };
@@ -51,8 +52,11 @@ const struct hnt_own_stream *hnt_owner_latest(const struct hnt_owner *owner);
 bool hnt_stream_carried_on(const struct hnt_own_stream *stream, struct hnt_header header, uint16_t within);
 bool hnt_owner_carried_on(const struct hnt_owner *owner, struct hnt_header header, uint16_t within);
 /* Hear media of a stream, which begins with this packet where it is new; where `one` is all that the source sends,
- * an elder stream ends those after it that are not sure; tells whether there were any. */
+ * an elder stream ends those after it; tells whether there were any. */
 bool hnt_owner_speak(struct hnt_owner *owner, struct hnt_header header, double now, bool one);
+
+/* Hear what is no media. */
+void hnt_owner_shake(struct hnt_owner *owner, struct hnt_header header);
 
 void hnt_streak_begin(struct hnt_streak *streak, struct hnt_header header, double now);
 void hnt_streak_hear(struct hnt_streak *streak, struct hnt_header header, double now);

@@ -99,7 +99,7 @@ static PyObject *latch_expect(PyObject *self, PyObject *argument)
     int expects = PyObject_IsTrue(argument);
     if (expects < 0)
         return NULL;
-    ((Latch *)self)->latch.expects_nothing = !expects;
+    hnt_latch_expect(&((Latch *)self)->latch, expects);
     Py_RETURN_NONE;
 }
 
