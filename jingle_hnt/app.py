@@ -46,6 +46,7 @@ from jingle_hnt.relay.binding import (
 )
 from jingle_hnt.relay.evidence import UNTOLD
 from jingle_hnt.reload import Reloader
+from jingle_hnt.session.budgets import WRITE_DOWNS
 from jingle_hnt.session.effects import (
     Bind,
     Bounce,
@@ -72,6 +73,7 @@ from jingle_hnt.session.record import dump, load
 from jingle_hnt.session.registry import Registry
 from jingle_hnt.store.history import History
 from jingle_hnt.store.journal import Journal, Record
+from jingle_hnt.store.turns import Turns
 from jingle_hnt.wiring import Wiring, administrators, interfaces, session_policy
 from jingle_hnt.xmpp.components import Components
 
@@ -82,6 +84,9 @@ WATCHED = "watch."
 
 STORE_RETRY_S = 1.0
 """Pause between attempts to write what a full disk did not take."""
+
+WRITE_AGAIN_S = 0.5
+"""Pause before calls are written down that change faster than they may be."""
 
 PLANE_RETRY_S = 0.02
 """Pause between attempts to reach the plane: a local socket, and media waits behind it."""
@@ -120,6 +125,8 @@ class Signalling:
         self._carrying_out = False
         self._barred_told_at = float("-inf")
         self._unwritten: dict[str, bool] = {}
+        self._turns = Turns(wiring.policy.budgets.write_downs_per_s)
+        self._writes_at: asyncio.Handle | None = None
         self._instance = ""
         self._written_on: dict[str, str] = {}
 
@@ -273,21 +280,33 @@ class Signalling:
 
     def _note(self, name: str, *, live: bool) -> None:
         """A session has changed; it is written down before the loop waits for anything."""
-        if not self._unwritten:
-            asyncio.get_running_loop().call_soon(self._write_down)
         self._unwritten[name] = live
+        if self._writes_at is None or isinstance(self._writes_at, asyncio.TimerHandle):
+            if self._writes_at is not None:
+                self._writes_at.cancel()
+            self._writes_at = asyncio.get_running_loop().call_soon(self._write_down)
 
-    def _write_down(self) -> None:
+    def _write_down(self, every: bool = False) -> None:
+        """Write down what has changed; a call that changes too fast is written a moment later."""
         now = self._clock()
+        self._writes_at = None
         records: dict[str, Record | None] = {}
-        for name, live in self._unwritten.items():
+        put_off = self._turns.put_off
+        due = list(self._unwritten) if every else self._turns.due(self._unwritten, now)
+        self._desk.tally.exceeded[WRITE_DOWNS.name] += self._turns.put_off - put_off
+        for name in due:
+            live = self._unwritten.pop(name)
             session = self._registry.find(name) if live else None
+            if not live:
+                self._turns.forget(name)
             records[name] = None
             if session is not None and not session.has_ended:
                 records[name] = dump(session, now) | {"plane": self._instance}
-        self._unwritten.clear()
         if records:
             self._journal.write(records)
+        if self._unwritten and not every:
+            loop = asyncio.get_running_loop()
+            self._writes_at = loop.call_later(WRITE_AGAIN_S, self._write_down)
 
     def _bind(self, bind: Bind) -> None:
         if self._plane is None:
@@ -461,7 +480,7 @@ class Signalling:
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._write_down()
+        self._write_down(every=True)
         self._journal.close()
         self._history.close()
 
@@ -535,6 +554,7 @@ class Signalling:
 
     def _follow(self) -> None:
         self._registry.follow(session_policy(self._reloader.settings))
+        self._turns.per_s = self._registry.policy.budgets.write_downs_per_s
         self._wiring.pool.readvertise(interfaces(self._reloader.settings))
 
     def policy(self) -> dict[str, object]:

@@ -329,6 +329,7 @@ class Budgets(_Section):
     name_bytes: Annotated[int, Field(ge=0)] = 256
     stanzas_per_s: Annotated[int, Field(ge=0)] = 20
     user_stanzas_per_s: Annotated[int, Field(ge=0)] = 100
+    write_downs_per_s: Annotated[int, Field(ge=0)] = 2
 
 
 def _existing_parent(path: Path) -> Path:

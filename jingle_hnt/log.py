@@ -26,8 +26,16 @@ BURST = 10.0
 KINDS = 100
 """How many texts are counted at a time."""
 WARNINGS_PER_S = 1.0
-PROVOKED = {"stanza rejected": 1.0, "call ended unanswered": 5.0}
+PROVOKED = {
+    "stanza rejected": 1.0,
+    "call ended unanswered": 5.0,
+    "latched": 5.0,
+    "re-latched": 1.0,
+}
 """What strangers can provoke and is no warning: how many a second are told of, by the text."""
+
+LONGEST_TEXT, LONGEST_LINE = 512, 4096
+"""Characters of one value of a line, and of all its values: parties choose names, and many."""
 
 Level = Literal["debug", "info", "warning", "error"]
 Event = MutableMapping[str, object]
@@ -147,7 +155,31 @@ def _tidy(_: object, __: str, event: Event) -> Event:
         if key in _SECRET_KEYS:
             event[key] = "***"
         elif key != "exception":
-            event[key] = _each(value, lambda text: _CONTROL.sub("?", text))
+            event[key] = _each(value, lambda text: _CONTROL.sub("?", _cut(text, LONGEST_TEXT)))
+    return _within_a_line(event)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: max(0, most - 1)] + "…"
+
+
+def _within_a_line(event: Event) -> Event:
+    """The event without what a line has no room for."""
+    room = LONGEST_LINE
+    for key, value in event.items():
+        if key == "exception":
+            continue
+        if isinstance(value, list) and len(str(value)) > room:
+            kept = []
+            for item in value:
+                room -= len(str(item))
+                if room < 0:
+                    break
+                kept.append(item)
+            event[key] = [*kept, f"… {len(value) - len(kept)} more"]
+        elif isinstance(value, str):
+            event[key] = _cut(value, max(room, 1))
+        room = max(0, room - len(str(event[key])))
     return event
 
 

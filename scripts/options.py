@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 
 from jingle_hnt.config import ENVIRONMENT, IceRule, Interface, Server, Settings
 from jingle_hnt.reload import needs_restart
-from jingle_hnt.session.budgets import BUDGETS
+from jingle_hnt.session.budgets import BUDGETS, FIXED
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "configuration.md"
@@ -111,6 +111,8 @@ def _budgets() -> Iterator[str]:
     yield "| --- | --- | --- | --- |"
     for budget in BUDGETS:
         yield f"| `{budget.name}` | {budget.owner} | `{budget.option}` | {budget.what} |"
+    for budget in FIXED:
+        yield f"| `{budget.name}` | {budget.owner} | fixed | {budget.what} |"
     yield ""
 
 

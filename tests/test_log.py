@@ -125,3 +125,21 @@ def test_the_texts_that_are_counted_do_not_add_up() -> None:
     for number in range(10_000):
         calm(None, "warning", {"event": f"text {number}"})
     assert len(calm._kinds) <= log.KINDS
+
+
+def test_a_line_has_an_end_whatever_parties_choose(capsys: pytest.CaptureFixture[str]) -> None:
+    """Row P7: names of kilobytes, and many of them."""
+    log.configure(form="json")
+    legs = [f"{'name' * 1000}/{number}" for number in range(64)]
+    structlog.get_logger().info("call ended", sid="s" * 60_000, legs=legs, why="terminated")
+    said = capsys.readouterr().err
+    assert len(said) < 6000
+    assert json.loads(said)["sid"].endswith("…")
+
+
+def test_who_moves_all_the_time_is_told_of_rarely(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure(form="json")
+    for number in range(100):
+        structlog.get_logger().info("re-latched", binding=f"s{number}")
+        structlog.get_logger().info("latched", binding=f"s{number}")
+    assert len(capsys.readouterr().err.splitlines()) <= 22

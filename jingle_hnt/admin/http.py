@@ -6,7 +6,9 @@ user; it listens where the operator says, on the loopback address by preference.
 """
 
 import asyncio
+import io
 import socket
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Future
@@ -30,19 +32,38 @@ IDLE_S = 10.0
 
 Environ = dict[str, Any]
 Page = tuple[str, str, bytes]
+GIVEN_UP = "a reader of metrics is given up"
 PLAIN = "text/plain; charset=utf-8"
 
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A reader that goes away or is too slow: one line, as of all that others can provoke."""
+        log.warning(GIVEN_UP, why=repr(sys.exception()))
+
 
 class _Server6(_Server):
     address_family = socket.AF_INET6
 
 
+class _OneLine(io.StringIO):
+    """Where wsgiref prints a traceback: only its last line, which says what it was, is logged."""
+
+    def flush(self) -> None:
+        told = self.getvalue().strip().splitlines()
+        self.truncate(0)
+        if told:
+            log.warning(GIVEN_UP, why=told[-1])
+
+
 class _Handler(WSGIRequestHandler):
     timeout = IDLE_S
+
+    def get_stderr(self) -> io.StringIO:
+        """For one request."""
+        return _OneLine()
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing: a scrape every few seconds is no news."""

@@ -41,7 +41,7 @@ EVERYBODY_ELSE: Owner = ("other servers", "all")
 class Budget:
     """One budget: its name in metrics and logs, who owns it, and what it bounds.
 
-    `option` names it in the configuration's table ``budgets``.
+    `option` names it in the configuration's table ``budgets``; one without is fixed.
     """
 
     name: str
@@ -80,6 +80,43 @@ STANZAS_USER = Budget(
     "stanzas-user", "user_stanzas_per_s", "user", "stanzas a second in all its sessions"
 )
 
+WRITE_DOWNS = Budget(
+    "write-downs",
+    "write_downs_per_s",
+    "session",
+    "records in the journal a second; what changes faster is written a moment later",
+)
+NOMINATIONS = Budget(
+    "nominations", "", "pinhole", "8 moves of an ICE nomination at once, then one a second"
+)
+DIGESTS = Budget(
+    "failed-digests",
+    "",
+    "pinhole",
+    "500 digests a second that fail, of sources that were not seen at, or named, by the party",
+)
+UNPROVEN = Budget(
+    "unproven-packets",
+    "",
+    "address",
+    "250 packets to a source that one signed or guessed packet has taught, until it sends again",
+)
+UNASKED = Budget(
+    "unasked-checks",
+    "",
+    "address",
+    "20 ICE checks of ours a second to an address that was never heard; of one port in all 4, and 2"
+    " for each candidate",
+)
+HANDSHAKE = Budget(
+    "handshake",
+    "",
+    "pinhole",
+    "20 packets and 16,000 bytes a second of STUN and DTLS before media may flow",
+)
+LOG_LINE = Budget("line-bytes", "", "line of the log", "4096 characters, 512 of each value")
+RECORD = Budget("record-bytes", "", "session", "256 kB in the journal")
+
 BUDGETS = (
     PORTS_USER,
     PORTS_DOMAIN,
@@ -90,7 +127,12 @@ BUDGETS = (
     NAMES,
     STANZAS_SESSION,
     STANZAS_USER,
+    WRITE_DOWNS,
 )
+"""Those that count what exceeds them."""
+
+FIXED = (NOMINATIONS, DIGESTS, UNPROVEN, UNASKED, HANDSHAKE, LOG_LINE, RECORD)
+"""Those that are no options: what exceeds them is dropped, and counted as other drops are."""
 
 
 _CHARGED = {
@@ -115,6 +157,7 @@ class BudgetPolicy:
     name_bytes: int = 256
     stanzas_per_s: int = 20
     user_stanzas_per_s: int = 100
+    write_downs_per_s: int = 2
 
 
 @dataclass(slots=True)

@@ -201,9 +201,12 @@ class Journal:
 
     def _write(self, name: str, record: Record | None) -> None:
         text = None if record is None else _summed(json.dumps(record, separators=(",", ":")))
+        if text is not None and len(text) > MAX_RECORD_BYTES:
+            log.warning("a call is too large to be written down", session=name, size=len(text))
+            text = None  # what was written of it before names ports that may be another's by now
         if text is None:
             self._db.execute("DELETE FROM session WHERE name = ?", (name,))
-        elif len(text) <= MAX_RECORD_BYTES:
+        else:
             self._db.execute(_PUT, (name, text))
 
     def _suffer(self, error: Exception) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from jingle_hnt.store.journal import MAX_RECORD_BYTES, Journal
+from jingle_hnt.store.turns import AT_ONCE, Turns
 from tests.threats import doses
 from tests.threats.doses import Measured
 
@@ -171,3 +172,26 @@ def test_a_full_disk_is_said_once_and_calls_go_on(path: Path, record_property: M
     assert path.read_bytes() == kept
     assert not path.with_suffix(".damaged").exists()
     assert len(reopened(path)) == restored
+
+
+def test_a_record_that_has_grown_too_large_leaves_no_stale_one(path: Path) -> None:
+    """Row P9: the ports that a stale record names may be another call's after a restart."""
+    journal = Journal(path)
+    journal.put("s1", {"name": "s1", "ports": 2000})
+    journal.put("s1", {"name": "s1", "text": "x" * MAX_RECORD_BYTES})
+    journal.close()
+    assert reopened(path) == []
+
+
+def test_a_call_that_changes_fast_is_written_now_and_then() -> None:
+    """Row P4: a write for each change is the disk of all."""
+    turns, written = Turns(2.0), 0
+    for step in range(1000):
+        due = turns.due({"fast": True}, step / 100)
+        written += due == ["fast"]
+    assert written <= AT_ONCE + 2.0 * 10
+    assert turns.put_off == 1000 - written
+    assert turns.due({"fast": True, "slow": True, "over": False}, 10.0) == ["slow", "over"]
+    turns.forget("fast")
+    assert turns.due({"fast": True}, 10.0) == ["fast"]
+    assert Turns(0).due({"fast": True}, 10.0) == ["fast"]
