@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from jingle_hnt.commands import check
+from jingle_hnt.commands.open_files import promises, writable_by_all
 from jingle_hnt.config import Settings
 from tests.test_config import NEEDED
 from tests.threats.doses import Measured
@@ -63,3 +64,32 @@ def test_ports_that_programs_are_given_are_to_be_reserved(
     assert finding.verdict == verdict
     if verdict == "warn":
         assert "ip_local_reserved_ports = 30000-31999" in finding.text
+
+
+@pytest.mark.parametrize("name", ["configuration", "secret file", "state directory"])
+def test_what_everybody_may_write_fails(settings: Settings, tmp_path: Path, name: str) -> None:
+    """Row P11."""
+    places = {
+        "configuration": tmp_path / "jingle-hnt.toml",
+        "secret file": tmp_path / "secret",
+        "state directory": tmp_path / "state",
+    }
+    for place in places.values():
+        place.mkdir() if place.name == "state" else place.touch()
+        place.chmod(0o750)
+    xmpp = settings.xmpp.model_copy(update={"secret_file": places["secret file"]})
+    state = settings.state.model_copy(update={"directory": places["state directory"]})
+    settings = settings.model_copy(update={"xmpp": xmpp, "state": state})
+    (well,) = writable_by_all(settings, places["configuration"])
+    assert well.verdict == "ok"
+    places[name].chmod(0o777)
+    (finding,) = writable_by_all(settings, places["configuration"])
+    assert (finding.verdict, finding.subject) == ("FAIL", f"{name} {places[name]}")
+
+
+def test_a_promise_that_the_world_may_not_keep_is_warned_of(settings: Settings) -> None:
+    assert list(promises(settings)) == []
+    ice = settings.ice.model_copy(update={"mode": "terminate"})
+    budgets = settings.budgets.model_copy(update={"ports_per_user": PORTS // 2})
+    warned = promises(settings.model_copy(update={"ice": ice, "budgets": budgets}))
+    assert [finding.subject for finding in warned] == ["budgets", "promise of hidden addresses"]

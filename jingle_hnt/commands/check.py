@@ -17,6 +17,7 @@ from pathlib import Path
 from jingle_hnt.admin import selfcheck
 from jingle_hnt.admin.snapshots import CheckFinding
 from jingle_hnt.commands import AddConfig, Commands, asking
+from jingle_hnt.commands.open_files import promises, writable_by_all
 from jingle_hnt.commands.plane import descriptor_limit
 from jingle_hnt.config import Settings
 from jingle_hnt.errors import JingleError, SecretRefused
@@ -61,6 +62,8 @@ def check(options: argparse.Namespace) -> int:
     component_settings(settings)  # or an error that says what to write
     inside = [] if options.offline else running(settings)
     findings = [_found("ok", "configuration", f"{options.config} can be used")]
+    findings += writable_by_all(settings, options.config)
+    findings += promises(settings)
     findings += offline(settings, running=bool(inside))
     findings += _scans(settings)
     if not options.offline:

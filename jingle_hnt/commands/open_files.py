@@ -1,0 +1,60 @@
+"""Files and directories that every local user may write: a part of `check`.
+
+Whoever writes the configuration or the secret decides where the calls of all go; whoever writes the
+state directory decides which ports are whose.
+"""
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from jingle_hnt.admin.snapshots import CheckFinding
+from jingle_hnt.config import Settings
+
+
+def writable_by_all(settings: Settings, config: Path) -> Iterator[CheckFinding]:
+    """A finding for each that anybody may write; one that all is well where none is."""
+    found = [finding for name, path in _paths(settings, config) for finding in _look(name, path)]
+    well = CheckFinding(verdict="ok", subject="permissions", text="no other user writes our files")
+    yield from found or [well]
+
+
+def promises(settings: Settings) -> Iterator[CheckFinding]:
+    """What the configuration promises, and the world around it may not keep."""
+    interfaces = len({interface.address for interface in settings.relay.interfaces})
+    first, last = settings.relay.port_range
+    ports, per_user = (last - first + 1) * interfaces, settings.budgets.ports_per_user
+    if not per_user or per_user * 4 > ports:
+        text = (
+            f"one user may hold {per_user or 'all'} of {ports} media ports, so that few leave none"
+            f" to others; write ports_per_user = {max(4, ports // 16)} in [budgets], or widen"
+            " relay.ports"
+        )
+        yield CheckFinding(verdict="warn", subject="budgets", text=text)
+    rules = {rule.mode for rule in settings.ice.rules}
+    if settings.ice.mode == "terminate" or "terminate" in rules:
+        text = (
+            "ICE ends at the relay, which hides addresses while the server asks us; write"
+            ' jingle_hnt_fail = "closed" (ejabberd: fail: closed) for the module, so that calls are'
+            " refused and not passed on when we do not answer"
+        )
+        yield CheckFinding(verdict="warn", subject="promise of hidden addresses", text=text)
+
+
+def _paths(settings: Settings, config: Path) -> Iterator[tuple[str, Path]]:
+    yield "configuration", config
+    for server in settings.xmpp.servers:
+        if server.secret_file is not None:
+            yield "secret file", server.secret_file
+    yield "state directory", settings.state.directory
+    yield "runtime directory", settings.state.runtime_directory
+
+
+def _look(name: str, path: Path) -> Iterator[CheckFinding]:
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return  # what is missing, others say
+    if mode & stat.S_IWOTH:
+        text = f"every user of this machine may write it; run chmod o-w {path}"
+        yield CheckFinding(verdict="FAIL", subject=f"{name} {path}", text=text)
