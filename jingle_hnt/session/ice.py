@@ -10,6 +10,7 @@ own, and nothing that one agent says of itself reaches the other one.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 
 from jingle_hnt.model.address import IPAddress, TransportAddress
 from jingle_hnt.model.content import RTCP, RTP, Candidate, CandidateType, Content, Ice
@@ -19,6 +20,20 @@ from jingle_hnt.session.table import Leg
 
 DRAWN = 88
 """Random hexadecimal digits that make a stand-in: ufrag, pwd, secret, tie-breaker."""
+
+PRIVATE = tuple(
+    ip_network(text)
+    for text in (
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "fc00::/7",
+        "fe80::/10",
+    )
+)
+"""What is reached from one network only (RFC 1918, 3927, 4193, 4291, 6598)."""
 
 MOST_CANDIDATES = 64
 """Of one agent that are known at a time."""
@@ -73,6 +88,12 @@ class Agent:
         self.candidates = (*self.candidates, *told)[:most]
         self.generation = max(self.generation, transport.generation or 0)
         return changed
+
+    @property
+    def is_private_only(self) -> bool:
+        """Whether nobody beyond its own network can reach an address that it has said."""
+        own = [c.address.ip for c in self.candidates if c.type is not CandidateType.RELAY]
+        return bool(own) and all(any(ip in n for n in PRIVATE) for ip in own)
 
     def is_mapped_anew(self, source: TransportAddress) -> bool:
         """Whether its NAT maps it to other ports than those that it was told (RFC 4787 REQ-1)."""
@@ -199,13 +220,17 @@ class Agents:
         """Whether they may find a direct path, now that it is seen from where they ask the relay.
 
         They do not where they have no IP version in common, nor where two NATs map each of them to
-        another port for everybody: what it was told by its STUN server is not where it asks from.
+        another port for everybody: what it was told by its STUN server is not where it asks from;
+        nor behind different NATs where neither has any address but private ones.
         """
         one, other = ({c.address.ip.version for c in agent.candidates} for agent in self.of)
         if one and other and one.isdisjoint(other):
             return False
-        mapped_anew = (a.is_mapped_anew(s) for a, s in zip(self.of, sources, strict=True))
-        return sources[0].ip == sources[1].ip or not all(mapped_anew)
+        if sources[0].ip == sources[1].ip:
+            return True
+        if all(agent.is_private_only for agent in self.of):
+            return False
+        return not all(a.is_mapped_anew(s) for a, s in zip(self.of, sources, strict=True))
 
     def shown(self, leg: Leg, components: tuple[int, ...]) -> None:
         """These components of ours are put beside this leg's candidates."""

@@ -411,6 +411,7 @@ def asks(stage: Stage, side: Side, source: TransportAddress) -> None:
 OF_NAT, OF_OTHER = (TransportAddress.of(ip, 6000) for ip in ("198.51.100.1", "198.51.100.2"))
 ELSEWHERE = TransportAddress.of("198.51.100.1", 6001)
 SIX = TransportAddress.of("2001:db8::1", 6000)
+HOME, OFFICE = TransportAddress.of("192.168.1.5", 6000), TransportAddress.of("10.0.0.5", 6000)
 
 
 @pytest.mark.rule("I3")
@@ -460,6 +461,9 @@ def test_a_direct_path_has_less_of_it_where_the_callee_has_checked_while_it_rang
         ((OF_NAT,), (OF_NAT,), (ELSEWHERE, ELSEWHERE), True),  # behind one NAT
         ((), (OF_OTHER,), (ELSEWHERE, TransportAddress.of("198.51.100.2", 7)), True),
         ((SIX,), (OF_OTHER,), (SIX, OF_OTHER), False),  # no IP version in common
+        ((HOME,), (OFFICE,), (OF_NAT, OF_OTHER), False),  # private addresses behind two NATs
+        ((HOME,), (OFFICE,), (OF_NAT, ELSEWHERE), True),
+        ((HOME,), (OF_OTHER,), (OF_NAT, OF_OTHER), True),
     ],
 )
 def test_nobody_waits_for_a_direct_path_that_is_ruled_out(
