@@ -127,6 +127,18 @@ COMPAT: tuple[Quirk, ...] = (
         "A missing generation is 0.",
     ),
     Quirk(
+        "qxmpp-checks-early",
+        "QXmpp (Kaidan)",
+        "The callee's ICE agent checks from the offer on, and repeats a check ever more slowly.",
+        "Its checks are answered while it rings, and at the accept it is asked at once.",
+    ),
+    Quirk(
+        "gajim-nominates-late",
+        "Gajim (libnice)",
+        "It nominates our path only when its checks of direct ones have failed, seconds later.",
+        'That is its precedence for a direct path; with `ice.mode = "terminate"` there is none.',
+    ),
+    Quirk(
         "siskin-names-itself",
         "Siskin",
         "The answer says creator='responder' for a content that the initiator created.",

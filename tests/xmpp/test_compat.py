@@ -14,13 +14,15 @@ from jingle_hnt.model.compat import COMPAT
 from jingle_hnt.model.content import COMPONENTS, RawUdp
 from jingle_hnt.model.jid import JID
 from jingle_hnt.relay.binding import Flow
-from jingle_hnt.relay.evidence import Evidence, Rung
+from jingle_hnt.relay.evidence import Evidence, IceKey, Rung
+from jingle_hnt.relay.ice_latch import IceLatch
 from jingle_hnt.relay.latch import Latch, Verdict
 from jingle_hnt.relay.packet import classify
 from jingle_hnt.session.effects import Answer, Pass, Replace
 from jingle_hnt.xmpp.codec import CANDIDATE, parse
 from jingle_hnt.xmpp.component import _STANZAS
 from jingle_hnt.xmpp.substitution import substitute
+from tests.plane.checks import check
 from tests.session.stage import ALICE, BOB, RELAY, Stage
 from tests.xmpp.corpus import stanza
 
@@ -209,6 +211,30 @@ def a_missing_generation() -> None:
     (content,) = parse(jingle).contents
     assert isinstance(content.transport, RawUdp)
     assert [(c.generation, c.id) for c in content.transport.candidates] == [(0, "")]
+
+
+@quirk("qxmpp-checks-early")
+def a_check_before_the_answer() -> None:
+    latch = IceLatch()
+    evidence = Evidence(Rung.R1, (ip_network("0.0.0.0/0"),), keys=(IceKey("A:", "of-a"),))
+    assert latch.arm(0, evidence)
+    asked = check("A:B", "of-a")
+    source = TransportAddress.of("198.51.100.2", 4000)
+    assert latch.observe(source, classify(asked), asked, 0.0) is Verdict.LATCHED
+    assert latch.is_early
+
+
+@quirk("gajim-nominates-late")
+def a_nomination_that_comes_late() -> None:
+    """Until then media goes to the path that was asked first; then to the nominated one."""
+    latch = IceLatch()
+    evidence = Evidence(Rung.R1, (ip_network("0.0.0.0/0"),), keys=(IceKey("A:B", "of-a"),))
+    assert latch.arm(0, evidence)
+    first, second = (TransportAddress.of("198.51.100.2", port) for port in (4000, 4001))
+    for source, nominates, now in ((first, False, 0.0), (second, False, 0.1), (second, True, 2.2)):
+        asked = check("A:B", "of-a", nominates, f"{source.port:05}{now:07.2f}".encode())
+        latch.observe(source, classify(asked), asked, now)
+        assert latch.source == (second if nominates else first)
 
 
 @quirk("siskin-names-itself")
