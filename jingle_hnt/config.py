@@ -186,6 +186,7 @@ class Relay(_Section):
     proxies: tuple[IPNetwork, ...] = ()
     widen_v4: Annotated[int, Field(ge=16, le=32)] = 32
     widen_v6: Annotated[int, Field(ge=48, le=128)] = 64
+    follow_after_s: Annotated[float, Field(ge=1, le=3600)] = 3.0
     exhausted: Literal["refuse", "pass"] = "refuse"
     draining: Literal["refuse", "pass"] = "pass"
     already_relayed: Literal["pass", "relay"] = "pass"

@@ -117,6 +117,7 @@ def session_policy(settings: Settings) -> SessionPolicy:
         proxies=relay.proxies,
         widen_v4=relay.widen_v4,
         widen_v6=relay.widen_v6,
+        lapse_s=relay.follow_after_s,
         early_stream=relay.early_stream,
         unknown=UnknownSource(relay.unknown_source),
     )

@@ -188,7 +188,7 @@ class Latch:
         self.state = State.ARMED
         self._former = self._owner or self._former
         for contender in self._contenders:
-            contender.rival = contender.rival or self._owner is not None
+            contender.rival |= self._owner is not None and contender.source != self.source
         self._owner = None
         self._past.clear()
         self._resumed = False
@@ -332,7 +332,7 @@ class Latch:
         if not self._is_media(header) and self._is_media_awaited(source, header):
             return Verdict.PROBATION
         needed = self.evidence.packets_needed(source.ip)
-        was_rival = self._was_rival(source, now)
+        was_rival = self._was_rival(source, header, now)
         if was_rival or self._is_besieged(source, now):
             needed = max(needed, PROBATION_PACKETS)
         if needed > 1:
@@ -373,11 +373,14 @@ class Latch:
             return False
         return any(c.rival and now - c.last_at < RIVALRY_S for c in self._contenders)
 
-    def _was_rival(self, source: TransportAddress, now: float) -> bool:
-        """Whether this source was a rival of an owner of whom nobody knows yet that it left."""
+    def _was_rival(self, source: TransportAddress, header: Header, now: float) -> bool:
+        """Whether it was a rival of an owner of whom nobody knows yet that it left, or forged it."""
         if self._quiet_s(now) >= SILENCE_S:
             return False
-        return any(c.rival and c.source == source for c in self._contenders)
+        return any(
+            (c.rival and c.source == source) or (c.interleaved and c.is_of(source, header))
+            for c in self._contenders
+        )
 
     def _challenge(
         self, owner: Owner, source: TransportAddress, header: Header, now: float

@@ -12,7 +12,7 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 
 from jingle_hnt.model.address import IPAddress, IPNetwork, TransportAddress, host_network
 from jingle_hnt.model.content import Candidate, CandidateType, TagKey
-from jingle_hnt.relay.evidence import PROBATION_PACKETS, Evidence, IceKey, Rung
+from jingle_hnt.relay.evidence import LAPSE_S, PROBATION_PACKETS, Evidence, IceKey, Rung
 
 
 def _networks(*texts: str) -> tuple[IPNetwork, ...]:
@@ -82,6 +82,7 @@ class PeerPolicy:
     address itself). A household has an IPv6 /64, and its devices take another address of it each
     day (RFC 8981). `early_stream` allows a few packets to a public candidate before it is heard
     from; `unknown` says whether a party of whom nothing is known may take part in a relayed call.
+    `lapse_s` is how long a party is silent before another port and stream may be its own.
     """
 
     own: tuple[IPAddress, ...] = ()
@@ -91,6 +92,7 @@ class PeerPolicy:
     widen_v6: int = 64
     early_stream: bool = False
     unknown: UnknownSource = UnknownSource.PROBATION
+    lapse_s: float = LAPSE_S
     _refused: dict[int, tuple[IPNetwork, ...]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

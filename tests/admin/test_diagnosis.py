@@ -39,6 +39,7 @@ SICK = {
     "unsigned-media": Case(call(silent("initiator", rung="R2", dropped={"unfit": 4}), HEARD[1])),
     "forged-media": Case(call(leg("initiator", rung="R2", dropped={"rival": 4}), HEARD[1])),
     "on-probation": Case(call(silent("initiator", rung="R5", dropped={"probation": 3}), HEARD[1])),
+    "changed": Case(call(leg("initiator", dropped={"probation": 400}), HEARD[1])),
     "gated": Case(call(leg("initiator", dropped={"gate": 400}), HEARD[1])),
     "rival": Case(call(leg("initiator", dropped={"rival": 12}), HEARD[1])),
     "nobody-heard": Case(call(*MUTE), nobody_lately=True),

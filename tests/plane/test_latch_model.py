@@ -2,7 +2,8 @@
 party is heard again within the time that is promised, and nobody else is heard or sent to.
 
 The rules in Python and in C are shown the same packets, and must agree. What is not promised is not
-tried: SECURITY.md says what somebody at the party's own address can do to clear RTP.
+tried: SECURITY.md says what somebody at the party's own address can do to clear RTP. The plays are
+the same each time, so that a run tells of a change and not of luck.
 """
 
 import random
@@ -155,6 +156,7 @@ ATTACKERS: dict[Attacks, Attacker] = {
     Attacks.FORGED: lambda w, n: (w.source, rtp(n, FORGER_SSRC)),
     Attacks.ELSEWHERE: lambda w, n: (ELSEWHERE, rtp(w.sequence + 1, w.ssrc)),
 }
+ARMS_ANEW = frozenset({Happens.MOVE, Happens.GENERATION, Happens.RESUMED_HOLD})
 STEADY = frozenset({Attacks.STEADY, Attacks.FORGED})
 
 
@@ -162,14 +164,14 @@ def allowed_s(event: Happens, attacks: frozenset[Attacks], evidence: Evidence) -
     """How long the party may be unheard after an event; None where nothing is promised."""
     if event in UNTOUCHED and attacks & STEADY:
         return None
-    if event in (Happens.MOVE, Happens.GENERATION) and evidence is UNKNOWN and attacks:
+    if event in ARMS_ANEW and evidence is UNKNOWN and attacks:
         return None
     if event is Happens.SSRC and Attacks.FORGED in attacks:
         return SILENCE_S + SLACK_S
     return event.value + (SLACK_S if attacks else 0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     evidence=st.sampled_from([BY_ADDRESS, BY_ADDRESS, UNKNOWN]),
     events=st.lists(st.sampled_from(Happens), min_size=1, max_size=7),

@@ -147,7 +147,8 @@ bool hnt_latch_arm(struct hnt_latch *latch, int32_t generation, struct hnt_evide
     if (latch->others != NULL) {
         latch->others->past = 0;
         for (unsigned i = 0; i < latch->others->contenders; i++)
-            latch->others->contender[i].rival |= owned;
+            latch->others->contender[i].rival |=
+                owned && !hnt_same_address(&latch->others->contender[i].source, &latch->source);
     }
     free(latch->evidence);
     latch->evidence = evidence;
@@ -331,14 +332,17 @@ static bool is_besieged(const struct hnt_latch *latch, const struct hnt_address 
     return false;
 }
 
-/* Whether this source was a rival of an owner of whom nobody knows yet that it left. */
-static bool was_rival(const struct hnt_latch *latch, const struct hnt_address *source, double now)
+/* Whether it was a rival of an owner of whom nobody knows yet that it left, or forged it. */
+static bool was_rival(const struct hnt_latch *latch, const struct hnt_address *source, struct hnt_header header,
+                      double now)
 {
     if (quiet_s(latch, now) >= HNT_SILENCE_S || latch->others == NULL)
         return false;
-    for (unsigned i = 0; i < latch->others->contenders; i++)
-        if (latch->others->contender[i].rival && hnt_same_address(&latch->others->contender[i].source, source))
+    for (unsigned i = 0; i < latch->others->contenders; i++) {
+        const struct hnt_contender *it = &latch->others->contender[i];
+        if ((it->rival && hnt_same_address(&it->source, source)) || (it->interleaved && is_of(it, source, header)))
             return true;
+    }
     return false;
 }
 
@@ -514,7 +518,7 @@ static enum hnt_verdict audition(struct hnt_latch *latch, const struct hnt_addre
     if (!is_media(latch, header) && is_media_awaited(latch, source, header))
         return HNT_ON_PROBATION;
     unsigned needed = hnt_evidence_needs(latch->evidence, source);
-    bool rival = was_rival(latch, source, now);
+    bool rival = was_rival(latch, source, header, now);
     if ((rival || is_besieged(latch, source, now)) && needed < HNT_PROBATION)
         needed = HNT_PROBATION;
     if (needed > 1) {
