@@ -337,8 +337,8 @@ LEG_CAUSES = (
         "changed",
         "{party} changed its port or its stream of {medium}: {count} packets came before the change"
         " was believed",
-        "a NAT, a muted client or a gateway does that; another stream is followed after 0.1 s, another"
-        " port after 1 s, both after relay.follow_after_s",
+        "a NAT, a muted client or a gateway does that; another stream is followed after 0.1 s,"
+        " another port after 1 s, both after relay.follow_after_s",
         lambda case, s: s.leg.learned is not None and is_many(s, "probation"),
         count=lambda stream: stream.dropped("probation"),
         hides=frozenset(),
@@ -356,8 +356,8 @@ LEG_CAUSES = (
     ),
     LegCause(
         "rival",
-        "two sources, or two streams of one, competed to be {party}'s {medium}: {count} packets were"
-        " dropped",
+        "two sources, or two streams of one, competed to be {party}'s {medium}: {count} packets"
+        " were dropped",
         "somebody else sends to its port or in its name, its NAT changes its mapping, or its client"
         " signals one stream and sends two; where the rung is R5, make the party's address known to"
         " the relay (relay.proxies), so that the latch rests on R3",

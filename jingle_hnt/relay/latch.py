@@ -368,13 +368,16 @@ class Latch:
         )
 
     def _is_besieged(self, source: TransportAddress, now: float) -> bool:
-        """Whether rivals of the former owner are still there, and this is not the former owner."""
+        """Whether others are there that the owner before was a rival of, and this is not it."""
+        others = [c for c in self._contenders if now - c.last_at < RIVALRY_S]
+        if self._owner is not None:
+            return any(c.source != source for c in others)
         if self._former is None or source == self._former.source:
             return False
-        return any(c.rival and now - c.last_at < RIVALRY_S for c in self._contenders)
+        return any(c.rival for c in others)
 
     def _was_rival(self, source: TransportAddress, header: Header, now: float) -> bool:
-        """Whether it was a rival of an owner of whom nobody knows yet that it left, or forged it."""
+        """Whether it was a rival of an owner that may be there yet, or forged one."""
         if self._quiet_s(now) >= SILENCE_S:
             return False
         return any(

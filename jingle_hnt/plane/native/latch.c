@@ -319,14 +319,16 @@ static enum hnt_verdict not_yet(const struct hnt_latch *latch, const struct hnt_
     return has_company(latch, source, now, NULL, 1) ? HNT_RIVAL : HNT_ON_PROBATION;
 }
 
-/* Whether rivals of the former owner are still there, and this is not the former owner. */
+/* Whether others are there that the owner before was a rival of, and this is not it. */
 static bool is_besieged(const struct hnt_latch *latch, const struct hnt_address *source, double now)
 {
-    if (!latch->has_former || latch->others == NULL || hnt_same_address(source, &latch->former))
+    bool owned = latch->state == HNT_LATCHED;
+    if (latch->others == NULL || (!owned && (!latch->has_former || hnt_same_address(source, &latch->former))))
         return false;
     for (unsigned i = 0; i < latch->others->contenders; i++) {
         const struct hnt_contender *it = &latch->others->contender[i];
-        if (it->rival && now - it->streak.last_at < HNT_RIVALRY_S)
+        bool counts = owned ? !hnt_same_address(&it->source, source) : it->rival;
+        if (counts && now - it->streak.last_at < HNT_RIVALRY_S)
             return true;
     }
     return false;
