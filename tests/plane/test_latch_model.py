@@ -164,7 +164,7 @@ def allowed_s(event: Happens, attacks: frozenset[Attacks], evidence: Evidence) -
     """How long the party may be unheard after an event; None where nothing is promised."""
     if event in UNTOUCHED and attacks & STEADY:
         return None
-    if event in ARMS_ANEW and evidence is UNKNOWN and attacks:
+    if event in {*ARMS_ANEW, Happens.LONG_MUTE} and evidence is UNKNOWN and attacks:
         return None
     if event is Happens.SSRC and Attacks.FORGED in attacks:
         return SILENCE_S + SLACK_S

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.threats.anchors import Ours
+from tests.threats.anchors import Call, Ours
 from tests.threats.field import (
     Attack,
     Field,
@@ -135,6 +135,41 @@ async def m13(field: Field) -> Outcome:
 async def m14(field: Field) -> Outcome:
     """The same while every live port is sprayed."""
     return await m12(field, attacks=True)
+
+
+def facing(calls: Sequence[Call]) -> str:
+    """The ports that face the callers."""
+    return ",".join(str(port) for call in calls for port in call.ports[0])
+
+
+async def m21(field: Field) -> Outcome:
+    """In the callers' name from another port, two datagrams a second at each port that faces them,
+    from before their first packets and through the call."""
+    calls = await field.calls(CALLS)
+    seconds = field.seconds(30, 6)
+    options = ["--ports", facing(calls), "--pps", str(4 * CALLS), "--seconds", str(seconds + 1)]
+    forged = Attack([*options, "--source", f"{field.home_public}:7777"])
+    return await field.talk(calls, seconds, [forged])
+
+
+async def m22(field: Field) -> Outcome:
+    """M12 while somebody behind the callers' NAT sprays the ports that face them, from 2 s on."""
+    calls = await field.calls(CALLS)
+    seconds = field.seconds(30, 9)
+    shapes = f"rtp,{OTHERS}"
+    options = ["--ports", facing(calls), "--seconds", str(seconds - 2), "--shapes", shapes]
+    neighbours: list[asyncio.subprocess.Process] = []
+
+    async def spray_and_remap(starts_at: float) -> None:
+        await asyncio.sleep(starts_at + 3 - time.time())
+        neighbours.append(await field.attack(Attack([*options, "--pps", "20000"], "home")))
+        await asyncio.sleep(starts_at + 5 - time.time())
+        await asyncio.to_thread(field.lab.remap, "home")
+
+    outcome = await field.talk(calls, seconds, meanwhile=spray_and_remap)
+    for neighbour in neighbours:
+        count_in(outcome, await finished(neighbour))
+    return outcome
 
 
 async def m20(field: Field) -> Outcome:
