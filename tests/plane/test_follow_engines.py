@@ -1,0 +1,60 @@
+"""The latch follows its party on real sockets, doors and lines: both engines."""
+
+import time
+
+import pytest
+
+from jingle_hnt.plane.api import Engine
+from jingle_hnt.relay.latch import State
+from tests.plane.bound import ALICE, BOB, Bound, Party, talk, until
+from tests.plane.packets import rtcp, rtp
+
+pytestmark = pytest.mark.native
+
+
+def speak(party: Party, first: int, count: int, ssrc: int = 1) -> None:
+    """So many packets, 20 ms apart."""
+    for number in range(first, first + count):
+        party.say(rtp(number, ssrc))
+        time.sleep(0.02)
+
+
+@pytest.mark.rule("L7")
+def test_a_forged_datagram_before_the_first_packet_mutes_nobody(engine: Engine) -> None:
+    bound = Bound(engine).ready()
+    with bound.party(0, ALICE) as alice, bound.party(0, ALICE) as forger:
+        forger.say(rtp(1, ssrc=9))
+        until(lambda: bound.pinhole(0).state is State.LATCHED)
+        first = 0
+        while bound.pinhole(0).learned != alice.name:
+            assert first < 500
+            speak(alice, first, 5)
+            first += 5
+
+
+@pytest.mark.rule("L4")
+def test_another_ssrc_without_a_pause_is_heard_and_is_no_rival(engine: Engine) -> None:
+    bound = Bound(engine).ready()
+    with bound.party(0, ALICE) as alice, bound.party(1, BOB) as bob:
+        talk(bound, alice, bob)
+        speak(alice, 3, 10)
+        speak(alice, 700, 30, ssrc=2)
+        until(lambda: bound.pinhole(0).stream == (2, 729))
+        assert bound.pinhole(0).counters.dropped_rival == 0
+
+
+@pytest.mark.rule("L7")
+def test_reports_from_another_port_move_nothing(engine: Engine) -> None:
+    bound = Bound(engine).ready()
+    with (
+        bound.party(0, ALICE) as alice,
+        bound.party(1, BOB) as bob,
+        bound.party(0, ALICE) as other,
+    ):
+        talk(bound, alice, bob)
+        speak(alice, 3, 110)
+        time.sleep(1.1)
+        for _ in range(10):
+            other.say(rtcp(0xDEAD))
+        until(lambda: bound.pinhole(0).counters.dropped_rival == 10)
+        assert bound.pinhole(0).learned == alice.name
