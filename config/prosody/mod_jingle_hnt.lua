@@ -8,7 +8,7 @@
 --   question   <iq type='set' from=HOST to=COMPONENT><intercept via= timeout= from-ip= to-ip=>
 --                <forwarded><iq>...</iq></forwarded></intercept></iq>
 --   answer     <iq type='result'><intercept action='pass | replace | bounce | drop'/></iq>
---   events     <message><intercept event='error | expired | address | gone | message'/></message>
+--   events     <message><intercept event='error | expired | passed | address | gone | message'/></message>
 --   requests   <iq from=COMPONENT to=HOST> with <inject/>, <address/> or <module/>
 --
 -- all in the namespace urn:hnt:intercept:0; README.md beside this file has each of them in full.
@@ -16,9 +16,10 @@
 -- When the component is down, silent or answers nonsense, jingle_hnt_fail decides: "open" lets the
 -- stanza go on as it came, "closed" answers it with remote-server-timeout.
 
-local cache = require "util.cache";
 local jid = require "util.jid";
 local new_id = require "util.id".medium;
+local now = require "util.time".now;
+local sha1 = require "util.hashes".sha1;
 local st = require "util.stanza";
 
 local core_post_stanza = prosody.core_post_stanza;
@@ -35,12 +36,17 @@ local NS_CONDITIONS = "urn:ietf:params:xml:ns:xmpp-stanzas";
 -- stream: nobody may cut the component off by sending one large stanza.
 local LARGEST_QUESTION = 256 * 1024;
 local LARGEST_ERROR = 16 * 1024;
--- Bounds of what is remembered about stanzas on their way and about parties of calls.
-local WATCHED = 10000;
 local LONGEST_NAMES = 3 * 1023;
-local PARTIES = 10000;
+-- Bounds of what is held, of what went on unasked, and of what is remembered: for all, and of one user.
+local HELD, HELD_BYTES = 10000, 128 * 1024 * 1024;
+local HELD_OF_USER, HELD_BYTES_OF_USER = 1000, 16 * 1024 * 1024;
+local PASSED, PASSED_BYTES = 500, 2 * 1024 * 1024;
+local WATCHED, WATCHED_OF_USER, WATCH_FOR = 10000, 200, 60;
+local PARTIES, PARTIES_OF_USER = 10000, 30;
+local ADDRESSES, ADDRESSES_OF_USER, ADDRESS_FOR = 10000, 10, 12 * 60 * 60;
 local PARTY_FOR = 24 * 60 * 60;
 local PARTY_GONE_FOR = 10 * 60;
+local LOG_EVERY = 60;
 
 local INJECTABLE = { ["session-terminate"] = true, ["session-info"] = true, ["transport-info"] = true };
 local ERROR_TYPES = { auth = true, cancel = true, continue = true, modify = true, wait = true };
@@ -48,8 +54,14 @@ local ERROR_TYPES = { auth = true, cancel = true, continue = true, modify = true
 ---- Options
 
 local component = jid.prep(module:get_option_string("jingle_hnt_component") or "");
-local policy = module:get_option_string("jingle_hnt_fail", "open");
-local timeout = module:get_option_number("jingle_hnt_timeout", 3);
+local policy, timeout;
+if module.get_option_enum then -- Prosody 13
+	policy = module:get_option_enum("jingle_hnt_fail", "open", "closed");
+	timeout = module:get_option_period("jingle_hnt_timeout", 3);
+else
+	policy = module:get_option_string("jingle_hnt_fail", "open");
+	timeout = module:get_option_number("jingle_hnt_timeout", 3);
+end
 
 if module:get_host_type() ~= "local" then
 	error("mod_jingle_hnt belongs under a VirtualHost, not under a Component", 0);
@@ -68,28 +80,117 @@ end
 local shared = module:shared("/*/jingle_hnt/"..component);
 -- Stanzas that need no (second) question.
 shared.settled = shared.settled or setmetatable({}, { __mode = "k" });
+-- Hosts that ask this component -> what takes a request of theirs.
+shared.askers = shared.askers or {};
+-- Sender and recipient -> entries in order of arrival.
+shared.queues = shared.queues or {};
+-- What went on unasked and is yet to be told, oldest first.
+shared.passed = shared.passed or { first = 1, last = 0, bytes = 0, missed = 0 };
+-- Bare JIDs -> how many requests and bytes of theirs are held; under "" those of all.
+shared.held_number = shared.held_number or {};
+shared.held_bytes = shared.held_bytes or {};
+
+-- A bounded table of plain values (rows that are tables would cost the collector at every stanza), in
+-- two generations: what is older than `lifetime` is gone after at most twice that. `owner` of whom
+-- there are too many rows already gets no more.
+local function new_memory(most, most_of_owner, lifetime)
+	local memory = { young = {}, old = {}, number = 0, of = {}, turned = os.time() };
+	function memory.turn()
+		memory.old, memory.young = memory.young, {};
+		memory.number, memory.of, memory.turned = 0, {}, os.time();
+	end
+	function memory.get(key)
+		local value = memory.young[key];
+		if value == nil then value = memory.old[key]; end
+		return value;
+	end
+	function memory.set(owner, key, value)
+		if memory.young[key] == nil then
+			if memory.number >= most / 2 or os.time() - memory.turned >= lifetime then memory.turn(); end
+			local number = memory.of[owner] or 0;
+			if number >= most_of_owner then return; end
+			memory.of[owner] = number + 1;
+			memory.number = memory.number + 1;
+		end
+		memory.young[key] = value;
+	end
+	function memory.take(key)
+		local value = memory.get(key);
+		memory.young[key], memory.old[key] = nil, nil;
+		return value;
+	end
+	function memory.sweep()
+		if os.time() - memory.turned >= lifetime and (memory.number > 0 or next(memory.old)) then memory.turn(); end
+	end
+	return memory;
+end
+
 -- Requests that went on and have not been acknowledged: from, to and id -> sid and action.
-shared.watched = shared.watched or cache.new(WATCHED);
--- Full JIDs that take part in calls -> until when the component wants to hear about them.
-shared.parties = shared.parties or cache.new(PARTIES);
-local settled, watched, parties = shared.settled, shared.watched, shared.parties;
+shared.watched = shared.watched or new_memory(WATCHED, WATCHED_OF_USER, WATCH_FOR);
+-- Full JID and family -> address and since when it is not in use.
+shared.addresses = shared.addresses or new_memory(ADDRESSES, ADDRESSES_OF_USER, ADDRESS_FOR);
+-- Full JIDs that take part in calls -> until when the component wants to hear about them, and the calls.
+shared.parties = shared.parties or {};
+shared.parties_of = shared.parties_of or {};
+shared.parties_number = shared.parties_number or 0;
+local settled, queues, watched, addresses = shared.settled, shared.queues, shared.watched, shared.addresses;
 
 local held = {};   -- id of our question -> entry
-local queues = {}; -- sender and recipient -> entries in order of arrival
 local silent = false;
+local stopping = false;
+
+local counters = {};
+for _, name in ipairs { "asked", "answered", "expired", "failed" } do
+	counters[name] = module:measure(name, "counter");
+end
+
+-- Of each kind one line in a while, with the number of those that were left out.
+local logged = {};
+local function complain(level, kind, ...)
+	local last = logged[kind];
+	if last and os.time() < last.at + LOG_EVERY then
+		last.more = last.more + 1;
+		return;
+	end
+	module:log(level, ...);
+	if last and last.more > 0 then module:log(level, "(and %d more like the last line)", last.more); end
+	logged[kind] = { at = os.time(), more = 0 };
+end
 
 ---- Talking to the component
 
+-- The component's session, as its events told: false while it is away, nil while nothing is known
+-- (this module was loaded after it had connected, and has not heard of it).
 local function component_session()
-	local host = hosts[component];
-	local session = host and host.modules and host.modules.component and host.modules.component.session;
-	return session and not session.destroyed and session or nil;
+	local session = shared.session;
+	if session and (session.destroyed or not session.send) then
+		session = false;
+		shared.session = false;
+	end
+	return session;
+end
+
+local function send_to_component(stanza)
+	local session = component_session();
+	if session then
+		session.send(stanza);
+	elseif session == nil then
+		module:send(stanza);
+	end
 end
 
 local function tell(intercept)
+	send_to_component(st.message({ from = module.host, to = component }):add_child(intercept));
+end
+
+local function show_status()
 	local session = component_session();
-	if session then
-		session.send(st.message({ from = module.host, to = component }):add_child(intercept));
+	if session == false then
+		module:set_status("warn", component.." is not connected: fail "..policy);
+	elseif silent then
+		module:set_status("warn", component.." is connected, but silent: fail "..policy);
+	else
+		module:set_status("info", session and component.." is connected" or component.." has not been asked yet");
 	end
 end
 
@@ -104,7 +205,59 @@ local function forwarded(stanza)
 end
 
 local function from_component(event)
-	return event.origin.type == "component" and event.stanza.attr.from == component;
+	local origin = event.origin;
+	if origin.type ~= "component" or event.stanza.attr.from ~= component then return false; end
+	-- A connection, and not the host that answers for one that is not there.
+	if origin.conn and shared.session == nil then shared.session = origin; end
+	return true;
+end
+
+---- What went on unasked, until the component is there to hear of it
+
+local function forget_first_passed()
+	local passed = shared.passed;
+	local row = passed[passed.first];
+	passed[passed.first] = nil;
+	passed.first = passed.first + 1;
+	if row then passed.bytes = passed.bytes - row.size; end
+	return row;
+end
+
+local function unseen(stanza, expired)
+	local passed = shared.passed;
+	local row = { at = now(), host = module.host, expired = expired, xml = forwarded(stanza), size = #tostring(stanza) };
+	passed.last = passed.last + 1;
+	passed[passed.last] = row;
+	passed.bytes = passed.bytes + row.size;
+	while passed.last - passed.first + 1 > PASSED or passed.bytes > PASSED_BYTES do
+		if forget_first_passed() then passed.missed = passed.missed + 1; end
+	end
+end
+
+local function report(session)
+	local passed = shared.passed;
+	while passed.first <= passed.last do
+		local row = forget_first_passed();
+		if row then
+			session.send(st.message({ from = row.host, to = component })
+				:add_child(st.stanza("intercept", { xmlns = NS, event = "passed",
+					age = ("%.3f"):format(math.max(0, now() - row.at)), missed = tostring(passed.missed) })
+					:add_child(row.xml)));
+			passed.missed = 0;
+		end
+	end
+end
+
+-- It answers: what was held too long for it has reached it.
+local function reached()
+	local passed = shared.passed;
+	for number = passed.first, passed.last do
+		local row = passed[number];
+		if row and row.expired then
+			passed.bytes = passed.bytes - row.size;
+			passed[number] = nil;
+		end
+	end
 end
 
 ---- Where parties are
@@ -114,45 +267,142 @@ local function is_full(address_text)
 	return node and host and resource and host ~= component;
 end
 
-local function address(session)
-	-- A hibernating session (XEP-0198) has no connection: its last address would be a guess.
-	if not session or session.hibernating or not session.ip then return nil; end
-	local ip = session.ip:gsub("%%.*$", "");
+local function plain(ip)
+	if type(ip) ~= "string" or not ip:find("[.:]") then return nil; end -- a Unix socket has none
+	ip = ip:gsub("%%.*$", "");
 	return ip:match("^::[fF][fF][fF][fF]:(%d+%.%d+%.%d+%.%d+)$") or ip;
 end
 
-local function remember_party(full_jid)
-	if full_sessions[full_jid] then
-		parties:set(full_jid, os.time() + PARTY_FOR);
+-- Of a BOSH session (XEP-0124) that of its last request, where the server still has one.
+local function last_ip(session)
+	local requests = session.bosh_version and session.requests;
+	local response = type(requests) == "table" and requests[#requests];
+	local request = type(response) == "table" and response.request;
+	return plain(type(request) == "table" and request.ip) or plain(session.ip);
+end
+
+local function kind_of(session)
+	if session.bosh_version then return "bosh"; end
+	if session.websocket_request then return "websocket"; end
+	return nil; -- TCP, which needs no word
+end
+
+local function address(session)
+	-- A hibernating session (XEP-0198) has no connection: its last address would be a guess.
+	if not session or session.hibernating then return nil; end
+	return last_ip(session), kind_of(session);
+end
+
+local function seen(session)
+	local ip, full_jid = last_ip(session), session.full_jid;
+	if ip and full_jid then
+		addresses.set(jid.bare(full_jid), full_jid..(ip:find(":", 1, true) and "\0006" or "\0004"), ip.." "..os.time());
 	end
 end
 
-local function is_party(full_jid)
-	local until_time = full_jid and parties:get(full_jid);
-	if until_time and until_time < os.time() then
-		parties:set(full_jid, nil);
-		return false;
+-- What is known of where somebody is, as attributes that begin with `prefix`.
+local function whereabouts(attr, prefix, full_jid)
+	local session = full_sessions[full_jid];
+	if not session then return; end
+	local ip, kind = address(session);
+	attr[prefix.."ip"] = ip;
+	if ip then attr[prefix.."via"] = kind; end
+	for _, family in ipairs { "4", "6" } do
+		local row = addresses.get(full_jid.."\000"..family);
+		local other, at = (row or ""):match("^(%S+) (%d+)$");
+		if other and other ~= ip then
+			attr[prefix.."ip"..family] = other;
+			attr[prefix.."ip"..family.."-age"] = ("%d"):format(math.max(0, os.time() - tonumber(at)));
+		end
 	end
-	return until_time ~= nil;
+end
+
+local function call_key(sid, peer)
+	return sha1(tostring(sid).."\0"..tostring(peer), true):sub(1, 16);
+end
+
+local function drop_party(full_jid)
+	if shared.parties[full_jid] then
+		local bare = jid.bare(full_jid);
+		local left = (shared.parties_of[bare] or 1) - 1;
+		shared.parties_of[bare] = left > 0 and left or nil;
+		shared.parties_number = shared.parties_number - 1;
+		shared.parties[full_jid] = nil;
+	end
+end
+
+local function party(full_jid)
+	local until_time, calls = (full_jid and shared.parties[full_jid] or ""):match("^(%d+)(.*)$");
+	if until_time and tonumber(until_time) < os.time() then
+		drop_party(full_jid);
+		return nil;
+	end
+	return until_time and tonumber(until_time), calls;
+end
+
+local function sweep_parties()
+	local old = {};
+	for full_jid in pairs(shared.parties) do old[#old + 1] = full_jid; end
+	for _, full_jid in ipairs(old) do party(full_jid); end
+end
+
+local function remember_party(full_jid, call)
+	if not full_sessions[full_jid] then return; end
+	local known, calls = party(full_jid);
+	if not known then
+		local bare = jid.bare(full_jid);
+		local number = shared.parties_of[bare] or 0;
+		if number >= PARTIES_OF_USER then return; end
+		if shared.parties_number >= PARTIES then
+			sweep_parties();
+			if shared.parties_number >= PARTIES then drop_party((next(shared.parties))); end
+		end
+		shared.parties_of[bare] = number + 1;
+		shared.parties_number = shared.parties_number + 1;
+		calls = "";
+	end
+	calls = (" "..call..calls:gsub(" "..call, "")):sub(1, 16 * 17);
+	shared.parties[full_jid] = ("%d"):format(os.time() + PARTY_FOR)..calls;
+end
+
+local function forget_party(full_jid, call)
+	local until_time, calls = party(full_jid);
+	if not until_time then return; end
+	calls = calls:gsub(" "..call, "");
+	if calls == "" then
+		drop_party(full_jid);
+	else
+		shared.parties[full_jid] = ("%d"):format(until_time)..calls;
+	end
 end
 
 local function moved(session)
-	local ip = address(session);
-	if ip and is_party(session.full_jid) then
-		tell(st.stanza("intercept", { xmlns = NS, event = "address", jid = session.full_jid, ip = ip }));
+	local ip, kind = address(session);
+	if ip and party(session.full_jid) then
+		tell(st.stanza("intercept", { xmlns = NS, event = "address", jid = session.full_jid, ip = ip, via = kind }));
 	end
 end
 
+module:hook("smacks-hibernation-start", function (event) seen(event.origin); end);
 module:hook("smacks-hibernation-end", function (event) moved(event.resumed or event.origin); end);
 module:hook("resource-bind", function (event) moved(event.session); end);
 
 module:hook("resource-unbind", function (event)
 	local full_jid = event.session.full_jid;
-	if is_party(full_jid) then
+	seen(event.session);
+	local known, calls = party(full_jid);
+	if known then
 		tell(st.stanza("intercept", { xmlns = NS, event = "gone", jid = full_jid }));
 		-- The same client may come back under the same name in the middle of its call.
-		parties:set(full_jid, os.time() + PARTY_GONE_FOR);
+		shared.parties[full_jid] = ("%d"):format(os.time() + PARTY_GONE_FOR)..calls;
 	end
+end);
+
+module:add_timer(60, function ()
+	watched.sweep();
+	addresses.sweep();
+	sweep_parties();
+	return 60;
 end);
 
 ---- Jingle messages (XEP-0353)
@@ -203,7 +453,7 @@ local function watch(stanza, sid, action)
 	local attr = stanza.attr;
 	-- Nobody may fill our memory with names that no client makes.
 	if #attr.id + #(sid or "") + #(action or "") <= LONGEST_NAMES then
-		watched:set(watch_key(attr.from, attr.to, attr.id), { sid = sid, action = action });
+		watched.set(jid.bare(attr.from), watch_key(attr.from, attr.to, attr.id), (sid or "").."\0"..(action or ""));
 	end
 end
 
@@ -212,11 +462,10 @@ local function observe(stanza)
 	local attr = stanza.attr;
 	if attr.type ~= "result" and attr.type ~= "error" then return; end
 	local key = watch_key(attr.to, attr.from, attr.id);
-	local request = watched:get(key);
-	if not request then return; end
-	watched:set(key, nil);
-	if attr.type == "error" then
-		tell_error(stanza, request.sid, request.action);
+	local request = watched.take(key);
+	if request and attr.type == "error" then
+		local sid, action = request:match("^([^%z]*)%z(.*)$");
+		tell_error(stanza, sid, action);
 	end
 end
 
@@ -231,17 +480,20 @@ module:hook("route/remote", on_passing, 1000);
 local function go_on(entry)
 	local origin, stanza = entry.origin, entry.stanza;
 	watch(stanza, entry.sid, entry.action);
-	-- Errors that the server makes itself are given straight to origin.send, past every event.
-	local send, spy = origin.send, nil;
-	if send then
-		spy = function (reply, ...)
-			observe(reply);
-			return send(reply, ...);
-		end
-		origin.send = spy;
+	if entry.action == "session-terminate" then
+		forget_party(stanza.attr.from, call_key(entry.sid, stanza.attr.to));
+		forget_party(stanza.attr.to, call_key(entry.sid, stanza.attr.from));
 	end
+	-- Errors that the server makes itself are given straight to origin.send, past every event; an origin
+	-- that has gone meanwhile has none.
+	local send = origin.send;
+	local function spy(reply, ...)
+		observe(reply);
+		return send and send(reply, ...);
+	end
+	origin.send = spy;
 	local ok, err = pcall(core_post_stanza, origin, stanza, false);
-	if spy and origin.send == spy then origin.send = send; end
+	if origin.send == spy then origin.send = send; end
 	if not ok then error(err, 0); end
 end
 
@@ -252,8 +504,20 @@ local function refuse(entry)
 	tell_error(reply, entry.sid, entry.action);
 end
 
+-- The component has seen it, and gave no usable answer.
 local function fail(entry)
+	counters.failed(1);
 	return (policy == "open" and go_on or refuse)(entry);
+end
+
+local function fail_unseen(entry)
+	if policy == "open" then unseen(entry.stanza, false); end
+	return fail(entry);
+end
+
+local function fail_expired(entry)
+	if policy == "open" then unseen(entry.stanza, true); end
+	return fail(entry);
 end
 
 local function drop() end
@@ -297,16 +561,27 @@ local function advance(key)
 		queue.first = queue.first + 1;
 		local ok, err = pcall(entry.verdict, entry);
 		if not ok then
-			module:log("error", "Could not deliver a held stanza: %s", err);
+			complain("error", "delivery", "Could not deliver a held stanza: %s", err);
 		end
 	end
 	queue.advancing = nil;
 	if queue.first > queue.last then queues[key] = nil; end
 end
 
+local function count_held(entry, sign)
+	for _, owner in ipairs { entry.owner, "" } do
+		local number = (shared.held_number[owner] or 0) + sign;
+		shared.held_number[owner] = number > 0 and number or nil;
+		shared.held_bytes[owner] = number > 0 and (shared.held_bytes[owner] or 0) + sign * entry.size or nil;
+	end
+end
+
 local function decide(entry, verdict)
 	entry.verdict = verdict;
-	held[entry.id] = nil;
+	if held[entry.id] then
+		held[entry.id] = nil;
+		count_held(entry, -1);
+	end
 	if entry.timer then
 		entry.timer:stop();
 		entry.timer = nil;
@@ -316,23 +591,25 @@ end
 
 local function expire(entry)
 	entry.timer = nil;
+	counters.expired(1);
 	if not silent then
 		silent = true;
-		module:log("warn", "No answer from %s within %g s: fail %s", component, timeout, policy);
+		complain("warn", "silent", "No answer from %s within %g s: fail %s", component, timeout, policy);
+		show_status();
 	end
 	tell(st.stanza("intercept", {
 		xmlns = NS, event = "expired", id = entry.id,
 		outcome = policy == "open" and "passed" or "refused",
 	}));
-	decide(entry, fail);
+	decide(entry, fail_expired);
 end
 
 local function decide_all()
-	local entries = held;
-	held = {};
 	-- In no order: their turns are kept by the queues.
-	for _, entry in pairs(entries) do
-		decide(entry, fail);
+	local entries = {};
+	for _, entry in pairs(held) do entries[#entries + 1] = entry; end
+	for _, entry in ipairs(entries) do
+		if held[entry.id] then decide(entry, fail_unseen); end
 	end
 end
 
@@ -345,18 +622,18 @@ end
 
 local function question(entry)
 	local attr = entry.stanza.attr;
-	return tostring(st.iq({ type = "set", from = module.host, to = component, id = entry.id })
-		:tag("intercept", {
-			xmlns = NS, via = via(entry.origin), timeout = ("%g"):format(timeout),
-			["from-ip"] = address(full_sessions[attr.from]), ["to-ip"] = address(full_sessions[attr.to]),
-		}):add_child(forwarded(entry.stanza)));
+	local asked = { xmlns = NS, via = via(entry.origin), timeout = ("%g"):format(timeout) };
+	whereabouts(asked, "from-", attr.from);
+	whereabouts(asked, "to-", attr.to);
+	return st.iq({ type = "set", from = module.host, to = component, id = entry.id })
+		:tag("intercept", asked):add_child(forwarded(entry.stanza));
 end
 
 local function new_entry(origin, stanza, jingle)
 	return {
 		id = new_id(), origin = origin, stanza = stanza,
 		sid = jingle.attr.sid, action = jingle.attr.action,
-		key = stanza.attr.from.."\0"..stanza.attr.to,
+		key = stanza.attr.from.."\0"..stanza.attr.to, owner = jid.bare(stanza.attr.from), size = 0,
 	};
 end
 
@@ -372,41 +649,83 @@ local function reply_error(event, error_type, condition, text)
 	return true;
 end
 
-local function on_request(event)
+-- One user cannot take the room of the others.
+local function has_room(owner, number, bytes, size)
+	return (shared.held_number[owner] or 0) < number and (shared.held_bytes[owner] or 0) + size <= bytes;
+end
+
+local function hold(event, jingle)
 	local origin, stanza = event.origin, event.stanza;
-	local jingle = jingle_request(stanza);
-	if not jingle then return; end
 	if #stanza.tags ~= 1 or (stanza.attr.id or "") == "" then
 		return reply_error(event, "modify", "bad-request", "An IQ needs an id and exactly one payload");
 	end
-	settled[stanza] = true;
-
 	local entry = new_entry(origin, stanza, jingle);
 	if entry.action == "session-initiate" or entry.action == "session-accept" then
-		remember_party(stanza.attr.from);
-		remember_party(stanza.attr.to);
+		remember_party(stanza.attr.from, call_key(entry.sid, stanza.attr.to));
+		remember_party(stanza.attr.to, call_key(entry.sid, stanza.attr.from));
 	end
-	local session = component_session();
-	if not session then
-		enqueue(entry);
-		decide(entry, fail);
-		return true;
-	end
-	local text = question(entry);
-	if #text > LARGEST_QUESTION then
-		return reply_error(event, "modify", "policy-violation", "This Jingle request is larger than any call needs");
+	local asked, text;
+	if not stopping and component_session() ~= false then
+		asked = question(entry);
+		text = tostring(asked);
+		entry.size = #text;
+		if entry.size > LARGEST_QUESTION then
+			return reply_error(event, "modify", "policy-violation", "This Jingle request is larger than any call needs");
+		elseif not has_room(entry.owner, HELD_OF_USER, HELD_BYTES_OF_USER, entry.size) then
+			return reply_error(event, "wait", "resource-constraint", "Too many requests of yours wait for the media relay");
+		elseif not has_room("", HELD, HELD_BYTES, entry.size) then
+			asked = nil;
+		end
 	end
 	enqueue(entry);
+	if not asked then
+		decide(entry, fail_unseen);
+		return true;
+	end
 	held[entry.id] = entry;
+	count_held(entry, 1);
 	entry.timer = module:add_timer(timeout, function () expire(entry); end);
-	session.send(text);
+	counters.asked(1);
+	local session = component_session();
+	if session then
+		entry.session = session;
+		session.send(text);
+	else
+		module:send(asked);
+	end
 	return true;
 end
 
--- After blocking lists and all others that may refuse or change what a client sends ...
-module:hook("pre-iq/full", on_request, -100);
--- ... and what comes from other servers, components and hosts without this module.
-module:hook("iq/full", on_request, 50);
+-- Nothing that a stanza says may harm another: what cannot be held goes on.
+local function take(event, jingle)
+	settled[event.stanza] = true;
+	local ok, result = pcall(hold, event, jingle);
+	if ok then return result; end
+	complain("error", "hold", "A request could not be held: %s", result);
+	if policy == "open" then return; end
+	return reply_error(event, "wait", "remote-server-timeout", "The media relay of "..module.host.." does not answer");
+end
+
+shared.askers[module.host] = take;
+
+-- A client's request to whom no host of ours looks after that asks this component: after blocking lists
+-- and all others that may refuse or change what a client sends ...
+module:hook("pre-iq/full", function (event)
+	local jingle = jingle_request(event.stanza);
+	if not jingle then return; end
+	local to_host = jid.host(event.stanza.attr.to);
+	if to_host ~= module.host and not (hosts[to_host] and shared.askers[to_host]) then
+		return take(event, jingle);
+	end
+end, -100);
+-- ... and what is for a client of ours, wherever it comes from: after the client's own blocking list and
+-- firewall (100 and 0.1), and before it is delivered (0). The sender's host asks, if it is one that does.
+module:hook("iq/full", function (event)
+	local jingle = jingle_request(event.stanza);
+	if not jingle then return; end
+	local from_host = jid.host(event.stanza.attr.from);
+	return (hosts[from_host] and shared.askers[from_host] or take)(event, jingle);
+end, 0.05);
 
 ---- Answers
 
@@ -448,13 +767,23 @@ local function on_answer(event)
 	if stanza.attr.type ~= "result" and stanza.attr.type ~= "error" then return; end
 	local entry = stanza.attr.id and held[stanza.attr.id];
 	if not entry or not from_component(event) then return; end
+	if stanza.attr.type == "error" and not event.origin.conn then
+		-- The server's own word that nobody is connected.
+		shared.session = false;
+		show_status();
+		decide(entry, fail_unseen);
+		return true;
+	end
+	counters.answered(1);
 	if silent then
 		silent = false;
-		module:log("info", "%s answers again", component);
+		complain("info", "awake", "%s answers again", component);
+		reached();
+		show_status();
 	end
 	local verdict = verdict_of(stanza);
 	if not verdict then
-		module:log("warn", "%s gave an answer that cannot be used: fail %s", component, policy);
+		complain("warn", "unusable", "%s gave an answer that cannot be used: fail %s", component, policy);
 	end
 	decide(entry, verdict or fail);
 	return true;
@@ -462,14 +791,28 @@ end
 
 module:hook("iq/host", on_answer, 1000);
 
-local function on_disconnect(event)
+local function on_connect(event)
 	if event.session.host == component then
-		decide_all();
+		local first = shared.session ~= event.session;
+		shared.session = event.session;
+		if first then report(event.session); end
+		silent = false;
+		show_status();
 	end
+end
+
+local function on_disconnect(event)
+	if event.session.host ~= component then return; end
+	if not shared.session or shared.session == event.session then shared.session = false; end
+	-- What was asked on a connection that has been replaced is not answered any more, either.
+	decide_all();
+	if shared.session then report(shared.session); end
+	show_status();
 end
 
 local function follow_component(host)
 	if host == component then
+		module:context(component):hook("component-authenticated", on_connect, 10);
 		module:context(component):hook("component-disconnected", on_disconnect);
 	end
 end
@@ -479,6 +822,12 @@ if hosts[component] then follow_component(component); end
 module:hook_global("host-activated", follow_component);
 -- A host that is being taken away has no events of its own left.
 module:hook_global("component-disconnected", on_disconnect);
+
+-- Streams are closed by this event, too (-80 and below): what is held goes first.
+module:hook_global("server-stopping", function ()
+	stopping = true;
+	decide_all();
+end, 100);
 
 ---- Requests of the component
 
@@ -497,11 +846,12 @@ for_component("address", "get", function (event, query)
 	if not full_jid or not is_full(full_jid) then
 		return reply_error(event, "modify", "bad-request", "'jid' must be a full JID");
 	end
-	local ip = jid.host(full_jid) == module.host and address(full_sessions[full_jid]);
+	local ip, kind;
+	if jid.host(full_jid) == module.host then ip, kind = address(full_sessions[full_jid]); end
 	if not ip then
 		return reply_error(event, "cancel", "item-not-found", "No connected client of "..module.host);
 	end
-	event.origin.send(st.reply(event.stanza):tag("address", { xmlns = NS, jid = full_jid, ip = ip }));
+	event.origin.send(st.reply(event.stanza):tag("address", { xmlns = NS, jid = full_jid, ip = ip, via = kind }));
 	return true;
 end);
 
@@ -547,9 +897,12 @@ for_component("inject", "set", function (event, query)
 	return true;
 end);
 
+show_status();
+
 ---- Leaving
 
 -- Everything that was hooked is unhooked by Prosody; what is held must not be lost.
 function module.unload()
+	if shared.askers[module.host] == take then shared.askers[module.host] = nil; end
 	decide_all();
 end

@@ -47,11 +47,35 @@ async def test_it_is_installed_upgraded_and_removed_while_the_server_runs() -> N
             assert not await is_there(hnt)
 
 
-async def test_without_options_it_asks_the_component_named_after_the_host() -> None:
+async def test_it_writes_no_error_to_the_log_and_leaves_no_table_behind() -> None:
     server = Ejabberd([VirtualHost(DOMAIN)], {HNT: "secret"}, module_on_path=False)
+    async with server:
+        shutil.copytree(PACKAGE, server.directory / "modules" / "sources" / PACKAGE.name)
+        assert await server.evaluate(f"ext_mod:install({NAME}).") == "ok"
+        assert await server.evaluate(f"ext_mod:check({NAME}).") == "ok"
+        assert await server.evaluate(f"ext_mod:uninstall({NAME}).") == "ok"
+        await server.evaluate("exit(whereis(mod_jingle_hnt_keeper), kill).")  # or ten seconds
+        left = '[T || T <- ets:all(), is_atom(T), lists:prefix("mod_jingle_hnt", atom_to_list(T))].'
+        assert await server.evaluate(left) == "[]"
+        assert "[error]" not in server.log_text()
+
+
+async def test_without_options_it_asks_nobody_and_harms_nobody() -> None:
+    users = {"alice": "secret", "bob": "secret"}
+    server = Ejabberd([VirtualHost(DOMAIN, users)], {HNT: "secret"}, module_on_path=False)
     async with server:
         sources = server.directory / "modules" / "sources" / PACKAGE.name
         shutil.copytree(PACKAGE, sources)
+        (sources / "conf" / "mod_jingle_hnt.yml").write_text("modules:\n  mod_jingle_hnt: {}\n")
         async with await Component.connect(server, HNT) as hnt:
             assert await server.evaluate(f"ext_mod:install({NAME}).") == "ok"
-            assert await is_there(hnt)
+            answer = await hnt.request(DOMAIN, "get", f"<module xmlns='{INTERCEPT}'/>")
+            assert condition_of(answer) == "forbidden"
+            assert "component: hnt.example.org" in server.log_text()
+            async with (
+                await Client.login(server, f"alice@{DOMAIN}/a") as alice,
+                await Client.login(server, f"bob@{DOMAIN}/b") as bob,
+            ):
+                alice.request(bob.jid, "session-initiate", sid := unique("sid"))
+                await bob.next_request(sid)
+            assert hnt.inbox == []

@@ -5,7 +5,16 @@ from contextlib import AsyncExitStack
 from tests.lab.ejabberd import Ejabberd
 from tests.lab.prosody import Prosody
 from tests.lab.server import LocalServer, VirtualHost
-from tests.lab.xmpp_actors import CLIENT, JINGLE, Client, Component, Element, as_text, unique
+from tests.lab.xmpp_actors import (
+    CLIENT,
+    INTERCEPT,
+    JINGLE,
+    Client,
+    Component,
+    Element,
+    as_text,
+    unique,
+)
 
 HNT = "hnt.example.org"
 OPEN = "open.example.org"
@@ -48,9 +57,13 @@ class Stage:
         return await self._actors.enter_async_context(await resume)
 
     async def component(self, domain: str = HNT) -> Component:
-        """The component, connected."""
+        """The component, connected, and told what went on while nobody was (by earlier tests)."""
         connect = Component.connect(self.server, domain)
-        return await self._actors.enter_async_context(await connect)
+        component = await self._actors.enter_async_context(await connect)
+        host = self.server.hosts[0].domain
+        await component.request(host, "get", f"<module xmlns='{INTERCEPT}'/>")
+        component.inbox.clear()
+        return component
 
     async def pair(self, domain: str = OPEN) -> tuple[Client, Client]:
         """Alice and Bob of one host."""

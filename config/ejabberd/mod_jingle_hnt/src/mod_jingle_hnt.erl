@@ -1,15 +1,17 @@
 %%% mod_jingle_hnt: lets an external component decide about Jingle requests (XEP-0166)
 %%%
-%%% The module holds every IQ-set with a <jingle/> payload between two full JIDs of which one is of
-%%% a host that it is loaded on, and asks the component about it with an IQ of the server's own, as a
+%%% The module holds every IQ-set with a <jingle/> payload between two full JIDs of which one is of a
+%%% host that it is loaded on, and asks the component about it with an IQ of the server's own, as a
 %%% mail server asks a milter. The component never gets the right to speak for somebody: it can change
 %%% the payload of what it was shown and nothing else. Results and errors travel end to end, untouched.
 %%%
 %%% The protocol is that of the Prosody module; config/prosody/README.md has each message in full.
 %%%
-%%% One gen_server per host keeps what is held. Requests from one sender to one recipient leave in the
-%%% order in which they came. When the component is down, silent or answers nonsense, the option `fail`
-%%% decides: `open` lets the stanza go on as it came, `closed` answers it with remote-server-timeout.
+%%% Whoever sends a request writes it into the table of what is held, starts its timer and asks, all in
+%%% its own process. One gen_server per host only carries out verdicts, in the order in which requests
+%%% from one sender to one recipient came; it calls no other process, and has no state but the tables,
+%%% which outlive it. When the component is down, silent or answers nonsense, the option `fail` decides:
+%%% `open` lets the stanza go on as it came, `closed` answers it with remote-server-timeout.
 
 -module(mod_jingle_hnt).
 -behaviour(gen_mod).
@@ -18,8 +20,10 @@
 -export([start/2, stop/1, reload/3, depends/2, mod_options/1, mod_opt_type/1, mod_doc/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
 -export([filter/1, decode_iq_subel/1, process_iq/1, component_here/1, component_gone/2,
-         session_opened/3, session_closed/3, session_resumed/1]).
+         session_opened/3, session_closed/3, session_pending/1, session_resumed/1, stopping/0,
+         status/0]).
 
+-include("ejabberd_commands.hrl").
 -include("ejabberd_router.hrl").
 -include("logger.hrl").
 -include("xmpp.hrl").
@@ -29,333 +33,842 @@
 -define(NS_FORWARDED, <<"urn:xmpp:forward:0">>).
 -define(NS_JINGLE_MESSAGE, <<"urn:xmpp:jingle-message:0">>).
 
--define(FILTER_AT, 90).            % after privacy lists, carbons and archives
+-define(FILTER_AT, 120).           % after privacy lists, carbons, archives, and others' filters (100)
 -define(LARGEST_QUESTION, 262144). % nobody may cut the component off by sending one large stanza
 -define(LARGEST_ERROR, 16384).
 -define(LONGEST_NAMES, 3069).
+%% Bounds of what is held, of what went on unasked, and of what is remembered: for all, and of one user.
+-define(HELD, 10000).
+-define(HELD_BYTES, 134217728).
+-define(HELD_OF_USER, 1000).
+-define(HELD_BYTES_OF_USER, 16777216).
+-define(PASSED, 500).
+-define(PASSED_BYTES, 2097152).
 -define(WATCHED, 10000).
+-define(WATCHED_OF_USER, 200).
 -define(PARTIES, 10000).
+-define(PARTIES_OF_USER, 30).
+-define(CALLS_OF_PARTY, 16).
+-define(ADDRESSES, 10000).
+-define(ADDRESSES_OF_USER, 10).
+-define(WATCH_FOR_S, 120).
 -define(PARTY_FOR_S, 86400).
 -define(PARTY_GONE_FOR_S, 600).
+-define(ADDRESS_FOR_S, 86400).
+-define(SWEEP_MS, 30000).
+-define(LOG_EVERY_S, 60).
 
+-define(HOSTS_TABLE, mod_jingle_hnt_hosts).
+-define(HELD_TABLE, mod_jingle_hnt_held).
+-define(QUESTIONS_TABLE, mod_jingle_hnt_questions).
+-define(PASSED_TABLE, mod_jingle_hnt_passed).
 -define(WATCHED_TABLE, mod_jingle_hnt_watched).
 -define(PARTIES_TABLE, mod_jingle_hnt_parties).
--define(QUESTIONS_TABLE, mod_jingle_hnt_questions).
+-define(ADDRESSES_TABLE, mod_jingle_hnt_addresses).
+-define(COUNTS_TABLE, mod_jingle_hnt_counts).
+-define(TABLES, [{?HOSTS_TABLE, set}, {?HELD_TABLE, ordered_set}, {?QUESTIONS_TABLE, set},
+                 {?PASSED_TABLE, ordered_set}, {?WATCHED_TABLE, ordered_set},
+                 {?PARTIES_TABLE, ordered_set}, {?ADDRESSES_TABLE, ordered_set},
+                 {?COUNTS_TABLE, set}]).
+-define(KEEPER, mod_jingle_hnt_keeper).
+-define(KEPT_AFTER_STOP_MS, 10000).
+-define(ABSENT_MS, 1000).
 
--record(entry, {id, packet, sid, action, key, verdict}).
--record(state, {host, held = #{}, queues = #{}, silent = false}).
+-type usr() :: {binary(), binary(), binary()}. % host, user, resource: the users of a host side by side
+-type verdict() :: undefined | go_on | drop | {replace, xmlel()} | {bounce, xmlel()} |
+                   {fail, unseen | expired | seen}.
+
+%% state: `on`, `stopping` while its module is being stopped, `closing` while the server is.
+-record(host, {name :: binary(), state = on :: on | stopping | closing, component :: binary(),
+               fail :: open | closed, timeout :: pos_integer()}).
+-record(held, {key :: {binary(), usr(), usr(), pos_integer()}, id :: binary(), packet :: iq(),
+               sid :: binary(), action :: binary(), component :: binary(), until :: integer(),
+               bytes :: non_neg_integer(), verdict :: verdict()}).
+-record(state, {host :: binary(), silent = false :: boolean()}).
 
 %%% gen_mod
 
+-spec start(binary(), gen_mod:opts()) -> {ok, pid()}.
 start(Host, Opts) ->
     make_tables(),
     ejabberd_hooks:add(filter_packet, ?MODULE, filter, ?FILTER_AT),
     ejabberd_hooks:add(component_connected, ?MODULE, component_here, 50),
     ejabberd_hooks:add(component_disconnected, ?MODULE, component_gone, 50),
+    ejabberd_hooks:add(ejabberd_stopping, ?MODULE, stopping, 10),
     ejabberd_hooks:add(sm_register_connection_hook, Host, ?MODULE, session_opened, 50),
     ejabberd_hooks:add(sm_remove_connection_hook, Host, ?MODULE, session_closed, 50),
+    ejabberd_hooks:add(c2s_session_pending, Host, ?MODULE, session_pending, 50),
     ejabberd_hooks:add(c2s_session_resumed, Host, ?MODULE, session_resumed, 50),
     gen_iq_handler:add_iq_handler(ejabberd_local, Host, ?NS_INTERCEPT, ?MODULE, process_iq),
-    gen_mod:start_child(?MODULE, Host, Opts).
+    gen_mod:is_loaded_elsewhere(Host, ?MODULE) orelse
+        ejabberd_commands:register_commands(?MODULE, commands()),
+    Started = gen_mod:start_child(?MODULE, Host, Opts),
+    enter(Host, Opts),
+    Started.
 
+%% Nothing that is held may be lost or overtaken: senders wait from the mark until the drain is done.
+-spec stop(binary()) -> ok.
 stop(Host) ->
-    case [H || H <- ejabberd_option:hosts(), H =/= Host, gen_mod:is_loaded(H, ?MODULE)] of
-        [] ->
-            ejabberd_hooks:delete(filter_packet, ?MODULE, filter, ?FILTER_AT),
-            ejabberd_hooks:delete(component_connected, ?MODULE, component_here, 50),
-            ejabberd_hooks:delete(component_disconnected, ?MODULE, component_gone, 50);
-        _ ->
-            ok
-    end,
+    mark(Host, stopping),
+    drain(Host),
+    gen_mod:stop_child(?MODULE, Host),
+    sweep_held(Host),
     ejabberd_hooks:delete(sm_register_connection_hook, Host, ?MODULE, session_opened, 50),
     ejabberd_hooks:delete(sm_remove_connection_hook, Host, ?MODULE, session_closed, 50),
+    ejabberd_hooks:delete(c2s_session_pending, Host, ?MODULE, session_pending, 50),
     ejabberd_hooks:delete(c2s_session_resumed, Host, ?MODULE, session_resumed, 50),
     gen_iq_handler:remove_iq_handler(ejabberd_local, Host, ?NS_INTERCEPT),
-    gen_mod:stop_child(?MODULE, Host).
+    ets:delete(?HOSTS_TABLE, Host),
+    case gen_mod:is_loaded_elsewhere(Host, ?MODULE) of
+        true -> ok;
+        false -> leave()
+    end,
+    %% Who waits runs this very code, which may be purged next.
+    wait_until(fun() -> ets:lookup(?COUNTS_TABLE, waiting) =< [{waiting, 0}] end, ?ABSENT_MS),
+    ok.
 
-%% Options are read where they are used.
-reload(_Host, _NewOpts, _OldOpts) ->
+leave() ->
+    ejabberd_hooks:delete(filter_packet, ?MODULE, filter, ?FILTER_AT),
+    ejabberd_hooks:delete(component_connected, ?MODULE, component_here, 50),
+    ejabberd_hooks:delete(component_disconnected, ?MODULE, component_gone, 50),
+    ejabberd_hooks:delete(ejabberd_stopping, ?MODULE, stopping, 10),
+    ejabberd_commands:unregister_commands(commands()),
+    %% A module that comes back at once (a reload, an upgrade) finds what it knew of calls.
+    {ok, Timer} = timer:kill_after(?KEPT_AFTER_STOP_MS, whereis(?KEEPER)),
+    ets:insert(?COUNTS_TABLE, {timer, Timer}).
+
+-spec reload(binary(), gen_mod:opts(), gen_mod:opts()) -> ok.
+reload(Host, NewOpts, _OldOpts) ->
+    enter(Host, NewOpts),
     ok.
 
 depends(_Host, _Opts) ->
     [].
 
-mod_options(Host) ->
-    [{component, <<"hnt.", Host/binary>>}, {fail, open}, {timeout, timer:seconds(3)}].
+mod_options(_Host) ->
+    [{component, undefined}, {fail, open}, {timeout, timer:seconds(3)}].
 
-mod_opt_type(component) -> econf:domain();
+mod_opt_type(component) -> % a domain, in which @HOST@ is the host's own
+    econf:and_then(econf:binary(),
+                   fun(Name) -> _ = (econf:domain())(binary:replace(Name, <<"@HOST@">>, <<"host">>)), Name end);
 mod_opt_type(fail) -> econf:enum([open, closed]);
 mod_opt_type(timeout) -> % in seconds, as in the Prosody module
     econf:and_then(econf:number(0.01), fun(Seconds) -> round(Seconds * 1000) end).
 
 mod_doc() ->
     #{desc => <<"Asks jingle-hnt's component about Jingle requests">>,
-      opts => [{component, #{value => <<"Domain">>, desc => <<"Domain of the component">>}},
+      opts => [{component, #{value => <<"Domain">>, desc => <<"Domain of the component; none is asked without it">>}},
                {fail, #{value => <<"open | closed">>,
                         desc => <<"What becomes of a request that the component does not answer">>}},
                {timeout, #{value => <<"Seconds">>, desc => <<"How long a request is held at most">>}}]}.
 
-%% Shared by all hosts, and kept by a process that outlives them.
+enter(Host, Opts) ->
+    case gen_mod:get_opt(component, Opts) of
+        undefined ->
+            ets:delete(?HOSTS_TABLE, Host),
+            ?WARNING_MSG("~ts has no component to ask: write `component: hnt.example.org`, its domain, among the "
+                         "options of mod_jingle_hnt", [Host]);
+        Name ->
+            Component = jid:nameprep(binary:replace(Name, <<"@HOST@">>, Host)),
+            ets:insert(?HOSTS_TABLE, #host{name = Host, component = Component,
+                                           fail = gen_mod:get_opt(fail, Opts),
+                                           timeout = gen_mod:get_opt(timeout, Opts)})
+    end.
+
+mark(Host, State) ->
+    ets:update_element(?HOSTS_TABLE, Host, {#host.state, State}).
+
+%% The tables of all hosts belong to a process that runs no code of ours, so that neither the end of a
+%% host's process nor a new version of the module takes them away.
 make_tables() ->
-    Options = [named_table, public, {read_concurrency, true}, {write_concurrency, true},
-               {heir, whereis(ejabberd_sup), none}],
-    lists:foreach(
-      fun(Table) ->
-              case ets:info(Table, size) of
-                  undefined -> catch ets:new(Table, Options);
-                  _ -> ok
-              end
-      end, [?WATCHED_TABLE, ?PARTIES_TABLE, ?QUESTIONS_TABLE]).
+    case whereis(?KEEPER) of
+        undefined ->
+            Keeper = spawn(timer, sleep, [infinity]),
+            register(?KEEPER, Keeper),
+            [begin
+                 ets:new(Table, [Type, named_table, public, {keypos, keypos(Table)},
+                                 {read_concurrency, true}, {write_concurrency, true}]),
+                 ets:give_away(Table, Keeper, none)
+             end || {Table, Type} <- ?TABLES];
+        _ ->
+            [timer:cancel(Timer) || {_, Timer} <- ets:take(?COUNTS_TABLE, timer)]
+    end.
 
-option(Host, Name) ->
-    gen_mod:get_module_opt(Host, ?MODULE, Name).
+keypos(?HOSTS_TABLE) -> #host.name;
+keypos(?HELD_TABLE) -> #held.key;
+keypos(_) -> 1.
 
+%% The end of the server: streams are closed after this hook.
+-spec stopping() -> ok.
+stopping() ->
+    [begin mark(Name, closing), drain(Name) end || #host{name = Name} <- ets:tab2list(?HOSTS_TABLE)],
+    ok.
+
+drain(Host) ->
+    try gen_server:call(process_of(Host), drain, 5000)
+    catch _:_ -> ok
+    end.
+
+%% What a process that was killed left behind. Nobody else takes from there now.
+sweep_held(Host) ->
+    [decide(Held, {fail, unseen}) || #held{verdict = undefined} = Held <- held_of(Host)],
+    advance_all(Host).
+
+held_of(Host) ->
+    ets:match_object(?HELD_TABLE, #held{key = {Host, '_', '_', '_'}, _ = '_'}).
+
+host_named(Host) ->
+    case ets:lookup(?HOSTS_TABLE, Host) of
+        [Found] -> Found;
+        [] -> none
+    end.
+
+%% The component of a host, empty where it has none.
 component(Host) ->
-    option(Host, component).
+    case host_named(Host) of
+        #host{component = Component} -> Component;
+        none -> <<>>
+    end.
 
 %%% What passes: runs in the process of whoever sends
 
+-spec filter(stanza() | drop) -> stanza() | drop.
 filter(drop) ->
     drop;
 filter(#iq{type = Type} = Packet) when Type == result; Type == error ->
-    case answer(Packet) of
-        true ->
-            drop;
-        false ->
-            observe(Packet),
-            Packet
-    end;
+    safely(fun() -> answer(Packet) end, Packet);
 filter(#iq{type = set, sub_els = Els} = Packet) ->
-    case xmpp:get_meta(Packet, hnt_settled, false) of
-        true -> Packet;
-        false -> request(Packet, [El || El <- Els, is_jingle(El)])
+    case lists:search(fun is_jingle/1, Els) of
+        {value, Jingle} -> request(Packet, Jingle);
+        false -> Packet
     end;
-filter(#message{} = Packet) ->
-    case xmpp:get_meta(Packet, hnt_settled, false) of
-        true -> Packet;
-        false -> message(Packet)
-    end;
+filter(#message{sub_els = [_ | _]} = Packet) ->
+    safely(fun() -> message(Packet) end, Packet);
 filter(Packet) ->
     Packet.
 
-%% Whether this answers a question of ours. That the id is right is not enough: the component must say it.
-answer(#iq{from = From, id = Id} = Packet) ->
-    case ets:lookup(?QUESTIONS_TABLE, Id) of
-        [{_, Process, Component}] ->
-            jid:encode(From) == Component andalso gen_server:cast(Process, {answer, Id, Packet}) == ok;
-        [] ->
-            false
-    end.
-
-request(Packet, []) ->
-    Packet;
-request(#iq{from = From, to = To, sub_els = Els, id = Id} = Packet, [Jingle | _]) ->
-    case responsible(From, To) of
-        none ->
-            Packet;
-        _ when length(Els) =/= 1; Id == <<>> ->
-            Text = <<"An IQ needs an id and exactly one payload">>,
-            answer_error(Packet, xmpp:err_bad_request(Text, <<"en">>));
-        Host ->
-            hold(Host, Packet, Jingle)
-    end.
-
-hold(Host, #iq{from = From, to = To} = Packet, Jingle) ->
-    Action = fxml:get_tag_attr_s(<<"action">>, Jingle),
-    case Action of
-        <<"session-initiate">> -> remember(From), remember(To);
-        <<"session-accept">> -> remember(From), remember(To);
-        _ -> ok
-    end,
-    case size_of(Packet) > ?LARGEST_QUESTION of
-        true ->
-            Text = <<"This Jingle request is larger than any call needs">>,
-            answer_error(Packet, xmpp:err_policy_violation(Text, <<"en">>));
-        false ->
-            %% A cast: requests of one connection arrive in the order in which it sent them.
-            gen_server:cast(process_of(Host), {hold, Packet, Jingle}),
-            drop
-    end.
-
-answer_error(Packet, Error) ->
-    ejabberd_router:route_error(settled(Packet), Error),
-    drop.
-
-%% The host whose module is to ask: the sender's if it has one, so that a stanza is asked about once.
-responsible(#jid{lserver = FromHost} = From, #jid{lserver = ToHost} = To) ->
-    case is_full(From) andalso is_full(To) of
-        false ->
-            none;
-        true ->
-            Hosts = [H || H <- [FromHost, ToHost], gen_mod:is_loaded(H, ?MODULE)],
-            case Hosts of
-                [Host | _] ->
-                    Component = component(Host),
-                    case lists:member(Component, [FromHost, ToHost]) of
-                        true -> none;
-                        false -> Host
-                    end;
-                [] ->
-                    none
-            end
-    end.
-
-is_full(#jid{luser = U, lresource = R}) ->
-    U =/= <<>> andalso R =/= <<>>.
-
-is_jingle(#xmlel{name = <<"jingle">>} = El) ->
-    fxml:get_tag_attr_s(<<"xmlns">>, El) == ?NS_JINGLE_1;
-is_jingle(El) when is_tuple(El) ->
-    try xmpp:get_ns(El) of
-        NS -> NS == ?NS_JINGLE_1
-    catch _:_ -> false
-    end;
-is_jingle(_) ->
-    false.
-
-%% Jingle messages (XEP-0353) pass; that one of them ends a call is told.
-message(#message{from = #jid{lserver = FromHost} = From, to = #jid{lserver = ToHost}, sub_els = Els} = Packet) ->
-    Ends = [{Name, fxml:get_tag_attr_s(<<"id">>, El)}
-            || #xmlel{name = Name} = El <- Els,
-               Name == <<"retract">> orelse Name == <<"finish">>,
-               fxml:get_tag_attr_s(<<"xmlns">>, El) == ?NS_JINGLE_MESSAGE],
-    Hosts = [H || H <- [FromHost, ToHost], gen_mod:is_loaded(H, ?MODULE)],
-    case {Ends, Hosts, is_full(From)} of
-        {[{Action, Sid} | _], [Host | _], true} when Sid =/= <<>>, byte_size(Sid) =< ?LONGEST_NAMES ->
-            tell(Host, [{<<"event">>, <<"message">>}, {<<"action">>, Action},
-                        {<<"jid">>, jid:encode(From)}, {<<"sid">>, Sid}], []),
-            settled(Packet);
-        _ ->
+%% Nothing that a stanza says may harm another: it goes on as if we were not there.
+safely(Fun, Packet) ->
+    try Fun()
+    catch Class:Error:Stack ->
+            complain(exception, "A stanza could not be looked at: ~p:~p ~p", [Class, Error, Stack]),
             Packet
     end.
 
-settled(Packet) ->
-    xmpp:put_meta(Packet, hnt_settled, true).
-
-%%% Where parties are
-
-remember(#jid{luser = U, lserver = S, lresource = R}) ->
-    case ejabberd_router:is_my_host(S) andalso ejabberd_sm:get_session_pid(U, S, R) of
-        Pid when is_pid(Pid) ->
-            keep(?PARTIES_TABLE, {U, S, R}, {now_s() + ?PARTY_FOR_S, unknown}, ?PARTIES);
-        _ -> ok
-    end.
-
-is_party(Key) ->
-    case ets:lookup(?PARTIES_TABLE, Key) of
-        [{_, {Until, _}}] -> Until > now_s();
-        [] -> false
-    end.
-
-%% Whether this address of a party is news; a resumption runs several hooks.
-is_news(Key, IP) ->
-    case ets:lookup(?PARTIES_TABLE, Key) of
-        [{_, {Until, Told}}] when Told =/= IP ->
-            Until > now_s() andalso ets:insert(?PARTIES_TABLE, {Key, {Until, IP}});
+%% Whether this answers a question of ours. That the id is right is not enough: the component must say it.
+answer(#iq{id = <<"hnt-", Rest/binary>> = Id, from = From, to = #jid{luser = <<>>, lserver = Host}} = Packet) ->
+    Component = component(Host),
+    case binary:split(Rest, <<"-">>) of
+        [Node, _] when Component =/= <<>> ->
+            case jid:encode(From) == Component andalso ejabberd_cluster:get_node_by_id(Node) of
+                false -> Packet;
+                Here when Here == node() ->
+                    case ets:member(?QUESTIONS_TABLE, Id) of
+                        true -> send(Host, {answer, Id, Packet}), drop;
+                        false -> Packet
+                    end;
+                Other ->
+                    ejabberd_cluster:send({process_of(Host), Other}, {answer, Id, Packet}),
+                    drop
+            end;
         _ ->
-            false
+            Packet
+    end;
+answer(Packet) ->
+    observe(Packet),
+    Packet.
+
+send(Host, Message) ->
+    case whereis(process_of(Host)) of
+        undefined -> false;
+        Process -> Process ! Message, true
     end.
 
-session_opened(_SID, #jid{} = JID, _Info) ->
-    moved(JID).
+%% The processes of this host on the other nodes of a cluster.
+send_elsewhere(Host, Message) ->
+    case nodes() of
+        [] -> ok;
+        _ -> [ejabberd_cluster:send({process_of(Host), Node}, Message)
+              || Node <- ejabberd_cluster:get_nodes(), Node =/= node()]
+    end.
 
-session_resumed(#{jid := JID}= State) ->
-    %% The session's own record may be written after this hook: the connection knows its address.
-    case maps:get(ip, State, undefined) of
-        {IP, _} -> moved(JID, text(IP));
-        _ -> moved(JID)
-    end,
-    State;
-session_resumed(State) ->
-    State.
+request(Packet, Jingle) ->
+    case next_to_ask(Packet) of
+        none ->
+            Packet;
+        #host{state = stopping, name = Name} ->
+            waiting(fun() -> wait_until(fun() -> is_stopped(Name) end, 2 * ?ABSENT_MS) end),
+            case is_stopped(Name) of
+                true -> request(Packet, Jingle);
+                false -> Packet
+            end;
+        Host ->
+            try take(Host, Packet, Jingle)
+            catch Class:Error:Stack ->
+                    complain(exception, "A request could not be held: ~p:~p ~p", [Class, Error, Stack]),
+                    unasked(Host, entry(Host, Packet, Jingle, 0), Jingle)
+            end
+    end.
 
-session_closed(_SID, #jid{lserver = Host} = JID, _Info) ->
-    Key = jid:tolower(JID),
-    case is_party(Key) andalso is_absent(JID) of
+is_stopped(Name) ->
+    case host_named(Name) of
+        #host{state = stopping} -> false;
+        _ -> true
+    end.
+
+waiting(Fun) ->
+    ets:update_counter(?COUNTS_TABLE, waiting, 1, {waiting, 0}),
+    try Fun()
+    after ets:update_counter(?COUNTS_TABLE, waiting, -1, {waiting, 0})
+    end.
+
+wait_until(Fun, Left) ->
+    case Left =< 0 orelse Fun() of
+        true -> ok;
+        false -> timer:sleep(5), wait_until(Fun, Left - 5)
+    end.
+
+%% The sender's host, then the recipient's; but no component twice, and none about its own stanzas.
+next_to_ask(#iq{from = #jid{lserver = A} = From, to = #jid{lserver = B} = To} = Packet) ->
+    case is_full(From) andalso is_full(To) of
         true ->
-            tell(Host, [{<<"event">>, <<"gone">>}, {<<"jid">>, jid:encode(JID)}], []),
-            %% The same client may come back under the same name in the middle of its call.
-            ets:insert(?PARTIES_TABLE, {Key, {now_s() + ?PARTY_GONE_FOR_S, unknown}});
-        false ->
-            ok
-    end.
-
-moved(JID) ->
-    moved(JID, address(JID)).
-
-moved(_, none) ->
-    ok;
-moved(#jid{lserver = Host} = JID, IP) ->
-    case is_news(jid:tolower(JID), IP) of
-        true -> tell(Host, [{<<"event">>, <<"address">>}, {<<"jid">>, jid:encode(JID)}, {<<"ip">>, IP}], []);
-        false -> ok
-    end.
-
-%% The address of the connection, none where there is none or the user is not here.
-address(#jid{luser = U, lserver = S, lresource = R}) ->
-    case ejabberd_router:is_my_host(S) andalso U =/= <<>> andalso R =/= <<>> of
-        true ->
-            case is_hibernating(U, S, R) of
-                true -> none;
-                false ->
-                    case ejabberd_sm:get_user_ip(U, S, R) of
-                        {IP, _Port} -> text(IP);
-                        _ -> none
-                    end
+            Asked = [A, B | xmpp:get_meta(Packet, hnt_asked, [])],
+            case [Found || #host{component = C} = Found <- hosts(A, B), not lists:member(C, Asked)] of
+                [#host{component = C} = Host, #host{name = Name, component = C} = Second] ->
+                    %% While the first was not loaded, the second asked: in turn, it goes on until it is done.
+                    case next_held(Name, usr(From), usr(To)) of
+                        none -> Host;
+                        _ -> Second
+                    end;
+                [Host | _] -> Host;
+                [] -> none
             end;
         false ->
             none
     end.
 
-%% While a session waits for its client to resume (XEP-0198), its last address would be a guess.
-is_hibernating(U, S, R) ->
-    case ejabberd_sm:get_user_info(U, S, R) of
-        offline -> false;
-        Info ->
-            case proplists:get_value(pid, Info) of
-                Pid when is_pid(Pid), Pid =/= self() ->
-                    try sys:get_state(Pid, 500) of
-                        #{mgmt_state := pending} -> true;
-                        _ -> false
-                    catch _:_ -> false
-                    end;
-                _ -> false
+hosts(A, A) -> ets:lookup(?HOSTS_TABLE, A);
+hosts(A, B) -> ets:lookup(?HOSTS_TABLE, A) ++ ets:lookup(?HOSTS_TABLE, B).
+
+asked(Packet, Component) ->
+    xmpp:put_meta(Packet, hnt_asked, [Component | xmpp:get_meta(Packet, hnt_asked, [])]).
+
+take(_Host, #iq{sub_els = Els, id = Id} = Packet, _Jingle) when length(Els) =/= 1; Id == <<>> ->
+    answer_error(Packet, xmpp:err_bad_request(<<"An IQ needs an id and exactly one payload">>, <<"en">>));
+take(#host{name = Name, component = Component} = Host, Packet, Jingle) ->
+    Bytes = size_of(Packet),
+    Entry = entry(Host, Packet, Jingle, Bytes),
+    case Bytes > ?LARGEST_QUESTION of
+        true ->
+            Text = <<"This Jingle request is larger than any call needs">>,
+            answer_error(Packet, xmpp:err_policy_violation(Text, <<"en">>));
+        false ->
+            case is_blocked(Packet, Entry#held.action) of
+                true ->
+                    %% The server refuses it; nobody need have asked for that.
+                    count(Name, blocked),
+                    request(asked(Packet, Component), Jingle);
+                false ->
+                    begun(Entry),
+                    try_to_hold(Host, Entry, Jingle)
             end
     end.
 
-text({0, 0, 0, 0, 0, 16#ffff, A, B}) ->
-    text({A bsr 8, A band 255, B bsr 8, B band 255});
-text(IP) ->
-    list_to_binary(inet:ntoa(IP)).
+try_to_hold(#host{component = Component} = Host, #held{packet = Packet} = Entry, Jingle) ->
+    case room(Entry) of
+        none_for_user ->
+            Text = <<"Too many requests of yours wait for the media relay">>,
+            answer_error(Packet, xmpp:err_resource_constraint(Text, <<"en">>));
+        Room ->
+            case Room == here andalso Host#host.state == on andalso ejabberd_router:is_my_route(Component) of
+                true ->
+                    report(Component, [passed]),
+                    ask(Host, Entry, Jingle);
+                false ->
+                    unasked(Host, Entry, Jingle)
+            end
+    end.
 
-%%% What became of a request
+%% Nobody of ours is there: the verdict is ours, in turn.
+unasked(#host{name = Name} = Host, #held{key = {_, From, To, _}} = Entry, Jingle) ->
+    case next_held(Name, From, To) of
+        none ->
+            case carry_out({fail, unseen}, Entry, Host) of
+                {on, Packet} -> request(Packet, Jingle);
+                done -> drop
+            end;
+        _ ->
+            insert(Entry#held{verdict = {fail, unseen}}),
+            present(Host, Entry, Jingle, {advance, From, To})
+    end.
 
-watch(#iq{from = From, to = To, id = Id}, Sid, Action) ->
-    %% Nobody may fill our memory with names that no client makes.
-    case byte_size(Id) + byte_size(Sid) + byte_size(Action) =< ?LONGEST_NAMES of
-        true -> keep(?WATCHED_TABLE, {jid:tolower(From), jid:tolower(To), Id}, {Sid, Action}, ?WATCHED);
+ask(#host{name = Name, timeout = Timeout} = Host, #held{packet = Packet, id = Id} = Entry, Jingle) ->
+    count(Name, asked),
+    Question = #iq{type = set, id = Id, from = jid:make(Name), to = jid:make(Entry#held.component),
+                   sub_els = [question(Host, Packet)]},
+    insert(Entry),
+    ets:insert(?QUESTIONS_TABLE, {Id, Entry#held.key}),
+    erlang:send_after(Timeout, process_of(Name), {expired, Id}),
+    case present(Host, Entry, Jingle, none) of
+        drop -> ejabberd_router:route(Question), drop;
+        Other -> Other
+    end.
+
+%% It is in the table, where the host's process finds it, also one that is started anew. If there is
+%% none, we decide ourselves.
+present(#host{name = Name} = Host, #held{key = Key} = Entry, Jingle, Message) ->
+    Process = process_of(Name),
+    whereis(Process) =/= undefined orelse
+        waiting(fun() -> wait_until(fun() -> whereis(Process) =/= undefined orelse host_named(Name) == none end,
+                                    ?ABSENT_MS) end),
+    case whereis(Process) of
+        undefined ->
+            case remove(Key) of
+                #held{} -> unasked(Host, Entry, Jingle);
+                none -> drop
+            end;
+        _ ->
+            Message == none orelse send(Name, Message),
+            drop
+    end.
+
+answer_error(Packet, Error) ->
+    ejabberd_router:route_error(Packet, Error),
+    drop.
+
+%% Whether the recipient's own privacy list (XEP-0016, XEP-0191) refuses an offer of this sender.
+is_blocked(#iq{to = #jid{lserver = Host} = To} = Packet, <<"session-initiate">>) ->
+    ejabberd_router:is_my_host(Host) andalso
+        deny == ejabberd_hooks:run_fold(privacy_check_packet, Host, allow, [To, Packet, in]);
+is_blocked(_, _) ->
+    false.
+
+is_full(#jid{luser = U, lresource = R}) ->
+    U =/= <<>> andalso R =/= <<>>.
+
+usr(#jid{luser = U, lserver = S, lresource = R}) ->
+    {S, U, R}.
+
+is_jingle(#xmlel{name = <<"jingle">>} = El) ->
+    fxml:get_tag_attr_s(<<"xmlns">>, El) == ?NS_JINGLE_1;
+is_jingle(_) ->
+    false.
+
+%% Jingle messages (XEP-0353) pass; that one of them ends a call is told.
+message(#message{from = #jid{lserver = A} = From, to = #jid{lserver = B}, sub_els = Els} = Packet) ->
+    Ends = [{Name, Sid} || #xmlel{name = Name} = El <- Els,
+                           Name == <<"retract">> orelse Name == <<"finish">>,
+                           fxml:get_tag_attr_s(<<"xmlns">>, El) == ?NS_JINGLE_MESSAGE,
+                           (Sid = fxml:get_tag_attr_s(<<"id">>, El)) =/= <<>>,
+                           byte_size(Sid) =< ?LONGEST_NAMES],
+    case Ends =/= [] andalso is_full(From) andalso not xmpp:get_meta(Packet, hnt_told, false)
+        andalso hosts(A, B) of
+        [_ | _] = Hosts ->
+            [{Action, Sid} | _] = Ends,
+            Told = [{C, Name} || #host{name = Name, component = C} <- Hosts],
+            [tell(Name, [{<<"event">>, <<"message">>}, {<<"action">>, Action},
+                         {<<"jid">>, jid:encode(From)}, {<<"sid">>, Sid}], [])
+             || {_, Name} <- lists:ukeysort(1, Told)],
+            xmpp:put_meta(Packet, hnt_told, true);
+        _ ->
+            Packet
+    end.
+
+%%% What is held
+
+entry(#host{name = Name, component = Component, timeout = Timeout}, #iq{from = From, to = To} = Packet,
+      Jingle, Bytes) ->
+    Random = base64:encode(crypto:strong_rand_bytes(12)),
+    #held{key = {Name, usr(From), usr(To), erlang:unique_integer([monotonic, positive])},
+          id = <<"hnt-", (ejabberd_cluster:node_id())/binary, $-, Random/binary>>, packet = Packet,
+          sid = fxml:get_tag_attr_s(<<"sid">>, Jingle), action = fxml:get_tag_attr_s(<<"action">>, Jingle),
+          component = Component, until = erlang:monotonic_time(millisecond) + Timeout, bytes = Bytes}.
+
+%% One user cannot take the room of the others.
+room(#held{key = {Host, {S, U, _}, _, _}, bytes = Bytes}) ->
+    Own = ets:select(?HELD_TABLE, [{#held{key = {Host, {S, U, '_'}, '_', '_'}, bytes = '$1', _ = '_'}, [], ['$1']}]),
+    case length(Own) >= ?HELD_OF_USER orelse lists:sum(Own) + Bytes > ?HELD_BYTES_OF_USER of
+        true -> none_for_user;
+        false ->
+            case ets:info(?HELD_TABLE, size) >= ?HELD
+                orelse counted(held_bytes) + Bytes > ?HELD_BYTES of
+                true -> none;
+                false -> here
+            end
+    end.
+
+insert(#held{bytes = Bytes} = Entry) ->
+    ets:update_counter(?COUNTS_TABLE, held_bytes, Bytes, {held_bytes, 0}),
+    ets:insert(?HELD_TABLE, Entry).
+
+remove(Key) ->
+    case ets:take(?HELD_TABLE, Key) of
+        [#held{id = Id, bytes = Bytes} = Entry] ->
+            ets:update_counter(?COUNTS_TABLE, held_bytes, -Bytes, {held_bytes, 0}),
+            ets:delete(?QUESTIONS_TABLE, Id),
+            Entry;
+        [] ->
+            none
+    end.
+
+next_held(Host, From, To) ->
+    case ets:next(?HELD_TABLE, {Host, From, To, 0}) of
+        {Host, From, To, _} = Key -> Key;
+        _ -> none
+    end.
+
+%%% Counts, and lines of log that nobody can make many of
+
+counted(Key) ->
+    case ets:lookup(?COUNTS_TABLE, Key) of
+        [{_, Number}] -> Number;
+        _ -> 0
+    end.
+
+%% Also a hook, for whoever counts hooks: mod_prometheus does.
+count(Host, What) ->
+    ets:update_counter(?COUNTS_TABLE, {Host, What}, 1, {{Host, What}, 0}),
+    ejabberd_hooks:run(jingle_hnt_request, Host, [What]).
+
+complain(What, Format, Arguments) ->
+    Now = now_s(),
+    case ets:lookup(?COUNTS_TABLE, {log, What}) of
+        [{_, Last, _}] when Now < Last + ?LOG_EVERY_S ->
+            ets:update_counter(?COUNTS_TABLE, {log, What}, {3, 1}, {{log, What}, Now, 0}),
+            ok;
+        Earlier ->
+            ets:insert(?COUNTS_TABLE, {{log, What}, Now, 0}),
+            More = case Earlier of
+                       [{_, _, N}] when N > 0 -> io_lib:format(" (and ~B more since the last line)", [N]);
+                       _ -> ""
+                   end,
+            ?WARNING_MSG(Format ++ "~ts", Arguments ++ [More])
+    end.
+
+commands() ->
+    [#ejabberd_commands{name = jingle_hnt_status, tags = [statistics],
+                        desc = "Show for each host whether its jingle-hnt answers, and what became of requests",
+                        module = ?MODULE, function = status, args = [],
+                        result = {hosts, {list, {host, {tuple, [{name, string}, {component, string},
+                                                               {state, string}, {held, integer},
+                                                               {asked, integer}, {answered, integer},
+                                                               {failed, integer}, {expired, integer},
+                                                               {blocked, integer}]}}}}}].
+
+-spec status() -> [tuple()].
+status() ->
+    [{Name, Component, component_state(Host), length(held_of(Name)), counted({Name, asked}),
+      counted({Name, answered}), counted({Name, failed}), counted({Name, expired}), counted({Name, blocked})}
+     || #host{name = Name, component = Component} = Host <- ets:tab2list(?HOSTS_TABLE)].
+
+component_state(#host{name = Name, component = Component, fail = Fail}) ->
+    case {ejabberd_router:is_my_route(Component), counted({Name, silent})} of
+        {true, 0} -> <<"connected">>;
+        {true, _} -> <<"connected, but silent: fail ", (atom_to_binary(Fail, utf8))/binary>>;
+        {false, _} -> <<"not connected: fail ", (atom_to_binary(Fail, utf8))/binary>>
+    end.
+
+%%% Where parties are: known on every node of a cluster, for a party may move between them
+
+%% A request that begins or ends a party's part in a call.
+begun(#held{action = Action, sid = Sid, packet = #iq{from = From, to = To}})
+  when Action == <<"session-initiate">>; Action == <<"session-accept">> ->
+    [remember(Party, call(Sid, Peer)) || {Party, Peer} <- [{From, To}, {To, From}]];
+begun(_) ->
+    ok.
+
+ended(Sid, From, To) ->
+    [forget(Party, call(Sid, Peer)) || {Party, Peer} <- [{From, To}, {To, From}]].
+
+call(Sid, Peer) ->
+    erlang:phash2({Sid, usr(Peer)}, 4294967296).
+
+remember(#jid{luser = U, lserver = S, lresource = R} = JID, Call) ->
+    case ejabberd_router:is_my_host(S) andalso ejabberd_sm:get_session_pid(U, S, R) of
+        Pid when is_pid(Pid) ->
+            remembered(usr(JID), Call),
+            send_elsewhere(S, {remember, usr(JID), Call});
+        _ ->
+            ok
+    end.
+
+remembered({S, U, _} = Party, Call) ->
+    {Told, Calls} = case ets:lookup(?PARTIES_TABLE, Party) of
+                        [{_, _, T, C}] -> {T, C};
+                        [] ->
+                            make_room(?PARTIES_TABLE, {{S, U, '_'}, '_', '_', '_'}, ?PARTIES_OF_USER, ?PARTIES),
+                            {unknown, []}
+                    end,
+    ets:insert(?PARTIES_TABLE, {Party, now_s() + ?PARTY_FOR_S, Told,
+                                lists:sublist([Call | lists:delete(Call, Calls)], ?CALLS_OF_PARTY)}).
+
+%% Of a user's own rows the first goes; if all have taken all room, what is too old, or any one row.
+make_room(Table, OfUser, MostOfUser, Most) ->
+    case ets:match_object(Table, OfUser) of
+        Own when length(Own) >= MostOfUser -> ets:delete(Table, element(1, hd(lists:keysort(2, Own))));
+        _ -> ok
+    end,
+    case ets:info(Table, size) >= Most andalso sweep(Table) == 0 of
+        true -> ets:delete(Table, ets:first(Table));
         false -> ok
     end.
 
-observe(#iq{type = Type, from = From, to = To, id = Id} = Packet) when From =/= undefined, To =/= undefined ->
-    Key = {jid:tolower(To), jid:tolower(From), Id},
-    case ets:take(?WATCHED_TABLE, Key) of
-        [{_, {Sid, Action}}] when Type == error -> tell_error(Packet, Sid, Action);
-        _ -> ok
+forget(#jid{lserver = S} = JID, Call) ->
+    forgotten(usr(JID), Call),
+    ejabberd_router:is_my_host(S) andalso send_elsewhere(S, {forget, usr(JID), Call}).
+
+forgotten(Party, Call) ->
+    case ets:lookup(?PARTIES_TABLE, Party) of
+        [{_, _, _, Calls}] ->
+            case lists:delete(Call, Calls) of
+                [] -> ets:delete(?PARTIES_TABLE, Party);
+                Left -> ets:update_element(?PARTIES_TABLE, Party, {4, Left})
+            end;
+        [] ->
+            ok
+    end.
+
+%% Whether this address of a party is news; a resumption runs several hooks.
+is_news({S, _, _} = Party, IP) ->
+    case ets:lookup(?PARTIES_TABLE, Party) of
+        [{_, Until, Told, _}] when Told =/= IP ->
+            Until > now_s() andalso ets:update_element(?PARTIES_TABLE, Party, {3, IP})
+                andalso (send_elsewhere(S, {told, Party, IP}) =/= none);
+        _ ->
+            false
+    end.
+
+session_opened(_SID, #jid{} = JID, Info) ->
+    moved(JID, address_in(Info), via(Info)).
+
+session_resumed(#{jid := #jid{} = JID} = State) ->
+    %% The session's own record may be written after this hook: the connection knows its address.
+    moved(JID, peer_of(State), via([{conn, maps:get(conn, State, c2s)}])),
+    State;
+session_resumed(State) ->
+    State.
+
+%% While a session waits for its client to resume (XEP-0198), its address is one that was. The mark is
+%% in the session's record, which all nodes have, and a session that is resumed gets a new one.
+session_pending(#{jid := #jid{luser = U, lserver = S, lresource = R} = JID} = State) ->
+    seen(usr(JID), peer_of(State)),
+    try ejabberd_sm:set_user_info(U, S, R, hnt_pending, true)
+    catch _:_ -> ok
+    end,
+    State;
+session_pending(State) ->
+    State.
+
+session_closed(_SID, #jid{lserver = Host} = JID, Info) ->
+    Party = usr(JID),
+    seen(Party, address_in(Info)),
+    case ets:member(?PARTIES_TABLE, Party) andalso is_absent(JID) of
+        true ->
+            tell(Host, [{<<"event">>, <<"gone">>}, {<<"jid">>, jid:encode(JID)}], []),
+            %% The same client may come back under the same name in the middle of its call.
+            Change = [{2, now_s() + ?PARTY_GONE_FOR_S}, {3, unknown}],
+            ets:update_element(?PARTIES_TABLE, Party, Change),
+            send_elsewhere(Host, {gone, Party, Change});
+        false ->
+            ok
+    end.
+
+moved(_, none, _) ->
+    ok;
+moved(#jid{lserver = Host} = JID, IP, Via) ->
+    case is_news(usr(JID), IP) of
+        true ->
+            tell(Host, [{<<"event">>, <<"address">>}, {<<"jid">>, jid:encode(JID)}, {<<"ip">>, IP}
+                        | [{<<"via">>, Via} || Via =/= <<"tcp">>]], []);
+        false -> ok
+    end.
+
+%% The last address of either family that a client had.
+seen(_, none) ->
+    ok;
+seen({S, U, _} = Party, IP) ->
+    make_room(?ADDRESSES_TABLE, {{{S, U, '_'}, '_'}, '_', '_'}, ?ADDRESSES_OF_USER, ?ADDRESSES),
+    ets:insert(?ADDRESSES_TABLE, {{Party, family(IP)}, now_s() + ?ADDRESS_FOR_S, IP}).
+
+family(IP) ->
+    case binary:match(IP, <<":">>) of
+        nomatch -> <<"ip4">>;
+        _ -> <<"ip6">>
+    end.
+
+%% What is known of where somebody is, as attributes of a question that begin with `Prefix`.
+whereabouts(Prefix, #jid{luser = U, lserver = S, lresource = R} = JID) ->
+    case ejabberd_router:is_my_host(S) andalso ejabberd_sm:get_user_info(U, S, R) of
+        Info when is_list(Info) ->
+            IP = case proplists:is_defined(hnt_pending, Info) of
+                     true -> none;
+                     false -> address_in(Info)
+                 end,
+            Via = via(Info),
+            Own = [{<<"ip">>, IP} || IP =/= none] ++ [{<<"via">>, Via} || IP =/= none, Via =/= <<"tcp">>],
+            Others = [[{Family, Other}, {<<Family/binary, "-age">>, age(Until)}]
+                      || Family <- [<<"ip4">>, <<"ip6">>],
+                         {_, Until, Other} <- ets:lookup(?ADDRESSES_TABLE, {usr(JID), Family}), Other =/= IP],
+            [{<<Prefix/binary, Name/binary>>, Value} || {Name, Value} <- lists:append([Own | Others])];
+        _ ->
+            []
+    end.
+
+age(Until) ->
+    integer_to_binary(max(0, now_s() - (Until - ?ADDRESS_FOR_S))).
+
+%% The address of a connection that is there, for who asks; none where there is none.
+address(#jid{luser = U, lserver = S, lresource = R}) ->
+    case ejabberd_sm:get_user_info(U, S, R) of
+        Info when is_list(Info) ->
+            case proplists:is_defined(hnt_pending, Info) of
+                true -> none;
+                false -> {address_in(Info), via(Info)}
+            end;
+        _ ->
+            none
+    end.
+
+address_in(Info) ->
+    text(proplists:get_value(ip, Info)).
+
+peer_of(State) ->
+    text(maps:get(ip, State, undefined)).
+
+via(Info) ->
+    case proplists:get_value(conn, Info) of
+        http_bind -> <<"bosh">>;
+        http_poll -> <<"bosh">>;
+        websocket -> <<"websocket">>;
+        _ -> <<"tcp">>
+    end.
+
+%% Of anything: who comes over a Unix socket has no address.
+text({{0, 0, 0, 0, 0, 16#ffff, A, B}, _Port}) ->
+    text({{A bsr 8, A band 255, B bsr 8, B band 255}, 0});
+text({IP, _Port}) ->
+    case inet:ntoa(IP) of
+        Text when is_list(Text) -> list_to_binary(Text);
+        _ -> none
     end;
+text(_) ->
+    none.
+
+%%% What became of a request
+
+watch(#held{key = {Host, {S, U, _} = From, {RS, RU, RR} = To, _}, sid = Sid, action = Action, packet = #iq{id = Id}}) ->
+    %% Nobody may fill our memory with names that no client makes.
+    case byte_size(Id) + byte_size(Sid) + byte_size(Action) =< ?LONGEST_NAMES of
+        true ->
+            Row = {{Host, From, To, Id}, now_s() + ?WATCH_FOR_S, Sid, Action},
+            watched({{Host, {S, U, '_'}, '_', '_'}, '_', '_', '_'}, Row),
+            %% The recipient answers on the node that it is connected to.
+            nodes() == [] orelse
+                case ejabberd_sm:get_session_pid(RU, RS, RR) of
+                    Pid when is_pid(Pid), node(Pid) =/= node() ->
+                        ejabberd_cluster:send({process_of(Host), node(Pid)}, {watch, Row});
+                    _ -> ok
+                end;
+        false ->
+            ok
+    end.
+
+watched(OfUser, Row) ->
+    make_room(?WATCHED_TABLE, OfUser, ?WATCHED_OF_USER, ?WATCHED),
+    ets:insert(?WATCHED_TABLE, Row).
+
+observe(#iq{type = Type, from = #jid{lserver = A} = From, to = #jid{lserver = B} = To, id = Id} = Packet) ->
+    [case ets:take(?WATCHED_TABLE, {Host, usr(To), usr(From), Id}) of
+         [{_, _, Sid, Action}] when Type == error -> tell_error(Host, Packet, Sid, Action);
+         _ -> ok
+     end || #host{name = Host} <- hosts(A, B)];
 observe(_) ->
     ok.
 
 %% The payload that an error may echo is left out: it is large and known.
-tell_error(#iq{from = From, to = To} = Packet, Sid, Action) ->
-    case [H || #jid{lserver = H} <- [To, From], gen_mod:is_loaded(H, ?MODULE)] of
-        [Host | _] ->
-            Echo = iq_element(Packet, [short_error(Packet)]),
-            tell(Host, [{<<"event">>, <<"error">>}, {<<"sid">>, Sid}, {<<"action">>, Action}],
-                 [forwarded(Echo)]);
-        [] ->
+tell_error(Host, Packet, Sid, Action) ->
+    Echo = iq_element(Packet, [short_error(Packet)]),
+    tell(Host, [{<<"event">>, <<"error">>}, {<<"sid">>, Sid}, {<<"action">>, Action}], [forwarded(Echo)]).
+
+%%% What went on unasked, until the component is there to hear of it
+
+unseen(Kind, #held{component = Component, packet = Packet, bytes = Bytes, key = {Host, _, _, Seq}}) ->
+    ets:insert(?PASSED_TABLE, {{Component, Seq}, erlang:monotonic_time(millisecond), Kind, Host, Bytes,
+                               iq_element(Packet, [encode(El) || El <- Packet#iq.sub_els])}),
+    ets:update_counter(?COUNTS_TABLE, {passed, Component}, [{2, 1}, {3, Bytes}], {{passed, Component}, 0, 0}),
+    forget_first(Component).
+
+forget_first(Component) ->
+    case ets:lookup(?COUNTS_TABLE, {passed, Component}) of
+        [{_, Number, Bytes}] when Number > ?PASSED; Bytes > ?PASSED_BYTES ->
+            case next_passed(Component, 0) of
+                none -> ets:delete(?COUNTS_TABLE, {passed, Component});
+                Key ->
+                    untold(Key) == none orelse
+                        ets:update_counter(?COUNTS_TABLE, {missed, Component}, 1, {{missed, Component}, 0}),
+                    forget_first(Component)
+            end;
+        _ ->
             ok
     end.
+
+next_passed(Component, After) ->
+    case ets:next(?PASSED_TABLE, {Component, After}) of
+        {Component, _} = Key -> Key;
+        _ -> none
+    end.
+
+untold({Component, _} = Key) ->
+    case ets:take(?PASSED_TABLE, Key) of
+        [{_, _, _, _, Bytes, _} = Row] ->
+            ets:update_counter(?COUNTS_TABLE, {passed, Component}, [{2, -1}, {3, -Bytes}], {{passed, Component}, 0, 0}),
+            Row;
+        [] ->
+            none
+    end.
+
+%% Tell it, in order. What it was asked on this connection, and will come to, is not told again.
+report(Component, Kinds) ->
+    case ets:lookup(?COUNTS_TABLE, {passed, Component}) of
+        [{_, Number, _}] when Number > 0 -> report(Component, Kinds, 0);
+        _ -> ok
+    end.
+
+report(Component, Kinds, After) ->
+    case next_passed(Component, After) of
+        none -> ok;
+        {_, Seq} = Key ->
+            case ets:lookup(?PASSED_TABLE, Key) of
+                [{_, _, Kind, _, _, _}] ->
+                    lists:member(Kind, Kinds) andalso tell_passed(Component, untold(Key));
+                [] -> ok
+            end,
+            report(Component, Kinds, Seq)
+    end.
+
+tell_passed(_, none) ->
+    ok;
+tell_passed(Component, {_, At, _, Host, _, El}) ->
+    Missed = lists:sum([N || {_, N} <- ets:take(?COUNTS_TABLE, {missed, Component})]),
+    Age = (erlang:monotonic_time(millisecond) - At) / 1000,
+    route_to(Host, Component, [{<<"event">>, <<"passed">>}, {<<"age">>, number(Age)},
+                               {<<"missed">>, integer_to_binary(Missed)}], [forwarded(El)]).
+
+%% It answers: what was held too long for it has reached it.
+reached(Component) ->
+    Keys = ets:select(?PASSED_TABLE, [{{{Component, '$1'}, '_', expired, '_', '_', '_'}, [], ['$1']}]),
+    [untold({Component, Seq}) || Seq <- Keys].
+
+%%% Talking to the component
+
+tell(Host, Attrs, Els) ->
+    Component = component(Host),
+    Component =/= <<>> andalso ejabberd_router:is_my_route(Component)
+        andalso route_to(Host, Component, Attrs, Els).
+
+route_to(Host, Component, Attrs, Els) ->
+    ejabberd_router:route(#message{from = jid:make(Host), to = jid:make(Component),
+                                   sub_els = [intercept(Attrs, Els)]}).
 
 short_error(#iq{sub_els = Els} = Packet) ->
     Found = [El || El <- [encode(E) || E <- Els], El#xmlel.name == <<"error">>],
@@ -377,26 +890,6 @@ bare_error(Packet) ->
                         end,
     encode(#stanza_error{type = Type, reason = Condition}).
 
-%% Bounded: the oldest of a full table are not known, so all of it goes.
-keep(Table, Key, Value, Most) ->
-    case ets:info(Table, size) >= Most of
-        true -> ets:delete_all_objects(Table);
-        false -> ok
-    end,
-    ets:insert(Table, {Key, Value}).
-
-%%% Talking to the component
-
-tell(Host, Attrs, Els) ->
-    Component = component(Host),
-    case ejabberd_router:is_my_route(Component) of
-        true ->
-            ejabberd_router:route(settled(#message{from = jid:make(Host), to = jid:make(Component),
-                                                   sub_els = [intercept(Attrs, Els)]}));
-        false ->
-            ok
-    end.
-
 intercept(Attrs, Els) ->
     #xmlel{name = <<"intercept">>, attrs = [{<<"xmlns">>, ?NS_INTERCEPT} | Attrs], children = Els}.
 
@@ -416,80 +909,156 @@ encode(El) -> xmpp:encode(El, ?NS_CLIENT).
 size_of(#iq{sub_els = Els}) ->
     lists:sum([byte_size(fxml:element_to_binary(encode(El))) || El <- Els]).
 
-via(#jid{lserver = Host}) ->
+origin(#jid{lserver = Host}) ->
     case {ejabberd_router:is_my_host(Host), ejabberd_router:is_my_route(Host)} of
         {true, _} -> <<"c2s">>;
         {false, true} -> <<"component">>;
         _ -> <<"s2s">>
     end.
 
-question(Host, #iq{from = From, to = To, sub_els = [Payload]} = Packet) ->
-    Addresses = [{Name, IP} || {Name, JID} <- [{<<"from-ip">>, From}, {<<"to-ip">>, To}],
-                               (IP = address(JID)) =/= none],
-    Timeout = option(Host, timeout) / 1000,
-    Attrs = [{<<"via">>, via(From)}, {<<"timeout">>, number(Timeout)} | Addresses],
+question(#host{timeout = Timeout}, #iq{from = From, to = To, sub_els = [Payload]} = Packet) ->
+    Attrs = [{<<"via">>, origin(From)}, {<<"timeout">>, number(Timeout / 1000)}
+             | whereabouts(<<"from-">>, From) ++ whereabouts(<<"to-">>, To)],
     intercept(Attrs, [forwarded(iq_element(Packet, [encode(Payload)]))]).
 
 number(Seconds) when Seconds == trunc(Seconds) -> integer_to_binary(trunc(Seconds));
 number(Seconds) -> float_to_binary(Seconds, [{decimals, 3}, compact]).
 
-%%% gen_server: what is held
+%%% gen_server: carries out verdicts, in turn
 
 process_of(Host) ->
     gen_mod:get_module_proc(Host, ?MODULE).
 
 init([Host | _]) ->
     process_flag(trap_exit, true),
+    make_tables(),
+    _ = net_kernel:monitor_nodes(true),
+    erlang:send_after(?SWEEP_MS, self(), sweep),
+    %% What an earlier process held; timers that ran out meanwhile found nobody.
+    Now = erlang:monotonic_time(millisecond),
+    [erlang:send_after(max(0, Until - Now), self(), {expired, Id})
+     || #held{id = Id, until = Until, verdict = undefined} <- held_of(Host)],
+    self() ! advance_all,
     {ok, #state{host = Host}}.
 
+handle_call(drain, _From, #state{host = Host} = State) ->
+    sweep_held(Host),
+    {reply, ok, State};
 handle_call(_Request, _From, State) ->
     {reply, ok, State}.
 
-handle_cast({hold, Packet, Jingle}, State) ->
-    Entry = entry(Packet, Jingle),
-    Queued = enqueue(Entry, State),
-    case ejabberd_router:is_my_route(component(State#state.host)) of
-        true -> {noreply, ask(Entry, Queued)};
-        false -> {noreply, decide(Entry#entry.id, fail, Queued)}
-    end;
-handle_cast({send, Packet, Jingle}, State) ->
-    Entry = entry(Packet, Jingle),
-    {noreply, decide(Entry#entry.id, go_on, enqueue(Entry, State))};
-handle_cast({answer, Id, Answer}, State) ->
-    case is_waiting(Id, State) of
-        true ->
-            Heard = awake(State),
-            {noreply, decide(Id, verdict(Answer, State#state.host), Heard)};
-        false ->
-            {noreply, State}
-    end;
-handle_cast(flush, State) ->
-    {noreply, decide_all(State)};
 handle_cast(_, State) ->
     {noreply, State}.
 
-handle_info({expired, Id}, #state{host = Host} = State) ->
-    case is_waiting(Id, State) of
-        true ->
-            Fail = option(Host, fail),
-            State#state.silent orelse
-                ?WARNING_MSG("No answer from ~ts within ~w ms: fail ~ts",
-                             [component(Host), option(Host, timeout), Fail]),
-            Outcome = case Fail of open -> <<"passed">>; closed -> <<"refused">> end,
-            tell(Host, [{<<"event">>, <<"expired">>}, {<<"id">>, Id}, {<<"outcome">>, Outcome}], []),
-            {noreply, decide(Id, fail, State#state{silent = true})};
-        false ->
+%% Nothing that is said to this process may end it: others wait for it.
+handle_info(Message, #state{host = Host} = State) ->
+    try heard(Message, State)
+    catch Class:Error:Stack ->
+            complain({exception, Host}, "~p could not be dealt with: ~p:~p ~p",
+                     [element(1, {Message}), Class, Error, Stack]),
+            {noreply, State}
+    end.
+
+heard({answer, Id, Answer}, #state{host = Host} = State) ->
+    case waiting_held(Id) of
+        #held{component = Component, key = {_, From, To, _}} = Held ->
+            Heard = awake(Component, State),
+            count(Host, answered),
+            decide(Held, verdict(Answer, Host)),
+            advance(Host, From, To),
+            {noreply, Heard};
+        none ->
             {noreply, State}
     end;
-handle_info(_, State) ->
+heard({expired, Id}, #state{host = Host} = State) ->
+    case waiting_held(Id) of
+        #held{component = Component, key = {_, From, To, _}} = Held ->
+            Fail = policy(Host),
+            State#state.silent orelse
+                complain({silent, Host}, "No answer from ~ts in time: fail ~ts", [Component, Fail]),
+            ets:insert(?COUNTS_TABLE, {{Host, silent}, 1}),
+            count(Host, expired),
+            Outcome = case Fail of open -> <<"passed">>; closed -> <<"refused">> end,
+            tell(Host, [{<<"event">>, <<"expired">>}, {<<"id">>, Id}, {<<"outcome">>, Outcome}], []),
+            decide(Held, {fail, expired}),
+            advance(Host, From, To),
+            {noreply, State#state{silent = true}};
+        none ->
+            {noreply, State}
+    end;
+heard({advance, From, To}, #state{host = Host} = State) ->
+    advance(Host, From, To),
+    {noreply, State};
+heard(advance_all, #state{host = Host} = State) ->
+    advance_all(Host),
+    {noreply, State};
+heard({send, Packet, Jingle}, #state{host = Host} = State) ->
+    case host_named(Host) of
+        none -> ejabberd_router:route(Packet);
+        Found ->
+            #held{key = {_, From, To, _}} = Entry = entry(Found, Packet, Jingle, 0),
+            insert(Entry#held{verdict = go_on}),
+            advance(Host, From, To)
+    end,
+    {noreply, State};
+heard({flush, Component}, #state{host = Host} = State) ->
+    [decide(Held, {fail, unseen})
+     || #held{verdict = undefined, component = C} = Held <- held_of(Host), C == Component],
+    advance_all(Host),
+    ejabberd_router:is_my_route(Component) andalso report(Component, [passed, expired]),
+    {noreply, State};
+heard({report, Component}, State) ->
+    report(Component, [passed, expired]),
+    {noreply, State};
+heard({remember, Party, Call}, State) ->
+    remembered(Party, Call),
+    {noreply, State};
+heard({forget, Party, Call}, State) ->
+    forgotten(Party, Call),
+    {noreply, State};
+heard({gone, Party, Change}, State) ->
+    ets:update_element(?PARTIES_TABLE, Party, Change),
+    {noreply, State};
+heard({told, Party, IP}, State) ->
+    ets:update_element(?PARTIES_TABLE, Party, {3, IP}),
+    {noreply, State};
+heard({watch, {{Host, {S, U, _}, _, _}, _, _, _} = Row}, State) ->
+    watched({{Host, {S, U, '_'}, '_', '_'}, '_', '_', '_'}, Row),
+    {noreply, State};
+heard({nodedown, _}, #state{host = Host} = State) ->
+    %% Its routes may stand for a moment longer than it does.
+    Component = component(Host),
+    Component == <<>> orelse connections(Component) =/= [] orelse (self() ! {flush, Component}),
+    {noreply, State};
+heard(sweep, State) ->
+    [sweep(Table) || Table <- [?WATCHED_TABLE, ?PARTIES_TABLE, ?ADDRESSES_TABLE]],
+    ets:info(?HELD_TABLE, size) == 0 andalso ets:insert(?COUNTS_TABLE, {held_bytes, 0}),
+    erlang:send_after(?SWEEP_MS, self(), sweep),
+    {noreply, State};
+heard(_, State) ->
     {noreply, State}.
 
-terminate(_Reason, State) ->
-    decide_all(State),
-    ok.
+%% Take out what is too old: the second of each row is until when it holds.
+sweep(Table) ->
+    Arity = case Table of
+                ?ADDRESSES_TABLE -> {'_', '$1', '_'};
+                _ -> {'_', '$1', '_', '_'}
+            end,
+    ets:select_delete(Table, [{Arity, [{'<', '$1', now_s()}], [true]}]).
+
+terminate(_Reason, #state{host = Host}) ->
+    try sweep_held(Host)
+    catch _:_ -> ok % the tables went first
+    end.
 
 code_change(_Old, State, _Extra) ->
     {ok, State}.
+
+policy(Host) ->
+    case host_named(Host) of
+        #host{fail = Fail} -> Fail;
+        none -> open
+    end.
 
 %% ejabberd keeps a second connection beside the first and shares the stanzas out between them: after
 %% the component's host was cut off, every second one would go to a dead connection. The dead one loses
@@ -498,125 +1067,137 @@ component_here(Component) ->
     case asking(Component) of
         [] ->
             ok;
-        Hosts ->
+        [Host | _] = Hosts ->
             Others = [Pid || Pid <- connections(Component), Pid =/= self()],
             [begin
                  ejabberd_router:unregister_route(Component, Pid),
                  ejabberd_service:close(Pid)
              end || Pid <- Others],
+            report(Component, [passed, expired]),
+            send_elsewhere(Host, {report, Component}),
             %% What is held was asked on one of these.
-            Others == [] orelse flush(Hosts),
+            Others == [] orelse flush(Hosts, Component),
             ok
     end.
 
 %% The hosts that ask this component.
 asking(Component) ->
-    [H || H <- ejabberd_option:hosts(), gen_mod:is_loaded(H, ?MODULE), component(H) == Component].
+    [Name || #host{name = Name, component = C} <- ets:tab2list(?HOSTS_TABLE), C == Component].
 
-flush(Hosts) ->
-    [gen_server:cast(process_of(H), flush) || H <- Hosts].
+flush(Hosts, Component) ->
+    [begin send(H, {flush, Component}), send_elsewhere(H, {flush, Component}) end || H <- Hosts].
 
+%% Those on nodes that are there.
 connections(Component) ->
     Backend = ejabberd_router:get_backend(),
     case Backend:find_routes(Component) of
-        {ok, Routes} -> [Pid || #route{pid = Pid} <- Routes, is_pid(Pid)];
+        {ok, Routes} ->
+            Nodes = [node() | nodes()],
+            [Pid || #route{pid = Pid} <- Routes, is_pid(Pid), lists:member(node(Pid), Nodes)];
         _ -> []
     end.
 
 component_gone(Component, _Reason) ->
     %% The end of a connection that was replaced concerns nothing that its successor was asked.
     case connections(Component) of
-        [] -> flush(asking(Component));
+        [] -> flush(asking(Component), Component);
         _ -> ok
     end,
     ok.
 
-is_waiting(Id, #state{held = Held}) ->
-    case Held of
-        #{Id := #entry{verdict = undefined}} -> true;
-        _ -> false
+waiting_held(Id) ->
+    case ets:lookup(?QUESTIONS_TABLE, Id) of
+        [{_, Key}] ->
+            case ets:lookup(?HELD_TABLE, Key) of
+                [#held{verdict = undefined} = Held] -> Held;
+                _ -> none
+            end;
+        [] -> none
     end.
 
-entry(#iq{from = From, to = To} = Packet, Jingle) ->
-    #entry{id = base64:encode(crypto:strong_rand_bytes(12)), packet = Packet, key = {jid:tolower(From), jid:tolower(To)},
-           sid = fxml:get_tag_attr_s(<<"sid">>, Jingle),
-           action = fxml:get_tag_attr_s(<<"action">>, Jingle)}.
-
-ask(#entry{id = Id, packet = Packet}, #state{host = Host} = State) ->
-    ets:insert(?QUESTIONS_TABLE, {Id, self(), component(Host)}),
-    erlang:send_after(option(Host, timeout), self(), {expired, Id}),
-    ejabberd_router:route(settled(#iq{type = set, id = Id, from = jid:make(Host),
-                                      to = jid:make(component(Host)),
-                                      sub_els = [question(Host, Packet)]})),
-    State.
-
-awake(#state{silent = true, host = Host} = State) ->
-    ?INFO_MSG("~ts answers again", [component(Host)]),
+awake(Component, #state{silent = true, host = Host} = State) ->
+    complain({awake, Host}, "~ts answers again", [Component]),
+    ets:insert(?COUNTS_TABLE, {{Host, silent}, 0}),
+    reached(Component),
     State#state{silent = false};
-awake(State) ->
+awake(_, State) ->
     State.
-
-%% In no order: their turns are kept by the queues.
-decide_all(#state{held = Held} = State) ->
-    Waiting = [Id || {Id, #entry{verdict = undefined}} <- maps:to_list(Held)],
-    lists:foldl(fun(Id, S) -> decide(Id, fail, S) end, State, Waiting).
 
 %%% Turns: no stanza overtakes an earlier one from the same sender to the same recipient
 
-enqueue(#entry{id = Id, key = Key} = Entry, #state{held = Held, queues = Queues} = State) ->
-    Queue = maps:get(Key, Queues, queue:new()),
-    State#state{held = Held#{Id => Entry}, queues = Queues#{Key => queue:in(Id, Queue)}}.
-
-decide(Id, Verdict, #state{held = Held} = State) ->
-    #{Id := #entry{key = Key} = Entry} = Held,
+decide(#held{key = Key, id = Id}, Verdict) ->
     ets:delete(?QUESTIONS_TABLE, Id),
-    advance(Key, State#state{held = Held#{Id := Entry#entry{verdict = Verdict}}}).
+    ets:update_element(?HELD_TABLE, Key, {#held.verdict, Verdict}).
 
-advance(Key, #state{held = Held, queues = Queues} = State) ->
-    Queue = maps:get(Key, Queues, queue:new()),
-    case queue:peek(Queue) of
-        empty ->
-            State#state{queues = maps:remove(Key, Queues)};
-        {value, Id} ->
-            case Held of
-                #{Id := #entry{verdict = undefined}} ->
-                    State;
-                #{Id := #entry{verdict = Verdict} = Entry} ->
-                    try carry_out(Verdict, Entry, State#state.host)
-                    catch Class:Error:Stack ->
-                            ?ERROR_MSG("Could not deliver a held stanza: ~p:~p ~p", [Class, Error, Stack])
-                    end,
-                    advance(Key, State#state{held = maps:remove(Id, Held),
-                                             queues = Queues#{Key := queue:drop(Queue)}})
+advance_all(Host) ->
+    Pairs = lists:usort([{From, To} || #held{key = {_, From, To, _}} <- held_of(Host)]),
+    [advance(Host, From, To) || {From, To} <- Pairs].
+
+advance(Name, From, To) ->
+    case next_held(Name, From, To) of
+        none ->
+            ok;
+        Key ->
+            case ets:lookup(?HELD_TABLE, Key) of
+                [#held{verdict = undefined}] ->
+                    ok;
+                [#held{verdict = Verdict} = Held] ->
+                    deliver(Verdict, Held, Name),
+                    remove(Key),
+                    advance(Name, From, To);
+                [] ->
+                    advance(Name, From, To)
             end
+    end.
+
+deliver(Verdict, Held, Name) ->
+    Host = case host_named(Name) of
+               none -> #host{name = Name, component = Held#held.component, fail = open, timeout = 3000};
+               Found -> Found
+           end,
+    try carry_out(Verdict, Held, Host) of
+        {on, Packet} -> ejabberd_router:route(Packet);
+        done -> ok
+    catch Class:Error:Stack ->
+            complain({exception, Name}, "A held stanza could not be delivered: ~p:~p ~p", [Class, Error, Stack]),
+            Verdict == go_on orelse ejabberd_router:route(asked(Held#held.packet, Held#held.component))
     end.
 
 %%% Verdicts: what is done with a held stanza once it is its turn
 
-carry_out(go_on, #entry{packet = Packet, sid = Sid, action = Action}, _Host) ->
-    watch(Packet, Sid, Action),
-    ejabberd_router:route(settled(Packet));
-carry_out({replace, Jingle}, #entry{packet = Packet} = Entry, Host) ->
+carry_out(go_on, #held{packet = #iq{from = From, to = To} = Packet, component = Component} = Held, _Host) ->
+    watch(Held),
+    Held#held.action == <<"session-terminate">> andalso ended(Held#held.sid, From, To),
+    {on, asked(Packet, Component)};
+carry_out({replace, Jingle}, #held{packet = Packet} = Held, Host) ->
     %% The envelope is the one that was held: only the payload can be another.
-    carry_out(go_on, Entry#entry{packet = Packet#iq{sub_els = [Jingle]}}, Host);
-carry_out({bounce, Error}, #entry{packet = #iq{from = From, to = To} = Packet}, _Host) ->
-    ejabberd_router:route(settled(Packet#iq{type = error, from = To, to = From, sub_els = [Error]}));
-carry_out(drop, _Entry, _Host) ->
-    ok;
-carry_out(fail, Entry, Host) ->
-    case option(Host, fail) of
-        open -> carry_out(go_on, Entry, Host);
-        closed -> refuse(Entry, Host)
-    end.
+    carry_out(go_on, Held#held{packet = Packet#iq{sub_els = [Jingle]}}, Host);
+carry_out({bounce, Error}, #held{packet = #iq{from = From, to = To} = Packet} = Held, _Host) ->
+    Held#held.action == <<"session-initiate">> andalso ended(Held#held.sid, From, To),
+    ejabberd_router:route(Packet#iq{type = error, from = To, to = From, sub_els = [Error]}),
+    done;
+carry_out(drop, _Held, _Host) ->
+    done;
+carry_out({fail, Why}, Held, #host{name = Name, fail = open} = Host) ->
+    count(Name, failed),
+    case Why of
+        unseen -> unseen(passed, Held);
+        expired -> unseen(expired, Held);
+        seen -> ok
+    end,
+    carry_out(go_on, Held, Host);
+carry_out({fail, _}, Held, #host{name = Name, fail = closed}) ->
+    count(Name, failed),
+    refuse(Held, Name),
+    done.
 
-refuse(#entry{packet = Packet, sid = Sid, action = Action}, Host) ->
+refuse(#held{packet = #iq{from = From, to = To} = Packet, sid = Sid, action = Action}, Host) ->
     Text = <<"The media relay of ", Host/binary,
              " does not answer, and calls without it are not allowed">>,
     Error = (xmpp:err_remote_server_timeout(Text, <<"en">>))#stanza_error{type = wait},
-    #iq{from = From, to = To} = Packet,
     Reply = Packet#iq{type = error, from = To, to = From, sub_els = [encode(Error)]},
-    ejabberd_router:route(settled(Reply)),
-    tell_error(Reply, Sid, Action).
+    ejabberd_router:route(Reply),
+    tell_error(Host, Reply, Sid, Action).
 
 verdict(#iq{type = result, sub_els = Els}, Host) ->
     case [El || El <- [encode(E) || E <- Els], is_intercept(El)] of
@@ -638,8 +1219,8 @@ is_intercept(#xmlel{name = Name} = El) ->
     Name == <<"intercept">> andalso fxml:get_tag_attr_s(<<"xmlns">>, El) == ?NS_INTERCEPT.
 
 unusable(Host) ->
-    ?WARNING_MSG("~ts gave an answer that cannot be used: fail ~ts", [component(Host), option(Host, fail)]),
-    fail.
+    complain({unusable, Host}, "~ts gave an answer that cannot be used: fail ~ts", [component(Host), policy(Host)]),
+    {fail, seen}.
 
 replacement(Answer, Host) ->
     case inner_iq(Answer) of
@@ -692,7 +1273,7 @@ decode_iq_subel(El) ->
 %% Only the component may ask: where somebody connects from is nobody else's business.
 process_iq(#iq{from = From, to = #jid{lserver = Host}, sub_els = [El]} = IQ) ->
     case {jid:encode(From) == component(Host), IQ#iq.type, El} of
-        {false, _, _} ->
+        {false, _, _} when IQ#iq.type == get; IQ#iq.type == set ->
             Text = <<"Only ", (component(Host))/binary, " may ask this">>,
             xmpp:make_error(IQ, xmpp:err_forbidden(Text, <<"en">>));
         {true, get, #xmlel{name = <<"address">>}} ->
@@ -712,8 +1293,9 @@ address_asked(IQ, El, Host) ->
             xmpp:make_error(IQ, xmpp:err_bad_request(<<"'jid' must be a full JID">>, <<"en">>));
         true ->
             case JID#jid.lserver == Host andalso address(JID) of
-                IP when is_binary(IP) ->
-                    Attrs = [{<<"xmlns">>, ?NS_INTERCEPT}, {<<"jid">>, jid:encode(JID)}, {<<"ip">>, IP}],
+                {IP, Via} when is_binary(IP) ->
+                    Attrs = [{<<"xmlns">>, ?NS_INTERCEPT}, {<<"jid">>, jid:encode(JID)}, {<<"ip">>, IP}
+                             | [{<<"via">>, Via} || Via =/= <<"tcp">>]],
                     xmpp:make_iq_result(IQ, #xmlel{name = <<"address">>, attrs = Attrs});
                 _ ->
                     Text = <<"No connected client of ", Host/binary>>,
@@ -722,9 +1304,9 @@ address_asked(IQ, El, Host) ->
     end.
 
 module_asked(IQ, Host) ->
+    #host{fail = Fail, timeout = Timeout} = host_named(Host),
     Attrs = [{<<"xmlns">>, ?NS_INTERCEPT}, {<<"version">>, <<"0">>},
-             {<<"fail">>, atom_to_binary(option(Host, fail), utf8)},
-             {<<"timeout">>, number(option(Host, timeout) / 1000)},
+             {<<"fail">>, atom_to_binary(Fail, utf8)}, {<<"timeout">>, number(Timeout / 1000)},
              {<<"server">>, <<"ejabberd">>},
              {<<"routes">>, integer_to_binary(length(connections(component(Host))))}],
     xmpp:make_iq_result(IQ, #xmlel{name = <<"module">>, attrs = Attrs}).
@@ -743,8 +1325,15 @@ inject(IQ, El, Host) ->
                 true ->
                     xmpp:make_error(IQ, xmpp:err_item_not_found(<<"The recipient is not online">>, <<"en">>));
                 false ->
-                    gen_server:cast(process_of(Host), {send, Packet, Jingle}),
-                    xmpp:make_iq_result(IQ)
+                    %% In the turn of what this sender says itself: at the host that is asked about it.
+                    Asked = case next_to_ask(Packet) of
+                                #host{name = First} -> First;
+                                none -> Host
+                            end,
+                    case send(Asked, {send, Packet, Jingle}) of
+                        true -> xmpp:make_iq_result(IQ);
+                        false -> xmpp:make_error(IQ, xmpp:err_internal_server_error())
+                    end
             end
     end.
 
