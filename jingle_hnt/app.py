@@ -31,6 +31,7 @@ from jingle_hnt.log import configure, set_level
 from jingle_hnt.model.content import RTCP, RTP
 from jingle_hnt.model.doors import ModuleState, OtherDoors
 from jingle_hnt.model.jid import JID
+from jingle_hnt.model.jingle import Action
 from jingle_hnt.plane import probe
 from jingle_hnt.plane.client import PlaneClient
 from jingle_hnt.relay.binding import (
@@ -67,6 +68,7 @@ from jingle_hnt.session.effects import (
     Request,
     Withdrawn,
 )
+from jingle_hnt.session.fairness import LATE_S, FairQueue
 from jingle_hnt.session.ice import DRAWN
 from jingle_hnt.session.reconcile import reconcile
 from jingle_hnt.session.record import dump, load
@@ -84,6 +86,10 @@ WATCHED = "watch."
 
 STORE_RETRY_S = 1.0
 """Pause between attempts to write what a full disk did not take."""
+
+SLICE_S = 0.01
+"""How long requests are served before what has come meanwhile is read: else nobody new would wait
+fairly."""
 
 WRITE_AGAIN_S = 0.5
 """Pause before calls are written down that change faster than they may be."""
@@ -125,6 +131,8 @@ class Signalling:
         self._carrying_out = False
         self._barred_told_at = float("-inf")
         self._unwritten: dict[str, bool] = {}
+        self._waiting: FairQueue[Request] = FairQueue()
+        self._serving = False
         self._turns = Turns(wiring.policy.budgets.write_downs_per_s)
         self._writes_at: asyncio.Handle | None = None
         self._instance = ""
@@ -166,12 +174,43 @@ class Signalling:
     # Inputs from the XMPP side
 
     def receive(self, request: Request) -> None:
-        """A stanza that a server module holds."""
-        self._registry.receive(request, self._clock())
-        self._carry_out()
+        """A stanza that a server module holds; its user's turn comes soon."""
+        budgets = self._registry.budgets
+        line = budgets.line_of(request.sender)
+        if not self._waiting.put(line, request, self._clock()):
+            error = budgets.too_many_wait(request.sender)
+            self._registry.order(Bounce(request.token, error.answer))
+            self._carry_out()
+        elif not self._serving:
+            self._serving = True
+            asyncio.get_running_loop().call_soon(self._serve)
+
+    def _serve(self, every: bool = False) -> None:
+        """Serve those that wait, in turn, for as long as others of the loop may be kept waiting."""
+        self._serving = False
+        until = self._clock() + SLICE_S
+        while self._waiting and (every or self._clock() < until):
+            request, since = self._waiting.take()
+            now = self._clock()
+            ends = request.jingle.action is Action.SESSION_TERMINATE
+            if now - since > LATE_S and not ends:
+                log.warning("a request has waited too long", sender=str(request.sender))
+                self._registry.late(request, now)
+            else:
+                self._registry.receive(request, now)
+            self._carry_out()
+        if self._waiting:
+            self._serving = True
+            asyncio.get_running_loop().call_soon(self._serve)
+
+    def _serve_before(self, user: JID) -> None:
+        """What this user has asked before comes first, where it tells of something else now."""
+        if self._waiting.has(self._registry.budgets.line_of(user)):
+            self._serve(every=True)
 
     def refused(self, refusal: Refusal) -> None:
         """A diverted request was answered by an error."""
+        self._serve_before(refusal.sender)
         self._registry.refused(refusal, self._clock())
         self._carry_out()
 
@@ -182,11 +221,13 @@ class Signalling:
 
     def gone(self, gone: Gone) -> None:
         """A party has left its server."""
+        self._serve_before(gone.jid)
         self._registry.gone(gone, self._clock())
         self._carry_out()
 
     def withdrawn(self, withdrawn: Withdrawn) -> None:
         """A party said in a message that its call is over."""
+        self._serve_before(withdrawn.jid)
         self._registry.withdrawn(withdrawn, self._clock())
         self._carry_out()
 
@@ -474,6 +515,7 @@ class Signalling:
         if self._timer is not None:
             self._timer.cancel()
         await admin.close()
+        self._serve(every=True)
         self._desk.closing.stop()
         await self._components.stop()
         for task in self._tasks:

@@ -117,6 +117,8 @@ HANDSHAKE = Budget(
 LOG_LINE = Budget("line-bytes", "", "line of the log", "4096 characters, 512 of each value")
 RECORD = Budget("record-bytes", "", "session", "256 kB in the journal")
 
+WAITING = Budget("stanzas-waiting", "", "user", "64 stanzas that wait for their turn")
+
 BUDGETS = (
     PORTS_USER,
     PORTS_DOMAIN,
@@ -131,7 +133,7 @@ BUDGETS = (
 )
 """Those that count what exceeds them."""
 
-FIXED = (NOMINATIONS, DIGESTS, UNPROVEN, UNASKED, HANDSHAKE, LOG_LINE, RECORD)
+FIXED = (WAITING, NOMINATIONS, DIGESTS, UNPROVEN, UNASKED, HANDSHAKE, LOG_LINE, RECORD)
 """Those that are no options: what exceeds them is dropped, and counted as other drops are."""
 
 
@@ -255,6 +257,17 @@ class Budgets:
         self._forget_idle(now)
         if not taken:
             raise BudgetExceeded(*self._refusal(STANZAS_USER, str(user)))
+
+    def line_of(self, user: JID) -> str:
+        """Whose turn it is when a request of this user is served.
+
+        Another server may make up as many users as it likes: they share a line.
+        """
+        return str(user.bare) if user.domain in self.local else user.domain
+
+    def too_many_wait(self, user: JID) -> BudgetExceeded:
+        """Count a request that finds its user's line full; returns the error that tells of it."""
+        return BudgetExceeded(*self._refusal(WAITING, self.line_of(user)))
 
     def room(self, media: Iterable[Medium]) -> int:
         """How many more candidates may be remembered of a session of these contents."""

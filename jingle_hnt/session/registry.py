@@ -42,7 +42,7 @@ from jingle_hnt.session.effects import (
 )
 from jingle_hnt.session.limits import Limits
 from jingle_hnt.session.machine import NO_CAPACITY, Session
-from jingle_hnt.session.policy import Fallback, SessionPolicy
+from jingle_hnt.session.policy import Fallback, GatePolicy, IceMode, SessionPolicy
 from jingle_hnt.session.table import Leg, State
 
 NOT_LOCAL = StanzaError(
@@ -147,6 +147,19 @@ class Registry:
             self._initiate(request, now)
         else:
             self._pass_on(request, now)
+
+    def late(self, request: Request, now: float) -> None:
+        """A request has waited for too long: it goes on as it came, before its server gives up.
+
+        It is refused where its sender is promised that nothing goes on as it came.
+        """
+        mode = self.policy.ice
+        rules = {rule.mode for rule in self.policy.ice_rules}
+        hides = IceMode.TERMINATE in (mode, *rules) or self.policy.gate is GatePolicy.TWO_STAGE
+        if hides and request.jingle.action is not Action.SESSION_TERMINATE:
+            self._effects.append(Bounce(request.token, NO_CAPACITY))
+        else:
+            self._effects.append(Pass(request.token))
 
     def refused(self, refusal: Refusal, now: float) -> None:
         """A request that went through us was answered by an error."""
