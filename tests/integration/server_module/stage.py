@@ -1,5 +1,6 @@
 """The hosts under test, who acts on them, and what is read from stanzas."""
 
+import asyncio
 from contextlib import AsyncExitStack
 
 from tests.lab.ejabberd import Ejabberd
@@ -61,6 +62,7 @@ class Stage:
         connect = Component.connect(self.server, domain)
         component = await self._actors.enter_async_context(await connect)
         host = self.server.hosts[0].domain
+        await asyncio.sleep(0.05)  # what an earlier test left is told by other processes
         await component.request(host, "get", f"<module xmlns='{INTERCEPT}'/>")
         component.inbox.clear()
         return component
