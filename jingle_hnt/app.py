@@ -310,6 +310,8 @@ class Signalling:
                 self._components.answer(effect)
             case Bind():
                 self._bind(effect)
+            case Inject():
+                self._components.inject(effect)
             case Remember(session=name):
                 self._note(name, live=True)
             case Exceeded(budget=budget, owner=owner):

@@ -267,4 +267,4 @@ class Ended:
     account: "Session | None" = field(default=None, compare=False, repr=False)
 
 
-Effect = Answer | Bind | Arm | Gate | Release | Remember | Exceeded | Ended
+Effect = Answer | Bind | Arm | Gate | Release | Inject | Remember | Exceeded | Ended

@@ -10,7 +10,7 @@ waits for the plane.
 
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jingle_hnt.errors import (
     BudgetExceeded,
@@ -22,6 +22,7 @@ from jingle_hnt.errors import (
     UnprovenParty,
 )
 from jingle_hnt.model.address import TransportAddress
+from jingle_hnt.model.content import Content, RawUdp
 from jingle_hnt.model.jingle import Action, Jingle, Reason, ReasonCondition
 from jingle_hnt.relay.binding import Gate, Heard, Latched, PinholeEvent, PinholeSnapshot, Silent
 from jingle_hnt.relay.evidence import Sighting
@@ -31,6 +32,7 @@ from jingle_hnt.session.budgets import Allowance
 from jingle_hnt.session.effects import (
     Answer,
     Bounce,
+    Effect,
     Ended,
     Inject,
     Pass,
@@ -80,7 +82,8 @@ TOLD = {
 class Held:
     """A stanza that the server holds until it is answered.
 
-    `waits_for` is the number of the bind that must succeed first, None where it may leave.
+    `waits_for` is the number of the bind that must succeed first, None where it may leave. What
+    `has_passed` went on without us, and has no answer.
     """
 
     token: Token
@@ -90,6 +93,7 @@ class Held:
     waits_for: int | None = None
     attempts: int = 1
     error: StanzaError | None = None
+    has_passed: bool = False
 
     @property
     def answer(self) -> Answer:
@@ -196,6 +200,16 @@ class Session:
         else:
             self._perform(legal, held, request, now)
         self._go_on(held)
+
+    def passed(self, leg: Leg, request: Request, now: float) -> None:
+        """A request of one party has gone on without us: what it says holds, and what we would have
+        put into it is told in a transport-info of our own."""
+        legal = transition(self.state, request.jingle.action, leg)
+        if legal is not None and not self.has_ended:
+            held = self._hold(leg, request)
+            held.has_passed = True
+            self._perform(legal, held, request, now)
+            self._go_on(held)
 
     def refused(self, leg: Leg, refusal: Refusal) -> None:
         """The other party answered this leg's request with an error: what it did is undone."""
@@ -409,7 +423,22 @@ class Session:
 
     def _flush(self) -> None:
         while self._held and self._held[0].waits_for is None:
-            self._out.append(self._answer(self._held.popleft()))
+            held = self._held.popleft()
+            self._out.extend(self._told_late(held) if held.has_passed else [self._answer(held)])
+
+    def _told_late(self, held: Held) -> list[Effect]:
+        """Our raw UDP candidates for a request that passed with the party's own, which a greater
+        generation makes obsolete (XEP-0177 section 5.3). ICE agents have other paths."""
+        contents = tuple(
+            Content(key, None, RawUdp(tuple(replace(c, generation=c.generation + 1) for c in own)))
+            for key, own in held.reply.substitution.items()
+            if key in self.negotiation.media and self.negotiation.media[key].agents is None
+        )
+        if held.error is not None or self.has_ended or not contents:
+            return []
+        sender, recipient = self.parties[held.leg].jid, self.parties[held.leg.other].jid
+        jingle = Jingle(Action.TRANSPORT_INFO, self.sid, contents=contents)
+        return [Inject(sender, recipient, jingle, self.via)]
 
     def _answer(self, held: Held) -> Answer:
         return held.answer

@@ -231,14 +231,17 @@ class Registry:
             self._settle(session, now)
 
     def passed(self, passed: Passed, now: float) -> None:
-        """A request that nobody showed us has gone on. One that ends its call ends it here, too."""
-        if passed.action is not Action.SESSION_TERMINATE:
+        """A request that nobody showed us has gone on; of an offer the call is not ours."""
+        found = self._find(passed.sender, passed.recipient, passed.sid, passed.action)
+        if found is None or passed.action is Action.SESSION_INITIATE:
             return
-        found = self._find(passed.sender, passed.recipient, passed.sid)
-        if found is not None:
-            leg, session = found
+        leg, session = found
+        if passed.action is Action.SESSION_TERMINATE:
             session.withdrawn(leg, retract=False)
-            self._settle(session, now)
+        elif passed.jingle is not None:
+            request = Request(0, passed.sender, passed.recipient, passed.jingle, id=passed.id)
+            session.passed(leg, request, now)
+        self._settle(session, now)
 
     def told(self, event: Event, now: float) -> None:
         """The plane tells of a binding."""

@@ -286,6 +286,8 @@ class Stage:
                 self.ended.append(effect)
                 self.injected += effect.farewells
                 self.written.pop(effect.session, None)
+            case Inject():
+                self.injected.append(effect)
             case Remember(session=name):
                 self.remembered.add(name)
                 self.noted.add(name)

@@ -5,12 +5,12 @@ from ipaddress import ip_address
 import pytest
 
 from jingle_hnt.model.address import TransportAddress
-from jingle_hnt.model.content import Content
+from jingle_hnt.model.content import Content, RawUdp
 from jingle_hnt.model.jid import JID
-from jingle_hnt.model.jingle import Action, Info, Reason
+from jingle_hnt.model.jingle import Action, Info, Jingle, Reason
 from jingle_hnt.relay.binding import SILENT_S, BindingSnapshot, Counters, Flow, PinholeSnapshot
 from jingle_hnt.relay.latch import State as LatchState
-from jingle_hnt.session.effects import Bounce, Moved, Pass, Refusal, Replace, Why
+from jingle_hnt.session.effects import Bounce, Moved, Pass, Passed, Refusal, Replace, Why
 from jingle_hnt.session.machine import Session
 from jingle_hnt.session.policy import Times
 from jingle_hnt.session.reconcile import reconcile
@@ -372,6 +372,48 @@ def test_who_waits_for_a_plane_that_goes_away_is_told() -> None:
     stage.registry.unanswered(bind.session, bind.number, stage.now)
     stage.settle()
     assert isinstance(stage.answers[1], Bounce)
+
+
+# What passed meanwhile
+
+
+def passes(stage: Stage, sender: JID, jingle: Jingle) -> None:
+    to = BOB if sender == ALICE else ALICE
+    stage.registry.passed(Passed(sender, to, "a", jingle.action, jingle), stage.now)
+    stage.settle()
+
+
+def test_the_end_of_a_hold_that_passed_while_we_were_away_is_heeded() -> None:
+    stage = called()
+    stage.says(ALICE, Action.SESSION_INFO, info=Info.HOLD)
+    stage.reborn()
+    passes(stage, ALICE, Jingle(Action.SESSION_INFO, "a", info=Info.ACTIVE))
+    assert stage.plane.flows[RTP] == (Flow.OPEN, Flow.OPEN)
+    assert stage.injected == []
+
+
+def test_candidates_that_passed_are_followed_by_ours_and_arm_the_latch() -> None:
+    stage = called()
+    before = stage.plane.armed[RTP, 0].generation
+    moved = Content(VOICE, transport=candidates("192.0.2.10", 7000, generation=2))
+    passes(stage, ALICE, Jingle(Action.TRANSPORT_INFO, "a", contents=(moved,)))
+    (told,) = stage.injected
+    assert (told.sender, told.recipient) == (ALICE, BOB)
+    (said,) = told.jingle.contents
+    assert isinstance(said.transport, RawUdp)
+    assert {c.generation for c in said.transport.candidates} == {3}
+    bound = {spec.pinholes[1] for spec in stage.plane.bindings.values()}
+    assert {c.address for c in said.transport.candidates} == bound
+    assert stage.plane.armed[RTP, 0].generation == before + 1
+
+
+def test_a_content_that_was_added_without_us_is_relayed_once_it_is_bound() -> None:
+    stage = called()
+    stage.held = True
+    passes(stage, ALICE, Jingle(Action.CONTENT_ADD, "a", contents=(content(CAMERA),)))
+    assert stage.injected == []
+    stage.bind_all()
+    assert [c.key for c in stage.injected[0].jingle.contents] == [CAMERA]
 
 
 # A new plane, and one that was there before
