@@ -311,7 +311,7 @@ class Times(_Section):
 class CallLimits(_Section):
     """How many calls there may be, by who makes them; 0 means that there is no limit."""
 
-    per_user: Annotated[int, Field(ge=0)] = 10
+    per_user: Annotated[int, Field(ge=0)] = 100
     per_domain: Annotated[int, Field(ge=0)] = 0
     calls: Annotated[int, Field(ge=0)] = 0
     per_minute: Annotated[int, Field(ge=0)] = 60

@@ -60,7 +60,7 @@ class JingleError(JingleHNTError):
 
 
 class MalformedJingle(JingleError):
-    """The stanza breaks its schema: ``bad-request`` (XEP-0166 section 12)."""
+    """What would have to be rewritten cannot be: ``bad-request`` (XEP-0166 section 12)."""
 
     def __init__(self, text: str) -> None:
         super().__init__(StanzaError(Condition.BAD_REQUEST, "modify", text))
@@ -71,6 +71,17 @@ class OversizedJingle(JingleError):
 
     def __init__(self, text: str) -> None:
         super().__init__(StanzaError(Condition.POLICY_VIOLATION, "modify", text))
+
+
+class Unhidden(JingleError):
+    """A stanza may tell addresses that the operator hides, and cannot be rewritten."""
+
+    def __init__(self) -> None:
+        text = (
+            "addresses are hidden in this call, and this request cannot be rewritten: write one"
+            " transport in each content, and each content once"
+        )
+        super().__init__(StanzaError(Condition.NOT_ACCEPTABLE, "modify", text))
 
 
 class UnprovenParty(JingleError):

@@ -192,7 +192,7 @@ CALL_CAUSES = (
     CallCause(
         "setup-timeout",
         "the call was not answered in time",
-        "nobody took it; times.setup_s is how long it may ring",
+        "nobody took it, and a party had left or ports were scarce after times.setup_s",
         lambda case: case.why is Why.SETUP_TIMEOUT,
         hides=frozenset({"never-accepted"}),
     ),

@@ -156,4 +156,34 @@ COMPAT: tuple[Quirk, ...] = (
         "It may leave a stanza in the namespace of its client's stream.",
         "Stanzas of both namespaces are read.",
     ),
+    Quirk(
+        "anybody-is-the-initiator",
+        "Dino, Conversations, Movim, Jitsi",
+        "Whoever adds a content, its creator is said to be the initiator; others name themselves.",
+        "A content is the one of that creator and name, else the only one of that name.",
+    ),
+    Quirk(
+        "senders-are-a-hint",
+        "Siskin, Movim, strophe.jingle",
+        "The accept says a fixed or a wrong word of `senders`, or one that is none.",
+        "Only content-modify and hold narrow what the offer opened.",
+    ),
+    Quirk(
+        "initiator-as-typed",
+        "QXmpp, Jitsi focus",
+        "`initiator` is written as it was typed at login, or names a focus behind a room.",
+        "It decides nothing: who sent a stanza to whom does.",
+    ),
+    Quirk(
+        "stanza-rejects-without-contents",
+        "stanza.js",
+        "A content-reject names no content.",
+        "It means what its sender was asked for and has not answered.",
+    ),
+    Quirk(
+        "gajim-accepts-twice",
+        "Gajim",
+        "A content-accept is said twice.",
+        "What is said again means the same.",
+    ),
 )

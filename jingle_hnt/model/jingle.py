@@ -65,12 +65,17 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Jingle:
-    """One Jingle request; attributes and children that it lacks are None or empty."""
+    """One Jingle request; attributes and children that it lacks are None or empty.
 
-    action: Action
+    `action` is None for one of an extension. `is_whole` is False where a part that may hold
+    addresses was not read: the stanza can be passed, and not be rewritten.
+    """
+
+    action: Action | None
     sid: str
     initiator: JID | None = None
     responder: JID | None = None
     contents: tuple[Content, ...] = ()
     reason: Reason | None = None
     info: Info | None = None
+    is_whole: bool = True

@@ -230,6 +230,10 @@ class Budgets:
         if policy.name_bytes and any(len(name.encode()) > policy.name_bytes for name in names):
             raise BudgetExceeded(*self._refusal(NAMES, session))
 
+    def are_contents_spent(self, wanted: int) -> bool:
+        """Whether a session may not have so many contents."""
+        return 0 < self.policy.contents < wanted
+
     def demand_offer(self, request: Request) -> None:
         """Raise BudgetExceeded for an offer whose names or contents are too much."""
         jingle, user = request.jingle, str(request.sender.bare)

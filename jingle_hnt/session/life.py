@@ -32,11 +32,12 @@ class Life:
     def deadline(self, times: Times, held: bool, gone: bool) -> tuple[float, Why]:
         """When the call ends if nothing more happens, and why.
 
-        A call without relayed media is not ended for silence; it never becomes quiet.
+        A call without relayed media is not ended for silence; it never becomes quiet. `gone` tells
+        that one of its parties has left the server: nobody will take a phone that rings then.
         """
         end = (self.started_at + times.call_s, Why.CALL_TIMEOUT)
         if self.accepted_at is None:
-            return min(end, (self.started_at + times.setup_s, Why.SETUP_TIMEOUT))
+            return min(end, (self.started_at + times.setup_s, Why.SETUP_TIMEOUT)) if gone else end
         if self.quiet_since is None:
             return end
         since = max(self.quiet_since, self.accepted_at)

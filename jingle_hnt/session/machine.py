@@ -15,14 +15,15 @@ from dataclasses import dataclass, replace
 from jingle_hnt.errors import (
     BudgetExceeded,
     Condition,
-    JingleCondition,
     JingleError,
     NoPorts,
     StanzaError,
+    Unhidden,
     UnprovenParty,
 )
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import Content, RawUdp
+from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Jingle, Reason, ReasonCondition
 from jingle_hnt.relay.binding import Gate, Heard, Latched, PinholeEvent, PinholeSnapshot, Silent
 from jingle_hnt.relay.evidence import Sighting
@@ -43,21 +44,13 @@ from jingle_hnt.session.effects import (
     Token,
     Why,
 )
+from jingle_hnt.session.hiding import demand_whole, hidden
 from jingle_hnt.session.life import Life
 from jingle_hnt.session.negotiation import Negotiation
 from jingle_hnt.session.policy import Fallback, GatePolicy, SessionPolicy
 from jingle_hnt.session.reply import Reply
 from jingle_hnt.session.table import Leg, State, Transition, transition
 
-OUT_OF_ORDER = StanzaError(
-    Condition.UNEXPECTED_REQUEST,
-    "wait",
-    "this party may not send this action in this state of the session",
-    JingleCondition.OUT_OF_ORDER,
-)
-UNKNOWN_SESSION = StanzaError(
-    Condition.ITEM_NOT_FOUND, "cancel", "no such session", JingleCondition.UNKNOWN_SESSION
-)
 NO_CAPACITY = StanzaError(
     Condition.RESOURCE_CONSTRAINT, "wait", "the relay has no room for this now; try again later"
 )
@@ -66,7 +59,6 @@ BIND_ATTEMPTS = 8
 """How often other ports are tried while foreign processes hold the leased ones."""
 
 TOLD = {
-    Why.SETUP_TIMEOUT: (ReasonCondition.TIMEOUT, "the call was not answered"),
     Why.NO_MEDIA: (ReasonCondition.TIMEOUT, "no media of either party reached the relay"),
     Why.SILENCE: (ReasonCondition.TIMEOUT, "the media of both parties fell silent"),
     Why.HOLD_TIMEOUT: (ReasonCondition.EXPIRED, "the call was on hold for too long"),
@@ -82,16 +74,17 @@ TOLD = {
 class Held:
     """A stanza that the server holds until it is answered.
 
-    `waits_for` is the number of the bind that must succeed first, None where it may leave. What
-    `has_passed` went on without us, and has no answer.
+    `waits_for` is the number of the bind that must succeed first, None where it may leave. The
+    session begins with what `is_offer`. What `has_passed` went on without us, and has no answer.
     """
 
     token: Token
-    action: Action
+    action: Action | None
     leg: Leg
     reply: Reply
     waits_for: int | None = None
     attempts: int = 1
+    is_offer: bool = False
     error: StanzaError | None = None
     has_passed: bool = False
 
@@ -99,7 +92,7 @@ class Held:
     def answer(self) -> Answer:
         if self.error is not None:
             return Bounce(self.token, self.error)
-        if not self.reply.promises:
+        if self.reply.changes_nothing:
             return Pass(self.token)
         return Replace(self.token, self.reply.substitution, self.reply.transports)
 
@@ -119,6 +112,7 @@ class Session:
         self.timer_at: float | None = None
         self.is_unrelayed = False
         self.via = ""
+        self.alias: tuple[JID, JID] | None = None
         self.turns = (Allowance(at=now), Allowance(at=now))
         self._policy = policy
         self._out = anchor.out
@@ -127,6 +121,11 @@ class Session:
     @property
     def parties(self) -> tuple[Party, Party]:
         return self.anchor.parties
+
+    @property
+    def jids(self) -> tuple[JID, JID]:
+        """Who the parties are."""
+        return self.anchor.jids
 
     @property
     def exceeded(self) -> Counter[str]:
@@ -145,7 +144,11 @@ class Session:
 
     @property
     def deadline(self) -> tuple[float, Why]:
-        """When the session ends by itself, and why."""
+        """When the session ends by itself, and why.
+
+        A phone may ring for as long as its user likes. An offer is given up early only where one of
+        its parties has left the server, or where ports are wanted (`is_overdue`).
+        """
         gone = any(party.gone for party in self.parties)
         return self.life.deadline(self._policy.times, self.negotiation.gates.is_held, gone)
 
@@ -169,19 +172,14 @@ class Session:
         """Whether this party may send this action now; any party may where none is named."""
         return action is None or transition(self.state, action, leg) is not None
 
-    @staticmethod
-    def after_end(action: Action) -> StanzaError | None:
-        """What a request for an ended session is answered; None where it may pass."""
-        if action is Action.SESSION_INITIATE:
-            return OUT_OF_ORDER
-        return None if action is Action.SESSION_TERMINATE else UNKNOWN_SESSION
-
     # What the parties do
 
     def initiate(self, request: Request, now: float) -> None:
         """The offer that makes the session."""
         held = self._hold(Leg.INITIATOR, request)
+        held.is_offer = True
         try:
+            demand_whole(self._policy, self.anchor.jids, request.jingle)
             held.reply = self.negotiation.propose(Leg.INITIATOR, request.jingle, now)
         except NoPorts as error:
             self._cannot_relay(held, self._no_capacity(error))
@@ -189,16 +187,22 @@ class Session:
             self.anchor.note_exceeded(error)
             held.error = error.answer
             self._end(Why.REFUSED)
+        self._hide_rest(held, request.jingle)
         self._go_on(held)
 
     def receive(self, leg: Leg, request: Request, now: float) -> None:
         """A request of one party, answered now or when the plane has what the answer promises."""
         held = self._hold(leg, request)
         legal = transition(self.state, held.action, leg)
-        if legal is None:
-            held.error = self.after_end(held.action) if self.has_ended else OUT_OF_ORDER
+        try:
+            demand_whole(self._policy, self.anchor.jids, request.jingle)
+        except Unhidden as error:
+            held.error = error.answer
         else:
-            self._perform(legal, held, request, now)
+            # What is out of order, or of an extension, its receiver will judge.
+            if legal is not None:
+                self._perform(legal, held, request, now)
+            self._hide_rest(held, request.jingle)
         self._go_on(held)
 
     def passed(self, leg: Leg, request: Request, now: float) -> None:
@@ -288,10 +292,24 @@ class Session:
             self._leave(now)
             self._lose_sight()
         at, why = self.deadline
-        if now >= at and self._does_without_us:
-            self._forget(why)
-        elif now >= at:
+        if now < at:
+            return
+        # Only a call whose media goes through us is ours to end, and only once it was accepted.
+        # Under other names than they call each other by we can tell the parties nothing.
+        is_ours = self.state is State.ACTIVE and self.alias is None
+        if is_ours and self.negotiation.allocations:
             self.terminate(why)
+        else:
+            self._forget(Why.SETUP_TIMEOUT if self.state is State.PENDING else why)
+
+    def is_overdue(self, now: float) -> bool:
+        """Whether it is an offer that rings for longer than most people wait."""
+        rang_s = now - self.life.started_at
+        return self.state is State.PENDING and rang_s >= self._policy.times.setup_s
+
+    def give_up(self) -> None:
+        """Forget an offer whose ports are wanted."""
+        self._forget(Why.SETUP_TIMEOUT)
 
     # What the plane tells
 
@@ -382,7 +400,7 @@ class Session:
 
     def remember(self) -> None:
         """Have the session written down, once an answer to its offer has left."""
-        waits = any(held.action is Action.SESSION_INITIATE for held in self._held)
+        waits = any(held.is_offer for held in self._held)
         if not self.has_ended and not waits:
             self._out.append(Remember(self.name))
 
@@ -415,6 +433,13 @@ class Session:
             return
         self.state = state
         self.life.accepted_at = now
+
+    def _hide_rest(self, held: Held, jingle: Jingle) -> None:
+        """Let nothing through that is to be hidden and was not rewritten."""
+        if held.error is None and not self.is_unrelayed:
+            jids, rewritten = self.anchor.jids, held.reply.promises
+            policy, drawn = self._policy, self.anchor.drawn
+            held.reply.hidden = hidden(policy, jids, jingle, rewritten, drawn)
 
     def _go_on(self, held: Held) -> None:
         if held.reply.allocations:
@@ -451,7 +476,7 @@ class Session:
         if self.negotiation.places.do_without(held.reply.allocations):
             held.reply.break_promises()
             return
-        contents = list(held.reply.promises)
+        contents, lost = list(held.reply.promises), held.reply.allocations
         held.reply = Reply()
         match held.action:
             case Action.SESSION_INITIATE:
@@ -459,8 +484,9 @@ class Session:
                 return
             case Action.TRANSPORT_REPLACE:
                 self.negotiation.forget_replacement(held.leg, contents)
-            case _:
+            case Action.CONTENT_ADD:
                 self.negotiation.forget(contents)
+        self.negotiation.lose(lost)
         held.error = NO_CAPACITY
 
     def _no_capacity(self, error: NoPorts) -> StanzaError:

@@ -41,6 +41,7 @@ class Medium:
     the transport. `signalled[leg]` are the candidates of this leg's raw UDP, `replacements[leg]` is
     the transport that it offers in place of the present one. `added_by` is the id of the
     content-add that brought it, empty where it is not known any more, None for what the offer had.
+    `media` and `mux` are what it was described as (see `model.content.Content`).
     """
 
     key: ContentKey
@@ -53,6 +54,8 @@ class Medium:
     protection: Protection = field(default_factory=lambda: Protection(Leg.INITIATOR))
     replacements: dict[Leg, Replacement] = field(default_factory=dict)
     signalled: dict[Leg, tuple[Candidate, ...]] = field(default_factory=dict)
+    media: str | None = None
+    mux: bool = False
 
     @property
     def is_optional(self) -> bool:

@@ -1,18 +1,21 @@
 """What each verb of the table does to the contents of a session.
 
-A verb checks the whole request before it changes anything, so a request that is refused leaves the
-session as it was. It returns a `Reply`: which candidates replace the stanza's own, and which
-bindings the plane must have made before the stanza may go on.
+A content is the one of that creator and name, or else the only one of that name: clients write all
+kinds of creators. What names none of ours is not ours to judge, and is left out. A verb checks what
+it understands before it changes anything, so a request that is refused leaves the session as it
+was. It returns a `Reply`: which candidates replace the stanza's own, and which bindings the plane
+must have made before the stanza may go on.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 
-from jingle_hnt.errors import MalformedJingle, NoPorts, UnprovenParty
+from jingle_hnt.errors import NoPorts, UnprovenParty
+from jingle_hnt.model.address import IPAddress
 from jingle_hnt.model.content import (
     COMPONENTS,
     Content,
     ContentKey,
-    Creator,
     Ice,
     RawUdp,
     Senders,
@@ -23,10 +26,11 @@ from jingle_hnt.session.allocation import Allocation
 from jingle_hnt.session.anchor import Anchor
 from jingle_hnt.session.effects import Request
 from jingle_hnt.session.gate import Gates
+from jingle_hnt.session.hiding import is_ours
 from jingle_hnt.session.ice import Agents, usable
 from jingle_hnt.session.medium import Medium, Replacement, is_relayed_already, is_relayed_here
 from jingle_hnt.session.places import Places
-from jingle_hnt.session.policy import AlreadyRelayed, SessionPolicy
+from jingle_hnt.session.policy import AlreadyRelayed, IceMode, SessionPolicy
 from jingle_hnt.session.reply import Promise, Reply
 from jingle_hnt.session.sdes import Protection
 from jingle_hnt.session.stand_ins import StandIns
@@ -34,9 +38,12 @@ from jingle_hnt.session.table import Leg, Verb
 
 
 class Negotiation:
-    """The contents of one session. Every verb raises MalformedJingle for contents that it cannot
-    mean, NoPorts where the relay has none left, and UnprovenParty where the operator demands proof
-    of where a party's media comes from and there is none; nothing has changed then."""
+    """The contents of one session.
+
+    Every verb raises MalformedJingle for a transport of another kind than was offered where ICE
+    ends at the relay, NoPorts where the relay has none left, and UnprovenParty where the operator
+    demands proof of where a party's media comes from and there is none; nothing has changed then.
+    """
 
     def __init__(self, anchor: Anchor, policy: SessionPolicy) -> None:
         self.media: dict[ContentKey, Medium] = {}
@@ -80,17 +87,11 @@ class Negotiation:
 
     def propose(self, leg: Leg, jingle: Jingle, now: float) -> Reply:
         """New contents, of the offer or of content-add: ports for each that is to be relayed."""
-        for content in jingle.contents:
-            self._may_be_new(leg, content)
-        self._anchor.demand_contents(len(self.media), jingle.contents)
+        fresh = self._fresh(leg, jingle.contents)
+        self._anchor.demand_contents(len(self.media), fresh)
         reply = Reply()
-        for content, allocation in self._allocate_each(leg, jingle.contents, now):
-            senders = content.senders or Senders.BOTH
-            medium = Medium(content.key, leg, senders, allocation=allocation)
-            medium.protection = (
-                Protection(leg, content.crypto) if allocation is None else allocation.protection
-            )
-            self.media[content.key] = medium
+        for content, allocation in self._allocate_each(leg, fresh, now):
+            medium = self._enter(leg, content, allocation)
             self._signal(medium, leg, content)
             if allocation is not None:
                 medium.agents = self._stand_ins.agents_for(leg, content)
@@ -98,10 +99,29 @@ class Negotiation:
             self.places.join(reply, medium, leg, content, now)
         return reply
 
+    def _fresh(self, leg: Leg, contents: Iterable[Content]) -> list[Content]:
+        """The contents that are new; what this leg proposes once more takes its own place."""
+        again = [c.key for c in contents if c.key in self.unagreed(leg)]
+        self.forget(again)
+        return [content for content in contents if content.key not in self.media]
+
+    def _enter(self, leg: Leg, content: Content, allocation: Allocation | None = None) -> Medium:
+        """Begin to follow a content which this leg proposes."""
+        senders = content.senders or Senders.BOTH
+        medium = Medium(content.key, leg, senders, allocation=allocation)
+        medium.media, medium.mux = content.media, content.mux
+        medium.protection = (
+            Protection(leg, content.crypto) if allocation is None else allocation.protection
+        )
+        self.media[content.key] = medium
+        return medium
+
     def _add(self, leg: Leg, request: Request, now: float) -> Reply:
+        before = set(self.media)
         reply = self.propose(leg, request.jingle, now)
-        for content in request.jingle.contents:
-            self.media[content.key].added_by = request.id
+        for key, medium in self.media.items():
+            if key not in before:
+                medium.added_by = request.id
         return reply
 
     def forget(self, contents: Iterable[ContentKey]) -> None:
@@ -138,6 +158,12 @@ class Negotiation:
                 del self.media[medium.key]
         return not self.media
 
+    def lose(self, lost: Collection[Allocation]) -> None:
+        """These could not be bound: whose they were goes on without the relay."""
+        for medium in self.media.values():
+            if medium.allocation in lost:
+                medium.allocation = None
+
     def unagreed(self, leg: Leg) -> list[ContentKey]:
         """The contents that this leg proposed and the other has not answered."""
         return [m.key for m in self.media.values() if m.proposer is leg and not m.agreed]
@@ -167,16 +193,17 @@ class Negotiation:
 
     def _agree(self, leg: Leg, jingle: Jingle, now: float) -> Reply:
         """The answer to an offer or to content-add: the gate opens."""
-        agreed = [self._awaiting(leg.other, content) for content in jingle.contents]
-        self._stand_ins.demand_kind(leg, agreed, jingle.contents)
-        for medium, content in zip(agreed, jingle.contents, strict=True):
+        reply = Reply()
+        agreed = self._each(jingle, lambda content: self._answered(leg, content))
+        self._stand_ins.demand_kind(leg, agreed)
+        for medium, content in agreed:
             if not medium.protection.answered(content).tags(leg):
                 self._demand_proof(medium.allocation, leg, content)
-        reply = Reply()
-        for medium, content in zip(agreed, jingle.contents, strict=True):
+        agreed += self._each(jingle, lambda content: self._unseen(leg.other, content))
+        for medium, content in agreed:
+            # What the answer says of `senders` is a hint: clients write a fixed or a wrong word.
             medium.agreed = True
             medium.protection.answer(content)
-            medium.senders = content.senders or medium.senders
             self._signal(medium, leg, content)
             if medium.allocation is not None and not medium.is_optional:
                 self._answer(reply, medium, medium.allocation, leg, content)
@@ -194,27 +221,33 @@ class Negotiation:
         return Reply()
 
     def _reject(self, leg: Leg, jingle: Jingle) -> Reply:
-        rejected = [self._awaiting(leg.other, content) for content in jingle.contents]
-        self.forget([medium.key for medium in rejected])
+        """COMPAT stanza-rejects-without-contents: what is open is meant then."""
+        if not jingle.contents:
+            self.forget(self.unagreed(leg.other))
+            return Reply()
+        rejected = self._each(jingle, lambda content: self._awaiting(leg, content))
+        self.forget([medium.key for medium, _ in rejected])
         return Reply()
 
     def _modify(self, jingle: Jingle) -> Reply:
-        media = [self._medium(content) for content in jingle.contents]
-        for medium, content in zip(media, jingle.contents, strict=True):
+        for medium, content in self._each(jingle, self._named):
             medium.senders = content.senders or medium.senders
         self.gates.apply(self.media.values())
         return Reply()
 
     def _remove(self, jingle: Jingle) -> Reply:
-        self.forget([self._medium(content).key for content in jingle.contents])
+        self.forget([medium.key for medium, _ in self._each(jingle, self._named)])
         return Reply()
 
     def _trickle(self, leg: Leg, jingle: Jingle, now: float) -> Reply:
         """transport-info: the sender's latches are armed anew where its generation is greater."""
-        media = [self._medium(content) for content in jingle.contents]
-        self._stand_ins.demand_kind(leg, media, jingle.contents)
         reply = Reply()
-        for medium, content in zip(media, jingle.contents, strict=True):
+        named = self._each(jingle, self._named)
+        self._stand_ins.demand_kind(leg, named)
+        named += self._each(jingle, lambda content: self._unseen(leg, content))
+        for medium, content in named:
+            if self._begin_late(reply, medium, leg, content, now):
+                continue
             self.places.join(reply, medium, leg, content, now)
             allocation, transport, agents = medium.allocation, content.transport, medium.agents
             if allocation is not None and agents is not None and not medium.is_optional:
@@ -228,17 +261,35 @@ class Negotiation:
                 arm = self._anchor.arm if told else self._anchor.arm_untold
                 arm(allocation, leg, medium.signalled[leg], sorted(moved))
             if agents is None:
-                named = {c.component for c in transport.candidates}
-                components = tuple(c for c in COMPONENTS if c in named)
+                told_of = {c.component for c in transport.candidates}
+                components = tuple(c for c in COMPONENTS if c in told_of)
                 reply.promises[content.key] = _ours(allocation, leg, transport, components)
         return reply
 
+    def _begin_late(
+        self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float
+    ) -> bool:
+        """Relay a content whose offer had no transport yet; tells whether it was that."""
+        nothing_yet = medium.allocation is None and medium.agents is None and not medium.signalled
+        if not nothing_yet or leg is not medium.proposer:
+            return False
+        described = replace(content, media=medium.media, mux=medium.mux)
+        ((_, allocation),) = self._allocate_each(leg, [described], now)
+        if allocation is None:
+            return False
+        medium.allocation, medium.protection = allocation, allocation.protection
+        self._signal(medium, leg, described)
+        medium.agents = self._stand_ins.agents_for(leg, described)
+        self._offer(reply, medium, allocation, medium.agents, leg, described)
+        if medium.agreed:
+            self.gates.apply([medium])
+        return True
+
     def _replace(self, leg: Leg, request: Request, now: float) -> Reply:
-        jingle = request.jingle
-        media = [self._medium(content) for content in jingle.contents]
+        named = self._each(request.jingle, self._named)
         reply = Reply()
-        allocations = self._allocate_each(leg, jingle.contents, now)
-        for medium, (content, allocation) in zip(media, allocations, strict=True):
+        allocations = self._allocate_each(leg, [content for _, content in named], now)
+        for (medium, _), (content, allocation) in zip(named, allocations, strict=True):
             self.forget_replacement(leg, [medium.key])
             agents = None if allocation is None else self._stand_ins.agents_for(leg, content)
             raw = content.transport if isinstance(content.transport, RawUdp) else RawUdp()
@@ -248,11 +299,11 @@ class Negotiation:
         return reply
 
     def _replaced(self, leg: Leg, jingle: Jingle) -> Reply:
-        media = [self._replacing(leg.other, content) for content in jingle.contents]
-        for medium, content in zip(media, jingle.contents, strict=True):
+        named = self._each(jingle, lambda content: self._replacing(leg.other, content))
+        for medium, content in named:
             self._demand_proof(medium.replacements[leg.other].allocation, leg, content)
         reply = Reply()
-        for medium, content in zip(media, jingle.contents, strict=True):
+        for medium, content in named:
             obsolete = medium.allocation
             medium.replace(leg.other)
             self._signal(medium, leg, content)
@@ -263,8 +314,8 @@ class Negotiation:
         return reply
 
     def _keep(self, leg: Leg, jingle: Jingle) -> Reply:
-        media = [self._replacing(leg.other, content) for content in jingle.contents]
-        self.forget_replacement(leg.other, [medium.key for medium in media])
+        named = self._each(jingle, lambda content: self._replacing(leg.other, content))
+        self.forget_replacement(leg.other, [medium.key for medium, _ in named])
         return Reply()
 
     def _offer(
@@ -321,6 +372,8 @@ class Negotiation:
 
     def _allocate(self, leg: Leg, content: Content, now: float) -> Allocation | None:
         transport = content.transport
+        if isinstance(transport, Ice) and is_ours(transport, self._own):
+            return None
         if isinstance(transport, Ice) and self._stand_ins.agents_for(leg, content) is not None:
             seen = usable(transport.candidates, self._anchor.parties[leg].ip)
             return self._describe(self._anchor.allocate(leg, seen, now), leg, content)
@@ -359,37 +412,66 @@ class Negotiation:
                 for leg in filter(medium.is_raw, Leg):
                     self._anchor.rearm_silent(allocation, leg)
 
-    def _may_be_new(self, leg: Leg, content: Content) -> None:
-        creator = Creator.INITIATOR if leg is Leg.INITIATOR else Creator.RESPONDER
-        if content.key in self.media:
-            raise MalformedJingle(f"content {content.key} is in the session already")
-        if content.key.creator is not creator:
-            raise MalformedJingle(f"content {content.key} must name its sender as its creator")
+    # Which content is meant
 
-    def _medium(self, content: Content) -> Medium:
-        medium = self.media.get(content.key)
-        if medium is None:
-            raise MalformedJingle(f"the session has no content {content.key}")
-        return medium
+    def _each(
+        self, jingle: Jingle, meant: Callable[[Content], Medium | None]
+    ) -> list[tuple[Medium, Content]]:
+        """The contents of a request that are `meant` to be some of ours, each of ours once."""
+        found: dict[ContentKey, tuple[Medium, Content]] = {}
+        for content in jingle.contents:
+            medium = meant(content)
+            if medium is not None:
+                found.setdefault(medium.key, (medium, content))
+        return list(found.values())
 
-    def _awaiting(self, proposer: Leg, content: Content) -> Medium:
-        medium = self._namesake(proposer, content) or self._medium(content)
-        if medium.agreed or medium.proposer is not proposer:
-            raise MalformedJingle(f"content {content.key} does not await your answer")
-        return medium
+    def _named(self, content: Content) -> Medium | None:
+        return _meant(content, self.media.values())
 
-    def _namesake(self, proposer: Leg, content: Content) -> Medium | None:
-        """COMPAT siskin-names-itself"""
-        if content.key in self.media:
+    def _awaiting(self, leg: Leg, content: Content) -> Medium | None:
+        """The content that awaits this leg's answer."""
+        return _meant(content, [self.media[key] for key in self.unagreed(leg.other)])
+
+    def _answered(self, leg: Leg, content: Content) -> Medium | None:
+        """The content that this leg accepts; COMPAT gajim-accepts-twice: or has accepted before."""
+        awaiting = self._awaiting(leg, content)
+        if awaiting is not None:
+            return awaiting
+        accepted = [m for m in self.media.values() if m.agreed and m.proposer is leg.other]
+        return _meant(content, accepted)
+
+    def _unseen(self, proposer: Leg, content: Content) -> Medium | None:
+        """A content between ICE agents that was added while nobody showed us: joined from now on.
+
+        Elsewhere one party has been told what is not ours, and the rest is between the two.
+        """
+        if not isinstance(content.transport, Ice) or self._named(content) is not None:
             return None
-        awaiting = (self.media[key] for key in self.unagreed(proposer))
-        return next((m for m in awaiting if m.key.name == content.key.name), None)
-
-    def _replacing(self, proposer: Leg, content: Content) -> Medium:
-        medium = self._medium(content)
-        if proposer not in medium.replacements:
-            raise MalformedJingle(f"no transport of content {content.key} is to be replaced")
+        mode = self._policy.ice_mode(self._anchor.jids, content.transport.namespace)
+        is_full = self._anchor.budgets.are_contents_spent(len(self.media) + 1)
+        if mode is not IceMode.APPEND or is_full or is_ours(content.transport, self._own):
+            return None
+        medium = self._enter(proposer, content)
+        medium.agreed = any(each.agreed for each in self.media.values())
         return medium
+
+    def _replacing(self, proposer: Leg, content: Content) -> Medium | None:
+        return _meant(content, [m for m in self.media.values() if proposer in m.replacements])
+
+    @property
+    def _own(self) -> Collection[IPAddress]:
+        return self._policy.peers.own
+
+
+def _meant(content: Content, media: Iterable[Medium]) -> Medium | None:
+    """The one of these that has a content's creator and name, or else alone has its name.
+
+    A content without a name means the only one that there is.
+    """
+    among = list(media)
+    exact = [medium for medium in among if medium.key == content.key]
+    alike = exact or [m for m in among if content.key.name in ("", m.key.name)]
+    return alike[0] if len(alike) == 1 else None
 
 
 def _is_meant(asked_by: str, refused: str) -> bool:

@@ -4,13 +4,15 @@ A content's *place* is the allocation that it has there. The agents may do witho
 their credentials, waits until a direct path had its chance, and goes when nobody uses it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from jingle_hnt.errors import NoPorts
+from jingle_hnt.model.address import IPAddress
 from jingle_hnt.model.content import RTP, Content, ContentKey, Ice
 from jingle_hnt.session.allocation import Allocation
 from jingle_hnt.session.anchor import Anchor
 from jingle_hnt.session.gate import Gates
+from jingle_hnt.session.hiding import is_ours
 from jingle_hnt.session.ice import Agents, usable
 from jingle_hnt.session.medium import Medium
 from jingle_hnt.session.policy import IceMode, SessionPolicy
@@ -38,6 +40,10 @@ class Places:
         self._gates = gates
         self._anchor = anchor
         self._policy = policy
+
+    @property
+    def _own(self) -> Collection[IPAddress]:
+        return self._policy.peers.own
 
     @property
     def joined(self) -> list[tuple[Medium, Allocation, Agents]]:
@@ -117,7 +123,7 @@ class Places:
 
     def join(self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float) -> None:
         """Be one more candidate of this leg's ICE agent, once in each life of its credentials."""
-        if not isinstance(content.transport, Ice):
+        if not isinstance(content.transport, Ice) or is_ours(content.transport, self._own):
             return
         taken = medium.allocation is not None or medium.agents is not None
         if taken and not medium.is_optional:
@@ -126,7 +132,7 @@ class Places:
         if mode is IceMode.PASS or (medium.agents is None and mode is not IceMode.APPEND):
             return
         if medium.agents is None:
-            medium.agents = Agents(has_media=content.media is not None)
+            medium.agents = Agents(has_media=medium.media is not None)
         agents = medium.agents
         self._note_early(medium, agents, leg, now)
         changed = agents.hear(leg, content, self._anchor.budgets.room(self._media.values()))

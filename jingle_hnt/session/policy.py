@@ -111,7 +111,7 @@ class LimitPolicy:
     make in a minute, `half_open` how many calls of one domain's users may be unanswered at a time.
     """
 
-    per_user: int = 10
+    per_user: int = 100
     per_domain: int = 0
     calls: int = 0
     per_minute: int = 60

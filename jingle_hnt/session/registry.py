@@ -15,14 +15,15 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
-from jingle_hnt.errors import BudgetExceeded, Condition, StanzaError
+from jingle_hnt.errors import BudgetExceeded, Condition, StanzaError, Unhidden
 from jingle_hnt.model.address import TransportAddress
-from jingle_hnt.model.content import COMPONENTS, RawUdp
+from jingle_hnt.model.content import COMPONENTS, Ice, RawUdp
 from jingle_hnt.model.jid import JID
-from jingle_hnt.model.jingle import Action, Jingle
+from jingle_hnt.model.jingle import Action
 from jingle_hnt.relay.binding import BindingName, Drained, Event, Side
 from jingle_hnt.relay.evidence import Sighting, sightings
 from jingle_hnt.relay.ports import PortPool
+from jingle_hnt.session.aliases import is_answer_to
 from jingle_hnt.session.allocation import Allocation, Pinhole
 from jingle_hnt.session.anchor import Anchor, Party
 from jingle_hnt.session.budgets import Budgets
@@ -36,10 +37,12 @@ from jingle_hnt.session.effects import (
     Pass,
     Passed,
     Refusal,
+    Replace,
     Request,
     Why,
     Withdrawn,
 )
+from jingle_hnt.session.hiding import demand_whole, hidden
 from jingle_hnt.session.limits import Limits
 from jingle_hnt.session.machine import NO_CAPACITY, Session
 from jingle_hnt.session.policy import Fallback, GatePolicy, IceMode, SessionPolicy
@@ -47,11 +50,6 @@ from jingle_hnt.session.table import Leg, State
 
 NOT_LOCAL = StanzaError(
     Condition.FORBIDDEN, "auth", "neither party is a user of a server that this relay serves"
-)
-REDIRECTED = StanzaError(
-    Condition.BAD_REQUEST,
-    "modify",
-    "initiator and responder must be of the same account as the sender and the recipient",
 )
 
 TOMBSTONE_S = 60.0
@@ -63,6 +61,9 @@ TOMBSTONES = 10_000
 SPARE_TIMERS = 256
 """Timers of calls that are over that may wait, beside as many as there are calls."""
 
+
+SCARCE = 8
+"""Ports are scarce where less than this part of them is free."""
 
 LATE_S, PATIENCE_S = 1.0, 5.0
 """A process that is woken so much too late stood still (suspended, SIGSTOP); then no call is ended
@@ -106,6 +107,9 @@ class Registry:
         self._sessions: dict[Key, Session] = {}
         self._keys: dict[str, Key] = {}
         self._of_party: dict[JID, set[str]] = {}
+        self._of_sid: dict[str, set[str]] = {}
+        self._aliases: dict[Key, tuple[str, Leg]] = {}
+        self._ringing: OrderedDict[str, None] = OrderedDict()  # by age
         # By `str(Key)`: ten thousand keys would be three times as many objects for the garbage
         # collector to look at, and strings are none.
         self._tombstones: OrderedDict[str, float] = OrderedDict()
@@ -141,9 +145,7 @@ class Registry:
     def receive(self, request: Request, now: float) -> None:
         """An intercepted request of one party to another."""
         self._bury(now)
-        if _is_redirected(request):
-            self._effects.append(Bounce(request.token, REDIRECTED))
-        elif request.jingle.action is Action.SESSION_INITIATE:
+        if request.jingle.action is Action.SESSION_INITIATE:
             self._initiate(request, now)
         else:
             self._pass_on(request, now)
@@ -331,11 +333,18 @@ class Registry:
         session = self._sessions.get(key)
         if session is not None:
             session.receive(Leg.INITIATOR, request, now)
+            self._settle(session, now)
         elif str(key) in self._tombstones:
-            self._revenant(request, now)
-        elif not self._is_ours(request.jingle):
-            self._effects.append(Pass(request.token))
-        elif (refusal := self._call_refusal(request, now)) is not None:
+            self._revenant(request)
+        elif not self._is_ours(request):
+            self._go_on(request)
+        else:
+            self._make_room(now)
+            self._admit(key, request, now)
+
+    def _admit(self, key: Key, request: Request, now: float) -> None:
+        """Follow a call from its offer on, where it may be made."""
+        if (refusal := self._call_refusal(request, now)) is not None:
             self._effects.append(Bounce(request.token, refusal))
         elif self.draining:
             self._effects.append(Pass(request.token))
@@ -377,7 +386,10 @@ class Registry:
         jingle = request.jingle
         found = self._find(request.sender, request.recipient, jingle.sid, jingle.action)
         if found is None:
-            self._revenant(request, now)
+            self._follow_alias(request)
+            found = self._find(request.sender, request.recipient, jingle.sid, jingle.action)
+        if found is None:
+            self._revenant(request)
             return
         leg, session = found
         try:
@@ -391,12 +403,44 @@ class Registry:
             session.receive(leg, request, now)
             self._settle(session, now)
 
-    def _revenant(self, request: Request, now: float) -> None:
-        """A request for a session that has ended a moment ago, or that never was ours."""
+    def _revenant(self, request: Request) -> None:
+        """A request for a session that has ended a moment ago, or that never was ours.
+
+        Its receiver judges it. What comes too late still tells nothing that was to be hidden.
+        """
         pair, sid = (request.sender, request.recipient), request.jingle.sid
         ended = any(str(Key(a, b, sid)) in self._tombstones for a, b in (pair, pair[::-1]))
-        error = Session.after_end(request.jingle.action) if ended else None
-        self._effects.append(Pass(request.token) if error is None else Bounce(request.token, error))
+        if ended or not request.jingle.is_whole:
+            self._go_on(request)
+        else:
+            self._effects.append(Pass(request.token))
+
+    def _go_on(self, request: Request) -> None:
+        """Let a request go on that is of no session here, without what is to be hidden."""
+        jids, policy = (request.sender, request.recipient), self.policy
+        try:
+            demand_whole(policy, jids, request.jingle)
+        except Unhidden as error:
+            self._effects.append(Bounce(request.token, error.answer))
+            return
+        own = hidden(policy, jids, request.jingle, (), self._drawn)
+        answer = Replace(request.token, {}, own) if own else Pass(request.token)
+        self._effects.append(answer)
+
+    def _make_room(self, now: float) -> None:
+        """Where few ports are left, or few may ring, give up the offers that have rung longest."""
+        few_may_ring = self.policy.limits.half_open > 0
+        scarce = few_may_ring or self.pool.counts.free * SCARCE < self.pool.size
+        while self._ringing and scarce:
+            name = next(iter(self._ringing))
+            session = self.find(name)
+            if session is not None and not session.is_overdue(now):
+                break
+            del self._ringing[name]
+            if session is not None:
+                session.give_up()
+                self._settle(session, now)
+            scarce = few_may_ring or self.pool.counts.free * SCARCE < self.pool.size
 
     def _find(
         self, sender: JID, recipient: JID, sid: str, action: Action | None = None
@@ -405,16 +449,50 @@ class Registry:
 
         Both parties may have called each other with the same sid. The session that goes on is meant
         then, before one that has ended and is still waited for; of two that in which the action is
-        legal; the sender's own where it is legal in both.
+        legal; the sender's own where it is legal in both. A request without a sid means the only
+        session of the two; one of a pair that we do not know may be another name of one.
         """
         mine = self._sessions.get(Key(sender, recipient, sid))
         theirs = self._sessions.get(Key(recipient, sender, sid))
         both = ((Leg.INITIATOR, mine), (Leg.RESPONDER, theirs))
-        return min(
+        found = min(
             ((leg, session) for leg, session in both if session is not None),
             key=lambda found: (found[1].has_ended, not found[1].allows(action, found[0])),
             default=None,
         )
+        if found is not None:
+            return found
+        return self._alone(sender, recipient) if not sid else self._alias(sender, recipient, sid)
+
+    def _alone(self, sender: JID, recipient: JID) -> tuple[Leg, Session] | None:
+        """The only session of these two, where there is just one."""
+        names = self._of_party.get(sender, set()) & self._of_party.get(recipient, set())
+        sessions = [s for name in names if (s := self.find(name)) is not None and not s.has_ended]
+        return (_leg_of(sessions[0], sender), sessions[0]) if len(sessions) == 1 else None
+
+    def _alias(self, sender: JID, recipient: JID, sid: str) -> tuple[Leg, Session] | None:
+        """The session that this pair has under other names (see `aliases.py`)."""
+        name, leg = self._aliases.get(Key(sender, recipient, sid), ("", Leg.INITIATOR))
+        session = self.find(name)
+        return None if session is None else (leg, session)
+
+    def _follow_alias(self, request: Request) -> None:
+        """Where an offer is answered by another pair of names, know them from now on."""
+        jingle = request.jingle
+        if jingle.action is not Action.SESSION_ACCEPT or not jingle.sid:
+            return
+        sender, recipient, users = request.sender, request.recipient, self.policy.domains
+        named = (self.find(name) for name in self._of_sid.get(jingle.sid, ()))
+        offers = [
+            s
+            for s in named
+            if s is not None and is_answer_to(s.jids, s.state, sender, recipient, users)
+        ]
+        if len(offers) == 1:
+            (session,) = offers
+            self._aliases[Key(sender, recipient, jingle.sid)] = (session.name, Leg.RESPONDER)
+            self._aliases[Key(recipient, sender, jingle.sid)] = (session.name, Leg.INITIATOR)
+            session.alias = (sender, recipient)
 
     def _pinhole(self, name: BindingName) -> tuple[Session, Allocation, int] | None:
         session = self.find(name.partition(".")[0])
@@ -426,9 +504,26 @@ class Registry:
                     return session, allocation, component
         return None
 
-    def _is_ours(self, jingle: Jingle) -> bool:
-        """Whether the offer is one of media: such sessions are followed, others pass."""
-        return any(c.media is not None or isinstance(c.transport, RawUdp) for c in jingle.contents)
+    def _is_ours(self, request: Request) -> bool:
+        """Whether the offer is one of media, or may become one: such sessions are followed.
+
+        One that begins with a data channel may get media later (XEP-0343). Until then no limit of
+        calls is for it.
+        """
+        contents = request.jingle.contents
+        if any(c.media is not None or isinstance(c.transport, RawUdp) for c in contents):
+            return True
+        may_become = any(isinstance(c.transport, Ice) for c in contents)
+        return (
+            may_become
+            and not self.draining
+            and {
+                request.sender.domain,
+                request.recipient.domain,
+            }
+            & self.policy.domains
+            != set()
+        )
 
     def _sessions_of(self, jid: JID) -> list[Session]:
         found = (self.find(name) for name in sorted(self._of_party.get(jid, ())))
@@ -437,6 +532,9 @@ class Registry:
     def _enter(self, key: Key, session: Session) -> None:
         self._sessions[key] = session
         self._keys[session.name] = key
+        self._of_sid.setdefault(key.sid, set()).add(session.name)
+        if session.state is State.PENDING:
+            self._ringing[session.name] = None
         for party in session.parties:
             self._of_party.setdefault(party.jid, set()).add(session.name)
         if not isinstance(session, Channel):
@@ -452,6 +550,7 @@ class Registry:
         if changed:
             session.remember()
         if session.state is not State.PENDING:
+            self._ringing.pop(session.name, None)
             self.limits.answered(session.name)
         if session.is_over:
             self._leave(session, now)
@@ -464,6 +563,14 @@ class Registry:
     def _leave(self, session: Session, now: float) -> None:
         key = self._keys.pop(session.name)
         del self._sessions[key]
+        self._ringing.pop(session.name, None)
+        self._of_sid[key.sid].discard(session.name)
+        if not self._of_sid[key.sid]:
+            del self._of_sid[key.sid]
+        if session.alias is not None:
+            one, other = session.alias
+            self._aliases.pop(Key(one, other, key.sid), None)
+            self._aliases.pop(Key(other, one, key.sid), None)
         if not isinstance(session, Channel):
             self.limits.closed(key.initiator)
         elif self._quota is not None:
@@ -503,13 +610,3 @@ def _sightings(request: Request) -> tuple[tuple[Sighting, ...], tuple[Sighting, 
         sightings(request.sender_ip, request.sender_seen),
         sightings(request.recipient_ip, request.recipient_seen),
     )
-
-
-def _is_redirected(request: Request) -> bool:
-    """Whether `initiator` or `responder` name an account that is no party (XEP-0166 section 7.1).
-
-    Another resource of a party's own account is legal, and says nothing about who may steer us.
-    """
-    parties = {request.sender.bare, request.recipient.bare}
-    named = (request.jingle.initiator, request.jingle.responder)
-    return any(jid is not None and jid.bare not in parties for jid in named)

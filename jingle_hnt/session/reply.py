@@ -29,9 +29,14 @@ class Promise:
 
 @dataclass(slots=True)
 class Reply:
-    """How a request goes on: with these candidates, once these allocations are bound."""
+    """How a request goes on: with these candidates, once these allocations are bound.
+
+    Both are named as in the stanza. `hidden` are transports that would tell addresses which are to
+    be hidden, and that nothing better than an empty one of ours can be put in the place of.
+    """
 
     promises: dict[ContentKey, Promise] = field(default_factory=dict)
+    hidden: dict[ContentKey, OwnTransport] = field(default_factory=dict)
     allocations: list[Allocation] = field(default_factory=list)
 
     @property
@@ -43,7 +48,13 @@ class Reply:
     def transports(self) -> OwnTransports:
         """The transports that are all ours."""
         own = {k: (p.own, p) for k, p in self.promises.items()}
-        return {k: replace(o, candidates=p.candidates()) for k, (o, p) in own.items() if o}
+        ours = {k: replace(o, candidates=p.candidates()) for k, (o, p) in own.items() if o}
+        return {**self.hidden, **ours}
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether the stanza goes on as it came."""
+        return not self.promises and not self.hidden
 
     def break_promises(self) -> None:
         """Nothing that was to be bound is there to be promised."""

@@ -88,13 +88,16 @@ class StandIns:
             self._anchor.arm_early(allocation, leg.other)
         reply.promises[content.key] = _in_our_name(allocation, agents, leg, transport)
 
-    def demand_kind(self, leg: Leg, media: Sequence[Medium], contents: Sequence[Content]) -> None:
-        """Where ICE ends here, each leg keeps to the transport that it was offered."""
-        for medium, content in zip(media, contents, strict=True):
+    def demand_kind(self, leg: Leg, contents: Sequence[tuple[Medium, Content]]) -> None:
+        """Where ICE ends here, each leg keeps to the transport that it was offered.
+
+        Raises MalformedJingle where it does not: what it signals would have to be translated.
+        """
+        for medium, content in contents:
             if medium.agents is None or medium.is_optional or content.transport is None:
                 continue
-            kind = RawUdp if leg in medium.agents.raw else Ice
-            if not isinstance(content.transport, kind):
+            other = Ice if leg in medium.agents.raw else RawUdp
+            if isinstance(content.transport, other):
                 raise MalformedJingle(
                     f"content {content.key} has another transport: write the one it was offered"
                 )

@@ -7,9 +7,8 @@ adds nothing, and an error that comes back undoes what the request did (`Session
 
 Three kinds of requests steer us. Those that carry transports (initiate, accept, the content-* and
 transport-* families) are given our candidates in place of their own. Those that steer the media
-(senders, hold) move the gate. The rest passes, and is looked at only to be sure that it may come
-from this party in this state. What the table does not list is out of order: the sender is told so,
-and nothing changes (XEP-0166 section 12, `unexpected-request` with `out-of-order`).
+(senders, hold) move the gate. The rest passes. So does what the table does not list: it is out of
+order, and its receiver says so (XEP-0166 section 12); nothing changes here.
 
 The drawing in docs/architecture.md is made from this table.
 """
@@ -84,6 +83,8 @@ _IN_BOTH_STATES = {
 
 TABLE: dict[tuple[State, Action], Transition] = {
     (State.PENDING, Action.SESSION_ACCEPT): Transition(Verb.ACCEPT, RESPONDER, State.ACTIVE),
+    # COMPAT gajim-accepts-twice: what is said again means the same.
+    (State.ACTIVE, Action.SESSION_ACCEPT): Transition(Verb.ACCEPT, RESPONDER, State.ACTIVE),
     (State.PENDING, Action.SESSION_TERMINATE): Transition(Verb.PASS, EITHER, State.ENDED),
     (State.ACTIVE, Action.SESSION_TERMINATE): Transition(Verb.PASS, EITHER, State.ENDED),
     # Both parties may hang up at once: the second terminate goes through, its receiver answers it.
@@ -96,7 +97,7 @@ TABLE: dict[tuple[State, Action], Transition] = {
 }
 
 
-def transition(state: State, action: Action, leg: Leg) -> Transition | None:
-    """The transition for a request, or None where it is out of order."""
-    found = TABLE.get((state, action))
+def transition(state: State, action: Action | None, leg: Leg) -> Transition | None:
+    """The transition for a request, or None where it is out of order or of an extension."""
+    found = None if action is None else TABLE.get((state, action))
     return found if found is not None and leg in found.by else None

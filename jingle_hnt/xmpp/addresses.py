@@ -11,12 +11,12 @@ answer them. It is the component that speaks here: a server's block list knows t
 own addresses only.
 """
 
+import contextlib
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from xml.etree.ElementTree import Element
 
-from jingle_hnt.errors import JingleError, MalformedJingle
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action
 from jingle_hnt.session.effects import (
@@ -198,14 +198,12 @@ class AddressDoor:
             self._refuse(iq, _NO_RESOURCE)
             return
         held = Held(iq.get("id", ""), str(crossing.sender), jingle, now + HOLD_S, crossing)
-        try:
-            if pruned:
-                raise filter.too_large()
-            parsed = parse(self._among_themselves(jingle))
-        except JingleError as error:
+        if pruned:  # we are on its way here, and do not have it whole
+            error = filter.too_large()
             self.answer(held, Bounce(0, error.answer))
             self._inputs.rejected(crossing.sender, error)
             return
+        parsed = parse(self._among_themselves(jingle))
         token = self._way.hold(held, now)
         if token is None:
             self._refuse(iq, _BUSY)
@@ -215,12 +213,14 @@ class AddressDoor:
 
     def _go_on(self, asked: Asked, jingle: Element) -> None:
         """The request leaves for its recipient; an error will undo what it did in the core."""
-        crossing, action = asked.crossing, Action(jingle.get("action", ""))
+        crossing, action = asked.crossing, jingle.get("action")
         who = crossing.sender, crossing.recipient
-        refusal = Refusal(*who, jingle.get("sid", ""), action, id=asked.id)
-        asked = replace(asked, refusal=refusal)
-        if not self._ask(asked, "set", self._seen_from_there(jingle)):
-            self._inputs.refused(refusal)
+        if action in list(Action):
+            refusal = Refusal(*who, jingle.get("sid", ""), Action(action), id=asked.id)
+            asked = replace(asked, refusal=refusal)
+        sent = self._ask(asked, "set", self._seen_from_there(jingle))
+        if not sent and asked.refusal is not None:
+            self._inputs.refused(asked.refusal)
 
     def _ask(self, asked: Asked, type_: str, payload: Element) -> bool:
         id_, crossing = _fresh_id(), asked.crossing
@@ -257,12 +257,11 @@ class AddressDoor:
         copy.text = jingle.text
         copy.extend(jingle)
         for attribute in ("initiator", "responder"):
-            try:
+            # One that is nobody's address here is left as it is: it steers nothing.
+            with contextlib.suppress(ValueError):
                 jid = JID.of(jingle.get(attribute, self._component))
                 if jid.local and which(jid):
                     copy.set(attribute, str(across(jid, self._component)))
-            except ValueError:
-                raise MalformedJingle(f"{attribute} is no user's address here") from None
         return copy
 
     # What leaves

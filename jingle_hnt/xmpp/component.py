@@ -15,10 +15,11 @@ from xml.etree.ElementTree import Element, SubElement
 import structlog
 
 from jingle_hnt import __version__
-from jingle_hnt.errors import JingleError, ProtocolViolation
+from jingle_hnt.errors import ProtocolViolation
 from jingle_hnt.model.address import IPAddress
 from jingle_hnt.model.doors import ModuleState, OtherDoors
 from jingle_hnt.model.jid import JID
+from jingle_hnt.model.jingle import Jingle
 from jingle_hnt.session.effects import (
     Answer,
     Bounce,
@@ -346,14 +347,8 @@ class Component:
                 self._inputs.moved(Moved(question.recipient, question.recipient_ip, seen))
             self.answer(Pass(token))
             return
-        try:
-            if pruned:
-                raise filter.too_large()
-            jingle = parse(question.jingle)
-        except JingleError as error:
-            self.answer(Bounce(token, error.answer))
-            self._inputs.rejected(question.sender, error)
-            return
+        # Of a stanza that was too large to be read nothing is known, not even whose session it is.
+        jingle = Jingle(None, "", is_whole=False) if pruned else parse(question.jingle)
         self._inputs.receive(
             Request(
                 token=token,

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element, SubElement
 
-from jingle_hnt.errors import JingleError, OversizedJingle, ProtocolViolation
+from jingle_hnt.errors import OversizedJingle, ProtocolViolation
 from jingle_hnt.model.address import IPAddress, literal
 from jingle_hnt.model.doors import ModuleState
 from jingle_hnt.model.jid import JID
@@ -163,16 +163,12 @@ def _passed(intercept: Element, host: str) -> Passed:
     sid, action = ("", "") if element is None else (element.get("sid"), element.get("action"))
     if element is None or not sid or action not in list(Action):
         raise ProtocolViolation("event 'passed' without a sid and a Jingle action")
-    try:
-        jingle = parse(element)
-    except JingleError:
-        jingle = None  # it is on its way already: whatever is wrong with it, nobody can refuse it
     return Passed(
         sender=sender,
         recipient=recipient,
         sid=sid,
         action=Action(action),
-        jingle=jingle,
+        jingle=parse(element),
         age_s=_age_s(intercept.get("age")),
         missed=_count(intercept.get("missed")),
         id=stanza.get("id", ""),

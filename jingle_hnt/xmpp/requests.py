@@ -19,6 +19,8 @@ def build(jingle: Jingle) -> Element:
     Raises ValueError where the value stands for something that we cannot write: an RTP description
     or the inside of another transport than raw-udp.
     """
+    if jingle.action is None:
+        raise ValueError("a request of our own has an action that we know")
     element = Element(JINGLE, {"action": jingle.action, "sid": jingle.sid})
     for attribute, jid in (("initiator", jingle.initiator), ("responder", jingle.responder)):
         if jid is not None:

@@ -6,9 +6,7 @@ from copy import deepcopy
 from itertools import count
 from xml.etree.ElementTree import Element
 
-from jingle_hnt.errors import MalformedJingle
 from jingle_hnt.model.content import Candidate, ContentKey, OwnTransport
-from jingle_hnt.model.jingle import Action
 from jingle_hnt.session.effects import NONE_OWN, OwnTransports, Substitution
 from jingle_hnt.xmpp import names
 from jingle_hnt.xmpp.codec import CANDIDATE, ICE_TRANSPORTS, TRANSPORT, contents_of, transport_of
@@ -60,13 +58,7 @@ def _named(transports: dict[ContentKey, Element], key: ContentKey) -> Element:
 
 
 def _transports(element: Element) -> dict[ContentKey, Element]:
-    try:
-        found = {
-            key: transport_of(content)
-            for key, content in contents_of(element, Action(element.get("action", "")))
-        }
-    except MalformedJingle as error:
-        raise ValueError(str(error)) from error
+    found = {key: transport_of(content) for key, content in contents_of(element)}
     known = (TRANSPORT, *ICE_TRANSPORTS)
     return {k: t for k, t in found.items() if t is not None and t.tag in known}
 

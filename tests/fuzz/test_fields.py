@@ -292,7 +292,7 @@ class Case:
 
 @pytest.mark.timeout(1800)
 @pytest.mark.rule("J3", "J11")
-async def test_a_nasty_field_is_refused_or_passed_on_as_it_came(
+async def test_a_nasty_field_is_passed_on_as_it_came(
     monkeypatch: pytest.MonkeyPatch,
     lines: tuple[Lines, Counter[str]],
     record_property: Measured,
@@ -318,7 +318,7 @@ async def test_a_nasty_field_is_refused_or_passed_on_as_it_came(
             continue
         ET.fromstring(wire.sent)
         if ' action="replace"' not in wire.sent:
-            came["refused"] += 1
+            came["refused"] += 1  # nobody can tell who asks, or for whom
             continue
         came["relayed"] += 1
         there = sum(element in wire.sent for element in case.unknown.values())
@@ -327,7 +327,7 @@ async def test_a_nasty_field_is_refused_or_passed_on_as_it_came(
     assert end.lines == said.total()
     assert (end.forged, lost) == (0, 0)
     assert min(came["broken"], came["refused"], came["relayed"]) > cases / 50
-    kinds = {"stanza rejected", "question cannot be understood", "event cannot be understood"}
+    kinds = {"question cannot be understood", "event cannot be understood"}
     assert kinds | {"call ended", "a request was decided without us"} <= set(said)
     for name, number in {"cases": cases, "exceptions": exceptions.total(), **came}.items():
         record_property(name, number)

@@ -220,7 +220,7 @@ class Stage:
     def says(
         self,
         sender: JID,
-        action: Action,
+        action: Action | None,
         *contents: Content,
         to: JID | None = None,
         sid: str = "a",

@@ -124,4 +124,7 @@ def test_calls_that_are_over_leave_no_timers_and_the_others_keep_theirs() -> Non
     assert len(stage.registry._timers) <= SPARE_TIMERS + 2
     stage.ended.clear()
     stage.passes(121.0)
+    assert not stage.ended, "it still rings"
+    stage.passes(86400.0)
     assert [ended.why for ended in stage.ended] == [Why.SETUP_TIMEOUT]
+    assert not stage.injected

@@ -379,6 +379,7 @@ def test_who_waits_for_a_plane_that_goes_away_is_told() -> None:
 
 def passes(stage: Stage, sender: JID, jingle: Jingle) -> None:
     to = BOB if sender == ALICE else ALICE
+    assert jingle.action is not None
     stage.registry.passed(Passed(sender, to, "a", jingle.action, jingle), stage.now)
     stage.settle()
 

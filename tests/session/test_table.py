@@ -8,14 +8,36 @@ import pytest
 from jingle_hnt.model.content import Content, ContentKey, Creator, Senders
 from jingle_hnt.model.jingle import Action, Info
 from jingle_hnt.session import table
-from jingle_hnt.session.effects import Bounce, Pass, Replace
+from jingle_hnt.session.effects import Pass, Replace
 from jingle_hnt.session.machine import Session
 from jingle_hnt.session.table import TABLE, Leg, State, Transition, Verb, transition
 from tests.session.model import ROWS
 from tests.session.stage import ALICE, BOB, CAMERA, VOICE, Stage, candidates, content
 
-AMISS = (content(ContentKey(Creator.RESPONDER, "nothing known")),)
-"""Contents that no other request could name without being refused."""
+SCREEN = ContentKey(Creator.RESPONDER, "screen")
+
+
+def everything(stage: Stage, session: Session) -> object:
+    """All that a verb could change."""
+    media = {
+        key: (m.agreed, m.senders, m.allocation, dict(m.replacements), dict(m.signalled))
+        for key, m in session.negotiation.media.items()
+    }
+    gates = session.negotiation.gates
+    return media, set(gates.holders), dict(stage.plane.armed), dict(stage.plane.flows)
+
+
+def says_all(stage: Stage, action: Action) -> object:
+    """Bob's answer to whatever is open, more contents, a move, another direction, and hold."""
+    moves = replace(stage.bobs(), transport=candidates("192.0.2.20", 6100, 4))
+    told = [replace(each, senders=Senders.NONE) for each in (moves, stage.bobs(CAMERA))]
+    return stage.says(BOB, action, *told, content(SCREEN), info=Info.HOLD)
+
+
+def open_questions(stage: Stage) -> None:
+    """Alice has asked for another content, and for another transport."""
+    stage.says(ALICE, Action.CONTENT_ADD, content(CAMERA))
+    stage.says(ALICE, Action.TRANSPORT_REPLACE, moved(3))
 
 
 def legal() -> None:
@@ -60,7 +82,8 @@ def effective(state: State) -> None:
     assert isinstance(stage.says(ALICE, Action.CONTENT_REMOVE, content(CAMERA)), Pass)
     assert CAMERA not in media
     stage.says(ALICE, Action.CONTENT_ADD, content(CAMERA))
-    assert isinstance(stage.says(ALICE, Action.CONTENT_REJECT, content(CAMERA)), Bounce)
+    assert isinstance(stage.says(ALICE, Action.CONTENT_REJECT, content(CAMERA)), Pass)
+    assert CAMERA in media, "nobody rejects what is his own"
     assert isinstance(stage.says(BOB, Action.CONTENT_REJECT, content(CAMERA)), Pass)
     assert CAMERA not in media
 
@@ -77,13 +100,17 @@ def effective(state: State) -> None:
     assert isinstance(stage.says(BOB, Action.TRANSPORT_ACCEPT, stage.bobs()), Replace)
     assert media[VOICE].allocation is not before
 
-    as_it_was = dict(stage.plane.armed), dict(stage.plane.flows), set(media)
+    open_questions(stage)
+    as_it_was = everything(stage, session)
     for action in (Action.DESCRIPTION_INFO, Action.SECURITY_INFO):
-        untouched = replace(moved(4), senders=Senders.NONE)
-        assert isinstance(stage.says(ALICE, action, untouched, info=Info.HOLD), Pass)
-        assert session.negotiation.gates.holders == set()
-        assert (dict(stage.plane.armed), dict(stage.plane.flows), set(media)) == as_it_was
-        assert media[VOICE].senders is Senders.BOTH
+        assert isinstance(says_all(stage, action), Pass)
+        assert everything(stage, session) == as_it_was
+    if state is State.ACTIVE:
+        again = stage.says(BOB, Action.SESSION_ACCEPT, stage.bobs(), stage.bobs(CAMERA))
+        assert isinstance(again, Replace), "an accept that is said twice is the same"
+        assert media[CAMERA].agreed
+        assert set(media[VOICE].replacements) == {Leg.INITIATOR}
+        assert isinstance(stage.says(ALICE, Action.SESSION_ACCEPT, moved(3)), Pass)
 
 
 def final() -> None:
@@ -91,20 +118,31 @@ def final() -> None:
     for state in (State.PENDING, State.ACTIVE):
         stage, session = at(state)
         assert session.negotiation.media[VOICE].agreed == (state is State.ACTIVE)
-        assert isinstance(stage.says(ALICE, Action.SESSION_TERMINATE, *AMISS, info=Info.HOLD), Pass)
-        assert isinstance(stage.says(BOB, Action.SESSION_TERMINATE), Pass)
-        assert session.negotiation.gates.holders == set()
+        open_questions(stage)
+        media = everything(stage, session)
+        assert isinstance(says_all(stage, Action.SESSION_TERMINATE), Pass)
+        assert session.state is State.ENDED
+        assert kept(everything(stage, session)) == kept(media)
+        assert isinstance(stage.says(ALICE, Action.SESSION_TERMINATE), Pass)
         stage.assert_nothing_left()
     stage, session = at(State.ACTIVE)
+    open_questions(stage)
     stage.held = True
-    stage.says(ALICE, Action.CONTENT_ADD, content(CAMERA))
+    stage.says(ALICE, Action.CONTENT_ADD, content(ContentKey(Creator.INITIATOR, "third")))
     stage.says(ALICE, Action.SESSION_TERMINATE)
     assert session.state is State.ENDED, "kept for the stanza that waits"
-    stage.says(BOB, Action.SESSION_TERMINATE, *AMISS, info=Info.HOLD)
-    assert session.negotiation.gates.holders == set()
+    media = everything(stage, session)
+    says_all(stage, Action.SESSION_TERMINATE)
+    assert kept(everything(stage, session)) == kept(media)
     stage.bind_all()
     assert isinstance(stage.answers[stage.tokens], Pass)
     stage.assert_nothing_left()
+
+
+def kept(of_session: object) -> object:
+    """What an end does not touch: the plane releases what was bound."""
+    assert isinstance(of_session, tuple)
+    return of_session[:2]
 
 
 def walk() -> None:

@@ -8,7 +8,6 @@ from collections import Counter
 
 import pytest
 
-from jingle_hnt.errors import JingleCondition
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import (
     ICE,
@@ -23,7 +22,7 @@ from jingle_hnt.model.content import (
 )
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Info
-from jingle_hnt.session.effects import Bounce, Gone, Moved, Refusal
+from jingle_hnt.session.effects import Gone, Moved, Refusal
 from jingle_hnt.session.policy import IceMode, LimitPolicy, Times
 from jingle_hnt.session.table import Leg, State
 from tests.session.model import Key, Model
@@ -81,7 +80,6 @@ class Walk:
         self.stage.held = True
         self.model = Model()
         self.over: set[Key] = set()
-        self.refused = 0
 
     def step(self) -> None:
         """Somebody says something, or something happens."""
@@ -113,9 +111,6 @@ class Walk:
         known = set(self.model.states)
         self.model.request(self.stage, sender, recipient, action, sid)
         self.over = (self.over | known) - set(self.model.states)
-        answer = self.stage.answers.get(self.stage.tokens)
-        if isinstance(answer, Bounce):
-            self.refused += answer.error.jingle is JingleCondition.OUT_OF_ORDER
 
     def _content(self, key: ContentKey) -> Content:
         senders = self.chance.choice((None, None, *Senders))
@@ -187,7 +182,7 @@ class Walk:
 def test_every_action_in_every_state_by_everybody(record_property: Measured) -> None:
     chance = random.Random(6)
     seen: Counter[tuple[State, Action, str]] = Counter()
-    steps, calls, refused = 0, 0, 0
+    steps, calls = 0, 0
     while steps < doses.count(STEPS):
         walk = Walk(chance, seen)
         for _ in range(WALK):
@@ -195,11 +190,9 @@ def test_every_action_in_every_state_by_everybody(record_property: Measured) -> 
         steps += WALK
         walk.stage.run_out()
         calls += len(walk.stage.ended)
-        refused += walk.refused
     roles = [*(leg.name for leg in Leg), THIRD]
     assert set(seen) == {(s, a, who) for s in State for a in Action for who in roles}
-    assert min(calls, refused) > 0
+    assert calls > 0
     record_property("steps", steps)
     record_property("combinations", len(seen))
     record_property("calls", calls)
-    record_property("out_of_order", refused)

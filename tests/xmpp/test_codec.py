@@ -4,7 +4,6 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from jingle_hnt.errors import Condition, MalformedJingle, OversizedJingle
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import (
     Candidate,
@@ -18,7 +17,7 @@ from jingle_hnt.model.content import (
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Info, Reason
 from jingle_hnt.xmpp import names
-from jingle_hnt.xmpp.codec import parse
+from jingle_hnt.xmpp.codec import MOST_CANDIDATES, parse
 from tests.xmpp.corpus import stanza
 
 ICE_UDP = "urn:xmpp:jingle:transports:ice-udp:1"
@@ -49,14 +48,6 @@ def raw(candidates: str, attributes: str = "creator='initiator' name='a'") -> st
         f"<content {attributes}><transport xmlns='urn:xmpp:jingle:transports:raw-udp:1'>"
         f"{candidates}</transport></content>"
     )
-
-
-def refusal(element: ET.Element) -> str:
-    with pytest.raises(MalformedJingle) as caught:
-        parse(element)
-    assert caught.value.answer.condition is Condition.BAD_REQUEST
-    assert caught.value.answer.type == "modify"
-    return caught.value.answer.text
 
 
 # What clients write
@@ -200,8 +191,9 @@ def test_ends_are_read(name: str, reason: Reason) -> None:
     assert (end.action, end.reason, end.contents) == (Action.SESSION_TERMINATE, reason, ())
 
 
-def test_a_nameless_content_of_movim_is_refused() -> None:
-    assert "'sid'" in refusal(stanza("movim-ice-info-nameless"))
+def test_a_nameless_content_of_movim_is_read() -> None:
+    read = parse(stanza("movim-ice-info-nameless"))
+    assert (read.sid, [content.key.name for content in read.contents]) == ("", [""])
 
 
 # What they leave out
@@ -232,14 +224,11 @@ def test_unknown_attributes_types_and_children_do_not_matter() -> None:
     assert content.transport == RawUdp((candidate(1, 7, "i"),))
 
 
-@pytest.mark.parametrize("action", ["session-initiate", "session-accept"])
-def test_a_missing_creator_is_the_initiator_in_offer_and_answer(action: str) -> None:
-    [content] = parse(jingle(raw("", "name='a'"), action)).contents
-    assert content.key == ContentKey(Creator.INITIATOR, "a")
-
-
-def test_a_missing_creator_is_refused_elsewhere() -> None:
-    assert "'creator'" in refusal(jingle(raw("", "name='a'"), "content-add"))
+@pytest.mark.parametrize("action", ["session-initiate", "content-add", "transport-info", "x"])
+def test_a_missing_or_unknown_creator_is_the_initiator(action: str) -> None:
+    for creator in ("", "creator='me'"):
+        [content] = parse(jingle(raw("", f"name='a' {creator}"), action)).contents
+        assert content.key == ContentKey(Creator.INITIATOR, "a")
 
 
 def test_a_content_may_come_without_transport() -> None:
@@ -276,32 +265,18 @@ def test_a_reason_may_have_any_condition_and_a_text() -> None:
 # What is refused, and in which words
 
 
-@pytest.mark.parametrize(
-    ("attributes", "text"),
-    [
-        ("ip='192.0.2.5'", "port of candidate 1 in content 'a' is missing: write 1 to 65535"),
-        (
-            "id='x' ip='192.0.2.5' port='0'",
-            "port of candidate 'x' in content 'a' is '0': write a number from 1 to 65535",
-        ),
-        ("port='5'", "ip of candidate 1 in content 'a' is missing: write an IPv4 or IPv6 address"),
-        (
-            "ip='host.example' port='5'",
-            "ip of candidate 1 in content 'a' is 'host.example': write an IPv4 or IPv6 address in "
-            "its usual form, without a zone and no host name",
-        ),
-        (
-            "ip='192.0.2.5' port='5' component='0'",
-            "component of candidate 1 in content 'a' is '0': write a number from 1 to 255",
-        ),
-        (
-            "ip='192.0.2.5' port='5' generation='256'",
-            "generation of candidate 1 in content 'a' is '256': write a number from 0 to 255",
-        ),
-    ],
-)
-def test_the_text_names_attribute_candidate_and_remedy(attributes: str, text: str) -> None:
-    assert refusal(jingle(raw(f"<candidate {attributes}/>"))) == text
+# What cannot be used is left out, and the rest is read
+
+
+GOOD = "<candidate ip='192.0.2.9' port='9'/>"
+
+
+def left_out(element: ET.Element) -> bool:
+    """Whether only the good candidate beside it was read."""
+    read = parse(element)
+    [content] = read.contents
+    assert read.is_whole, "a candidate that is left out is replaced all the same"
+    return content.transport == RawUdp((candidate(1, 9, "", ip="192.0.2.9"),))
 
 
 @pytest.mark.parametrize(
@@ -325,12 +300,9 @@ def test_the_text_names_attribute_candidate_and_remedy(attributes: str, text: st
     ],
 )
 def test_ports_that_are_none(port: str) -> None:
-    element = jingle(raw("<candidate ip='192.0.2.5'/>"))
+    element = jingle(raw("<candidate ip='192.0.2.5'/>" + GOOD))
     element[0][0][0].set("port", port)
-    text = refusal(element)
-    assert text.startswith("port of candidate 1")
-    assert text.isascii()
-    assert len(text) < 200
+    assert left_out(element)
 
 
 @pytest.mark.parametrize(
@@ -354,16 +326,16 @@ def test_ports_that_are_none(port: str) -> None:
     ],
 )
 def test_addresses_that_are_none(ip: str) -> None:
-    element = jingle(raw("<candidate port='5'/>"))
+    element = jingle(raw("<candidate port='5'/>" + GOOD))
     element[0][0][0].set("ip", ip)
-    assert refusal(element).startswith("ip of candidate 1")
+    assert left_out(element)
 
 
 @pytest.mark.parametrize("component", ["0", "256", "-1", "x", ""])
 def test_components_that_are_none(component: str) -> None:
-    element = jingle(raw("<candidate ip='192.0.2.5' port='5'/>"))
+    element = jingle(raw("<candidate ip='192.0.2.5' port='5'/>" + GOOD))
     element[0][0][0].set("component", component)
-    assert refusal(element).startswith("component of candidate 1")
+    assert left_out(element)
 
 
 def test_a_v4_mapped_address_is_what_it_stands_for() -> None:
@@ -371,40 +343,29 @@ def test_a_v4_mapped_address_is_what_it_stands_for() -> None:
     assert content.transport == RawUdp((candidate(1, 5, ""),))
 
 
+KNOWN = "<transport xmlns='urn:xmpp:jingle:transports:raw-udp:1'/>"
+
+
 @pytest.mark.parametrize(
-    ("element", "text"),
+    ("element", "whole"),
     [
-        (ET.fromstring("<jingle xmlns='urn:x'/>"), "the payload is to be"),
-        (ET.fromstring("<jingle xmlns='urn:xmpp:jingle:1' sid='s'/>"), "lacks 'action'"),
-        (
-            jingle(action="session-invite"),
-            "action is 'session-invite': write one of content-accept",
-        ),
-        (jingle(attributes=""), "lacks 'sid'"),
-        (jingle(attributes="sid=''"), "lacks 'sid'"),
-        (jingle(attributes="sid='s' initiator='@'"), "initiator is '@': write an XMPP address"),
-        (jingle(attributes="sid='s' responder=''"), "responder is '': write an XMPP address"),
-        (jingle("<content creator='initiator'/>"), "lacks 'name'"),
-        (jingle("<content creator='me' name='a'/>"), "creator of content 'a' is 'me'"),
-        (
-            jingle("<content creator='initiator' name='a' senders='all'/>"),
-            "senders of content 'a' is 'all': write one of both, initiator, responder, none",
-        ),
-        (
-            jingle("<content creator='initiator' name='a'/>" * 2),
-            "two contents are named 'a' by the initiator",
-        ),
-        (
-            jingle(
-                "<content creator='initiator' name='a'><transport xmlns='urn:1'/>"
-                "<transport xmlns='urn:xmpp:jingle:transports:raw-udp:1'/></content>"
-            ),
-            "content 'a' has 2 transports: write one",
-        ),
+        (ET.fromstring("<jingle xmlns='urn:x'/>"), True),
+        (ET.fromstring("<jingle xmlns='urn:xmpp:jingle:1' sid='s'/>"), True),
+        (jingle(action="session-invite"), True),
+        (jingle(attributes=""), True),
+        (jingle(attributes="sid='s' initiator='@' responder=''"), True),
+        (jingle("<content creator='initiator'/>"), True),
+        (jingle("<content creator='initiator' name='a' senders='rejected'/>"), True),
+        (jingle("<content creator='initiator' name='a'/>" * 2), True),
+        (jingle("".join(f"<content name='f{n}'/>" for n in range(40))), True),
+        (jingle(f"<content name='a'><transport xmlns='urn:1'/>{KNOWN}</content>"), False),
+        (jingle(f"<content name='a'>{KNOWN}</content>" * 2), False),
+        (jingle("<content name='a'><transport xmlns='urn:1'/></content>" * 2), True),
     ],
 )
-def test_broken_schemas(element: ET.Element, text: str) -> None:
-    assert text in refusal(element)
+def test_what_breaks_the_schemas_is_no_error(element: ET.Element, whole: bool) -> None:
+    """Only where a transport of ours was not read the stanza cannot be rewritten."""
+    assert parse(element).is_whole == whole
 
 
 def test_the_same_name_by_two_creators_is_two_contents() -> None:
@@ -412,58 +373,10 @@ def test_the_same_name_by_two_creators_is_two_contents() -> None:
     assert len(parse(jingle(both, "content-modify")).contents) == 2
 
 
-def test_nothing_that_was_sent_can_forge_a_log_line() -> None:
-    element = jingle()
-    element.set("action", "x\r\nERROR forged \x1b[31m" + "long" * 100)
-    text = refusal(element)
-    assert "\n" not in text
-    assert "\x1b" not in text
-    assert len(text) < 500
-
-
-# Limits
-
-
-def contents(number: int) -> str:
-    return "".join(f"<content creator='initiator' name='c{n}'/>" for n in range(number))
-
-
-def candidates(number: int) -> str:
-    return raw("<candidate ip='192.0.2.5' port='5'/>" * number)
-
-
-def nested(levels: int) -> str:
-    return "<x>" * levels + "</x>" * levels
-
-
-@pytest.mark.parametrize(
-    ("fits", "too_much"),
-    [
-        (contents(16), contents(17)),
-        (candidates(64), candidates(65)),
-        (nested(31), nested(32)),
-        ("<x/>" * 4095, "<x/>" * 4096),
-        (f"<x>{'x' * 65000}</x>", f"<x>{'x' * 65600}</x>"),
-        (f"<x a='{'x' * 65000}'/>", f"<x a='{'x' * 65600}'/>"),
-        (f"<x/>{'x' * 65000}", f"<x/>{'x' * 65600}"),
-    ],
-    ids=["contents", "candidates", "depth", "elements", "text", "attribute", "text behind"],
-)
-def test_limits(fits: str, too_much: str) -> None:
-    parse(jingle(fits))
-    with pytest.raises(OversizedJingle) as caught:
-        parse(jingle(too_much))
-    assert caught.value.answer.condition is Condition.POLICY_VIOLATION
-    assert "at most" in caught.value.answer.text
-
-
-def test_depth_is_measured_without_recursion() -> None:
-    element = jingle()
-    inner = element
-    for _ in range(20_000):
-        inner = ET.SubElement(inner, "x")
-    with pytest.raises(OversizedJingle):
-        parse(element)
+def test_no_more_candidates_are_read_than_a_call_needs() -> None:
+    [content] = parse(jingle(raw("<candidate ip='192.0.2.5' port='5'/>" * 100))).contents
+    assert isinstance(content.transport, RawUdp)
+    assert len(content.transport.candidates) == MOST_CANDIDATES
 
 
 @pytest.mark.parametrize(

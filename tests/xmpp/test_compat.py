@@ -65,6 +65,14 @@ class Line:
         )
         return self.says(BOB, ET.fromstring(text))[0]
 
+    def answers_again(self, attributes: str = "") -> None:
+        """Bob accepts the offer `libpurple-initiate`, with these attributes in its content."""
+        offer = stanza("libpurple-initiate")
+        (first, *_) = parse(offer).contents
+        content = f"<content creator='initiator' name='{first.key.name}' {attributes}>{CAMERA}"
+        accept = later("session-accept", f"{content}</content>")
+        assert isinstance(self.says(BOB, accept)[0], Replace)
+
 
 CHECKS: dict[str, Callable[[], None]] = {}
 
@@ -255,3 +263,69 @@ def no_creator() -> None:
 @quirk("ejabberd-keeps-namespaces")
 def both_namespaces() -> None:
     assert set(_STANZAS) == {"jabber:component:accept", "jabber:client"}
+
+
+RAW = "<transport xmlns='urn:xmpp:jingle:transports:raw-udp:1'>{}</transport>"
+CAMERA = RAW.format("<candidate component='1' generation='0' id='v' ip='192.0.2.7' port='7'/>")
+
+
+def later(action: str, contents: str, attributes: str = "") -> ET.Element:
+    """A request in the session of the offer `libpurple-initiate`."""
+    sid = stanza("libpurple-initiate").get("sid")
+    head = f"<jingle xmlns='urn:xmpp:jingle:1' action='{action}' sid='{sid}' {attributes}>"
+    return ET.fromstring(f"{head}{contents}</jingle>")
+
+
+def in_a_call() -> Line:
+    line = Line()
+    line.offers("libpurple-initiate")
+    line.answers_again()
+    return line
+
+
+@quirk("anybody-is-the-initiator", "gajim-accepts-twice")
+def any_creator() -> None:
+    for creator in ("creator='initiator'", "creator='responder'", ""):
+        line = in_a_call()
+        added = f"<content {creator} name='camera'>{CAMERA}</content>"
+        assert isinstance(line.says(BOB, later("content-add", added))[0], Replace)
+        for one in ("creator='initiator'", "creator='responder'", ""):
+            accepted = f"<content {one} name='camera'>{CAMERA}</content>"
+            assert isinstance(line.says(ALICE, later("content-accept", accepted))[0], Replace)
+            moved = later("transport-info", accepted)
+            assert isinstance(line.says(ALICE, moved)[0], Replace)
+
+
+@quirk("senders-are-a-hint")
+def senders_of_an_accept() -> None:
+    for word in ("initiator", "responder", "none", "rejected", ""):
+        line = Line()
+        line.offers("libpurple-initiate")
+        line.answers_again(f"senders='{word}'")
+        assert line.stage.plane.flows["s1.1.1"] == (Flow.OPEN, Flow.OPEN), word
+
+
+@quirk("initiator-as-typed")
+def initiators() -> None:
+    for named in (
+        "Alice@Example.ORG/phone",
+        "alice@example.org./x",
+        "",
+        "@",
+        "focus@meet.example/f",
+    ):
+        offer = stanza("libpurple-initiate")
+        offer.set("initiator", named)
+        offer.set("responder", named)
+        assert isinstance(Line().says(ALICE, offer)[0], Replace), named
+
+
+@quirk("stanza-rejects-without-contents")
+def reject_without_contents() -> None:
+    line = in_a_call()
+    bindings = set(line.stage.plane.bindings)
+    added = f"<content creator='initiator' name='camera'>{CAMERA}</content>"
+    line.says(ALICE, later("content-add", added))
+    assert len(line.stage.plane.bindings) == len(bindings) + 2
+    assert isinstance(line.says(BOB, later("content-reject", ""))[0], Pass)
+    assert set(line.stage.plane.bindings) == bindings

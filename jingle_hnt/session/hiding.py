@@ -1,0 +1,62 @@
+"""Addresses that are to be hidden stay hidden, whatever comes (mode terminate, rule I2).
+
+Where ICE ends at the relay nothing that an agent says of itself may reach the other party. What the
+session understands is rewritten; what it does not understand, or what comes at the wrong time, goes
+on with an empty transport of ours in the place of its own. Only a stanza that cannot be rewritten
+at all is refused.
+"""
+
+from collections.abc import Callable, Collection
+
+from jingle_hnt.errors import Unhidden
+from jingle_hnt.model.address import IPAddress
+from jingle_hnt.model.content import ICE, ICE_UDP, ContentKey, Ice, OwnTransport
+from jingle_hnt.model.jid import JID
+from jingle_hnt.model.jingle import Jingle
+from jingle_hnt.session.ice import Credentials
+from jingle_hnt.session.policy import IceMode, SessionPolicy
+
+
+def is_hiding(policy: SessionPolicy, jids: tuple[JID, JID]) -> bool:
+    """Whether the addresses of these parties are to be hidden from each other."""
+    return any(policy.ice_mode(jids, each) is IceMode.TERMINATE for each in (ICE_UDP, ICE))
+
+
+def demand_whole(policy: SessionPolicy, jids: tuple[JID, JID], jingle: Jingle) -> None:
+    """Raise Unhidden for a stanza that may tell addresses which are to be hidden."""
+    if not jingle.is_whole and is_hiding(policy, jids):
+        raise Unhidden
+
+
+def hidden(
+    policy: SessionPolicy,
+    jids: tuple[JID, JID],
+    jingle: Jingle,
+    rewritten: Collection[ContentKey],
+    drawn: Callable[[], str],
+) -> dict[ContentKey, OwnTransport]:
+    """An empty transport for each content that would tell what is to be hidden.
+
+    `rewritten` are those that something better was found for; `drawn` draws credentials.
+    """
+    found = {}
+    for content in jingle.contents:
+        transport = content.transport
+        if content.key in rewritten or not isinstance(transport, Ice):
+            continue
+        if policy.ice_mode(jids, transport.namespace) is not IceMode.TERMINATE:
+            continue
+        if _tells_something(transport) and not is_ours(transport, policy.peers.own):
+            digits = drawn()
+            own = Credentials(digits[:8], digits[8:40])
+            found[content.key] = OwnTransport((), transport.namespace, own.ufrag, own.pwd)
+    return found
+
+
+def is_ours(transport: Ice, own: Collection[IPAddress]) -> bool:
+    """Whether the relay has been at it already: a room showed us the stanza before (XEP-0045)."""
+    return any(candidate.address.ip in own for candidate in transport.candidates)
+
+
+def _tells_something(transport: Ice) -> bool:
+    return bool(transport.ufrag or transport.candidates or transport.components)
