@@ -101,6 +101,11 @@ class PortPool:
             raise ValueError("other addresses can only be bound after a restart")
         self._interfaces = changed
 
+    def is_scarce(self, part: int) -> bool:
+        """Whether less than one `part`-th of the pairs of an address are free."""
+        each = self.size // (len(COMPONENTS) * len(self._free))
+        return any(len(bag) * part < each for bag in self._free.values())
+
     def lease_towards(
         self,
         version: int | None,

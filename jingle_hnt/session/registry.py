@@ -430,7 +430,7 @@ class Registry:
     def _make_room(self, now: float) -> None:
         """Where few ports are left, or few may ring, give up the offers that have rung longest."""
         few_may_ring = self.policy.limits.half_open > 0
-        scarce = few_may_ring or self.pool.counts.free * SCARCE < self.pool.size
+        scarce = few_may_ring or self.pool.is_scarce(SCARCE)
         while self._ringing and scarce:
             name = next(iter(self._ringing))
             session = self.find(name)
@@ -440,7 +440,7 @@ class Registry:
             if session is not None:
                 session.give_up()
                 self._settle(session, now)
-            scarce = few_may_ring or self.pool.counts.free * SCARCE < self.pool.size
+            scarce = few_may_ring or self.pool.is_scarce(SCARCE)
 
     def _find(
         self, sender: JID, recipient: JID, sid: str, action: Action | None = None
