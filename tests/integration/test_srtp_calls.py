@@ -10,6 +10,7 @@ from tests.integration.test_explain import callee_of_whom, causes, explained
 from tests.integration.test_nat_calls import assert_heard, hang_up, legs
 from tests.lab.play import ROOT, Caller, Stage, stage
 from tests.lab.world import NatKind
+from tests.threats.doses import Measured
 
 pytestmark = pytest.mark.integration
 
@@ -93,3 +94,35 @@ async def test_a_party_that_signs_with_another_key_than_it_signalled_is_named() 
         await hang_up(alice, bob)
         assert (await alice.stats())["rtp"]["foreign"] == 0
         assert causes(await explained(at)) == [("unsigned-media", bob.jid)]
+
+
+WRAPS = 65536 - 50
+"""The sequence number of a stream that wraps after a second."""
+HEARD_AGAIN_S = 1.5
+
+
+@pytest.mark.rule("L11")
+async def test_clients_that_make_their_srtp_state_anew_hear_each_other_on(
+    record_property: Measured,
+) -> None:
+    """Past a rollover, with the same keys and SSRCs: their counters are 0 again."""
+    async with stage() as at:
+        extra = ("--first", str(WRAPS))
+        alice = await at.ice_phone("alice", NatKind.PORT_RESTRICTED, *extra, program=PHONE)
+        bob = await at.ice_phone("bob", NatKind.SYMMETRIC, *extra, program=PHONE)
+        alice.tell("call", to=bob.jid)
+        await alice.expect("accepted")
+        await asyncio.sleep(3.0)
+        for party in (alice, bob):
+            party.tell("renew")
+        renewed = [(await party.expect("renewed"))["at"] for party in (alice, bob)]
+        await asyncio.sleep(4.0)
+        await hang_up(alice, bob)
+        one, other = await alice.stats(), await bob.stats()
+        for name, sent, heard in (("bob", one, other), ("alice", other, one)):
+            since = max(renewed) + HEARD_AGAIN_S
+            wanted = {n for n, at_s in enumerate(sent["rtp"]["sent_at"]) if at_s > since}
+            share = len(wanted & set(heard["rtp"]["numbers"])) / len(wanted)
+            record_property(f"live at {name}", round(share, 4))
+            assert len(wanted) > 50
+            assert share >= 0.99

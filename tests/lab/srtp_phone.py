@@ -6,13 +6,15 @@ It offers two lines, of which the second is the one that it means, and answers t
 import argparse
 import asyncio
 import os
+import time
 from base64 import b64decode, b64encode
 from collections.abc import Callable
+from typing import Any
 from xml.etree import ElementTree as ET
 
 from pylibsrtp import Error, Policy, Session
 
-from tests.lab.caller import Phone, add_options
+from tests.lab.caller import Phone, add_options, say
 from tests.lab.rtp import Component
 from tests.lab.xmpp_actors import JINGLE
 
@@ -27,6 +29,23 @@ class SrtpPhone(Phone):
     def __init__(self, options: argparse.Namespace) -> None:
         super().__init__(options)
         self.masters: dict[str, bytes] = {}
+        self.theirs: dict[str, bytes] = {}
+
+    async def _carry_out(self, command: dict[str, Any]) -> None:
+        if command["do"] == "renew":
+            self._renew()
+        else:
+            await super()._carry_out(command)
+
+    def _renew(self) -> None:
+        """Make the SRTP state anew with the same keys and SSRCs: all counters are 0 again."""
+        for name, components in self.media.items():
+            own = Policy(self.masters[name], Policy.SSRC_ANY_OUTBOUND, srtp_profile=PROFILE)
+            theirs = Policy(self.theirs[name], Policy.SSRC_ANY_INBOUND, srtp_profile=PROFILE)
+            for component in components:
+                _protect(component, Session(own), self.options.first)
+                _unprotect(component, Session(theirs))
+        say("renewed", at=time.monotonic())
 
     async def _open(self, name: str, moving: bool = False) -> None:
         await super()._open(name, moving)
@@ -34,7 +53,7 @@ class SrtpPhone(Phone):
         used = os.urandom(30) if self.options.wrong_key else master
         policy = Policy(used, Policy.SSRC_ANY_OUTBOUND, srtp_profile=PROFILE)
         for component in self.media[name]:
-            _protect(component, Session(policy))
+            _protect(component, Session(policy), self.options.first)
 
     def _content(self, name: str, creator: str, described: bool = True) -> str:
         content = super()._content(name, creator, described)
@@ -49,14 +68,21 @@ class SrtpPhone(Phone):
             for crypto in content.iter(f"{{{RTP}}}crypto"):
                 if crypto.get("tag") == MEANT:
                     master = b64decode(crypto.attrib["key-params"].removeprefix("inline:"))
+                    self.theirs[content.get("name", "")] = master
                     policy = Policy(master, Policy.SSRC_ANY_INBOUND, srtp_profile=PROFILE)
                     for component in self.media[content.get("name", "")]:
                         _unprotect(component, Session(policy))
         super()._send_media(jingle)
 
 
-def _protect(component: Component, session: Session) -> None:
-    component.protect = session.protect_rtcp if component.control else session.protect
+def _protect(component: Component, session: Session, first: int) -> None:
+    """`first` is the sequence number that RTP begins with."""
+
+    def protect(datagram: bytes) -> bytes:
+        number = (int.from_bytes(datagram[2:4]) + first) % 65536
+        return bytes(session.protect(datagram[:2] + number.to_bytes(2) + datagram[4:]))
+
+    component.protect = session.protect_rtcp if component.control else protect
 
 
 def _unprotect(component: Component, session: Session) -> None:
@@ -86,6 +112,7 @@ def main() -> None:
     """Run until told to quit, or until standard input ends."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_options(parser)
+    parser.add_argument("--first", type=int, default=0, help="RTP's first sequence number")
     parser.add_argument("--wrong-key", action="store_true", help="send with another than signalled")
     asyncio.run(SrtpPhone(parser.parse_args()).run())
 
