@@ -14,6 +14,7 @@ import heapq
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from jingle_hnt.errors import BudgetExceeded, Condition, StanzaError, Unhidden
 from jingle_hnt.model.address import TransportAddress
@@ -64,6 +65,9 @@ SPARE_TIMERS = 256
 
 SCARCE = 8
 """Ports are scarce where less than this part of them is free."""
+
+GIVEN_UP = 2
+"""Offers that are given up for each new one, while ports are scarce."""
 
 LATE_S, PATIENCE_S = 1.0, 5.0
 """A process that is woken so much too late stood still (suspended, SIGSTOP); then no call is ended
@@ -428,19 +432,17 @@ class Registry:
         self._effects.append(answer)
 
     def _make_room(self, now: float) -> None:
-        """Where few ports are left, or few may ring, give up the offers that have rung longest."""
-        few_may_ring = self.policy.limits.half_open > 0
-        scarce = few_may_ring or self.pool.is_scarce(SCARCE)
-        while self._ringing and scarce:
-            name = next(iter(self._ringing))
+        """Where few ports are left, or few may ring, give up the offers that have rung longest.
+
+        Few at a time: their ports are free only after their quarantine.
+        """
+        if self.policy.limits.half_open == 0 and not self.pool.is_scarce(SCARCE):
+            return
+        for name in list(islice(self._ringing, GIVEN_UP)):
             session = self.find(name)
-            if session is not None and not session.is_overdue(now):
-                break
-            del self._ringing[name]
-            if session is not None:
+            if session is not None and session.is_overdue(now):
                 session.give_up()
                 self._settle(session, now)
-            scarce = few_may_ring or self.pool.is_scarce(SCARCE)
 
     def _find(
         self, sender: JID, recipient: JID, sid: str, action: Action | None = None

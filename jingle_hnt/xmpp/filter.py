@@ -218,9 +218,9 @@ def host_for(sender: JID, recipient: JID, domains: Collection[str]) -> str | Non
 
 
 def address_in(element: Element) -> IPAddress | None:
-    """The ip of an answer to an <address/> query."""
+    """The ip of an answer to an <address/> query; None where it may be stale."""
     found = element.find(ADDRESS)
-    return None if found is None else _ip(found.get("ip"))
+    return None if found is None else _sighted(found, "")[0]
 
 
 def module_state(answer: Element | None, domain: str, component: str) -> ModuleState:

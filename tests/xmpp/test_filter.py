@@ -312,6 +312,12 @@ def test_an_address_in_an_answer() -> None:
     assert address_in(ET.fromstring("<iq type='error'/>")) is None
 
 
+@pytest.mark.parametrize("kind", ["via='bosh'", "via='hibernating'", "age='60'"])
+def test_an_address_that_may_be_stale_is_none(kind: str) -> None:
+    told = f"<address xmlns='urn:hnt:intercept:0' ip='198.51.100.7' {kind}/>"
+    assert address_in(ET.fromstring(f"<iq>{told}</iq>")) is None
+
+
 @pytest.mark.parametrize(
     ("answer", "text"),
     [
