@@ -251,11 +251,12 @@ class Supervisor:
         await ended
 
 
-def children(configuration: str, environment: Mapping[str, str]) -> list[Child]:
+def children(configuration: str, environment: Mapping[str, str] | None = None) -> list[Child]:
     """The two processes, for this configuration file. The plane comes first and goes last.
 
     While no plane runs no media flows, and most of its start is loading: so another stands by.
     """
+    environment = environment or {}
     base = [sys.executable, "-m", "jingle_hnt"]
     plane = [*base, "plane", "--config", configuration]
     return [
