@@ -367,7 +367,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trickle", action="store_true")
     parser.add_argument("--like-raw", action="store_true", help="send what raw phones expect")
     parser.add_argument("--rings", type=float, default=0.0, help="seconds of checks, then answer")
-    parser.add_argument("--patience", type=float, default=8.0, help="seconds to connect in")
+    parser.add_argument("--patience", type=float, default=20.0, help="seconds to connect in")
 
 
 if __name__ == "__main__":
