@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tests.lab.ejabberd import Ejabberd
 from tests.lab.prosody import Prosody
@@ -155,10 +155,17 @@ class Caller:
             self._news.set()
 
 
+class Commands(Protocol):
+    """Where programs run."""
+
+    def command(self, node: str, arguments: Sequence[str]) -> list[str]:
+        """The command line that runs something on a node."""
+
+
 class Relay:
     """jingle-hnt in the relay's namespace, its two processes apart so that each can be ended."""
 
-    def __init__(self, lab: Lab, directory: Path, node: str = "relay") -> None:
+    def __init__(self, lab: Commands, directory: Path, node: str = "relay") -> None:
         self._lab = lab
         self._node = node
         self.directory = directory
