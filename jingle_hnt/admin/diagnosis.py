@@ -58,7 +58,7 @@ def _of_stream(case: Case, stream: Stream, hidden: set[str]) -> Iterator[Finding
             names = {
                 "party": party,
                 "peer": peer,
-                "medium": stream.content.name,
+                "medium": _medium(case.call, stream.content),
                 "count": cause.count(stream),
             }
             text, advice = cause.text.format(**names), cause.advice.format(**names)
@@ -72,10 +72,19 @@ def _of_stream(case: Case, stream: Stream, hidden: set[str]) -> Iterator[Finding
         yield Finding(
             cause=OTHER_DROPS,
             party=party,
-            text=f"at {party}'s port of {stream.content.name} were dropped: {_drops(many)}",
+            text=f"at {party}'s port of {_medium(case.call, stream.content)} were dropped:"
+            f" {_drops(many)}",
             advice="nothing is to be done if they came from somebody else, or before the accept;"
             " see what `explain` finds in docs/troubleshooting.md",
         )
+
+
+def _medium(call: CallSnapshot, content: ContentSnapshot) -> str:
+    """What people call a content: its medium, with its name where the call has several of it."""
+    if not content.media:
+        return content.name
+    several = sum(each.media == content.media for each in call.contents) > 1
+    return f"{content.media} ({content.name})" if several else content.media
 
 
 def set_aside(call: CallSnapshot) -> str:

@@ -96,6 +96,7 @@ class ContentSnapshot(_Frozen):
 
     `transport` is ``raw-udp``, ``ice``, or ``other`` for one that the relay takes no part in. `ice`
     is the mode of an ICE content, `path` which pair won: ``relayed``, ``direct``, or not known.
+    `media` is what the content was described as, such as ``audio``.
     """
 
     creator: str
@@ -107,6 +108,7 @@ class ContentSnapshot(_Frozen):
     components: tuple[ComponentSnapshot, ...]
     ice: str | None = None
     path: str | None = None
+    media: str | None = None
 
 
 class CallSnapshot(_Frozen):
@@ -345,6 +347,7 @@ def _content(
         components=()
         if allocation is None
         else tuple(_component(medium, allocation, c, bindings) for c in COMPONENTS),
+        media=medium.media,
         ice=paths.mode(medium),
         path=paths.path(medium, session.negotiation, bindings, had_time),
     )

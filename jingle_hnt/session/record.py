@@ -55,6 +55,7 @@ def dump(session: Session, now: float) -> Record:
         "sid": session.sid,
         "channel": isinstance(session, Channel),
         "via": session.via,
+        "alias": None if session.alias is None else [str(jid) for jid in session.alias],
         "state": session.state.value,
         "made": session.anchor.made,
         "clock_s": now,
@@ -97,6 +98,9 @@ def _load(record: Mapping[str, Any], registry: Registry, now: float) -> Session:
         raise ValueError("a recorded channel, and channels are not allowed any more")
     session = kind(anchor.name, str(record["sid"]), anchor, registry.policy, started_at)
     session.via = str(record.get("via", ""))
+    if record.get("alias") is not None:
+        one, other = (JID.of(jid) for jid in record["alias"])
+        session.alias = (one, other)
     session.state = state
     session.life.heard = bool(record["heard"])
     if record["accepted_s"] is not None:
@@ -160,6 +164,8 @@ def _dump_medium(medium: Medium, now: float) -> Record:
         "added": medium.added_by is not None,
         "added_by": medium.added_by,
         "agreed": medium.agreed,
+        "media": medium.media,
+        "mux": medium.mux,
         "allocation": _dump_allocation(medium.allocation, now),
         "agents": None if medium.agents is None else _dump_agents(medium.agents, now),
         "protection": _dump_protection(medium.protection),
@@ -195,6 +201,8 @@ def _load_medium(
         senders=Senders(entry["senders"]),
         added_by=str(entry.get("added_by") or "") if entry.get("added") else None,
         agreed=bool(entry["agreed"]),
+        media=None if entry.get("media") is None else str(entry["media"]),
+        mux=bool(entry.get("mux", False)),
         allocation=_load_allocation(entry["allocation"], registry, claimed, written_at),
         agents=None if entry.get("agents") is None else _load_agents(entry["agents"], written_at),
         replacements={

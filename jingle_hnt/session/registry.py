@@ -492,9 +492,14 @@ class Registry:
         ]
         if len(offers) == 1:
             (session,) = offers
-            self._aliases[Key(sender, recipient, jingle.sid)] = (session.name, Leg.RESPONDER)
-            self._aliases[Key(recipient, sender, jingle.sid)] = (session.name, Leg.INITIATOR)
             session.alias = (sender, recipient)
+            self._know_alias(session)
+
+    def _know_alias(self, session: Session) -> None:
+        if session.alias is not None:
+            answerer, caller = session.alias
+            self._aliases[Key(answerer, caller, session.sid)] = (session.name, Leg.RESPONDER)
+            self._aliases[Key(caller, answerer, session.sid)] = (session.name, Leg.INITIATOR)
 
     def _pinhole(self, name: BindingName) -> tuple[Session, Allocation, int] | None:
         session = self.find(name.partition(".")[0])
@@ -537,6 +542,7 @@ class Registry:
         self._of_sid.setdefault(key.sid, set()).add(session.name)
         if session.state is State.PENDING:
             self._ringing[session.name] = None
+        self._know_alias(session)
         for party in session.parties:
             self._of_party.setdefault(party.jid, set()).add(session.name)
         if not isinstance(session, Channel):

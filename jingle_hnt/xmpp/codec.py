@@ -60,6 +60,9 @@ _RTCP_MUX = f"{{{names.RTP}}}rtcp-mux"
 ICE_TRANSPORTS = (f"{{{names.ICE_UDP}}}transport", f"{{{names.ICE}}}transport")
 _KNOWN_TRANSPORTS = (TRANSPORT, *ICE_TRANSPORTS)
 
+LONGEST_MEDIUM = 32
+"""Characters of a medium's name that are kept: it is for people to read."""
+
 LONGEST_CREDENTIAL = 256
 """Of ufrag and pwd (RFC 8445 section 5.3)."""
 
@@ -153,7 +156,7 @@ def _content(key: ContentKey, content: Element) -> Content:
         key=key,
         senders=_word(Senders, content.get("senders")),
         transport=_transport(content),
-        media=None if description is None else description.get("media"),
+        media=None if description is None else description.get("media", "")[:LONGEST_MEDIUM],
         mux=description is not None and description.find(_RTCP_MUX) is not None,
         several=description is not None and _has_several_streams(description),
         crypto=() if description is None else tuple(_crypto(content, description)),

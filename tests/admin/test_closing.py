@@ -1,6 +1,7 @@
 """What a call leaves behind when it is over."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 import structlog
@@ -137,7 +138,7 @@ async def test_both_are_told_what_was_wrong_where_the_end_is_ours(
     office.stage.passes(20.0)
     await desk.closing.close(an_administrator_ends_it(office))
     text = (
-        f"an administrator ended the call; only {ALICE} is heard: no voice of {BOB} reached the"
+        f"an administrator ended the call; only {ALICE} is heard: no audio of {BOB} reached the"
         " relay"
     )
     assert texts(office) == {ALICE: text, BOB: text}
@@ -154,7 +155,7 @@ async def test_nobody_is_told_where_a_party_ended_it(office: Office, desk: Desk)
 async def test_a_text_has_an_end(office: Office, desk: Desk) -> None:
     office.heard = (500, 0)
     office.stage.registry.budgets.policy = BudgetPolicy(name_bytes=0)
-    named = content(ContentKey(Creator.INITIATOR, "v" * 5000))
+    named = replace(content(ContentKey(Creator.INITIATOR, "v" * 5000)), media=None)
     office.stage.says(ALICE, Action.SESSION_INITIATE, named, sid="x")
     office.stage.says(BOB, Action.SESSION_ACCEPT, named, sid="x")
     office.stage.passes(20.0)

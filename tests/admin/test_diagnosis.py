@@ -132,6 +132,18 @@ def test_bundled_and_refused_contents_are_no_fault() -> None:
     assert [f.cause for f in diagnose(Case(call(contents=(audio, alone))))] == ["never-sent"] * 2
 
 
+def test_a_medium_is_called_by_what_it_is() -> None:
+    """Clients name contents 0 and 1: "no 0 of Anna" says nothing to anybody."""
+    silent_one = call(HEARD[0], silent("responder")).contents[0]
+    audio = silent_one.model_copy(update={"name": "0", "media": "audio"})
+    (found,) = diagnose(Case(call(contents=(audio,))))
+    assert "no audio of" in found.text
+    two = (audio, audio.model_copy(update={"name": "1"}))
+    assert [
+        "audio (0)" in f.text or "audio (1)" in f.text for f in diagnose(Case(call(contents=two)))
+    ] == [True, True]
+
+
 def test_a_finding_names_its_party_and_counts() -> None:
     (found,) = diagnose(SICK["other-network"])
     assert found.party == ALICE

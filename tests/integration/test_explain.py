@@ -108,14 +108,16 @@ async def test_media_from_another_network_than_the_xmpp_connection_is_named() ->
         assert causes(report) == [("other-network", bob.jid)]
 
 
-async def test_a_callee_that_never_answers_and_one_that_refuses() -> None:
+async def test_a_callee_that_never_answers_and_one_that_is_not_there() -> None:
     async with stage(extra="[times]\nsetup_s = 1") as at:
         alice = await at.phone("alice", NatKind.PORT_RESTRICTED)
         bob = await at.phone("bob", NatKind.SYMMETRIC)
         bob.tell("answer", how="ring")
         alice.tell("call", to=bob.jid)
-        await alice.expect("ended")
-        assert causes(await explained(at)) == [("setup-timeout", None)]
+        await bob.expect("ringing")
+        alice.tell("hangup")
+        await bob.expect("ended")
+        assert causes(await explained(at)) == [("never-accepted", None)]
         alice.tell("call", to=f"{bob.jid}-gone")
         await alice.expect("stanza", lambda e: "service-unavailable" in e["xml"])
         assert causes(await explained(at, 2)) == [("refused-by-party", None)]

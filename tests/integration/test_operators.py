@@ -161,11 +161,11 @@ async def test_a_party_that_sends_nothing_is_named() -> None:
         await asyncio.sleep(6)
         name = (await told(at, "calls"))["calls"][0]["call"]
         live = await typed(at, "explain", name)
-        assert "only alice@example.org/phone is heard: no voice of bob@example.org/phone" in live
+        assert "only alice@example.org/phone is heard: no audio of bob@example.org/phone" in live
         assert "never heard" in await typed(at, "top", "--once")
         await hang_up(alice, bob)
         over = await typed(at, "explain", name)
-        assert "no voice of bob@example.org/phone" in over
+        assert "no audio of bob@example.org/phone" in over
         assert "terminated" in over
 
 
