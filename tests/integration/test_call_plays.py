@@ -151,7 +151,7 @@ async def test_a_phone_rings_for_as_long_as_its_user_likes() -> None:
     """Neither is told anything at `times.setup_s`, and a late accept gets its media."""
     async with stage(extra="[times]\nsetup_s = 1") as at:
         alice, bob = await phones(at)
-        bob.tell("answer", how="ring")
+        bob.tell("answer", how="early")
         alice.tell("call", to=bob.jid)
         await bob.expect("ringing")
         await asyncio.sleep(3)
