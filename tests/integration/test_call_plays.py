@@ -6,7 +6,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.integration.test_nat_calls import assert_heard, hang_up, with_action
+from tests.integration.test_nat_calls import assert_heard, hang_up
 from tests.lab.play import Caller, Event, Stage, in_a_call, phones, stage
 from tests.lab.world import NatKind
 
