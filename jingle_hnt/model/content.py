@@ -69,9 +69,13 @@ class ContentKey:
 
 @dataclass(frozen=True, slots=True)
 class RawUdp:
-    """A raw-udp:1 transport (XEP-0177); a client may send it without any candidate."""
+    """A raw-udp:1 transport (XEP-0177); a client may send it without any candidate.
+
+    `odd` tells that it has others besides, which cannot be read.
+    """
 
     candidates: tuple[Candidate, ...] = ()
+    odd: bool = field(default=False, compare=False)
 
     @property
     def generation(self) -> int | None:

@@ -71,11 +71,14 @@ class Agent:
         """Take note of what the agent signals; tells whether its credentials are others now.
 
         `mux` is None where the stanza describes no media; `room` is how many more candidates may be
-        remembered.
+        remembered. A late candidate may carry the credentials of before a restart: it begins no
+        other one, and is no candidate of the agent as it is now (RFC 8838 section 8).
         """
         self.mux = self.mux if mux is None else mux
         self.components |= transport.components
         fresh = Credentials(transport.ufrag, transport.pwd)
+        if fresh in self.credentials[1:]:
+            return False
         changed = bool(transport.ufrag) and self.credentials[:1] != (fresh,)
         if changed:
             self.generation += bool(self.credentials)
@@ -235,6 +238,10 @@ class Agents:
     def shown(self, leg: Leg, components: tuple[int, ...]) -> None:
         """These components of ours are put beside this leg's candidates."""
         self.of[leg].shown |= frozenset(components)
+
+    def unsay(self, leg: Leg) -> None:
+        """This leg says all of its transport once more, and ours beside it is to be there again."""
+        self.of[leg].shown = frozenset()
 
     def components_beside(self, leg: Leg) -> tuple[int, ...]:
         """What an agent is to have of a party without one: RTCP unless it goes with RTP."""

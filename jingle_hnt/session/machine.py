@@ -112,6 +112,7 @@ class Session:
         self.timer_at: float | None = None
         self.is_unrelayed = False
         self.via = ""
+        self._offer_id = self._accept_id = ""
         self.alias: tuple[JID, JID] | None = None
         self.turns = (Allowance(at=now), Allowance(at=now))
         self._policy = policy
@@ -177,6 +178,7 @@ class Session:
     def initiate(self, request: Request, now: float) -> None:
         """The offer that makes the session."""
         held = self._hold(Leg.INITIATOR, request)
+        self._offer_id = request.id
         held.is_offer = True
         try:
             demand_whole(self._policy, self.anchor.jids, request.jingle)
@@ -221,13 +223,23 @@ class Session:
             case _ if self.has_ended:
                 pass
             case Action.SESSION_INITIATE | Action.SESSION_ACCEPT:
-                self._end(Why.REFUSED)
+                if self._is_turned_down(leg, refusal):
+                    self._end(Why.REFUSED)
             case _ if refusal.unknown_session:
                 self._end(Why.UNKNOWN_SESSION)
             case Action.CONTENT_ADD:
                 self.negotiation.forget_added(leg, refusal.id)
             case Action.TRANSPORT_REPLACE:
                 self.negotiation.forget_replaced(leg, refusal.id)
+
+    def _is_turned_down(self, leg: Leg, refusal: Refusal) -> bool:
+        """Whether the offer is refused, or its answer. What was said once more may be out of order
+        for who got it, and the call goes on."""
+        if refusal.action is Action.SESSION_INITIATE:
+            due, said = self.state is State.PENDING and leg is Leg.INITIATOR, self._offer_id
+        else:
+            due, said = self.state is State.ACTIVE and leg is Leg.RESPONDER, self._accept_id
+        return due and (not said or not refusal.id or refusal.id == said)
 
     def moved(self, leg: Leg, sightings: Iterable[Sighting]) -> None:
         """The party's server has seen it elsewhere: its media may come from there, too."""
@@ -422,15 +434,16 @@ class Session:
             if isinstance(error, UnprovenParty) and held.action is Action.SESSION_ACCEPT:
                 self.terminate(Why.UNPROVEN)
         else:
-            self._enter(legal.to, request.jingle, now)
+            self._enter(legal.to, request, now)
             self.note_life(now)
 
-    def _enter(self, state: State, jingle: Jingle, now: float) -> None:
+    def _enter(self, state: State, request: Request, now: float) -> None:
         if state is self.state:
             return
         if state is State.ENDED:
-            self._end(Why.TERMINATED, jingle.reason)
+            self._end(Why.TERMINATED, request.jingle.reason)
             return
+        self._accept_id = request.id
         self.state = state
         self.life.accepted_at = now
 

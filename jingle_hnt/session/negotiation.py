@@ -36,6 +36,9 @@ from jingle_hnt.session.sdes import Protection
 from jingle_hnt.session.stand_ins import StandIns
 from jingle_hnt.session.table import Leg, Verb
 
+MOST_CLOSED = 16
+"""Contents that were rejected or removed and are remembered; the oldest make room."""
+
 
 class Negotiation:
     """The contents of one session.
@@ -49,6 +52,7 @@ class Negotiation:
         self.media: dict[ContentKey, Medium] = {}
         self.gates = Gates(self.media, anchor, policy)
         self.places = Places(self.media, self.gates, anchor, policy)
+        self._closed: list[ContentKey] = []
         self._stand_ins = StandIns(self.media, anchor, policy)
         self._anchor = anchor
         self._policy = policy
@@ -202,6 +206,8 @@ class Negotiation:
         agreed += self._each(jingle, lambda content: self._unseen(leg.other, content))
         for medium, content in agreed:
             # What the answer says of `senders` is a hint: clients write a fixed or a wrong word.
+            if medium.agreed and medium.agents is not None:
+                medium.agents.unsay(leg)
             medium.agreed = True
             medium.protection.answer(content)
             self._signal(medium, leg, content)
@@ -223,10 +229,10 @@ class Negotiation:
     def _reject(self, leg: Leg, jingle: Jingle) -> Reply:
         """COMPAT stanza-rejects-without-contents: what is open is meant then."""
         if not jingle.contents:
-            self.forget(self.unagreed(leg.other))
+            self._close(self.unagreed(leg.other))
             return Reply()
         rejected = self._each(jingle, lambda content: self._awaiting(leg, content))
-        self.forget([medium.key for medium, _ in rejected])
+        self._close([medium.key for medium, _ in rejected])
         return Reply()
 
     def _modify(self, jingle: Jingle) -> Reply:
@@ -236,8 +242,14 @@ class Negotiation:
         return Reply()
 
     def _remove(self, jingle: Jingle) -> Reply:
-        self.forget([medium.key for medium, _ in self._each(jingle, self._named)])
+        self._close([medium.key for medium, _ in self._each(jingle, self._named)])
         return Reply()
+
+    def _close(self, contents: Iterable[ContentKey]) -> None:
+        """The parties have ended these: what still comes of them is late, and no news."""
+        keys = list(contents)
+        self.forget(keys)
+        self._closed = [*self._closed, *keys][-MOST_CLOSED:]
 
     def _trickle(self, leg: Leg, jingle: Jingle, now: float) -> Reply:
         """transport-info: the sender's latches are armed anew where its generation is greater."""
@@ -246,25 +258,31 @@ class Negotiation:
         self._stand_ins.demand_kind(leg, named)
         named += self._each(jingle, lambda content: self._unseen(leg, content))
         for medium, content in named:
-            if self._begin_late(reply, medium, leg, content, now):
-                continue
-            self.places.join(reply, medium, leg, content, now)
-            allocation, transport, agents = medium.allocation, content.transport, medium.agents
-            if allocation is not None and agents is not None and not medium.is_optional:
-                self._stand_ins.speak_for(reply, medium, allocation, agents, leg, content)
-            if allocation is None or not isinstance(transport, RawUdp) or not transport.candidates:
-                continue
-            moved = medium.hear(leg, transport.candidates, self._room)
-            if moved and allocation.is_armed(leg):
-                moved &= set(COMPONENTS)
-                told = medium.agreed or leg is not medium.proposer
-                arm = self._anchor.arm if told else self._anchor.arm_untold
-                arm(allocation, leg, medium.signalled[leg], sorted(moved))
-            if agents is None:
-                told_of = {c.component for c in transport.candidates}
-                components = tuple(c for c in COMPONENTS if c in told_of)
-                reply.promises[content.key] = _ours(allocation, leg, transport, components)
+            if not self._begin_late(reply, medium, leg, content, now):
+                self._carry(reply, medium, leg, content, now)
         return reply
+
+    def _carry(self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float) -> None:
+        """What this leg signals of a transport in use."""
+        self.places.join(reply, medium, leg, content, now)
+        allocation, transport, agents = medium.allocation, content.transport, medium.agents
+        if allocation is not None and agents is not None and not medium.is_optional:
+            self._stand_ins.speak_for(reply, medium, allocation, agents, leg, content)
+        if allocation is None or not isinstance(transport, RawUdp):
+            return
+        if not transport.candidates and not transport.odd:
+            return
+        moved = medium.hear(leg, transport.candidates, self._room)
+        if moved and allocation.is_armed(leg):
+            moved &= set(COMPONENTS)
+            told = medium.agreed or leg is not medium.proposer
+            arm = self._anchor.arm if told else self._anchor.arm_untold
+            arm(allocation, leg, medium.signalled[leg], sorted(moved))
+        if agents is None:
+            # Of what cannot be read nobody knows for which component it is: both are ours.
+            told_of = COMPONENTS if transport.odd else {c.component for c in transport.candidates}
+            components = tuple(c for c in COMPONENTS if c in told_of)
+            reply.promises[content.key] = _ours(allocation, leg, transport, components)
 
     def _begin_late(
         self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float
@@ -448,6 +466,8 @@ class Negotiation:
         if not isinstance(content.transport, Ice) or self._named(content) is not None:
             return None
         mode = self._policy.ice_mode(self._anchor.jids, content.transport.namespace)
+        if content.key in self._closed:
+            return None
         is_full = self._anchor.budgets.are_contents_spent(len(self.media) + 1)
         if mode is not IceMode.APPEND or is_full or is_ours(content.transport, self._own):
             return None

@@ -202,7 +202,9 @@ def _transport(content: Element) -> Transport | None:
     if element.tag != TRANSPORT:
         return OtherTransport(namespace(element))
     # XEP-0177 section 5.2. COMPAT switji-omits, ice-omits: what is missing has its default.
-    return RawUdp(_candidates(element.findall(CANDIDATE)[:MOST_CANDIDATES]))
+    elements = element.findall(CANDIDATE)
+    read = _candidates(elements[:MOST_CANDIDATES])
+    return RawUdp(read, odd=len(read) < len(elements))
 
 
 def _candidates(elements: list[Element]) -> tuple[Candidate, ...]:

@@ -463,12 +463,40 @@ def test_who_adds_a_content_may_write_any_creator(adds: JID, creator: Creator) -
 )
 def test_an_offer_or_accept_that_is_refused_ends_the_session(action: Action, why: Why) -> None:
     stage = Stage()
-    stage.call()
+    stage.says(ALICE, Action.SESSION_INITIATE, content(), id_="one")
+    if action is Action.SESSION_ACCEPT:
+        stage.says(BOB, action, stage.bobs(), id_="one")
     sender, other = (ALICE, BOB) if action is Action.SESSION_INITIATE else (BOB, ALICE)
-    stage.registry.refused(Refusal(sender, other, "a", action), stage.now)
+    stage.registry.refused(Refusal(sender, other, "a", action, id="one"), stage.now)
     stage.settle()
     assert [e.why for e in stage.ended] == [why]
     stage.assert_nothing_left()
+
+
+@pytest.mark.parametrize("id_", ["one", "two"])
+def test_what_is_said_twice_and_then_refused_ends_no_call(id_: str) -> None:
+    """Its receiver says "out of order" to the second: the first holds, and so does the call."""
+    stage = Stage()
+    stage.says(ALICE, Action.SESSION_INITIATE, content(), id_="one")
+    stage.says(ALICE, Action.SESSION_INITIATE, content(), id_="two")
+    stage.registry.refused(Refusal(ALICE, BOB, "a", Action.SESSION_INITIATE, id="two"), stage.now)
+    stage.says(BOB, Action.SESSION_ACCEPT, stage.bobs(), id_="three")
+    stage.says(BOB, Action.SESSION_ACCEPT, stage.bobs(), id_="four")
+    stage.registry.refused(Refusal(ALICE, BOB, "a", Action.SESSION_INITIATE, id=id_), stage.now)
+    stage.registry.refused(Refusal(BOB, ALICE, "a", Action.SESSION_ACCEPT, id="four"), stage.now)
+    stage.settle()
+    assert stage.ended == []
+    assert stage.plane.flows["s1.1.1"] == BOTH_OPEN
+
+
+def test_only_odd_candidates_are_replaced_too() -> None:
+    """Nobody knows what the other party would make of a host name or of an address with a zone."""
+    stage = Stage()
+    stage.call()
+    odd = Content(VOICE, transport=RawUdp((), odd=True))
+    told = stage.says(BOB, Action.TRANSPORT_INFO, odd)
+    assert isinstance(told, Replace)
+    assert [c.component for c in told.substitution[VOICE]] == [1, 2]
 
 
 def test_a_new_xmpp_address_arms_the_partys_latches() -> None:

@@ -230,6 +230,46 @@ def test_a_restart_brings_new_keys_and_the_old_hold_on() -> None:
     assert pinhole.learned == TransportAddress.of("198.51.100.1", 40000)
 
 
+@pytest.mark.parametrize("mode", [IceMode.APPEND, IceMode.TERMINATE])
+def test_a_late_candidate_of_before_a_restart_begins_no_other_one(mode: IceMode) -> None:
+    """RFC 8838 section 8: what belongs to an earlier generation is no news of this one."""
+    stage = called(ice=mode)
+    informs(stage, ALICE, ice(("new", "pwd-new")))
+    before, draws = stage.picture(), stage.draws
+    late = informs(stage, ALICE, ice(OF_ALICE))
+    assert components(late) == []
+    assert stage.picture() == before
+    assert stage.draws == draws
+    (session,) = stage.registry
+    agents = session.negotiation.media[VOICE].agents
+    assert agents is not None
+    assert agents.of[0].credentials[0].ufrag == "new"
+
+
+@pytest.mark.parametrize("action", [Action.SESSION_ACCEPT, Action.CONTENT_ACCEPT])
+@pytest.mark.parametrize("mode", [IceMode.APPEND, IceMode.TERMINATE])
+def test_an_answer_that_is_said_twice_has_our_candidates_twice(
+    mode: IceMode, action: Action
+) -> None:
+    """COMPAT gajim-accepts-twice: who reads the second one anew is to find the relay in it."""
+    stage = Stage(ice=mode)
+    offered(stage)
+    once = accepted(stage)
+    again = stage.says(BOB, action, ice(OF_BOB))
+    assert again == replace(once, token=stage.tokens)
+    assert stage.pool.counts.leased == 4
+
+
+@pytest.mark.parametrize("action", [Action.CONTENT_REJECT, Action.CONTENT_REMOVE])
+def test_candidates_that_cross_the_end_of_their_content_take_no_ports(action: Action) -> None:
+    stage = called()
+    stage.says(ALICE, Action.CONTENT_ADD, ice(OF_ALICE, key=CAMERA))
+    stage.says(BOB, action, Content(CAMERA))
+    assert isinstance(informs(stage, ALICE, ice(OF_ALICE, key=CAMERA)), Pass)
+    assert stage.pool.counts.leased == 4
+    assert components(stage.says(ALICE, Action.CONTENT_ADD, ice(OF_ALICE, key=CAMERA)), CAMERA)
+
+
 def test_only_two_lives_of_credentials_are_known() -> None:
     stage = called()
     for number in range(5):

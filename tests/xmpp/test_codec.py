@@ -404,3 +404,20 @@ def test_streams_beside_the_first_are_read_from_the_description(
     )
     [content] = parse(ET.fromstring(text)).contents
     assert content.several is several
+
+
+@pytest.mark.parametrize(
+    ("candidate", "odd"),
+    [
+        ("<candidate component='1' ip='192.0.2.1' port='9'/>", False),
+        ("<candidate component='rtcp' ip='192.0.2.1' port='9'/>", True),
+        ("<candidate component='1' ip='phone.local' port='9'/>", True),
+    ],
+)
+def test_a_transport_tells_of_candidates_that_cannot_be_read(candidate: str, odd: bool) -> None:
+    transport = f"<transport xmlns='urn:xmpp:jingle:transports:raw-udp:1'>{candidate}</transport>"
+    content = f"<content creator='initiator' name='v'>{transport}</content>"
+    head = "<jingle xmlns='urn:xmpp:jingle:1' action='transport-info' sid='s'>"
+    (read,) = parse(ET.fromstring(f"{head}{content}</jingle>")).contents
+    assert isinstance(read.transport, RawUdp)
+    assert read.transport.odd is odd
