@@ -32,6 +32,12 @@ runtime_directory = "{directory}"
 [limits]
 per_user = 0
 per_minute = 0
+[budgets]
+ports_per_user = 0
+ports_per_remote_domain = 0
+remote_ports_percent = 0
+stanzas_per_s = 0
+user_stanzas_per_s = 0
 [log]
 level = "error"
 """
