@@ -136,7 +136,7 @@ asyncio.run(Supervisor([Child("a", [sys.executable, "-c", say])]).run())
 
 
 async def test_a_child_that_stands_still_does_not_outlive_its_supervisor(tmp_path: Path) -> None:
-    """Row F34: it would keep the next one out, and takes no signal but one."""
+    """Row F33: it would keep the next one out, and takes no signal but one."""
     told = tmp_path / "told"
     words = [sys.executable, "-c", KILLED, str(told)]
     process = await asyncio.create_subprocess_exec(*words)

@@ -1,4 +1,4 @@
-"""Rows F29 to F31: a full disk is a state. Nothing is lost while it lasts, and it ends.
+"""Rows F29 and F30: a full disk is a state. Nothing is lost while it lasts, and it ends.
 
 A limit on the size of files stands for the disk; each life of the process is one of its own, and
 ends without a word.

@@ -10,7 +10,8 @@ from tests.threats.matrix import entries
 from tests.threats.rows import MEASURED, figures
 
 ROOT = Path(__file__).parent.parent.parent
-ROWS = [f"{kind}{n}" for kind, last in (("M", 22), ("S", 8), ("X", 19), ("F", 24), ("E", 4))
+ROWS = [f"{kind}{n}" for kind, last in (("M", 22), ("S", 8), ("X", 19), ("F", 33), ("E", 4),
+                           ("P", 11))
         for n in range(1, last + 1)]  # fmt: skip
 
 
