@@ -68,7 +68,7 @@ from jingle_hnt.session.effects import (
     Request,
     Withdrawn,
 )
-from jingle_hnt.session.fairness import LATE_S, FairQueue
+from jingle_hnt.session.fairness import LATE, FairQueue
 from jingle_hnt.session.ice import DRAWN
 from jingle_hnt.session.reconcile import reconcile
 from jingle_hnt.session.record import dump, load
@@ -193,7 +193,7 @@ class Signalling:
             request, since = self._waiting.take()
             now = self._clock()
             ends = request.jingle.action is Action.SESSION_TERMINATE
-            if now - since > LATE_S and not ends:
+            if now - since > LATE * request.patience_s and not ends:
                 log.warning("a request has waited too long", sender=str(request.sender))
                 self._registry.late(request, now)
             else:

@@ -32,7 +32,7 @@ class Request:
     it to addresses at this component, and what we say ourselves takes the same way. `sender_ip` and
     `recipient_ip` are where the parties' XMPP connections come from, where the server knows it;
     `sender_seen` and `recipient_seen` where they were seen besides, newest first.
-    `id` is the stanza's.
+    `id` is the stanza's, `patience_s` how long who holds it waits for the answer.
     """
 
     token: Token
@@ -45,6 +45,7 @@ class Request:
     recipient_seen: tuple[Sighting, ...] = field(default=(), kw_only=True)
     via: str = field(default="", kw_only=True)
     id: str = field(default="", kw_only=True)
+    patience_s: float = field(default=3.0, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

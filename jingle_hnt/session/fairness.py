@@ -13,8 +13,8 @@ T = TypeVar("T")
 LONGEST_LINE = 64
 """Requests of one user that may wait."""
 
-LATE_S = 1.5
-"""What has waited so long is answered without the core: a server module waits 3 s by default."""
+LATE = 0.5
+"""The part of its server's patience after which a request is answered without the core."""
 
 
 class FairQueue(Generic[T]):

@@ -209,7 +209,8 @@ class AddressDoor:
             self._refuse(iq, _BUSY)
             return
         who = crossing.sender, crossing.recipient
-        self._inputs.receive(Request(token, *who, parsed, via=self._component, id=held.id))
+        request = Request(token, *who, parsed, via=self._component, id=held.id, patience_s=HOLD_S)
+        self._inputs.receive(request)
 
     def _go_on(self, asked: Asked, jingle: Element) -> None:
         """The request leaves for its recipient; an error will undo what it did in the core."""

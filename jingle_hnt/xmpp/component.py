@@ -360,6 +360,7 @@ class Component:
                 sender_seen=question.sender_seen,
                 recipient_seen=question.recipient_seen,
                 id=question.id,
+                patience_s=question.timeout_s,
             )
         )
 
