@@ -32,7 +32,7 @@ async def test_both_are_told_the_diagnosis() -> None:
         address, public = at.lab.site("bob", NatKind.NONE)
         at.lab.add_address("bob", ELSEWHERE)
         bob = await at.phone_at("bob", "bob", ELSEWHERE, public, extra=("--from", address))
-        wrong = f"; {bob.jid} sends voice from another network than its XMPP connection: "
+        wrong = f"; {bob.jid} sends audio from another network than its XMPP connection: "
         alice.tell("call", to=bob.jid)
         for party in (alice, bob):
             condition, text = await told(party)
