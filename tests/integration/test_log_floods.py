@@ -28,7 +28,7 @@ MOST_BYTES = 10_000_000
 
 
 def offers(first: int, to: str) -> str:
-    """Offers that ring, that are given up at once, and that are malformed, in turn."""
+    """Offers that ring, that are given up at once, and with an odd candidate, in turn."""
     made = []
     for number in range(first, first + AT_ONCE):
         candidate = GOOD.replace('port="7078"', 'port="0"') if number % 3 == 2 else GOOD
@@ -87,8 +87,7 @@ async def test_f24_floods_fill_no_log(record_property: Measured) -> None:
     record_property("lines_per_s", round(per_s, 2))
     record_property("most_in_a_second", most)
     record_property("kilobytes", round(len(said) / 1000, 1))
-    assert "stanza rejected" in said
-    assert "left_out" in said
+    assert "call ended unanswered" in said
     assert per_s <= LINES_PER_S
     assert most <= AT_FIRST
     assert len(said) <= MOST_BYTES
