@@ -56,7 +56,8 @@ class Agent:
 
     `credentials` has the newest first; they have changed `lives` times. `candidates` are those that
     came with the newest. `shown` are our components that were put beside its candidates, since its
-    last restart. `generation` is the greatest of its candidates.
+    last restart. `generation` is the greatest of its candidates. `outdated` are the credentials
+    that the other agent had when this one restarted, and that it replaces in its answer.
     """
 
     credentials: tuple[Credentials, ...] = ()
@@ -66,6 +67,7 @@ class Agent:
     shown: frozenset[int] = frozenset()
     candidates: tuple[Candidate, ...] = ()
     lives: int = 0
+    outdated: Credentials | None = None
 
     def hear(self, transport: Ice, mux: bool | None, room: int = MOST_CANDIDATES) -> bool:
         """Take note of what the agent signals; tells whether its credentials are others now.
@@ -151,7 +153,14 @@ class Agents:
         """Take note of a content with an ICE transport; tells whether the latches need new keys."""
         assert isinstance(content.transport, Ice)
         described = content.media is not None
-        return self.of[leg].hear(content.transport, content.mux if described else None, room)
+        agent, other = self.of[leg], self.of[leg.other]
+        before, known = agent.credentials[:1], other.credentials[:1]
+        changed = agent.hear(content.transport, content.mux if described else None, room)
+        if changed:
+            # Who answers a restart has new credentials as well (RFC 8445 section 9).
+            answers = other.outdated is not None and before == (other.outdated,)
+            agent.outdated = known[0] if known and before and not answers else None
+        return changed
 
     def keys(self, leg: Leg) -> tuple[IceKey, ...]:
         """What this leg's agent makes its checks with; empty while neither agent is known.
@@ -159,14 +168,21 @@ class Agents:
         One that has not answered yet may check with what it was offered (RFC 8445 section 7.3).
         A check is named by both agents, the one that is asked first, and signed with its pwd. The
         credentials in force come first; those before them hold until the plane has seen the new.
+
+        No check goes on from the new life of one agent to the old one of the other. Chromium makes
+        such at once when it restarts, and an old socket of Firefox answers. Chromium then keeps
+        that pair, and passes over our candidate of the new life, since it has the same port.
         """
         asked_agent = self.of[leg.other] if self.stand_ins is None else self.stand_ins[leg.other]
         if not self.of[leg].credentials:
             return tuple(IceKey(f"{asked.ufrag}:", asked.pwd) for asked in asked_agent.credentials)
+        known, outdated = asked_agent.credentials, self.of[leg].outdated
+        renewed = known[: known.index(outdated)] if outdated in known else known
         keys = (
             IceKey(f"{asked.ufrag}:{asking.ufrag}", asked.pwd)
-            for asked in asked_agent.credentials
-            for asking in self.of[leg].credentials
+            for asked in known
+            for n, asking in enumerate(self.of[leg].credentials)
+            if n > 0 or asked in renewed
         )
         return tuple(dict.fromkeys(keys))
 

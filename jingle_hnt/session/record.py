@@ -277,6 +277,7 @@ def _dump_agents(agents: Agents, now: float) -> Record:
                 "shown": sorted(agent.shown),
                 "candidates": [_dump_candidate(c) for c in agent.candidates],
                 "lives": agent.lives,
+                "outdated": _dump_credentials(() if agent.outdated is None else (agent.outdated,)),
             }
             for agent in agents.of
         ],
@@ -308,6 +309,7 @@ def _load_agents(entry: Mapping[str, Any], written_at: float) -> Agents:
             frozenset(int(c) for c in agent["shown"]),
             tuple(_load_candidate(c) for c in agent.get("candidates", ())),
             int(agent.get("lives", len(agent["credentials"]))),
+            next(iter(_load_credentials(agent.get("outdated", []))), None),
         )
         for agent in entry["of"]
     )
