@@ -132,6 +132,8 @@ STEPS: dict[str, Callable[[Stage, Caller, Caller], Awaitable[None]]] = {
     "mute": _mute,
     "hold": _hold,
     "restart": _restart,
+    "refusal": _refusal,
+    "callee's camera": _camera,
 }
 """Each ends with media that grows at both ends, through the relay."""
 
