@@ -40,7 +40,7 @@ REGRESSED = {
     ],
 )
 async def test_the_attack_fails(name: str) -> None:
-    if name in KNOWN:
+    if name in KNOWN and name not in REGRESSED:
         pytest.skip(KNOWN[name])
     row = MEASURED[name]
     async with on("jingle-hnt", DOSE, row.linger_s) as field:
