@@ -9,11 +9,12 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from itertools import groupby
 
 import structlog
 
+from jingle_hnt import surroundings
 from jingle_hnt.admin import snapshots
 from jingle_hnt.admin.desk import Desk
 from jingle_hnt.admin.http import MetricsServer
@@ -23,6 +24,7 @@ from jingle_hnt.errors import (
     JingleError,
     PlaneError,
     PlaneGone,
+    PlaneServed,
     PortTaken,
     only_refusals,
 )
@@ -91,8 +93,14 @@ SLICE_S = 0.01
 """How long requests are served before what has come meanwhile is read: else nobody new would wait
 fairly."""
 
+SERVED_RETRY_S = 1.0
+"""Pause between attempts to reach a plane that another signalling process orders about."""
+
 WRITE_AGAIN_S = 0.5
 """Pause before calls are written down that change faster than they may be."""
+
+LOOK_S = 5.0
+"""For how long it is believed what was found of the host."""
 
 PLANE_RETRY_S = 0.02
 """Pause between attempts to reach the plane: a local socket, and media waits behind it."""
@@ -137,6 +145,9 @@ class Signalling:
         self._writes_at: asyncio.Handle | None = None
         self._instance = ""
         self._written_on: dict[str, str] = {}
+        self._plane_fault = ""
+        self._looked_at = float("-inf")
+        self._host_faults: tuple[str, ...] = ()
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -401,11 +412,21 @@ class Signalling:
             try:
                 plane = await PlaneClient.connect(self._wiring.plane_socket, self._told, lost.set)
             except (OSError, PlaneError):
+                self._plane_fault = ""
                 await asyncio.sleep(PLANE_RETRY_S)
                 continue
             try:
+                await plane.serve()
+                self._plane_fault = ""
                 await self._meet(plane)
                 await lost.wait()
+            except PlaneServed as error:
+                if not self._plane_fault:
+                    log.error("forwarding plane refuses us", why=str(error))
+                self._plane_fault = str(error)
+                await plane.close()
+                await asyncio.sleep(SERVED_RETRY_S)
+                continue
             except PlaneError as error:
                 log.warning("forwarding plane does not answer", why=str(error))
             finally:
@@ -415,11 +436,11 @@ class Signalling:
             await asyncio.sleep(PLANE_RETRY_S)
 
     async def _keep_written(self) -> None:
-        """A full disk may have space again: write what it did not take."""
+        """Write what a full disk did not take, or what has lost its file, as soon as can be."""
         while True:
             await asyncio.sleep(STORE_RETRY_S)
             for store in (self._journal, self._history):
-                if not store.healthy:
+                if not store.healthy or store.is_gone:
                     store.retry()
 
     async def _meet(self, plane: PlaneClient) -> None:
@@ -552,9 +573,36 @@ class Signalling:
         return self._journal.healthy
 
     @property
+    def host_faults(self) -> Sequence[str]:
+        """See `admin.office.Office`; looked at again after `LOOK_S`."""
+        now = self._clock()
+        if now >= self._looked_at + LOOK_S:
+            self._looked_at, self._host_faults = now, tuple(self._look())
+        return self._host_faults
+
+    def _look(self) -> Iterator[str]:
+        pool = self._registry.pool
+        for address in surroundings.absent(i.bound for i in pool.interfaces):
+            yield (
+                f"relay address {address} is on no interface of this host; give it back to one, or"
+                " write another in relay.interfaces and restart"
+            )
+        if surroundings.are_held(pool.some_free(surroundings.HELD_OF)):
+            first, last = self._reloader.settings.relay.port_range
+            yield (
+                f"another process holds the ports of {first}-{last} that were tried: end it"
+                " (`ss -unlp` names it), or write another range in relay.ports and restart"
+            )
+
+    @property
     def engine(self) -> str | None:
         """The plane's engine; None while it is not connected."""
         return None if self._plane is None else self._plane.engine
+
+    @property
+    def plane_fault(self) -> str:
+        """Why the plane is not connected, where more is known than that."""
+        return self._plane_fault
 
     def now(self) -> float:
         return self._clock()

@@ -172,6 +172,12 @@ class DuplicateBinding(PlaneError):
     code = "duplicate-binding"
 
 
+class PlaneServed(PlaneError):
+    """Another signalling process orders what this plane does; a plane serves one at a time."""
+
+    code = "plane-served"
+
+
 class PlaneGone(PlaneError):
     """The control connection to the forwarding plane is down; media that flows goes on."""
 

@@ -7,7 +7,7 @@ which the local socket, the command line and the ad-hoc commands of XMPP clients
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import structlog
 from pydantic import ValidationError
@@ -122,9 +122,11 @@ class Desk:
         """How the process stands."""
         office = self._office
         bindings = await office.bindings() or []
+        faults = tuple(self._faults())
         return snapshots.StatusSnapshot(
             version=__version__,
-            ready=self.is_ready,
+            ready=not faults,
+            not_ready=faults,
             uptime_s=round(office.now() - self._started_at, 3),
             link_up=not any(office.links.values()),
             links_down={component: why for component, why in office.links.items() if why},
@@ -142,17 +144,25 @@ class Desk:
             ports=snapshots.ports(office.registry.pool.counts),
         )
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether a call that comes now would be relayed, and would outlive a restart."""
+    def _faults(self) -> Iterator[str]:
+        """Why a call that comes now would not be relayed, or would not outlive a restart."""
         office = self._office
-        return (
-            not any(office.links.values())
-            and office.engine is not None
-            and not office.registry.draining
-            and office.journal_healthy
-            and self._archive.healthy
-        )
+        for component, why in office.links.items():
+            if why:
+                yield f"the XMPP server is not connected as {component}: {why}"
+        if office.engine is None:
+            why = office.plane_fault or selfcheck.SEE_LOG
+            yield f"the forwarding plane is not connected: {why}"
+        if office.registry.draining:
+            yield "draining; `jingle-hnt undrain` ends it"
+        yield from (f.text for f in self._files() if f.verdict == "FAIL")
+        room = selfcheck.ports(snapshots.ports(office.registry.pool.counts))
+        if room.verdict == "FAIL":
+            yield f"media ports: {room.text}"
+        yield from office.host_faults
+
+    def _files(self) -> Iterator[snapshots.CheckFinding]:
+        return selfcheck.files(self._office.journal_healthy, self._archive.healthy)
 
     async def scrape(self) -> Scrape:
         """What a scrape of the metrics shows now."""
@@ -171,11 +181,12 @@ class Desk:
                 *selfcheck.links(office.links),
                 *selfcheck.modules(modules, callers),
                 *(found for doors in office.other_doors for found in selfcheck.other_doors(doors)),
-                selfcheck.plane(office.engine),
-                *selfcheck.files(office.journal_healthy, self._archive.healthy),
+                selfcheck.plane(office.engine, office.plane_fault),
+                *self._files(),
                 selfcheck.ports(snapshots.ports(office.registry.pool.counts)),
                 selfcheck.media(self.tally.unheard_in_a_row, self.tally.nobody_lately),
                 selfcheck.admission(office.registry.draining),
+                *selfcheck.host(office.host_faults),
             )
         )
 

@@ -123,21 +123,7 @@ def _readiness(scrape: Scrape) -> Page:
     status = scrape.status
     if status.ready:
         return "200 OK", PLAIN, b"ready\n"
-    faults = [
-        text
-        for holds, text in (
-            *(
-                (True, f"the XMPP server is not connected as {component}: {why}")
-                for component, why in status.links_down.items()
-            ),
-            (not status.plane.up, "the forwarding plane is not connected"),
-            (status.draining, "draining"),
-            (not status.journal_healthy, "the journal cannot be written: is the disk full?"),
-            (not status.history_healthy, "the history cannot be written: is the disk full?"),
-        )
-        if holds
-    ]
-    return "503 Service Unavailable", PLAIN, ("; ".join(faults) + "\n").encode()
+    return "503 Service Unavailable", PLAIN, ("; ".join(status.not_ready) + "\n").encode()
 
 
 def _exposition(scrape: Scrape, accept: str) -> Page:

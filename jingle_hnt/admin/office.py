@@ -39,6 +39,14 @@ class Office(Protocol):
     def engine(self) -> str | None:
         """The engine of the plane; None while it is not connected."""
 
+    @property
+    def plane_fault(self) -> str:
+        """Why the plane is not connected, where more is known than that; else empty."""
+
+    @property
+    def host_faults(self) -> Sequence[str]:
+        """What of this host is in the way of the next call, and what to do about it."""
+
     def now(self) -> float: ...
     def settle(self) -> None:
         """Carry out what a command has ordered."""

@@ -4,12 +4,13 @@ Each takes what was found and gives the line that an administrator reads. The co
 ``check`` uses the same lines for what it finds out itself.
 """
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 
 from jingle_hnt.admin.snapshots import CheckFinding, PortsSnapshot
 from jingle_hnt.model.doors import ModuleState, OtherDoors
 
 NOT_NATIVE = "not built; media moves in pure Python, at a fraction of the speed"
+SEE_LOG = "the log says why"
 PORTS_OF_A_CALL = 4
 """RTP and RTCP towards each of the two parties."""
 
@@ -56,10 +57,10 @@ def other_doors(doors: OtherDoors) -> Iterator[CheckFinding]:
     yield CheckFinding(verdict="ok", subject=f"relay channels of {doors.component}", text=text)
 
 
-def plane(engine: str | None) -> CheckFinding:
+def plane(engine: str | None, fault: str = "") -> CheckFinding:
     """The forwarding plane, and which engine moves its packets."""
     if engine is None:
-        text = "not connected: no media is relayed; the log says why"
+        text = f"not connected: no media is relayed; {fault or SEE_LOG}"
         return CheckFinding(verdict="FAIL", subject="forwarding plane", text=text)
     if engine != "native":
         return CheckFinding(verdict="warn", subject="forwarding plane", text=NOT_NATIVE)
@@ -71,7 +72,10 @@ def files(journal: bool, history: bool) -> Iterator[CheckFinding]:
     for name, healthy in (("journal", journal), ("history", history)):
         text = "can be written"
         if not healthy:
-            text = "cannot be written; calls go on, but see to the disk and to `state.directory`"
+            text = (
+                f"the {name} cannot be written; calls go on, but see to the disk and to"
+                " `state.directory` (is it full, read-only, or gone?)"
+            )
         yield CheckFinding(verdict="ok" if healthy else "FAIL", subject=name, text=text)
 
 
@@ -81,7 +85,18 @@ def ports(counts: PortsSnapshot) -> CheckFinding:
     text = f"{counts.free} free: enough for {room} more audio calls"
     if not room:
         text = "none free for another call; widen `relay.ports`"
+        if counts.shunned > counts.leased + counts.quarantined:
+            text = (
+                "other processes hold the free ones; end them (`ss -unlp` names them), or write"
+                " another range in `relay.ports`"
+            )
     return CheckFinding(verdict="ok" if room else "FAIL", subject="media ports", text=text)
+
+
+def host(faults: Iterable[str]) -> Iterator[CheckFinding]:
+    """What of this host is in the way of the next call; nothing where all is well."""
+    for text in faults:
+        yield CheckFinding(verdict="FAIL", subject="this host", text=text)
 
 
 def media(unheard: int, is_fault: bool) -> CheckFinding:

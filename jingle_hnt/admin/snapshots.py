@@ -168,7 +168,7 @@ class PlaneSnapshot(_Frozen):
 
 
 class StatusSnapshot(_Frozen):
-    """`ready` is whether any call that comes now would be relayed.
+    """`ready` is whether any call that comes now would be relayed; `not_ready` says why not.
 
     `link_up` is whether all XMPP servers are connected; `links_down` says of each component whose
     server is not why.
@@ -176,6 +176,7 @@ class StatusSnapshot(_Frozen):
 
     version: str
     ready: bool
+    not_ready: tuple[str, ...] = ()
     uptime_s: float
     link_up: bool
     links_down: dict[str, str] = {}

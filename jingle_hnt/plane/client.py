@@ -15,6 +15,7 @@ from jingle_hnt.errors import (
     DuplicateBinding,
     PlaneError,
     PlaneGone,
+    PlaneServed,
     PortTaken,
     ProtocolViolation,
     UnknownBinding,
@@ -34,6 +35,7 @@ from jingle_hnt.plane.protocol import (
     ReleaseRequest,
     Reply,
     Request,
+    ServeRequest,
     SnapshotRequest,
     encode,
     read_reply,
@@ -55,6 +57,7 @@ _ERRORS: dict[str, type[PlaneError]] = {
         AddressUnavailable,
         DescriptorsExhausted,
         DuplicateBinding,
+        PlaneServed,
         PortTaken,
         UnknownBinding,
     )
@@ -110,6 +113,13 @@ class PlaneClient:
             await _hang_up(writer)
             raise PlaneError(f"the plane speaks another protocol than {PROTOCOL}; update both")
         return cls(hello, reader, writer, on_event, on_lost)
+
+    async def serve(self) -> None:
+        """Be the only client that orders something. Raises PlaneServed where another one is.
+
+        Who does not ask becomes it with the first order, under the same condition.
+        """
+        await self._ask(ServeRequest(id=next(self._ids)))
 
     async def bind(self, specs: Sequence[BindingSpec], orders: Sequence[Arm | Gate] = ()) -> None:
         """See `api.Engine.bind`; the orders are carried out before the answer comes.

@@ -17,10 +17,11 @@ from pathlib import Path
 from jingle_hnt.errors import PlaneError
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.plane.client import PlaneClient
+from jingle_hnt.plane.protocol import PROBE
 from jingle_hnt.relay.binding import Arm, BindingSpec, Flow, Gate
 from jingle_hnt.relay.evidence import Evidence, Rung
 
-PREFIX = "probe."
+PREFIX = PROBE
 """What the names of such bindings begin with; no call's does."""
 PATIENCE_S = 3.0
 """How long a packet may take on loopback before the plane counts as stuck."""

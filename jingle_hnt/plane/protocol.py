@@ -2,7 +2,9 @@
 
 The plane speaks first, with a `Hello`. Each request is one line with an id and is answered by a
 line with that id, a snapshot by several; events come in between. `bind` is atomic; of the lists of
-the other orders each is carried out, whatever becomes of the others. What cannot be understood is
+the other orders each is carried out, whatever becomes of the others. One client at a time may
+order something: who asks to `serve` first, or orders first, until its connection ends. Others may
+look (`snapshot`, `ping`), and make bindings of `PROBE`. What cannot be understood is
 answered with an error, and the connection lives on as long as lines can be told apart.
 
 The orders, snapshots and events are the values of `relay/binding.py` themselves; pydantic reads
@@ -31,8 +33,11 @@ from jingle_hnt.relay.binding import (
 )
 from jingle_hnt.relay.ice_agent import TARGETS, Checks
 
-PROTOCOL = 9
+PROTOCOL = 10
 """Raised whenever an older peer could misunderstand a newer one."""
+
+PROBE = "probe."
+"""What the names of bindings begin with that any client may make; no call's does."""
 
 MAX_LINE = 1 << 20
 """Longest line in bytes; who sends more is disconnected."""
@@ -185,7 +190,22 @@ class PingRequest(_Message):
     id: RequestId
 
 
-Request = BindRequest | ArmRequest | GateRequest | ReleaseRequest | SnapshotRequest | PingRequest
+class ServeRequest(_Message):
+    """Be this plane's only client that orders something, until its connection ends."""
+
+    op: Literal["serve"] = "serve"
+    id: RequestId
+
+
+Request = (
+    BindRequest
+    | ArmRequest
+    | GateRequest
+    | ReleaseRequest
+    | SnapshotRequest
+    | PingRequest
+    | ServeRequest
+)
 
 
 class Done(_Message):

@@ -15,7 +15,7 @@ from typing import TypeVar
 import structlog
 
 from jingle_hnt import __version__
-from jingle_hnt.errors import PlaneError, PortTaken, ProtocolViolation
+from jingle_hnt.errors import PlaneError, PlaneServed, PortTaken, ProtocolViolation
 from jingle_hnt.local_socket import is_trusted, owner_only
 from jingle_hnt.lock import alone
 from jingle_hnt.plane.api import Engine
@@ -23,6 +23,7 @@ from jingle_hnt.plane.keeping import UNWANTED_S, Keeping
 from jingle_hnt.plane.protocol import (
     AT_ONCE,
     MAX_LINE,
+    PROBE,
     PROTOCOL,
     ArmRequest,
     BindRequest,
@@ -35,6 +36,7 @@ from jingle_hnt.plane.protocol import (
     PingRequest,
     ReleaseRequest,
     Request,
+    ServeRequest,
     SnapshotRequest,
     encode,
     read_request,
@@ -74,6 +76,7 @@ class PlaneServer:
         self._keeping.inherit(left)
         self._instance = secrets.token_hex(8)
         self._clients: set[asyncio.StreamWriter] = set()
+        self._master: asyncio.StreamWriter | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, ready: asyncio.Event | None = None) -> None:
@@ -118,6 +121,8 @@ class PlaneServer:
         finally:
             self._tasks.discard(task)
             self._clients.discard(writer)
+            if self._master is writer:
+                self._master = None
             writer.close()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -138,17 +143,18 @@ class PlaneServer:
                 return
             if not line:
                 return
-            async for answer in self._answers(line):
+            async for answer in self._answers(line, writer):
                 writer.write(answer)
                 await writer.drain()
 
-    async def _answers(self, line: bytes) -> AsyncIterator[bytes]:
+    async def _answers(self, line: bytes, of: asyncio.StreamWriter) -> AsyncIterator[bytes]:
         try:
             request = read_request(line)
         except ProtocolViolation as error:
             yield _failed(None, str(error))
             return
         try:
+            self._admit(request, of)
             bindings = await self._carry_out(request)
         except PlaneError as error:
             failed = Failed(id=request.id, code=error.code, text=str(error), address=error.address)
@@ -157,6 +163,20 @@ class PlaneServer:
         for some in _batches(bindings):
             yield encode(Part(id=request.id, bindings=some))
         yield encode(Done(id=request.id))
+
+    def _admit(self, request: Request, client: asyncio.StreamWriter) -> None:
+        """Make who orders something the master. Raises PlaneServed where another one is.
+
+        A second signalling process would release what it has not heard of: all calls of the first.
+        """
+        if not _is_order(request) or self._master is client:
+            return
+        if self._master is not None:
+            raise PlaneServed(
+                "another signalling process uses this plane; end it, or give this one a"
+                " state.runtime_directory and a `plane` of its own"
+            )
+        self._master = client
 
     async def _carry_out(self, request: Request) -> Sequence[BindingSnapshot]:
         """What a snapshot asks for; nothing for the other requests."""
@@ -171,7 +191,7 @@ class PlaneServer:
                 _each(lambda name: self._engine.release(name, linger_s), request.names)
             case SnapshotRequest():
                 return self._engine.snapshot(request.names)
-            case PingRequest():
+            case PingRequest() | ServeRequest():
                 pass
         return ()
 
@@ -207,6 +227,22 @@ class PlaneServer:
                 client.transport.abort()
             else:
                 client.writelines(lines)
+
+
+def _is_order(request: Request) -> bool:
+    """Whether a request changes what calls have, and not only what somebody tries out."""
+    match request:
+        case BindRequest(specs=specs, arms=arms, gates=gates):
+            names = [*(s.name for s in specs), *(a.name for a in arms), *(g.name for g in gates)]
+        case ArmRequest(orders=orders) | GateRequest(orders=orders):
+            names = [order.name for order in orders]
+        case ReleaseRequest(names=released):
+            names = list(released)
+        case ServeRequest():
+            return True
+        case _:
+            return False
+    return not all(name.startswith(PROBE) for name in names)
 
 
 def _batches(values: Sequence[T]) -> Iterator[tuple[T, ...]]:

@@ -157,6 +157,12 @@ class PortPool:
                     self._watched.append(Lease(interface, port))
         return tuple(self._watched)
 
+    def some_free(self, count: int) -> list[tuple[IPAddress, int]]:
+        """Some free pairs, by address and first port, chosen at random; they stay free."""
+        bags = [(bound, bag) for bound, bag in self._free.items() if len(bag)]
+        chosen = [bags[self._choose(len(bags))] for _ in range(count if bags else 0)]
+        return [(bound, bag.look(self._choose(len(bag)))) for bound, bag in chosen]
+
     def abandon(self, lease: Lease) -> None:
         """Give back a pair that was never bound; one that drains is freed when it has."""
         if lease not in self._retired and self._held.pop(lease, None) is not None:
@@ -267,6 +273,9 @@ class _Bag:
     def put(self, port: int) -> None:
         self._places[port] = len(self._ports)
         self._ports.append(port)
+
+    def look(self, place: int) -> int:
+        return self._ports[place]
 
     def take(self, place: int) -> int:
         port, last = self._ports[place], self._ports.pop()

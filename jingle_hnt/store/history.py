@@ -52,6 +52,11 @@ class History:
         self._is_prepared = False
         self._begin()
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether the file was taken away, with its directory or without."""
+        return not self.path.exists()
+
     def add(self, name: str, sid: str, report: str) -> None:
         """Add a call's report, which is JSON; the oldest one goes where there are too many."""
         self._unwritten.append((name, sid, report))
@@ -83,6 +88,10 @@ class History:
 
     def retry(self) -> None:
         """Write what could not be written so far, if that can be done now."""
+        if self._is_prepared and self.is_gone:
+            self._suffer(FileNotFoundError(f"{self.path} is gone"))
+            self._is_prepared = False
+            self._changed = dict.fromkeys(self._blocked, True) | self._changed
         if not self._is_prepared:
             self._begin()
         self._write()

@@ -54,6 +54,11 @@ class Journal:
         except _WRONG as error:
             self._db = self._recover(error)
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether the file was taken away, with its directory or without."""
+        return not self.path.exists()
+
     def write(self, records: Mapping[str, Record | None]) -> None:
         """Write these sessions' records over those before, all at once; None takes a record out.
 
@@ -68,6 +73,8 @@ class Journal:
 
     def retry(self) -> None:
         """Write what could not be written so far, if that can be done now."""
+        if self._is_on_disk and self.is_gone:
+            self._leave_disk()
         if not self._is_on_disk:
             self._return_to_disk()
         if self._unwritten and self._try(self._unwritten) is None:
@@ -94,6 +101,21 @@ class Journal:
             log.warning("journal is written again")
         self.healthy = self._is_on_disk
 
+    def _leave_disk(self) -> None:
+        """Keep in memory what a file had that has no name any more.
+
+        It is closed before there is a new one: SQLite deletes a log by the name that it had.
+        """
+        self._suffer(FileNotFoundError(f"{self.path} is gone"))
+        try:
+            kept = self._db.execute(_KEPT).fetchall()
+        except _WRONG:
+            kept = []
+        self._db.close()
+        self._db, self._is_on_disk = _connect(":memory:"), False
+        self._prepare(self._db)
+        _put_all(self._db, kept)
+
     def _return_to_disk(self) -> None:
         """What is kept in memory goes into the file, in place of all that it has."""
         try:
@@ -101,7 +123,7 @@ class Journal:
         except (*_WRONG, OSError):
             return
         try:
-            kept = self._db.execute("SELECT name, CAST(record AS BLOB) FROM session").fetchall()
+            kept = self._db.execute(_KEPT).fetchall()
             db.execute("BEGIN")
             db.execute("DELETE FROM session")
             db.executemany(_PUT, kept)
@@ -216,6 +238,7 @@ class Journal:
 
 
 _PUT = "INSERT OR REPLACE INTO session (name, record) VALUES (?, CAST(? AS TEXT))"
+_KEPT = "SELECT name, CAST(record AS BLOB) FROM session"
 _ALL = "SELECT rowid, name, CAST(record AS BLOB) FROM session NOT INDEXED WHERE length(record) <= ?"
 _NAMES = "SELECT rowid, name FROM session INDEXED BY sqlite_autoindex_session_1 ORDER BY name"
 _ONE = "SELECT CAST(record AS BLOB) FROM session WHERE rowid = ? AND length(record) <= ?"

@@ -43,6 +43,8 @@ class Office:
     journal_healthy: bool = True
     kept_draining: bool = False
     engine: str | None = "reference"
+    plane_fault: str = ""
+    host_faults: tuple[str, ...] = ()
     faults: dict[str, ModuleState] = field(default_factory=dict)
     doors: OtherDoors = field(
         default_factory=lambda: OtherDoors("hnt.example.org", ("example.org",))

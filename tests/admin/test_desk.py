@@ -1,8 +1,12 @@
 """The desk over the pure core: what commands answer and change."""
 
+import contextlib
+from typing import Any
+
 import pytest
 
 from jingle_hnt.admin.desk import Desk
+from jingle_hnt.errors import NoPorts
 from jingle_hnt.model.doors import ModuleState, OtherDoors
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action
@@ -59,6 +63,41 @@ async def test_drain_and_undrain(office: Office, desk: Desk) -> None:
     status = await ask(desk, "undrain")
     assert status.ready
     assert not office.registry.draining
+
+
+@pytest.mark.parametrize(
+    ("office_has", "part"),
+    [
+        ({"links": {"hnt.example.org": "no answer"}}, "as hnt.example.org: no answer"),
+        ({"engine": None}, "the forwarding plane is not connected"),
+        ({"journal_healthy": False}, "the journal cannot be written"),
+        ({"host_faults": ("no such address",)}, "no such address"),
+    ],
+)
+async def test_it_is_not_ready_for_a_reason_that_is_told(
+    office: Office, desk: Desk, office_has: dict[str, Any], part: str
+) -> None:
+    assert (await ask(desk, "status")).ready
+    for name, value in office_has.items():
+        setattr(office, name, value)
+    status = await ask(desk, "status")
+    assert not status.ready
+    assert part in "; ".join(status.not_ready)
+
+
+async def test_without_free_ports_it_is_not_ready(office: Office, desk: Desk) -> None:
+    pool = office.registry.pool
+    leases = []
+    for interface in pool.interfaces:
+        with contextlib.suppress(NoPorts):
+            while True:
+                leases.append(pool.lease(interface, 0.0))
+    (why,) = (await ask(desk, "status")).not_ready
+    assert "widen `relay.ports`" in why
+    for lease in leases:
+        pool.shun(lease, 0.0)
+    (why,) = (await ask(desk, "status")).not_ready
+    assert "other processes hold the free ones" in why
 
 
 async def test_a_drain_is_announced_to_users_of_ours_who_are_in_a_call(

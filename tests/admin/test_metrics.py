@@ -172,7 +172,8 @@ async def test_metrics_are_served(server: MetricsServer) -> None:
     assert built.labels == {"version": "1.2.3", "engine": "native"}
 
 
-DOWN = {"ready": False, "link_up": False, "links_down": {"hnt.b": "no secret"}}
+NOT_CONNECTED = "the XMPP server is not connected as hnt.b: no secret"
+DOWN = {"ready": False, "not_ready": ("draining", NOT_CONNECTED)}
 
 
 @pytest.mark.parametrize(
@@ -180,8 +181,7 @@ DOWN = {"ready": False, "link_up": False, "links_down": {"hnt.b": "no secret"}}
     [
         ({}, "/healthz", 200, "ok"),
         ({}, "/readyz", 200, "ready"),
-        ({"ready": False, "draining": True}, "/readyz", 503, "draining"),
-        (DOWN, "/readyz", 503, "XMPP server is not connected as hnt.b: no secret"),
+        (DOWN, "/readyz", 503, f"draining; {NOT_CONNECTED}"),
         (DOWN, "/healthz", 200, "ok"),
         ({"version": "broken"}, "/healthz", 503, "does not answer"),
         ({}, "/", 404, "/metrics"),
@@ -216,6 +216,14 @@ async def test_promtool_finds_nothing_to_say_of_the_metrics(server: MetricsServe
 def test_the_alert_rules_fire_when_they_should() -> None:
     promtool("check", "rules", str(ROOT / "config/prometheus/alerts.yml"))
     promtool("test", "rules", str(ROOT / "config/prometheus/alerts_test.yml"))
+
+
+def test_each_alert_is_seen_to_fire_and_to_stay_silent() -> None:
+    rules = (ROOT / "config/prometheus/alerts.yml").read_text()
+    text = (ROOT / "config/prometheus/alerts_test.yml").read_text()
+    fired = re.findall(r"alertname: (\w+)\n +exp_alerts:\n", text)
+    silent = re.findall(r"alertname: (\w+)\n +exp_alerts: \[\]", text)
+    assert sorted(fired) == sorted(silent) == sorted(re.findall(r"alert: (\w+)", rules))
 
 
 def test_board_and_rules_name_series_that_exist() -> None:

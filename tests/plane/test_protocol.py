@@ -16,6 +16,7 @@ from jingle_hnt.errors import (
     ConfigurationError,
     PlaneError,
     PlaneGone,
+    PlaneServed,
     PortTaken,
     ProtocolViolation,
 )
@@ -180,6 +181,28 @@ async def test_every_waiting_call_fails_when_the_plane_is_gone(tmp_path: Path) -
         with pytest.raises(PlaneGone):
             await client.ping()
         await client.close()
+
+
+async def test_one_client_at_a_time_orders_and_the_others_may_look(path: Path) -> None:
+    async with connected(path) as guest:
+        async with connected(path) as master:
+            await master.serve()
+            await master.bind([spec("a.1")])
+            with pytest.raises(PlaneServed, match=r"runtime_directory"):
+                await guest.serve()
+            for order in (guest.bind([spec("b.1")]), guest.release(["a.1"], 0.0)):
+                with pytest.raises(PlaneServed):
+                    await order
+            assert [b.name for b in await guest.snapshot()] == ["a.1"]
+            await guest.ping()
+            await guest.bind([spec("probe.1")])
+            await guest.release(["probe.1"], 0.0)
+        while True:
+            with contextlib.suppress(PlaneServed):
+                await guest.serve()
+                break
+            await asyncio.sleep(0.01)
+        await guest.release(["a.1"], 0.0)
 
 
 async def test_garbage_is_answered_and_the_connection_lives_on(path: Path) -> None:

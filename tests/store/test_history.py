@@ -1,5 +1,6 @@
 """The history: bounded, found by name and sid, and never in the way of calls."""
 
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -95,3 +96,23 @@ def test_a_file_that_cannot_be_written_costs_no_call(path: Path) -> None:
     assert not history.healthy
     assert history.latest(10) == [{}]
     history.close()
+
+
+def test_a_directory_that_is_taken_away_is_made_again_with_who_is_blocked(path: Path) -> None:
+    history = History(path, 10)
+    history.block("eve@example.org")
+    history.add("s1", "x", "{}")
+    shutil.rmtree(path.parent)
+    assert history.is_gone
+    path.parent.write_text("in the way")
+    history.retry()
+    states = [history.healthy]
+    path.parent.unlink()
+    history.retry()
+    assert [*states, history.healthy] == [False, True]
+    history.add("s2", "x", "{}")
+    history.close()
+    again = History(path, 10)
+    assert again.blocked() == {"eve@example.org"}
+    assert again.find("s2") == {}
+    again.close()

@@ -2,6 +2,7 @@
 
 import contextlib
 import resource
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -39,6 +40,23 @@ def test_what_is_put_is_there_in_the_next_life(path: Path) -> None:
     journal.close()
     journal.close()
     assert reopened(path) == [{"n": 2}]
+
+
+def test_a_directory_that_is_taken_away_is_made_again_with_all_that_is_known(path: Path) -> None:
+    journal = Journal(path)
+    journal.put("a", {"n": 1})
+    shutil.rmtree(path.parent)
+    assert journal.is_gone
+    path.parent.write_text("in the way")
+    journal.retry()
+    states = [journal.healthy]
+    journal.put("b", {"n": 2})
+    path.parent.unlink()
+    journal.retry()
+    assert [*states, journal.healthy] == [False, True]
+    journal.put("c", {"n": 3})
+    assert sorted(record["n"] for record in reopened(path)) == [1, 2, 3]  # type: ignore[type-var]
+    journal.close()
 
 
 def test_records_are_written_together_or_not_at_all(path: Path) -> None:
