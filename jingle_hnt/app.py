@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
 import structlog
@@ -161,6 +161,7 @@ class Signalling:
                 group.create_task(self._keep_plane())
                 group.create_task(self._keep_written())
                 group.create_task(self._components.run())
+                group.create_task(self._components.watch_modules())
         except ExceptionGroup as failed:
             refused = only_refusals(failed)
             if refused is None:
@@ -271,6 +272,7 @@ class Signalling:
         """An XMPP server has accepted us."""
         self._desk.tally.connections += 1
         log.info("connected to the XMPP server", component=component)
+        self._components.linked(component)
 
     def link_down(self, component: str, reason: str) -> None:
         """The stream is gone; media goes on, and calls are under control again when it is back."""
@@ -567,6 +569,10 @@ class Signalling:
     @property
     def links(self) -> dict[str, str]:
         return self._components.links
+
+    @property
+    def modules_down(self) -> Mapping[str, str]:
+        return self._components.modules_down
 
     @property
     def journal_healthy(self) -> bool:

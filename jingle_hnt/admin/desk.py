@@ -150,6 +150,8 @@ class Desk:
         for component, why in office.links.items():
             if why:
                 yield f"the XMPP server is not connected as {component}: {why}"
+        for domain, why in office.modules_down.items():
+            yield f"calls of {domain} pass us by: {why}"
         if office.engine is None:
             why = office.plane_fault or selfcheck.SEE_LOG
             yield f"the forwarding plane is not connected: {why}"
@@ -166,8 +168,14 @@ class Desk:
 
     async def scrape(self) -> Scrape:
         """What a scrape of the metrics shows now."""
-        states = Counter(session.state.value for session in self._office.registry)
-        return Scrape(await self.status(), states, self.tally)
+        office = self._office
+        states = Counter(session.state.value for session in office.registry)
+        modules = {
+            domain: not office.links[doors.component] and domain not in office.modules_down
+            for doors in office.other_doors
+            for domain in doors.domains
+        }
+        return Scrape(await self.status(), states, self.tally, modules)
 
     async def _status(self, _: Request) -> snapshots.StatusSnapshot:
         return await self.status()

@@ -1,6 +1,6 @@
 """Metrics for Prometheus: counted live, read at the scrape.
 
-Every series is there at 0 from the start, in base units; no JID, sid or address is a label.
+Every series is there at 0 from the start, in base units; no user, sid or address is a label.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -33,11 +33,16 @@ DIRECTIONS = {"in": "received", "out": "sent"}
 
 @dataclass(frozen=True, slots=True)
 class Scrape:
-    """All that one scrape shows, taken at one moment. `calls` counts the live ones by state."""
+    """All that one scrape shows, taken at one moment.
+
+    `calls` counts the live ones by state, `modules` tells of each domain whether its server module
+    answers.
+    """
 
     status: StatusSnapshot
     calls: Mapping[str, int]
     tally: Tally
+    modules: Mapping[str, bool]
 
 
 class Metrics(Collector):
@@ -70,6 +75,9 @@ class Metrics(Collector):
             ("uptime_seconds", "Age of the signalling process.", status.uptime_s),
         ):
             yield GaugeMetricFamily(PREFIX + name, text, value=float(value))
+        modules = self._scrape.modules
+        text = "Whether the domain's server module answers, or addresses serve in its stead."
+        yield _gauge("module_up", text, "domain", modules, modules)
         ports = status.ports.model_dump()
         yield _gauge("ports", "Media ports by state.", "state", ports, ports)
         bindings = {"live": status.plane.bindings, "draining": status.plane.draining}

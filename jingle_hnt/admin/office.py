@@ -34,6 +34,10 @@ class Office(Protocol):
         """Of each component, why its XMPP server is not connected; empty where it is."""
 
     @property
+    def modules_down(self) -> Mapping[str, str]:
+        """Of each domain whose calls pass us by though its server is connected, why."""
+
+    @property
     def journal_healthy(self) -> bool: ...
     @property
     def engine(self) -> str | None:

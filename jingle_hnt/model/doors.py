@@ -8,12 +8,14 @@ class ModuleState:
     """One domain's server module.
 
     `fault` is what keeps it from working and what to write, `caution` what will one day; both are
-    empty where all is well. `server` is what the module says that it runs in.
+    empty where all is well. `server` is what the module says that it runs in. `silent` is whether
+    nothing at all came back, which may pass.
     """
 
     fault: str = ""
     caution: str = ""
     server: str = ""
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

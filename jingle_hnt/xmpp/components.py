@@ -5,7 +5,7 @@ ours, the sender's asks and the recipient's lets pass (see `ComponentSettings.el
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 
 import structlog
@@ -17,6 +17,7 @@ from jingle_hnt.session.effects import Answer, Inject
 from jingle_hnt.xmpp import adhoc
 from jingle_hnt.xmpp.component import Component, ComponentSettings
 from jingle_hnt.xmpp.inputs import Inputs
+from jingle_hnt.xmpp.modules import ModuleWatch
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +43,7 @@ class Components:
         self._all = {
             each.jid: Component(each, inputs, commands=commands, tokens=tokens) for each in settings
         }
+        self._watches = {jid: ModuleWatch(component) for jid, component in self._all.items()}
         self._of_domain = {
             domain: self._all[each.jid] for each in settings for domain in each.domains
         }
@@ -96,6 +98,22 @@ class Components:
     def _is_hopeless(self) -> bool:
         was_accepted = any(component.accepted for component in self._all.values())
         return self._refused == self._all.keys() and not was_accepted and not self._is_needed()
+
+    async def watch_modules(self) -> None:
+        """Ask the server modules how they are, now and then, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for watch in self._watches.values():
+                group.create_task(watch.run())
+
+    def linked(self, component: str) -> None:
+        """This component's link came up."""
+        self._watches[component].linked()
+
+    @property
+    def modules_down(self) -> Mapping[str, str]:
+        """Of each domain whose calls pass us by though its server is connected, why."""
+        faults = (watch.faults for watch in self._watches.values())
+        return {domain: why for each in faults for domain, why in each.items()}
 
     async def stop(self) -> None:
         """Close all streams in an orderly way."""

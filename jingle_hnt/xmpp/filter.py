@@ -227,7 +227,7 @@ def module_state(answer: Element | None, domain: str, component: str) -> ModuleS
     """What the answer to a <module/> query says. `answer` is the IQ, or None where none came."""
     if answer is None:
         fault = f"{domain} does not answer: is it a virtual host of the server we are connected to?"
-        return ModuleState(fault)
+        return ModuleState(fault, silent=True)
     module = answer.find(MODULE)
     if answer.get("type") == "result" and module is not None:
         return ModuleState("", _caution(module, component), module.get("server", ""))

@@ -40,6 +40,7 @@ class Office:
     away: bool = False
     level: str = "info"
     links: dict[str, str] = field(default_factory=lambda: {"hnt.example.org": ""})
+    modules_down: dict[str, str] = field(default_factory=dict)
     journal_healthy: bool = True
     kept_draining: bool = False
     engine: str | None = "reference"

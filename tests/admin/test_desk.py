@@ -171,6 +171,18 @@ async def test_the_log_level_is_set(office: Office, desk: Desk) -> None:
     assert office.level == "debug"
 
 
+async def test_a_domain_without_its_module_is_not_ready(office: Office, desk: Desk) -> None:
+    assert (await ask(desk, "status")).ready
+    assert (await desk.scrape()).modules == {"example.org": True}
+    office.modules_down = {"example.org": "not loaded"}
+    status = await ask(desk, "status")
+    assert not status.ready
+    assert status.not_ready == ("calls of example.org pass us by: not loaded",)
+    assert (await desk.scrape()).modules == {"example.org": False}
+    office.modules_down, office.links = {}, {"hnt.example.org": "away"}
+    assert (await desk.scrape()).modules == {"example.org": False}
+
+
 async def verdicts(desk: Desk) -> dict[str, str]:
     return {f.subject: f.verdict for f in (await ask(desk, "check")).findings}
 

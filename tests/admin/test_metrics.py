@@ -53,7 +53,8 @@ STATUS = StatusSnapshot(
 
 def scrape(tally: Tally | None = None, **status: Any) -> Scrape:
     changed = STATUS.model_copy(update=status)
-    return Scrape(changed, {"active": 1}, Tally() if tally is None else tally)
+    tally = Tally() if tally is None else tally
+    return Scrape(changed, {"active": 1}, tally, {"a.example": True, "b.example": False})
 
 
 def samples(shown: Scrape) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -91,12 +92,19 @@ def test_every_series_is_there_from_the_start_and_no_other_comes() -> None:
     assert after["jingle_hnt_dropped_packets_total", rival] == 3
 
 
-def test_no_label_can_hold_a_name_or_an_address() -> None:
+def test_no_label_can_hold_a_user_or_an_address() -> None:
     labels = {label for _, pairs in samples(scrape()) for label, _ in pairs}
     assert labels == {
         *("version", "engine", "state", "why", "condition", "rung", "kind"),
         *("component", "direction", "reason", "le", "mode", "path", "outcome", "budget"),
+        "domain",  # of ours, as the configuration names them
     }
+
+
+def test_the_module_of_each_domain_is_told() -> None:
+    shown = samples(scrape())
+    up = {d: shown["jingle_hnt_module_up", frozenset({("domain", f"{d}.example")})] for d in "ab"}
+    assert up == {"a": 1, "b": 0}
 
 
 def test_both_formats_can_be_read_back() -> None:
