@@ -41,13 +41,13 @@ class Case:
     def is_relayed(self) -> bool:
         """Whether its media must come to the relay: there is no direct path for it."""
         return any(
-            c.agreed and c.components and c.ice != IceMode.APPEND for c in self.call.contents
+            c.agreed and c.components and c.ice != IceMode.APPEND for c in self.call.all_contents
         )
 
     @property
     def nobody_heard(self) -> bool:
         """Whether the call is relayed and no packet of anybody came."""
-        legs = (leg for c in self.call.contents for part in c.components for leg in part.legs)
+        legs = (leg for c in self.call.all_contents for part in c.components for leg in part.legs)
         return self.is_relayed and not any(leg.received_packets for leg in legs)
 
 
@@ -125,9 +125,16 @@ def _has_no_signed_check(stream: Stream) -> bool:
     return wrong or (stream.leg.rung == "R1" and not stream.leg.received_packets)
 
 
+def _had_time(case: Case, stream: Stream) -> bool:
+    """Whether media of this content had time to come; it may be younger than its call."""
+    agreed_s = stream.content.agreed_s
+    return case.had_time if agreed_s is None else agreed_s >= YOUNG_S
+
+
 def _should_be_heard(case: Case, stream: Stream) -> bool:
     """Whether RTP of this leg is to be expected, and none has come."""
-    expected = case.had_time and stream.may_send and not case.call.held and stream.content.agreed
+    expected = _had_time(case, stream) and stream.may_send and stream.content.agreed
+    expected = expected and not case.call.held
     is_elsewhere = stream.is_bundled or stream.content.path == Path.DIRECT
     return expected and not is_elsewhere and not stream.leg.rtp_packets
 
@@ -171,7 +178,7 @@ CALL_CAUSES = (
         "plane-away",
         "the forwarding plane did not answer, so the counters of this call are not known",
         "look at the log of `jingle-hnt plane`; `jingle-hnt status` tells whether it is back",
-        lambda case: not case.plane and any(c.relayed for c in case.call.contents),
+        lambda case: not case.plane and any(c.relayed for c in case.call.all_contents),
         hides=frozenset({"never-sent", "one-way", "other-network"}),
     ),
     CallCause(
@@ -216,8 +223,8 @@ CALL_CAUSES = (
         "where the call is silent, see whether both can reach relay.ports over UDP",
         lambda case: (
             case.had_time
-            and any(c.ice == IceMode.APPEND for c in case.call.contents)
-            and not any(_received(c) for c in case.call.contents)
+            and any(c.ice == IceMode.APPEND for c in case.call.all_contents)
+            and not any(_received(c) for c in case.call.all_contents)
         ),
         hides=frozenset({"never-sent", "no-rtp", "one-way"}),
     ),
@@ -246,7 +253,8 @@ CALL_CAUSES = (
         "media goes between the parties themselves; ice.mode and relay.already_relayed say what of"
         " it could be relayed",
         lambda case: (
-            bool(case.call.contents) and all(c.transport == "other" for c in case.call.contents)
+            bool(case.call.all_contents)
+            and all(c.transport == "other" for c in case.call.all_contents)
         ),
     ),
 )
@@ -287,7 +295,7 @@ LEG_CAUSES = (
         "unanswered-checks",
         "{party} answered none of {count} connectivity checks, and made none that arrived",
         "its client does not speak ICE as it says, or a firewall stops UDP to relay.ports",
-        lambda case, s: case.had_time and s.leg.check_failure == CheckFailure.NO_RESPONSE,
+        lambda case, s: _had_time(case, s) and s.leg.check_failure == CheckFailure.NO_RESPONSE,
         count=lambda stream: stream.leg.checks.get("sent", 0),
         hides=frozenset({"never-sent", "one-way"}),
     ),
@@ -296,7 +304,7 @@ LEG_CAUSES = (
         "{party} signalled no candidate that the relay may check, and made no check that arrived",
         "its candidates are TCP, host names or private addresses (relay.allow_networks lists those"
         " that may hold callers), and a firewall stops UDP to relay.ports",
-        lambda case, s: case.had_time and s.leg.check_failure == CheckFailure.NO_CANDIDATE,
+        lambda case, s: _had_time(case, s) and s.leg.check_failure == CheckFailure.NO_CANDIDATE,
         hides=frozenset({"never-sent", "one-way"}),
     ),
     LegCause(
@@ -417,7 +425,7 @@ LEG_CAUSES = (
         "{party} sends {medium} from another port than it listens at, and nothing else is heard of"
         " it",
         "its client must send from the port that it receives on (symmetric RTP, RFC 4961)",
-        lambda case, s: case.had_time and _is_asymmetric(s) and not s.peer.rtp_packets,
+        lambda case, s: _had_time(case, s) and _is_asymmetric(s) and not s.peer.rtp_packets,
     ),
     LegCause(
         "no-rtp",

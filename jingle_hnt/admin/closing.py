@@ -43,6 +43,15 @@ class _Over:
 
     @property
     def names(self) -> list[BindingName]:
+        """The bindings that are still to be counted, of removed contents as well."""
+        return [
+            *self.present,
+            *(n for past in self.session.negotiation.past for n in past.uncounted),
+        ]
+
+    @property
+    def present(self) -> list[BindingName]:
+        """Those of the contents that it had at its end."""
         return [n for a in self.session.negotiation.allocations for n in a.bindings]
 
 
@@ -119,7 +128,7 @@ class Closing:
         names, session = over.names, over.session
         bindings = self._counted(names, (found[name] for name in names if name in found))
         call = snapshots.call(session, bindings, over.now)
-        counted = len(bindings) == len(names)
+        counted = all(name in bindings for name in over.present or names)
         case = Case(call, over.ended.why, counted)
         if counted and case.had_time and case.is_relayed:
             unheard = self._tally.unheard_in_a_row

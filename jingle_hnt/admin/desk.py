@@ -257,7 +257,9 @@ class Desk:
         )
 
     async def _live(self, session: Session) -> Case:
-        names = [n for a in session.negotiation.allocations for n in a.bindings]
+        own = session.negotiation
+        names = [n for a in own.allocations for n in a.bindings]
+        names += [n for past in own.past for n in past.uncounted]
         found = await self._office.bindings(names)
         bindings = {b.name: b for b in found or []}
         call = snapshots.call(session, bindings, self._office.now())

@@ -38,7 +38,7 @@ def diagnose(case: Case) -> tuple[Finding, ...]:
         for c in of_call
         if c.code not in hidden
     ]
-    for stream in _streams(case.call):
+    for stream in streams(case.call):
         findings += _of_stream(case, stream, hidden)
     return tuple(findings)
 
@@ -83,14 +83,15 @@ def _medium(call: CallSnapshot, content: ContentSnapshot) -> str:
     """What people call a content: its medium, with its name where the call has several of it."""
     if not content.media:
         return content.name
-    several = sum(each.media == content.media for each in call.contents) > 1
+    named = {each.name for each in call.all_contents if each.media == content.media}
+    several = len(named) > 1
     return f"{content.media} ({content.name})" if several else content.media
 
 
 def set_aside(call: CallSnapshot) -> str:
     """What was dropped of a call, by reason, in words; empty where every packet was forwarded."""
     total: Counter[str] = Counter()
-    for stream in _streams(call):
+    for stream in streams(call):
         total.update(stream.leg.dropped)
     return _drops(total)
 
@@ -99,8 +100,9 @@ def _drops(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {DROPS.get(reason, reason)}" for reason, count in counts.items())
 
 
-def _streams(call: CallSnapshot) -> Iterator[Stream]:
-    for content in call.contents:
+def streams(call: CallSnapshot) -> Iterator[Stream]:
+    """What each leg sends of each content."""
+    for content in call.all_contents:
         for component in content.components:
             if component.component == RTP:
                 first, second = component.legs
@@ -113,6 +115,6 @@ def _is_bundled(call: CallSnapshot, content: ContentSnapshot, leg: LegSnapshot) 
     all of it there (RFC 8843), and the ports of this one stay idle."""
     if content.ice is None:
         return False
-    others = (c for c in call.contents if c.ice is not None and c.name != content.name)
+    others = (c for c in call.all_contents if c.ice is not None and c.name != content.name)
     legs = (each for c in others for component in c.components for each in component.legs)
     return any(each.leg == leg.leg and each.rtp_packets > 0 for each in legs)

@@ -97,7 +97,7 @@ class Metrics(Collector):
         text = "Requests beyond a budget, by the budget's name."
         names = [budget.name for budget in BUDGETS]
         yield _totals("budget_exceeded", text, "budget", names, tally.exceeded)
-        text = "Accepted calls in which only one party was heard."
+        text = "Accepted calls in which RTP of one party only was heard."
         yield _total("calls_one_way", text, tally.one_way)
         yield _histogram("setup_seconds", "From the offer of a call to its accept.", tally.setup)
 
@@ -137,7 +137,9 @@ class Metrics(Collector):
         total = self._scrape.tally.traffic.total()
         for unit in ("packets", "bytes"):
             family = CounterMetricFamily(
-                PREFIX + unit, f"Media {unit} relayed.", labels=["component", "direction"]
+                PREFIX + unit,
+                f"{unit.capitalize()} relayed, STUN and DTLS at the ports of RTP included.",
+                labels=["component", "direction"],
             )
             for number, kind in KINDS.items():
                 for direction, field in DIRECTIONS.items():

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from pydantic import BaseModel, ConfigDict
 
 from jingle_hnt.admin.causes import Case
-from jingle_hnt.admin.diagnosis import Finding, diagnose
-from jingle_hnt.admin.snapshots import CallSnapshot, ContentSnapshot, LegSnapshot
+from jingle_hnt.admin.diagnosis import Finding, diagnose, streams
+from jingle_hnt.admin.snapshots import YOUNG_S, CallSnapshot, ContentSnapshot, LegSnapshot
 from jingle_hnt.model.content import RTP
 from jingle_hnt.model.jingle import Reason
 
@@ -83,7 +83,7 @@ def log_line(made: CallReport) -> dict[str, object]:
         "reason": made.reason,
         "duration_s": made.duration_s,
         "setup_s": call.setup_s,
-        "paths": [f"{c.name} {c.path}" for c in call.contents if c.path is not None],
+        "paths": [f"{c.name} {c.path}" for c in call.all_contents if c.path is not None],
         "legs": [_leg(content, number, leg) for content, number, leg in legs(call)],
         "exceeded": [f"{budget} {count}" for budget, count in call.exceeded.items()],
         "diagnosis": [finding.cause for finding in made.diagnosis],
@@ -93,23 +93,27 @@ def log_line(made: CallReport) -> dict[str, object]:
 
 def legs(call: CallSnapshot) -> Iterator[tuple[ContentSnapshot, int, LegSnapshot]]:
     """Every leg of every component of a call."""
-    for content in call.contents:
+    for content in call.all_contents:
         for component in content.components:
             for leg in component.legs:
                 yield content, component.component, leg
 
 
 def is_one_way(call: CallSnapshot) -> bool:
-    """Whether a content that both may send, accepted, has RTP of one party only."""
+    """Whether a content that both may send, agreed on long enough, has RTP of one party only.
+
+    RTP that a party sends by another content (RFC 8843) is heard there.
+    """
     if call.setup_s is None or call.held:
         return False
     return any(
-        content.senders == "both"
-        and content.agreed
-        and component.component == RTP
-        and sum(leg.rtp_packets > 0 for leg in component.legs) == 1
-        for content in call.contents
-        for component in content.components
+        stream.content.senders == "both"
+        and stream.content.agreed
+        and (stream.content.agreed_s is None or stream.content.agreed_s >= YOUNG_S)
+        and not stream.is_bundled
+        and not stream.leg.rtp_packets
+        and stream.peer.rtp_packets > 0
+        for stream in streams(call)
     )
 
 

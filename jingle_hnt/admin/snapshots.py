@@ -96,7 +96,8 @@ class ContentSnapshot(_Frozen):
 
     `transport` is ``raw-udp``, ``ice``, or ``other`` for one that the relay takes no part in. `ice`
     is the mode of an ICE content, `path` which pair won: ``relayed``, ``direct``, or not known.
-    `media` is what the content was described as, such as ``audio``.
+    `media` is what the content was described as, such as ``audio``. `agreed_s` is for how long it
+    has been agreed on, or was until it was removed; None where that is not known.
     """
 
     creator: str
@@ -109,12 +110,15 @@ class ContentSnapshot(_Frozen):
     ice: str | None = None
     path: str | None = None
     media: str | None = None
+    agreed_s: float | None = None
 
 
 class CallSnapshot(_Frozen):
     """One call. `setup_s` is the time from offer to accept, None while it is not accepted.
 
-    `exceeded` counts its requests that were beyond a budget, by the budget's name.
+    `removed` are contents that it has no more, and those in use with the transport that they had
+    before; their times end with them. `exceeded` counts its requests that were beyond a budget, by
+    the budget's name.
     """
 
     call: str
@@ -127,6 +131,12 @@ class CallSnapshot(_Frozen):
     held: bool
     contents: tuple[ContentSnapshot, ...]
     exceeded: dict[str, int] = {}
+    removed: tuple[ContentSnapshot, ...] = ()
+
+    @property
+    def all_contents(self) -> tuple[ContentSnapshot, ...]:
+        """Those that it has and those that it had."""
+        return self.contents + self.removed
 
 
 class CallsSnapshot(_Frozen):
@@ -318,6 +328,10 @@ def call(
     accepted_at = session.life.accepted_at
     initiator, responder = session.parties
     media = session.negotiation.media.values()
+    removed = (
+        _content(past.medium, session, {**bindings, **past.counted}, past.ended_at, is_past=True)
+        for past in session.negotiation.past
+    )
     return CallSnapshot(
         call=session.name,
         sid=session.sid,
@@ -329,14 +343,23 @@ def call(
         held=bool(session.negotiation.gates.holders),
         contents=tuple(_content(medium, session, bindings, now) for medium in media),
         exceeded=dict(session.exceeded),
+        removed=tuple(removed),
     )
 
 
 def _content(
-    medium: Medium, session: Session, bindings: Mapping[BindingName, BindingSnapshot], now: float
+    medium: Medium,
+    session: Session,
+    bindings: Mapping[BindingName, BindingSnapshot],
+    now: float,
+    *,
+    is_past: bool = False,
 ) -> ContentSnapshot:
-    allocation, accepted_at = medium.allocation, session.life.accepted_at
-    had_time = accepted_at is not None and now - accepted_at >= YOUNG_S
+    """One content as it stands `now`; one that is past was heard for the last time then."""
+    allocation = medium.allocation
+    agreed_at = session.life.accepted_at if medium.agreed_at is None else medium.agreed_at
+    agreed_s = None if agreed_at is None or not medium.agreed else max(0.0, now - agreed_at)
+    had_time = agreed_s is not None and agreed_s >= YOUNG_S
     relayed = allocation is not None
     return ContentSnapshot(
         creator=medium.key.creator.value,
@@ -347,8 +370,9 @@ def _content(
         relayed=relayed,
         components=()
         if allocation is None
-        else tuple(_component(medium, allocation, c, bindings) for c in COMPONENTS),
+        else tuple(_component(medium, allocation, c, bindings, is_past) for c in COMPONENTS),
         media=medium.media,
+        agreed_s=None if agreed_s is None else round(agreed_s, 3),
         ice=paths.mode(medium),
         path=paths.path(medium, session.negotiation, bindings, had_time),
     )
@@ -365,12 +389,15 @@ def _component(
     allocation: Allocation,
     component: int,
     bindings: Mapping[BindingName, BindingSnapshot],
+    is_past: bool,
 ) -> ComponentSnapshot:
     seen = bindings.get(allocation.binding(component))
     legs = tuple(
         _leg(medium, allocation, component, leg, None if seen is None else seen.pinholes[leg])
         for leg in Leg
     )
+    if is_past:
+        legs = tuple(leg.model_copy(update={"heard_s": None}) for leg in legs)
     side = None if seen is None else quality.unheard(seen)
     unheard = None if side is None else Leg(side).name.lower()
     return ComponentSnapshot(component=component, unheard=unheard, legs=legs)

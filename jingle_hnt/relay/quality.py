@@ -180,7 +180,7 @@ def mos(quality: Quality) -> float | None:
 
 
 def unheard(binding: BindingSnapshot) -> Side | None:
-    """The side of which nothing comes although the other side's media does: a one-way call.
+    """The side of which no RTP comes although the other side's does: a one-way call.
 
     That is after ONE_WAY_S seconds, while the gate is open to both.
     """
@@ -195,10 +195,12 @@ def unheard(binding: BindingSnapshot) -> Side | None:
 
 
 def _is_heard(pinhole: PinholeSnapshot) -> bool:
-    return pinhole.heard_s is not None and pinhole.heard_s < ONE_WAY_S
+    """Whether its RTP comes; what it sends besides is no media."""
+    heard_s = pinhole.heard_s
+    return pinhole.quality.packets > 0 and heard_s is not None and heard_s < ONE_WAY_S
 
 
 def _is_mute(pinhole: PinholeSnapshot, other: PinholeSnapshot) -> bool:
-    if pinhole.heard_s is not None:
+    if pinhole.heard_s is not None and pinhole.quality.packets:
         return pinhole.heard_s > ONE_WAY_S
     return other.latched_s is not None and other.latched_s > ONE_WAY_S

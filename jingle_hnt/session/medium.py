@@ -41,7 +41,8 @@ class Medium:
     the transport. `signalled[leg]` are the candidates of this leg's raw UDP, `replacements[leg]` is
     the transport that it offers in place of the present one. `added_by` is the id of the
     content-add that brought it, empty where it is not known any more, None for what the offer had.
-    `media` and `mux` are what it was described as (see `model.content.Content`).
+    `media` and `mux` are what it was described as (see `model.content.Content`). `agreed_at` is
+    when it was agreed on, None where that is not known.
     """
 
     key: ContentKey
@@ -49,6 +50,7 @@ class Medium:
     senders: Senders = Senders.BOTH
     added_by: str | None = None
     agreed: bool = False
+    agreed_at: float | None = None
     allocation: Allocation | None = None
     agents: Agents | None = None
     protection: Protection = field(default_factory=lambda: Protection(Leg.INITIATOR))

@@ -29,6 +29,7 @@ from jingle_hnt.session.gate import Gates
 from jingle_hnt.session.hiding import is_ours
 from jingle_hnt.session.ice import Agents, usable
 from jingle_hnt.session.medium import Medium, Replacement, is_relayed_already, is_relayed_here
+from jingle_hnt.session.past import PastContents
 from jingle_hnt.session.places import Places
 from jingle_hnt.session.policy import AlreadyRelayed, IceMode, SessionPolicy
 from jingle_hnt.session.reply import Promise, Reply
@@ -51,7 +52,8 @@ class Negotiation:
     def __init__(self, anchor: Anchor, policy: SessionPolicy) -> None:
         self.media: dict[ContentKey, Medium] = {}
         self.gates = Gates(self.media, anchor, policy)
-        self.places = Places(self.media, self.gates, anchor, policy)
+        self.past = PastContents()
+        self.places = Places(self.media, self.gates, anchor, policy, self.past)
         self._closed: list[ContentKey] = []
         self._stand_ins = StandIns(self.media, anchor, policy)
         self._anchor = anchor
@@ -73,17 +75,17 @@ class Negotiation:
             case Verb.ADD:
                 return self._add(leg, request, now)
             case Verb.REJECT:
-                return self._reject(leg, jingle)
+                return self._reject(leg, jingle, now)
             case Verb.MODIFY:
                 return self._modify(jingle)
             case Verb.REMOVE:
-                return self._remove(jingle)
+                return self._remove(jingle, now)
             case Verb.CANDIDATES:
                 return self._trickle(leg, jingle, now)
             case Verb.REPLACE:
                 return self._replace(leg, request, now)
             case Verb.REPLACE_ACCEPT:
-                return self._replaced(leg, jingle)
+                return self._replaced(leg, jingle, now)
             case Verb.REPLACE_REJECT:
                 return self._keep(leg, jingle)
             case Verb.PASS:
@@ -209,6 +211,7 @@ class Negotiation:
             if medium.agreed and medium.agents is not None:
                 medium.agents.unsay(leg)
             medium.agreed = True
+            _note_agreed(medium, now)
             medium.protection.answer(content)
             self._signal(medium, leg, content)
             if medium.allocation is not None and not medium.is_optional:
@@ -226,13 +229,13 @@ class Negotiation:
         self.gates.apply(self.media.values())
         return Reply()
 
-    def _reject(self, leg: Leg, jingle: Jingle) -> Reply:
+    def _reject(self, leg: Leg, jingle: Jingle, now: float) -> Reply:
         """COMPAT stanza-rejects-without-contents: what is open is meant then."""
         if not jingle.contents:
-            self._close(self.unagreed(leg.other))
+            self._close(self.unagreed(leg.other), now)
             return Reply()
         rejected = self._each(jingle, lambda content: self._awaiting(leg, content))
-        self._close([medium.key for medium, _ in rejected])
+        self._close([medium.key for medium, _ in rejected], now)
         return Reply()
 
     def _modify(self, jingle: Jingle) -> Reply:
@@ -241,13 +244,16 @@ class Negotiation:
         self.gates.apply(self.media.values())
         return Reply()
 
-    def _remove(self, jingle: Jingle) -> Reply:
-        self._close([medium.key for medium, _ in self._each(jingle, self._named)])
+    def _remove(self, jingle: Jingle, now: float) -> Reply:
+        self._close([medium.key for medium, _ in self._each(jingle, self._named)], now)
         return Reply()
 
-    def _close(self, contents: Iterable[ContentKey]) -> None:
+    def _close(self, contents: Iterable[ContentKey], now: float) -> None:
         """The parties have ended these: what still comes of them is late, and no news."""
         keys = list(contents)
+        for medium in (self.media[key] for key in keys):
+            if medium.allocation is not None:
+                self.past.add(medium, medium.allocation, now)
         self.forget(keys)
         self._closed = [*self._closed, *keys][-MOST_CLOSED:]
 
@@ -258,6 +264,7 @@ class Negotiation:
         self._stand_ins.demand_kind(leg, named)
         named += self._each(jingle, lambda content: self._unseen(leg, content))
         for medium, content in named:
+            _note_agreed(medium, now)
             if not self._begin_late(reply, medium, leg, content, now):
                 self._carry(reply, medium, leg, content, now)
         return reply
@@ -316,14 +323,17 @@ class Negotiation:
                 self._offer(reply, medium, allocation, agents, leg, content)
         return reply
 
-    def _replaced(self, leg: Leg, jingle: Jingle) -> Reply:
+    def _replaced(self, leg: Leg, jingle: Jingle, now: float) -> Reply:
         named = self._each(jingle, lambda content: self._replacing(leg.other, content))
         for medium, content in named:
             self._demand_proof(medium.replacements[leg.other].allocation, leg, content)
         reply = Reply()
         for medium, content in named:
             obsolete = medium.allocation
+            if obsolete is not None:
+                self.past.add(medium, obsolete, now)
             medium.replace(leg.other)
+            medium.agreed_at = now
             self._signal(medium, leg, content)
             if obsolete is not None:
                 self._anchor.retire([obsolete])
@@ -492,6 +502,11 @@ def _meant(content: Content, media: Iterable[Medium]) -> Medium | None:
     exact = [medium for medium in among if medium.key == content.key]
     alike = exact or [m for m in among if content.key.name in ("", m.key.name)]
     return alike[0] if len(alike) == 1 else None
+
+
+def _note_agreed(medium: Medium, now: float) -> None:
+    if medium.agreed and medium.agreed_at is None:
+        medium.agreed_at = now
 
 
 def _is_meant(asked_by: str, refused: str) -> bool:

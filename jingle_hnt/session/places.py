@@ -15,6 +15,7 @@ from jingle_hnt.session.gate import Gates
 from jingle_hnt.session.hiding import is_ours
 from jingle_hnt.session.ice import Agents, usable
 from jingle_hnt.session.medium import Medium
+from jingle_hnt.session.past import PastContents
 from jingle_hnt.session.policy import IceMode, SessionPolicy
 from jingle_hnt.session.reply import Promise, Reply
 from jingle_hnt.session.table import Leg
@@ -35,7 +36,9 @@ class Places:
         gates: Gates,
         anchor: Anchor,
         policy: SessionPolicy,
+        past: PastContents,
     ) -> None:
+        self._past = past
         self._media = media
         self._gates = gates
         self._anchor = anchor
@@ -92,6 +95,7 @@ class Places:
         left = False
         for medium, allocation, agents in self.joined:
             if agents.quiet_since is not None and agents.quiet_since + idle_s <= now:
+                self._past.add(medium, allocation, now)
                 medium.allocation, agents.quiet_since, left = None, None, True
                 self._anchor.retire([allocation])
         return left

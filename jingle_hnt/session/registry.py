@@ -254,6 +254,9 @@ class Registry:
         if isinstance(event, Drained):
             for pinhole in event.pinholes:
                 self.pool.freed(pinhole.bound)
+            session = self.find(event.name.partition(".")[0])
+            if session is not None:
+                session.negotiation.past.drained(event)
             return
         found = self._pinhole(event.name)
         if found is not None:

@@ -33,10 +33,12 @@ def _open() -> asyncio.Event:
 @dataclass
 class Office:
     """A process around a stage; `heard` are the packets that each side is said to have sent;
-    while `answers` is not set, the plane keeps who asks waiting."""
+    `silent` begins the names of bindings at which nothing came. While `answers` is not set, the
+    plane keeps who asks waiting."""
 
     stage: Stage
     heard: tuple[int, int] = (500, 500)
+    silent: tuple[str, ...] = ()
     away: bool = False
     level: str = "info"
     links: dict[str, str] = field(default_factory=lambda: {"hnt.example.org": ""})
@@ -108,7 +110,8 @@ class Office:
         return [self.binding(name) for name in held if names is None or name in names]
 
     def binding(self, name: BindingName) -> BindingSnapshot:
-        first, second = (self._pinhole(count) for count in self.heard)
+        heard = (0, 0) if name.startswith(self.silent or ("?",)) else self.heard
+        first, second = (self._pinhole(count) for count in heard)
         return BindingSnapshot(name, (first, second), draining=False)
 
     def _pinhole(self, count: int) -> PinholeSnapshot:

@@ -17,7 +17,7 @@ from jingle_hnt.session.budgets import BudgetPolicy
 from jingle_hnt.session.effects import Ended, Why
 from jingle_hnt.store.history import History
 from tests.admin.office import Office, ask, hang_up
-from tests.session.stage import ALICE, BOB, content
+from tests.session.stage import ADDRESSES, ALICE, BOB, CAMERA, content
 from tests.xmpp.recorder import until
 
 
@@ -190,3 +190,73 @@ async def test_a_report_that_cannot_be_made_keeps_no_other_back(
         patched.setattr(history, "add", full)
         await desk.closing.close(ended)
     assert set(texts(office).values()) == {"an administrator ended the call"}
+
+
+def hang_up_as_gajim_does(office: Office) -> Ended:
+    """Each content is removed, then the session is ended."""
+    removed = replace(content(), media=None)
+    office.stage.says(ALICE, Action.CONTENT_REMOVE, removed, sid="x")
+    office.stage.says(ALICE, Action.SESSION_TERMINATE, sid="x", reason=Reason("success"))
+    (ended,) = office.stage.ended
+    return ended
+
+
+@pytest.mark.parametrize("heard", [(500, 500), (500, 0)], ids=["both", "one"])
+async def test_what_contents_counted_that_were_removed_before_the_end_is_kept(
+    office: Office, desk: Desk, heard: tuple[int, int]
+) -> None:
+    office.heard = heard
+    office.stage.call(sid="x")
+    office.stage.passes(20.0)
+    with structlog.testing.capture_logs() as lines:
+        await desk.closing.close(hang_up_as_gajim_does(office))
+    (report,) = (await ask(desk, "history")).calls
+    assert report.call.contents == ()
+    (voice,) = report.call.removed
+    counted = tuple(leg.received_packets for leg in voice.components[0].legs)
+    assert (counted, voice.agreed_s) == (heard, 20.0)
+    assert len(lines[-1]["legs"]) == 4
+    silent = [] if all(heard) else [("one-way", str(BOB))]
+    assert [(f.cause, f.party) for f in report.diagnosis] == silent
+    assert desk.tally.one_way == len(silent)
+
+
+async def test_a_camera_that_was_switched_off_long_ago_is_counted_in_the_report(
+    office: Office, desk: Desk
+) -> None:
+    """Its ports are closed long before the call ends, and the last words of them are kept."""
+    office.stage.call(sid="x")
+    office.stage.latch("s1.1.1", 0, ADDRESSES[ALICE])
+    office.stage.says(ALICE, Action.CONTENT_ADD, content(CAMERA), sid="x")
+    office.stage.says(BOB, Action.CONTENT_ACCEPT, office.stage.bobs(CAMERA), sid="x")
+    office.stage.passes(60.0)
+    office.stage.says(BOB, Action.CONTENT_REMOVE, content(CAMERA), sid="x")
+    for name in list(office.stage.plane.draining):
+        last = Drained(name, office.binding(name).pinholes)
+        office.registry.told(last, office.now())
+        desk.told(last)
+    office.stage.plane.draining.clear()
+    live = (await ask(desk, "call", call="x")).removed
+    await hang_up(office, desk)
+    (report,) = (await ask(desk, "history")).calls
+    for (camera,) in (live, report.call.removed):
+        assert (camera.name, camera.agreed_s) == ("camera", 60.0)
+        assert camera.components[0].legs[1].rtp_packets == 500
+    assert report.counted
+    assert report.diagnosis == ()
+
+
+async def test_a_camera_that_came_a_moment_ago_is_not_called_silent(
+    office: Office, desk: Desk
+) -> None:
+    office.stage.call(sid="x")
+    office.stage.latch("s1.1.1", 0, ADDRESSES[ALICE])
+    office.stage.passes(60.0)
+    office.stage.says(ALICE, Action.CONTENT_ADD, content(CAMERA), sid="x")
+    office.stage.says(BOB, Action.CONTENT_ACCEPT, office.stage.bobs(CAMERA), sid="x")
+    office.silent = ("s1.2",)
+    office.stage.passes(2.0)
+    assert (await ask(desk, "explain", call="x")).diagnosis == ()
+    office.stage.passes(6.0)
+    found = (await ask(desk, "explain", call="x")).diagnosis
+    assert [f.cause for f in found] == ["never-sent", "never-sent"]

@@ -4,6 +4,7 @@ import pytest
 
 from jingle_hnt.admin.causes import CALL_CAUSES, DROPS, LEG_CAUSES, Case
 from jingle_hnt.admin.diagnosis import diagnose, set_aside
+from jingle_hnt.admin.reports import is_one_way
 from jingle_hnt.relay.binding import Counters
 from jingle_hnt.session.effects import Why
 from tests.admin.calls import ALICE, BOB, call, leg, mute, silent
@@ -130,6 +131,17 @@ def test_bundled_and_refused_contents_are_no_fault() -> None:
     assert diagnose(Case(call(contents=(call().contents[0], refused)))) == ()
     alone = video.model_copy(update={"ice": None, "transport": "raw-udp"})
     assert [f.cause for f in diagnose(Case(call(contents=(audio, alone))))] == ["never-sent"] * 2
+
+
+def test_bundled_and_refused_contents_make_no_call_one_way() -> None:
+    audio = call(transport="ice").contents[0]
+    half = call(HEARD[0], silent("responder"), transport="ice").contents[0]
+    video = half.model_copy(update={"name": "video"})
+    assert not is_one_way(call(contents=(audio, video)))
+    assert is_one_way(call(contents=(half,)))
+    assert is_one_way(call(HEARD[0], mute("responder")))
+    assert not is_one_way(call(contents=(half.model_copy(update={"agreed": False}),)))
+    assert not is_one_way(call(contents=(half.model_copy(update={"agreed_s": 2.0}),)))
 
 
 def test_a_medium_is_called_by_what_it_is() -> None:

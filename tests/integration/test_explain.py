@@ -185,3 +185,22 @@ async def test_a_neighbour_who_sends_to_a_partys_port_is_named_a_rival() -> None
         await callee_of_whom(at, lambda leg: leg["dropped"].get("rival", 0) > 0)
         await hang_up(alice, bob)
         assert causes(await explained(at)) == [("rival", bob.jid)]
+
+
+@pytest.mark.rule("L12")
+async def test_who_removes_every_content_before_hanging_up_leaves_what_they_counted() -> None:
+    """As Gajim does."""
+    async with stage() as at:
+        alice = await at.phone("alice", NatKind.PORT_RESTRICTED)
+        bob = await at.phone("bob", NatKind.SYMMETRIC, "--mute")
+        alice.tell("call", to=bob.jid)
+        await alice.expect("accepted")
+        await asyncio.sleep(6)
+        alice.tell("remove", content="voice")
+        await bob.expect("removed")
+        await hang_up(alice, bob)
+        report = await explained(at)
+        assert causes(report) == [("one-way", bob.jid)]
+        (voice,) = report["call"]["removed"]
+        assert [leg["rtp_packets"] > 200 for leg in voice["components"][0]["legs"]] == [True, False]
+        assert (await at.relay.ask("stats"))["one_way"] == 1

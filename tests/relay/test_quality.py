@@ -97,8 +97,14 @@ def test_the_score_falls_with_loss_and_delay() -> None:
 
 
 ADDRESS = TransportAddress.of("192.0.2.1", 4000)
-HEARD = PinholeSnapshot(ADDRESS, State.LATCHED, 0, None, ADDRESS, 20.0, 0.1, Flow.OPEN, Counters())
-NEVER = replace(HEARD, state=State.ARMED, learned=None, latched_s=None, heard_s=None)
+MEDIA = Quality(packets=900)
+HEARD = PinholeSnapshot(
+    ADDRESS, State.LATCHED, 0, None, ADDRESS, 20.0, 0.1, Flow.OPEN, Counters(), MEDIA
+)
+CHECKS_ONLY = replace(HEARD, quality=Quality())
+NEVER = replace(
+    HEARD, state=State.ARMED, learned=None, latched_s=None, heard_s=None, quality=Quality()
+)
 QUIET = replace(HEARD, heard_s=11.0)
 
 
@@ -108,6 +114,8 @@ QUIET = replace(HEARD, heard_s=11.0)
         (HEARD, HEARD, None),
         (HEARD, NEVER, 1),
         (NEVER, HEARD, 0),
+        (HEARD, CHECKS_ONLY, 1),
+        (CHECKS_ONLY, CHECKS_ONLY, None),
         (QUIET, HEARD, 0),
         (NEVER, NEVER, None),
         (QUIET, NEVER, None),

@@ -269,7 +269,16 @@ class Interleavings(RuleBasedStateMachine):
         self.stage.run_out()
 
 
-HEARING = {"clock_s", "age_s", "accepted_s", "quiet_s", "latched_s", "waits_s", "lively"}
+HEARING = {
+    "clock_s",
+    "age_s",
+    "accepted_s",
+    "agreed_s",
+    "quiet_s",
+    "latched_s",
+    "waits_s",
+    "lively",
+}
 
 
 def lasting(record: Any) -> Any:
