@@ -21,16 +21,6 @@ KNOWN = {entry.id: entry.not_yet for entry in entries() if entry.not_yet}
 pytestmark = pytest.mark.integration
 
 
-_GUARD = "the guard against crowds also costs the party packets (0.91 to 0.99 live); nothing leaks"
-REGRESSED = {
-    "M4": _GUARD,
-    "M11": _GUARD,
-    "M19": _GUARD,
-    "M17": "a few free ports answer by ICMP where others are held open to see who sprays",
-}
-"""Rows that do not hold since crowds are turned away by budget: to be mended first."""
-
-
 @pytest.mark.parametrize(
     "name",
     [
@@ -40,12 +30,9 @@ REGRESSED = {
     ],
 )
 async def test_the_attack_fails(name: str) -> None:
-    if name in KNOWN and name not in REGRESSED:
+    if name in KNOWN:
         pytest.skip(KNOWN[name])
     row = MEASURED[name]
     async with on("jingle-hnt", DOSE, row.linger_s) as field:
         outcome = await row.run(field)
-    if name in REGRESSED and not row.met(outcome):
-        assert (outcome.bleed, outcome.inject) == (0, 0), figures(row, outcome)
-        pytest.xfail(REGRESSED[name])
     assert row.met(outcome), figures(row, outcome)

@@ -67,7 +67,7 @@ from tests.threats.guards import SUITE, Guard, Terms, agreed, credentials, maste
 DOMAIN = "example.org"
 ICE_UDP = "urn:xmpp:jingle:transports:ice-udp:1"
 KEY = ContentKey(Creator.INITIATOR, "voice")
-PORTS = (30000, 32767)
+PORTS = (24000, 26767)
 USERS = 1000
 """Callers, who call in turn: limits by the minute remember each of them."""
 START_S = 10.0

@@ -67,23 +67,6 @@ static void tell_rival(struct pinhole *pinhole, const struct hnt_address *source
     hnt_happened(pinhole->binding->worker->engine, event);
 }
 
-/* Whether more come to the door in this second than are worth being looked at. */
-static bool is_flooded(struct pinhole *pinhole, unsigned most, double now)
-{
-    if (now - pinhole->rivals_since >= 1.0 && !pinhole->door_guarded) {
-        pinhole->rivals_since = now;
-        pinhole->rivals = 0;
-    }
-    return ++pinhole->rivals > most;
-}
-
-/* Nobody that a signature could be expected of; the kernel turns its like away once there are many. */
-static void count_stranger(struct pinhole *pinhole, double now)
-{
-    if (hnt_may_guard(pinhole) && is_flooded(pinhole, HNT_STRANGERS_PER_S, now) && !pinhole->door_guarded)
-        hnt_guard_door(pinhole, HNT_FIRST_IN, false);
-}
-
 /* `source` is NULL on the line: another stream in the learned source's name, who is no rival of itself. */
 static void count_rival(struct pinhole *pinhole, const struct hnt_address *source, double now)
 {
@@ -92,10 +75,10 @@ static void count_rival(struct pinhole *pinhole, const struct hnt_address *sourc
         return;
     tell_rival(pinhole, source, now);
     if (hnt_may_guard(pinhole)) {
-        count_stranger(pinhole, now);
+        hnt_note_stranger(pinhole, source, now);
         return;
     }
-    if (!is_flooded(pinhole, RIVALS_PER_S, now) || latch->state != HNT_LATCHED || pinhole->door_narrow ||
+    if (!hnt_is_flooded(pinhole, RIVALS_PER_S, now) || latch->state != HNT_LATCHED || pinhole->door_narrow ||
         pinhole->line < 0)
         return;
     if (!hnt_latch_may_yield(latch, now))
@@ -107,7 +90,7 @@ static void note_untold(struct pinhole *pinhole, const struct hnt_address *sourc
 {
     if (hnt_bars_note(&pinhole->binding->worker->engine->bars, source, now))
         tell_rival(pinhole, source, now);
-    if (is_flooded(pinhole, RIVALS_PER_S, now) && !pinhole->door_flooded) {
+    if (hnt_is_flooded(pinhole, RIVALS_PER_S, now) && !pinhole->door_flooded) {
         pinhole->door_flooded = true;
         hnt_door_close_filter(pinhole->door);
     }
@@ -297,8 +280,8 @@ static bool is_let_in(struct pinhole *pinhole, const struct hnt_address *source,
     pinhole->counters[DROP[verdict]]++;
     if (verdict == HNT_RIVAL)
         count_rival(pinhole, source, now);
-    else if (source != NULL && (verdict == HNT_STRANGER || verdict == HNT_UNFIT))
-        count_stranger(pinhole, now);
+    else if (source != NULL && (verdict == HNT_STRANGER || verdict == HNT_UNFIT) && hnt_may_guard(pinhole))
+        hnt_note_stranger(pinhole, source, now);
     return false;
 }
 

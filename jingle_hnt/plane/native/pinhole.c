@@ -174,20 +174,45 @@ static void match_stream(struct program *program, uint32_t offset, const struct 
     }
 }
 
+/* A load from behind the datagram's end would drop it: this comes before any. */
+static void let_some_past(struct program *program, unsigned one_in, uint8_t some, uint8_t others)
+{
+    emit(program, BPF_LD | BPF_W | BPF_ABS, 0, 0, (uint32_t)SKF_AD_OFF + SKF_AD_RANDOM);
+    emit(program, BPF_ALU | BPF_AND | BPF_K, 0, 0, one_in - 1);
+    emit(program, BPF_JMP | BPF_JEQ | BPF_K, some, others, 0);
+}
+
+static void match_loud(struct program *program, const struct hnt_guard *guard)
+{
+    uint8_t past = guard->louds == 0 ? 0
+                   : guard->loud[0].source.version == 4 ? HOST_INSTRUCTIONS_IPV4 : HOST_INSTRUCTIONS_IPV6;
+    if (guard->louds == 0)
+        return;
+    let_some_past(program, guard->one_in, (uint8_t)(guard->louds * (2u + past)), 0);
+    for (unsigned i = 0; i < guard->louds; i++) {
+        struct hnt_network host = host_of(&guard->loud[i].source);
+        emit(program, BPF_LD | BPF_H | BPF_ABS, 0, 0, UDP_SOURCE_PORT);
+        emit(program, BPF_JMP | BPF_JEQ | BPF_K, 0, past, guard->loud[i].source.port);
+        match_network(program, &host, DROP);
+    }
+}
+
 int hnt_door_guard(int door, uint8_t version, const struct hnt_evidence *evidence, const struct hnt_guard *guard)
 {
     struct program program = {.length = 0};
     const struct hnt_network *networks = evidence->networks + evidence->sources;
+    match_loud(&program, guard);
+    if (!guard->diffuse) {
+        match_evidence(&program, version, evidence, NULL, 0);
+        return attach(door, &program, DROP);
+    }
     for (unsigned i = 0; i < guard->hosts; i++) {
         struct hnt_network host = host_of(&guard->host[i]);
         match_networks(&program, version, &host, 1, ACCEPT);
     }
     match_networks(&program, version, networks, evidence->refused, DROP);
     match_networks(&program, version, networks + evidence->refused, evidence->likely, ACCEPT);
-    /* A load from behind the datagram's end would drop it: this comes before any. */
-    emit(&program, BPF_LD | BPF_W | BPF_ABS, 0, 0, (uint32_t)SKF_AD_OFF + SKF_AD_RANDOM);
-    emit(&program, BPF_ALU | BPF_AND | BPF_K, 0, 0, guard->one_in - 1);
-    emit(&program, BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 0);
+    let_some_past(&program, guard->one_in, 0, 1);
     emit(&program, BPF_RET | BPF_K, 0, 0, (uint32_t)ACCEPT);
     match_stream(&program, UDP_HEADER + RTCP_SSRC, guard);
     match_stream(&program, UDP_HEADER + RTP_SSRC, guard);
