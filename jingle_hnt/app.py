@@ -575,6 +575,14 @@ class Signalling:
         return self._components.modules_down
 
     @property
+    def rivalries(self) -> dict[str, str]:
+        return self._components.rivalries
+
+    @property
+    def replacements(self) -> int:
+        return self._components.replacements
+
+    @property
     def journal_healthy(self) -> bool:
         return self._journal.healthy
 

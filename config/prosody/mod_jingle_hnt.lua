@@ -46,6 +46,7 @@ local PARTIES, PARTIES_OF_USER = 10000, 30;
 local ADDRESSES, ADDRESSES_OF_USER, ADDRESS_FOR = 10000, 10, 12 * 60 * 60;
 local PARTY_FOR = 24 * 60 * 60;
 local PARTY_GONE_FOR = 10 * 60;
+local INSTANCES, INSTANCE_FOR = 100, 15 * 60;
 local LOG_EVERY = 60;
 
 local INJECTABLE = { ["session-terminate"] = true, ["session-info"] = true, ["transport-info"] = true };
@@ -133,7 +134,10 @@ shared.addresses = shared.addresses or new_memory(ADDRESSES, ADDRESSES_OF_USER, 
 shared.parties = shared.parties or {};
 shared.parties_of = shared.parties_of or {};
 shared.parties_number = shared.parties_number or 0;
+-- Processes that have connected as the component.
+shared.instances = shared.instances or new_memory(INSTANCES, INSTANCES, INSTANCE_FOR);
 local settled, queues, watched, addresses = shared.settled, shared.queues, shared.watched, shared.addresses;
+local instances = shared.instances;
 
 local held = {};   -- id of our question -> entry
 local silent = false;
@@ -855,12 +859,29 @@ for_component("address", "get", function (event, query)
 	return true;
 end);
 
-for_component("module", "get", function (event)
+-- Which process of the component asked last, and which ever did: one that is back after another has
+-- asked lives as well as that one. As attributes of the answer.
+local function met(query)
+	local instance, node = query.attr.instance, query.attr.node;
+	if not instance or #instance > 64 or #(node or "") > 255 then return {}; end
+	local last = shared.last_instance;
+	local told = {};
+	if last and last.instance ~= instance then
+		told.other, told["other-age"] = last.node, ("%d"):format(math.max(0, os.time() - last.at));
+		if instances.get(instance) then told.again = "1"; end
+	end
+	instances.set("", instance, true);
+	shared.last_instance = { instance = instance, node = node or "", at = os.time() };
+	return told;
+end
+
+for_component("module", "get", function (event, query)
 	-- What becomes of a second connection while Prosody still believes in the first.
 	local conflict = module:context(component):get_option_string("component_conflict_resolve", "kick_new");
-	event.origin.send(st.reply(event.stanza)
-		:tag("module", { xmlns = NS, version = "0", fail = policy, timeout = ("%g"):format(timeout),
-			server = "prosody", conflict = conflict }));
+	local attr = met(query);
+	attr.xmlns, attr.version, attr.fail, attr.timeout = NS, "0", policy, ("%g"):format(timeout);
+	attr.server, attr.conflict = "prosody", conflict;
+	event.origin.send(st.reply(event.stanza):tag("module", attr));
 	return true;
 end);
 

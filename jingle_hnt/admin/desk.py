@@ -130,6 +130,7 @@ class Desk:
             uptime_s=round(office.now() - self._started_at, 3),
             link_up=not any(office.links.values()),
             links_down={component: why for component, why in office.links.items() if why},
+            replacements=office.replacements,
             draining=office.registry.draining,
             journal_healthy=office.journal_healthy,
             history_healthy=self._archive.healthy,
@@ -187,6 +188,7 @@ class Desk:
         return snapshots.CheckSnapshot(
             findings=(
                 *selfcheck.links(office.links),
+                *selfcheck.rivalries(office.rivalries),
                 *selfcheck.modules(modules, callers),
                 *(found for doors in office.other_doors for found in selfcheck.other_doors(doors)),
                 selfcheck.plane(office.engine, office.plane_fault),

@@ -84,6 +84,8 @@ class Metrics(Collector):
         yield _gauge("bindings", "The plane's bindings by state.", "state", bindings, bindings)
         tally = self._scrape.tally
         yield _total("link_connections", "Times the XMPP server was connected.", tally.connections)
+        text = "Times that another process of the same component has taken our place."
+        yield _total("component_replacements", text, status.replacements)
         yield _total("planes", "Forwarding planes met since the start.", tally.planes)
 
     def _calls(self) -> Iterator[Metric]:

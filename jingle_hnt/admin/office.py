@@ -38,6 +38,14 @@ class Office(Protocol):
         """Of each domain whose calls pass us by though its server is connected, why."""
 
     @property
+    def rivalries(self) -> Mapping[str, str]:
+        """Of each component as which another process connects too, what to do about it."""
+
+    @property
+    def replacements(self) -> int:
+        """How often another process has taken our place at an XMPP server."""
+
+    @property
     def journal_healthy(self) -> bool: ...
     @property
     def engine(self) -> str | None:

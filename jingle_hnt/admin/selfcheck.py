@@ -24,6 +24,12 @@ def links(faults: Mapping[str, str]) -> Iterator[CheckFinding]:
         yield CheckFinding(verdict=verdict, subject=subject, text=text)
 
 
+def rivalries(found: Mapping[str, str]) -> Iterator[CheckFinding]:
+    """Components as which another process connects too; nothing where there is none."""
+    for component, text in found.items():
+        yield CheckFinding(verdict="FAIL", subject=f"second instance of {component}", text=text)
+
+
 def modules(states: Mapping[str, ModuleState], callers: Container[str]) -> Iterator[CheckFinding]:
     """The first door, the server module of each domain; what is wrong says what to write.
 

@@ -181,7 +181,8 @@ class StatusSnapshot(_Frozen):
     """`ready` is whether any call that comes now would be relayed; `not_ready` says why not.
 
     `link_up` is whether all XMPP servers are connected; `links_down` says of each component whose
-    server is not why.
+    server is not why. `replacements` counts how often another process that connects as the same
+    component has taken our place.
     """
 
     version: str
@@ -190,6 +191,7 @@ class StatusSnapshot(_Frozen):
     uptime_s: float
     link_up: bool
     links_down: dict[str, str] = {}
+    replacements: int = 0
     draining: bool
     journal_healthy: bool
     history_healthy: bool

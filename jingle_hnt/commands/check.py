@@ -11,7 +11,7 @@ import json
 import random
 import resource
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 
 from jingle_hnt.admin import selfcheck
@@ -21,6 +21,7 @@ from jingle_hnt.commands.open_files import promises, writable_by_all
 from jingle_hnt.commands.plane import descriptor_limit
 from jingle_hnt.config import Settings
 from jingle_hnt.errors import JingleError, SecretRefused
+from jingle_hnt.model.doors import ModuleState
 from jingle_hnt.model.jid import JID
 from jingle_hnt.reading import load
 from jingle_hnt.session.effects import (
@@ -35,10 +36,13 @@ from jingle_hnt.session.effects import (
 from jingle_hnt.wiring import component_settings
 from jingle_hnt.xmpp import expat
 from jingle_hnt.xmpp.component import Component, ComponentSettings
+from jingle_hnt.xmpp.rivals import NODE
 
 CONNECT_S = 5.0
 REPLACED_S = 2.0
 """How long a server may take to close the connection that was replaced."""
+LATELY_S = 120.0
+"""Who serves a component says so to its server modules at least as often as this."""
 EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 RESERVED = Path("/proc/sys/net/ipv4/ip_local_reserved_ports")
 SAMPLE = 16
@@ -113,11 +117,24 @@ async def _visited(settings: ComponentSettings) -> list[CheckFinding]:
             return [_found("FAIL", "handshake", f"{where}: {failed}")]
         modules, doors = await component.diagnose(), component.other_doors
         findings = [_found("ok", "handshake", f"{where} accepts {settings.jid}")]
+        findings += _displaced(settings.jid, modules.values())
         findings += selfcheck.modules(modules, doors.callers)
         findings += selfcheck.other_doors(doors)
         if not any(state.server for state in modules.values()):
             findings.append(await _coming_back(settings, visitor))
         return findings
+
+
+def _displaced(jid: str, modules: Iterable[ModuleState]) -> list[CheckFinding]:
+    """Whether a process on another host serves our component now; at most one finding."""
+    others = {s.other for s in modules if s.other and s.other_age_s < LATELY_S} - {NODE}
+    if not others:
+        return []
+    text = (
+        f"jingle-hnt on host {', '.join(sorted(others))} connects as {jid} now, and this check took"
+        " its place for a moment: end one of the two, or give it a component of its own"
+    )
+    return [_found("FAIL", f"second instance of {jid}", text)]
 
 
 async def _coming_back(settings: ComponentSettings, visitor: "_Visitor") -> CheckFinding:

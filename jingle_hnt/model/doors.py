@@ -9,13 +9,18 @@ class ModuleState:
 
     `fault` is what keeps it from working and what to write, `caution` what will one day; both are
     empty where all is well. `server` is what the module says that it runs in. `silent` is whether
-    nothing at all came back, which may pass.
+    nothing at all came back, which may pass. `fails` is how the module decides without us
+    (``open`` or ``closed``). `other` is the host of the process that asked as our component before,
+    `other_age_s` seconds ago; empty where none did.
     """
 
     fault: str = ""
     caution: str = ""
     server: str = ""
     silent: bool = False
+    fails: str = ""
+    other: str = ""
+    other_age_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

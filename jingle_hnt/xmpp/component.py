@@ -8,7 +8,7 @@ bounced here, and every stanza that leaves is from the component's own domain.
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from xml.etree.ElementTree import Element, SubElement
 
@@ -44,6 +44,7 @@ from jingle_hnt.xmpp.inputs import Inputs
 from jingle_hnt.xmpp.link import Link, LinkSettings
 from jingle_hnt.xmpp.names import local_name, namespace
 from jingle_hnt.xmpp.requests import build, error_element, stanza_error
+from jingle_hnt.xmpp.rivals import INSTANCE, NODE
 
 log = structlog.get_logger(__name__)
 
@@ -122,6 +123,7 @@ class Component:
             on_stanza=self._take,
             on_up=self._up,
             on_down=self._down,
+            clock=clock,
         )
 
     @property
@@ -144,6 +146,16 @@ class Component:
     def fault(self) -> str:
         """Why the link is down; empty while it is up."""
         return self._link.fault
+
+    @property
+    def rivalry(self) -> str:
+        """What is wrong where another process connects as this component; else empty."""
+        return self._link.rivals.text(self._clock())
+
+    @property
+    def replacements(self) -> int:
+        """How often another connection has taken the place of ours, since the start."""
+        return self._link.rivals.replacements
 
     async def run(self) -> None:
         """Keep the link up until cancelled or stopped. Raises SecretRefused, and nothing else."""
@@ -221,14 +233,26 @@ class Component:
         return dict(zip(domains, states, strict=True))
 
     async def _module_of(self, domain: str) -> ModuleState:
-        answer = await self._ask(domain, Element(filter.MODULE))
-        return filter.module_state(answer, domain, self._settings.jid)
+        answer = await self._ask(domain, filter.module_query(INSTANCE, NODE))
+        state = filter.module_state(answer, domain, self._settings.jid)
+        found = filter.other_instance(answer)
+        if found is None:
+            return state
+        node, age_s, again = found
+        if again:
+            self._link.rivals.met(node, self._clock())
+        return replace(state, other=node, other_age_s=age_s)
 
     # Stanzas that arrive
 
     def _up(self) -> None:
         self._accepted = True
         self._inputs.link_up(self._settings.jid)
+
+    def _start(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
 
     def _down(self, reason: str) -> None:
         self._streams += 1
@@ -379,9 +403,7 @@ class Component:
             busy = stanza_error("resource-constraint", "wait", "too many requests wait; try later")
             self._refuse(iq, busy if error is None else error)
             return
-        task = asyncio.get_running_loop().create_task(self._want_channel(token, requester))
-        self._asking.add(task)
-        task.add_done_callback(self._asking.discard)
+        self._start(self._want_channel(token, requester))
 
     async def _want_channel(self, token: Token, requester: JID) -> None:
         ip = await self.address(requester)

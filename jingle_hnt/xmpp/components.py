@@ -54,6 +54,16 @@ class Components:
         return {jid: component.fault for jid, component in self._all.items()}
 
     @property
+    def rivalries(self) -> dict[str, str]:
+        """Of each component as which another process connects too, what to do about it."""
+        return {jid: c.rivalry for jid, c in self._all.items() if c.rivalry}
+
+    @property
+    def replacements(self) -> int:
+        """How often another connection has taken the place of one of ours."""
+        return sum(component.replacements for component in self._all.values())
+
+    @property
     def other_doors(self) -> tuple[OtherDoors, ...]:
         """What each does besides answering server modules."""
         return tuple(component.other_doors for component in self._all.values())

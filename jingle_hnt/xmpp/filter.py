@@ -230,7 +230,8 @@ def module_state(answer: Element | None, domain: str, component: str) -> ModuleS
         return ModuleState(fault, silent=True)
     module = answer.find(MODULE)
     if answer.get("type") == "result" and module is not None:
-        return ModuleState("", _caution(module, component), module.get("server", ""))
+        server, fails = module.get("server", ""), module.get("fail", "")
+        return ModuleState("", _caution(module, component), server, fails=fails)
     conditions = {local_name(each) for each in answer.iter()}
     if "forbidden" in conditions:
         return ModuleState(
@@ -242,6 +243,27 @@ def module_state(answer: Element | None, domain: str, component: str) -> ModuleS
         f'the server module is not loaded on {domain}: write modules_enabled = {{ "jingle_hnt" }}'
         " (Prosody), or run ejabberdctl module_install mod_jingle_hnt"
     )
+
+
+def module_query(instance: str, node: str) -> Element:
+    """Ask a server module how it is set, and say which process on which host asks."""
+    return Element(MODULE, {"instance": instance, "node": node})
+
+
+def other_instance(answer: Element | None) -> tuple[str, float, bool] | None:
+    """Of the process that asked a module before we did: its host, how many seconds ago, and whether
+    we had asked before it did, so that both live. None where it was we ourselves, or nobody."""
+    module = None if answer is None else answer.find(MODULE)
+    if module is None or answer is None or answer.get("type") != "result":
+        return None
+    node = module.get("other")
+    if node is None:
+        return None
+    return _printable(node), _age_s(module.get("other-age")), module.get("again") == "1"
+
+
+def _printable(node: str) -> str:
+    return "".join(c for c in node[:64] if c.isprintable())
 
 
 def _caution(module: Element, component: str) -> str:

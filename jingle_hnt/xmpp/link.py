@@ -8,6 +8,7 @@ import asyncio
 import random
 import secrets
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from xml.etree.ElementTree import Element, SubElement
@@ -17,6 +18,7 @@ import structlog
 from jingle_hnt.errors import ConfigurationError, SecretRefused
 from jingle_hnt.xmpp import names
 from jingle_hnt.xmpp.guard import Broken, Closed, Event, Stanza
+from jingle_hnt.xmpp.rivals import Rivals
 from jingle_hnt.xmpp.sendqueue import SendQueue
 from jingle_hnt.xmpp.serialise import serialise
 from jingle_hnt.xmpp.stream import ComponentStream
@@ -71,7 +73,11 @@ class Link:
         on_stanza: Callable[[Stanza], None],
         on_up: Callable[[], None],
         on_down: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.rivals = Rivals(settings.jid)
+        self._clock = clock
+        self._was_replaced = False
         self._settings = settings
         self._on_stanza = on_stanza
         self._on_up = on_up
@@ -114,7 +120,7 @@ class Link:
                 await self._one_connection()
                 if self._runner is None:
                     return
-                await asyncio.sleep(random.uniform(SHORTEST_PAUSE_S, LONGEST_PAUSE_S))
+                await asyncio.sleep(self._pause_s())
         except asyncio.CancelledError:
             if self._runner is not None:
                 raise
@@ -145,6 +151,11 @@ class Link:
             self._queue.put(data, keep)
         return True
 
+    def _pause_s(self) -> float:
+        if self._was_replaced:
+            return self.rivals.pause_s(self._clock())
+        return random.uniform(SHORTEST_PAUSE_S, LONGEST_PAUSE_S)
+
     # A connection
 
     async def _one_connection(self) -> None:
@@ -152,6 +163,7 @@ class Link:
         self._lost.clear()
         self._accepted.clear()
         self._why, self._refused, self._writable, self._heard = "", None, True, True
+        self._was_replaced = False
         if not self._take_secret():
             return
         if self._stream is None:
@@ -277,6 +289,10 @@ class Link:
 
     def _failed(self, error: Element) -> None:
         condition, self._why = explain(error, self._settings.jid)
+        if condition == "conflict" and self._up:
+            self._was_replaced = True
+            self.rivals.replaced(self._clock())
+            self._why = self.rivals.text(self._clock()) or self._why
         if condition == "not-authorized":
             self._refused = SecretRefused(self._why)
 

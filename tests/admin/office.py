@@ -47,6 +47,8 @@ class Office:
     kept_draining: bool = False
     engine: str | None = "reference"
     plane_fault: str = ""
+    rivalries: dict[str, str] = field(default_factory=dict)
+    replacements: int = 0
     host_faults: tuple[str, ...] = ()
     faults: dict[str, ModuleState] = field(default_factory=dict)
     doors: OtherDoors = field(

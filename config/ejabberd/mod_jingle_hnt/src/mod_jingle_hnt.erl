@@ -66,6 +66,8 @@
 -define(PARTIES_TABLE, mod_jingle_hnt_parties).
 -define(ADDRESSES_TABLE, mod_jingle_hnt_addresses).
 -define(COUNTS_TABLE, mod_jingle_hnt_counts).
+-define(INSTANCES, 100).
+-define(INSTANCE_FOR_S, 900).
 -define(TABLES, [{?HOSTS_TABLE, set}, {?HELD_TABLE, ordered_set}, {?QUESTIONS_TABLE, set},
                  {?PASSED_TABLE, ordered_set}, {?WATCHED_TABLE, ordered_set},
                  {?PARTIES_TABLE, ordered_set}, {?ADDRESSES_TABLE, ordered_set},
@@ -1071,6 +1073,7 @@ component_here(Component) ->
             Others = [Pid || Pid <- connections(Component), Pid =/= self()],
             [begin
                  ejabberd_router:unregister_route(Component, Pid),
+                 xmpp_stream_in:send(Pid, xmpp:serr_conflict(<<"Replaced by a new connection">>, <<"en">>)),
                  ejabberd_service:close(Pid)
              end || Pid <- Others],
             report(Component, [passed, expired]),
@@ -1279,7 +1282,7 @@ process_iq(#iq{from = From, to = #jid{lserver = Host}, sub_els = [El]} = IQ) ->
         {true, get, #xmlel{name = <<"address">>}} ->
             address_asked(IQ, El, Host);
         {true, get, #xmlel{name = <<"module">>}} ->
-            module_asked(IQ, Host);
+            module_asked(IQ, El, Host);
         {true, set, #xmlel{name = <<"inject">>}} ->
             inject(IQ, El, Host);
         _ ->
@@ -1303,13 +1306,36 @@ address_asked(IQ, El, Host) ->
             end
     end.
 
-module_asked(IQ, Host) ->
+module_asked(IQ, El, Host) ->
     #host{fail = Fail, timeout = Timeout} = host_named(Host),
     Attrs = [{<<"xmlns">>, ?NS_INTERCEPT}, {<<"version">>, <<"0">>},
              {<<"fail">>, atom_to_binary(Fail, utf8)}, {<<"timeout">>, number(Timeout / 1000)},
              {<<"server">>, <<"ejabberd">>},
-             {<<"routes">>, integer_to_binary(length(connections(component(Host))))}],
+             {<<"routes">>, integer_to_binary(length(connections(component(Host))))}
+             | met(component(Host), fxml:get_tag_attr_s(<<"instance">>, El),
+                   fxml:get_tag_attr_s(<<"node">>, El))],
     xmpp:make_iq_result(IQ, #xmlel{name = <<"module">>, attrs = Attrs}).
+
+%% Which process of the component asked last, and which ever did: one that is back after another has
+%% asked lives as well as that one. As attributes of the answer.
+met(_, Instance, Node) when Instance == <<>>; byte_size(Instance) > 64; byte_size(Node) > 255 ->
+    [];
+met(Component, Instance, Node) ->
+    Now = now_s(),
+    Before = case ets:lookup(?COUNTS_TABLE, {instances, Component}) of
+                 [{_, Rows}] -> [Row || {_, _, At} = Row <- Rows, Now - At < ?INSTANCE_FOR_S];
+                 [] -> []
+             end,
+    ets:insert(?COUNTS_TABLE,
+               {{instances, Component},
+                [{Instance, Node, Now} | lists:sublist(lists:keydelete(Instance, 1, Before), ?INSTANCES)]}),
+    case Before of
+        [{Other, There, At} | _] when Other =/= Instance ->
+            [{<<"other">>, There}, {<<"other-age">>, integer_to_binary(Now - At)}
+             | [{<<"again">>, <<"1">>} || lists:keymember(Instance, 1, Before)]];
+        _ ->
+            []
+    end.
 
 inject(IQ, El, Host) ->
     case injected(El) of
