@@ -6,6 +6,7 @@ import os
 import socket
 import time
 from functools import partial
+from ipaddress import ip_network
 
 import pytest
 
@@ -157,28 +158,36 @@ def test_a_crowd_at_an_agents_door_is_turned_away_by_the_kernel(named: bool) -> 
             assert seen[1] < 6000 * bursts
 
 
-@pytest.mark.parametrize("loud", [1, 4])
-def test_a_party_of_whom_nothing_is_known_is_heard_beside_a_few_loud_strangers(loud: int) -> None:
-    """Row M19: those are named to the kernel, and nobody else pays for them."""
-    with contextlib.closing(NativeEngine()) as engine, contextlib.ExitStack() as stack:
-        sender, stranger = Sender(1), Sender(9)
-        bound = protected(engine, sender)
-        strangers = [stack.enter_context(bound.party(0, ALICE)) for _ in range(loud)]
-        alice = stack.enter_context(bound.party(0, ALICE))
-        deadline = time.monotonic() + PATIENCE_S
-        while bound.pinhole(0).counters.dropped_kernel < 1000 and time.monotonic() < deadline:
-            for number in range(1000):
-                strangers[number % loud].say(stranger.rtp(number))
-        assert bound.pinhole(0).counters.dropped_kernel >= 1000
-        for number in range(10_000):  # and it goes on
-            strangers[number % loud].say(stranger.rtp(number))
-        for number in range(100):  # media as it is; the first may find no digests left
-            alice.say(sender.rtp(number))
-            time.sleep(0.02)
-            if bound.pinhole(0).learned == alice.name:
-                break
-        assert bound.pinhole(0).learned == alice.name
-        assert number < 50
+@pytest.mark.parametrize(("relay", "sources"), [("127.0.0.1", 4), ("127.0.0.1", 32), ("::1", 4)])
+def test_a_party_is_told_from_those_who_crowd(relay: str, sources: int) -> None:
+    """Rows M4 and M19: nothing but its tags tells the party, which speaks while others spray."""
+    crowders, party = ("::1", "::1") if relay == "::1" else (STRANGER, ALICE)
+    junk = rtp(1) + bytes(20)
+    anywhere = (ip_network("::/0" if relay == "::1" else "0.0.0.0/0"),)
+    with contextlib.closing(NativeEngine()) as engine, contextlib.ExitStack() as undo:
+        lost = []
+        for number in range(4):
+            bound, sender = Bound(engine, f"call{number}.1.1", relay), Sender(number)
+            bound.arm(0, Evidence(Rung.R2, anywhere, tags=sender.keys))
+            bound.open()
+            crowd = [undo.enter_context(bound.party(0, crowders)) for _ in range(sources)]
+            alice = undo.enter_context(bound.party(0, party))
+            before, packets = 0, 0
+            while bound.pinhole(0).counters.dropped_kernel - before < 2000:
+                before = before or bound.pinhole(0).counters.dropped_kernel
+                for one in crowd * (400 // sources):
+                    one.say(junk)
+            while bound.pinhole(0).learned is None:
+                for one in crowd * max(1, 20 // sources):
+                    one.say(junk)
+                alice.say(sender.rtp(packets))
+                packets += 1
+                time.sleep(0.005)
+            time.sleep(0.1)  # those that a busy machine has yet to judge
+            lost.append(packets - bound.pinhole(0).counters.received_packets)
+            assert bound.pinhole(0).learned == alice.name
+        # Of 4 who crowd one source in 4000 shares both its places, of 32 one in 70.
+        assert sorted(lost)[2] <= 3, lost
 
 
 def test_a_crowd_of_many_sources_is_turned_away_as_well() -> None:

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -72,16 +73,6 @@ static bool hears_unknown(const struct pinhole *pinhole)
     return !pinhole->binding->released && latch->evidence != NULL && latch->evidence->probation > 1;
 }
 
-/* Strangers are counted anew. */
-static void unguard(struct pinhole *pinhole)
-{
-    if (pinhole->door_guarded)
-        pinhole->rivals = pinhole->unnamed = pinhole->guards = 0;
-    pinhole->door_guarded = pinhole->guarded_strictly = pinhole->crowd_is_diffuse = false;
-    if (pinhole->crowd != NULL)
-        memset(pinhole->crowd, 0, sizeof *pinhole->crowd);
-}
-
 /* The door follows the latch: shut, open to the evidence, or open to the learned host's other ports. */
 void hnt_set_door(struct pinhole *pinhole)
 {
@@ -96,7 +87,7 @@ void hnt_set_door(struct pinhole *pinhole)
         pinhole->door_set_at = hnt_monotonic();
         count = hnt_bars_list(bars, pinhole->bound.version, pinhole->door_set_at, barred);
     }
-    unguard(pinhole);
+    pinhole->door_guarded = pinhole->guarded_strictly = false;
     if (pinhole->binding->released || latch->evidence == NULL)
         hnt_door_close_filter(pinhole->door);
     else if (hnt_evidence_is_untold(latch->evidence))
@@ -122,80 +113,77 @@ bool hnt_may_guard(const struct pinhole *pinhole)
     return admits_others(&pinhole->latch) != NULL;
 }
 
-bool hnt_is_flooded(struct pinhole *pinhole, unsigned most, double now)
+static void draw(uint32_t factor[HNT_CROWD_HASHES])
 {
-    if (now - pinhole->rivals_since >= 1.0 && !pinhole->door_guarded) {
-        pinhole->rivals_since = now;
-        pinhole->rivals = pinhole->unnamed = pinhole->guards = 0;
+    ssize_t length = HNT_CROWD_HASHES * sizeof factor[0];
+    if (getrandom(factor, (size_t)length, GRND_NONBLOCK) != length)
+        for (unsigned hash = 0; hash < HNT_CROWD_HASHES; hash++)
+            factor[hash] = (uint32_t)(hnt_monotonic() * 1e9) * (2 * hash + 2654435769u);
+}
+
+void hnt_note_crowd(struct pinhole *pinhole, const struct hnt_address *source)
+{
+    if (pinhole->crowd == NULL) {
+        uint32_t factor[HNT_CROWD_HASHES];
+        draw(factor);
+        pinhole->crowd = malloc(sizeof *pinhole->crowd);
+        if (pinhole->crowd == NULL)
+            return;
+        hnt_crowd_init(pinhole->crowd, factor);
     }
-    return ++pinhole->rivals > most;
+    hnt_crowd_note(pinhole->crowd, source, pinhole->door_guarded ? pinhole->one_in : 1);
 }
 
-/* Sources that are, or may be, the party's are never named to the kernel as loud. */
-static void spare_party(struct pinhole *pinhole)
+static void forget_crowd(struct pinhole *pinhole)
 {
-    const struct hnt_latch *latch = &pinhole->latch;
-    for (unsigned i = 0; latch->ice != NULL && i < latch->ice->sources; i++)
-        hnt_crowd_spare(pinhole->crowd, &latch->ice->source[i].address);
-    for (unsigned i = 0; pinhole->agent != NULL && i < pinhole->agent->targets; i++)
-        hnt_crowd_spare(pinhole->crowd, &pinhole->agent->target[i].address);
-    if (latch->state == HNT_LATCHED)
-        hnt_crowd_spare(pinhole->crowd, &latch->source);
+    free(pinhole->crowd);
+    pinhole->crowd = NULL;
 }
 
-/* Strangers crowd at a door that signed packets may come to from anywhere. Those that are loud are named to the
- * kernel. Where too many are not, let in who is, or may be, the party, and of the others some: who shows what only the
- * party should know is let in as well, unless that is the crowd. */
-static void guard_door(struct pinhole *pinhole, unsigned one_in, bool strict)
+static void attach_guard(struct pinhole *pinhole)
 {
     const struct hnt_latch *latch = &pinhole->latch;
     const struct hnt_ice *ice = latch->ice;
-    struct hnt_guard guard = {.one_in = one_in, .diffuse = pinhole->crowd_is_diffuse};
-    if (pinhole->crowd != NULL) {
-        spare_party(pinhole);
-        guard.loud = pinhole->crowd->loud;
-        guard.louds = pinhole->crowd->named;
-    }
+    struct hnt_guard guard = {.one_in = pinhole->one_in};
     for (unsigned i = 0; ice != NULL && i < ice->sources; i++)
         guard.host[guard.hosts++] = ice->source[i].address;
     for (unsigned i = 0; pinhole->agent != NULL && i < pinhole->agent->targets; i++)
         guard.host[guard.hosts++] = pinhole->agent->target[i].address;
     if (ice == NULL && latch->state == HNT_LATCHED)
         guard.host[guard.hosts++] = latch->source;
-    if (ice != NULL && !strict) {
+    if (ice != NULL && !pinhole->guarded_strictly) {
         guard.key = latch->evidence->key;
         guard.keys = ice->keys;
     }
-    for (unsigned i = 0; latch->srtp != NULL && !strict && i < latch->srtp->streams; i++)
+    for (unsigned i = 0; latch->srtp != NULL && !pinhole->guarded_strictly && i < latch->srtp->streams; i++)
         guard.stream[guard.streams++] = latch->srtp->stream[i].ssrc;
-    pinhole->door_guarded = true;
-    pinhole->guarded_strictly = strict;
-    pinhole->one_in = one_in;
-    pinhole->unnamed = 0;
+    guard.crowded = pinhole->crowd == NULL ? NULL : &pinhole->crowd->known;
     hnt_door_guard(pinhole->door, pinhole->bound.version, latch->evidence, &guard);
 }
 
-/* Name the loud ones; of how many packets since the guard was set that leaves nobody to name. */
-static unsigned name_crowd(struct pinhole *pinhole, unsigned packets)
+/* Strangers crowd at a door that signed packets may come to from anywhere: let in who is, or may be, the party, and
+ * whoever does not crowd; of the others some. Who shows what only the party should know is let in as well, unless
+ * that is the crowd. */
+void hnt_guard_door(struct pinhole *pinhole, unsigned one_in, bool strict)
 {
-    unsigned named = pinhole->crowd != NULL ? hnt_crowd_name(pinhole->crowd) : 0;
-    return packets > named ? packets - named : 0;
+    pinhole->door_guarded = true;
+    pinhole->guarded_strictly = strict;
+    pinhole->one_in = one_in;
+    pinhole->rivals = 0;
+    pinhole->mark_at = HNT_STRANGERS_PER_S;
+    pinhole->door_drops = hnt_socket_drops(pinhole->door);
+    if (pinhole->crowd != NULL)
+        hnt_crowd_mark(pinhole->crowd);
+    attach_guard(pinhole);
 }
 
-void hnt_note_stranger(struct pinhole *pinhole, const struct hnt_address *source, double now)
+void hnt_widen_guard(struct pinhole *pinhole)
 {
-    bool crowded = hnt_is_flooded(pinhole, HNT_STRANGERS_PER_S, now);
-    if (pinhole->crowd == NULL && pinhole->rivals > HNT_STRANGERS_PER_S / 10)
-        pinhole->crowd = calloc(1, sizeof *pinhole->crowd); /* without, the crowd is diffuse */
-    bool named = pinhole->crowd != NULL && hnt_crowd_hear(pinhole->crowd, source);
-    pinhole->unnamed += !named;
-    if (!crowded || (pinhole->door_guarded && (pinhole->crowd_is_diffuse || pinhole->unnamed <= HNT_STRANGERS_PER_S)))
+    pinhole->mark_at = pinhole->rivals + HNT_STRANGERS_PER_S;
+    if (pinhole->crowd == NULL)
         return;
-    unsigned packets = pinhole->unnamed;
-    pinhole->crowd_is_diffuse = name_crowd(pinhole, packets) > packets / 2 || ++pinhole->guards > HNT_GUARDS_PER_S;
-    if (!pinhole->door_guarded)
-        pinhole->door_drops = hnt_socket_drops(pinhole->door);
-    guard_door(pinhole, HNT_FIRST_IN, false);
+    hnt_crowd_mark(pinhole->crowd);
+    attach_guard(pinhole);
 }
 
 static void begin_line(struct pinhole *pinhole)
@@ -377,22 +365,23 @@ static void tick_guard(struct pinhole *pinhole, double now)
         return;
     uint32_t drops = hnt_socket_drops(pinhole->door) - pinhole->door_drops;
     uint32_t chosen = drops / pinhole->one_in; /* of those that show nothing: about so many were let in */
-    bool shown = pinhole->crowd_is_diffuse && pinhole->unnamed > chosen + chosen / 4 + 2 * HNT_STRANGERS_PER_S;
-    bool strict = pinhole->guarded_strictly || shown;
-    bool goes_on = drops + pinhole->rivals > HNT_STRANGERS_PER_S;
-    unsigned others = name_crowd(pinhole, pinhole->unnamed) * (pinhole->crowd_is_diffuse ? pinhole->one_in : 1);
-    unsigned one_in = 2, most;
-    pinhole->crowd_is_diffuse = others > HNT_STRANGERS_PER_S;
-    most = pinhole->crowd_is_diffuse ? HNT_STRANGERS_PER_S : HNT_LOUD_PER_S;
-    while (one_in < HNT_MOST_IN && one_in * most < drops)
+    bool strict = pinhole->guarded_strictly || pinhole->rivals > chosen + chosen / 4 + 2 * HNT_STRANGERS_PER_S;
+    unsigned one_in = 2;
+    while (one_in < HNT_MOST_IN && one_in * HNT_STRANGERS_PER_S < drops)
         one_in *= 2;
+    bool goes_on = drops + pinhole->rivals > HNT_STRANGERS_PER_S;
     pinhole->rivals_since = now;
-    pinhole->rivals = pinhole->guards = 0;
-    pinhole->door_drops += drops;
-    if (goes_on)
-        guard_door(pinhole, one_in, strict);
-    else
+    if (!goes_on) {
+        forget_crowd(pinhole);
         hnt_set_door(pinhole);
+        return;
+    }
+    if (pinhole->crowd != NULL) {
+        uint32_t factor[HNT_CROWD_HASHES];
+        draw(factor);
+        hnt_crowd_turn(pinhole->crowd, factor);
+    }
+    hnt_guard_door(pinhole, one_in, strict);
 }
 
 static void tick_pinhole(struct pinhole *pinhole, double now)
@@ -447,8 +436,8 @@ void hnt_free_binding(struct binding *binding)
         if (binding->pinholes[side].door >= 0)
             close_watched(binding->worker, binding->pinholes[side].door);
         hnt_latch_clear(&binding->pinholes[side].latch);
+        forget_crowd(&binding->pinholes[side]);
         free(binding->pinholes[side].agent);
-        free(binding->pinholes[side].crowd);
     }
     free(binding);
 }

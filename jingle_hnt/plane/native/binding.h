@@ -13,7 +13,6 @@
 
 #include "agent.h"
 #include "bars.h"
-#include "crowd.h"
 #include "engine.h"
 #include "heirs.h"
 #include "ice.h"
@@ -30,8 +29,6 @@ enum {
     HNT_BELIEVED = 1 << 16,
     HNT_BYSTANDERS = 1024,
     HNT_STRANGERS_PER_S = 500, /* past this it lets in so many of those whom a signature may yet prove */
-    HNT_LOUD_PER_S = 50, /* of those that are named to the kernel */
-    HNT_GUARDS_PER_S = 4, /* who changes its address more often is not worth naming */
     HNT_FIRST_IN = 16, HNT_MOST_IN = 4096, /* one of so many */
     HNT_UNPROVEN = 250, /* packets that a source gets for one of its own, before it is proven */
 };
@@ -52,16 +49,16 @@ struct pinhole {
     bool door_held;   /* to the learned host: nobody else may take its place */
     bool door_guarded; /* strangers crowd where a signature is expected */
     bool guarded_strictly; /* past who shows what only the party should know */
-    bool crowd_is_diffuse; /* too many sources to name */
     bool proven; /* the learned source goes on sending: it is no bystander */
     unsigned unproven_left;
     double proof_of; /* when that source was learned */
-    unsigned one_in; /* of others that the guard lets in */
+    unsigned one_in; /* of who crowds that the guard lets in */
+    unsigned mark_at; /* so many rivals show that others crowd as well */
+    struct hnt_crowd *crowd; /* owned; NULL until there are many strangers, or for want of memory */
     uint32_t door_drops; /* of the kernel, when strangers were shut out */
     struct hnt_address bound;
     struct hnt_latch latch;
     struct hnt_agent *agent; /* owned; NULL unless ICE ends here (agent.h) */
-    struct hnt_crowd *crowd; /* owned; NULL until strangers crowd */
     uint32_t read_in; /* the round of the worker in which the line was last read */
     struct hnt_address line_peer; /* whom the line is connected to: the learned source, or an agent's last but one */
     struct hnt_address early; /* where packets go while nothing is learned; version 0: nowhere */
@@ -70,7 +67,6 @@ struct pinhole {
     unsigned bars_version; /* of the bars that the door's filter has */
     int64_t nominal_second;
     unsigned nominal_passed, nominal_bytes, rivals;
-    unsigned unnamed, guards; /* strangers since the guard was set; how often it was in this second */
     struct hnt_bucket bucket;
     struct hnt_stream stream; /* what its party sends */
     uint64_t counters[HNT_COUNTERS];
@@ -140,12 +136,13 @@ void hnt_hang_up(struct pinhole *pinhole);
 void hnt_set_door(struct pinhole *pinhole);
 /* A flood is left to the kernel: others are heard by the streams that are known only. */
 void hnt_narrow_door(struct pinhole *pinhole);
-/* Whether strangers can be told from the party by the kernel, as `hnt_note_stranger` has it do. */
+/* Whether strangers can be told from the party by the kernel, as `hnt_guard_door` has it do. */
 bool hnt_may_guard(const struct pinhole *pinhole);
-/* One more of them at the door; once there are many in a second, the kernel turns its like away. */
-void hnt_note_stranger(struct pinhole *pinhole, const struct hnt_address *source, double now);
-/* One more who has no business at the door; whether there were more than `most` in this second. */
-bool hnt_is_flooded(struct pinhole *pinhole, unsigned most, double now);
+/* One more of many strangers: counted by where it comes from. */
+void hnt_note_crowd(struct pinhole *pinhole, const struct hnt_address *source);
+/* More who crowd than the guard knows of. */
+void hnt_widen_guard(struct pinhole *pinhole);
+void hnt_guard_door(struct pinhole *pinhole, unsigned one_in, bool strict);
 /* Send to anybody from this pinhole; -1 where the kernel refused, which is counted. */
 int hnt_send_to(struct pinhole *pinhole, const struct hnt_address *to, const uint8_t *data, size_t length);
 /* Connect the line, a new one where there is none, to the learned source. */

@@ -67,6 +67,30 @@ static void tell_rival(struct pinhole *pinhole, const struct hnt_address *source
     hnt_happened(pinhole->binding->worker->engine, event);
 }
 
+/* Whether more come to the door in this second than are worth being looked at. */
+static bool is_flooded(struct pinhole *pinhole, unsigned most, double now)
+{
+    if (now - pinhole->rivals_since >= 1.0 && !pinhole->door_guarded) {
+        pinhole->rivals_since = now;
+        pinhole->rivals = 0;
+    }
+    return ++pinhole->rivals > most;
+}
+
+/* Nobody that a signature could be expected of; the kernel turns its like away once there are many. */
+static void count_stranger(struct pinhole *pinhole, const struct hnt_address *source, double now)
+{
+    if (!hnt_may_guard(pinhole))
+        return;
+    bool flooded = is_flooded(pinhole, HNT_STRANGERS_PER_S, now);
+    if (pinhole->door_guarded || pinhole->rivals > HNT_STRANGERS_PER_S / 2)
+        hnt_note_crowd(pinhole, source);
+    if (!pinhole->door_guarded && flooded)
+        hnt_guard_door(pinhole, HNT_FIRST_IN, false);
+    else if (pinhole->door_guarded && pinhole->rivals > pinhole->mark_at)
+        hnt_widen_guard(pinhole);
+}
+
 /* `source` is NULL on the line: another stream in the learned source's name, who is no rival of itself. */
 static void count_rival(struct pinhole *pinhole, const struct hnt_address *source, double now)
 {
@@ -75,10 +99,10 @@ static void count_rival(struct pinhole *pinhole, const struct hnt_address *sourc
         return;
     tell_rival(pinhole, source, now);
     if (hnt_may_guard(pinhole)) {
-        hnt_note_stranger(pinhole, source, now);
+        count_stranger(pinhole, source, now);
         return;
     }
-    if (!hnt_is_flooded(pinhole, RIVALS_PER_S, now) || latch->state != HNT_LATCHED || pinhole->door_narrow ||
+    if (!is_flooded(pinhole, RIVALS_PER_S, now) || latch->state != HNT_LATCHED || pinhole->door_narrow ||
         pinhole->line < 0)
         return;
     if (!hnt_latch_may_yield(latch, now))
@@ -90,7 +114,7 @@ static void note_untold(struct pinhole *pinhole, const struct hnt_address *sourc
 {
     if (hnt_bars_note(&pinhole->binding->worker->engine->bars, source, now))
         tell_rival(pinhole, source, now);
-    if (hnt_is_flooded(pinhole, RIVALS_PER_S, now) && !pinhole->door_flooded) {
+    if (is_flooded(pinhole, RIVALS_PER_S, now) && !pinhole->door_flooded) {
         pinhole->door_flooded = true;
         hnt_door_close_filter(pinhole->door);
     }
@@ -280,8 +304,8 @@ static bool is_let_in(struct pinhole *pinhole, const struct hnt_address *source,
     pinhole->counters[DROP[verdict]]++;
     if (verdict == HNT_RIVAL)
         count_rival(pinhole, source, now);
-    else if (source != NULL && (verdict == HNT_STRANGER || verdict == HNT_UNFIT) && hnt_may_guard(pinhole))
-        hnt_note_stranger(pinhole, source, now);
+    else if (source != NULL && (verdict == HNT_STRANGER || verdict == HNT_UNFIT))
+        count_stranger(pinhole, source, now);
     return false;
 }
 

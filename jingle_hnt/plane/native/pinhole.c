@@ -28,6 +28,7 @@ enum {
     STUN_USERNAME = 0x0006,
     NAME_WORDS = 4,
     MAX_INSTRUCTIONS = 1024,
+    LINE_BYTES = 1 << 19, /* of packets that wait; the kernel allows what net.core.rmem_max says */
     HOST_INSTRUCTIONS_IPV4 = 4, /* of match_network for a single host */
     HOST_INSTRUCTIONS_IPV6 = 13,
 };
@@ -174,26 +175,43 @@ static void match_stream(struct program *program, uint32_t offset, const struct 
     }
 }
 
-/* A load from behind the datagram's end would drop it: this comes before any. */
-static void let_some_past(struct program *program, unsigned one_in, uint8_t some, uint8_t others)
+/* The first cell of the filter's memory keeps a hash meanwhile. */
+static void match_hash(struct program *program, uint8_t version, uint32_t factor)
 {
-    emit(program, BPF_LD | BPF_W | BPF_ABS, 0, 0, (uint32_t)SKF_AD_OFF + SKF_AD_RANDOM);
-    emit(program, BPF_ALU | BPF_AND | BPF_K, 0, 0, one_in - 1);
-    emit(program, BPF_JMP | BPF_JEQ | BPF_K, some, others, 0);
+    unsigned words = version == 4 ? 1 : 4;
+    uint32_t offset = (uint32_t)SKF_NET_OFF + (version == 4 ? IPV4_SOURCE : IPV6_SOURCE);
+    emit(program, BPF_LDX | BPF_W | BPF_IMM, 0, 0, 0);
+    for (unsigned i = 0; i <= words; i++) {
+        bool port = i == words;
+        emit(program, BPF_LD | (port ? BPF_H : BPF_W) | BPF_ABS, 0, 0, port ? UDP_SOURCE_PORT : offset + 4 * i);
+        emit(program, BPF_ALU | BPF_ADD | BPF_X, 0, 0, 0);
+        emit(program, BPF_ALU | BPF_MUL | BPF_K, 0, 0, factor);
+        emit(program, BPF_MISC | BPF_TAX, 0, 0, 0);
+    }
+    emit(program, BPF_ALU | BPF_RSH | BPF_K, 0, 0, 24);
+    emit(program, BPF_ST, 0, 0, 0);
 }
 
-static void match_loud(struct program *program, const struct hnt_guard *guard)
+/* Accept sources whose place is not full by one of the hashes, go on with the next instruction for others: the twin of
+ * hnt_crowd_has. */
+static void match_calm(struct program *program, uint8_t version, const struct hnt_crowded *crowded)
 {
-    uint8_t past = guard->louds == 0 ? 0
-                   : guard->loud[0].source.version == 4 ? HOST_INSTRUCTIONS_IPV4 : HOST_INSTRUCTIONS_IPV6;
-    if (guard->louds == 0)
-        return;
-    let_some_past(program, guard->one_in, (uint8_t)(guard->louds * (2u + past)), 0);
-    for (unsigned i = 0; i < guard->louds; i++) {
-        struct hnt_network host = host_of(&guard->loud[i].source);
-        emit(program, BPF_LD | BPF_H | BPF_ABS, 0, 0, UDP_SOURCE_PORT);
-        emit(program, BPF_JMP | BPF_JEQ | BPF_K, 0, past, guard->loud[i].source.port);
-        match_network(program, &host, DROP);
+    for (unsigned hash = 0; hash < HNT_CROWD_HASHES; hash++) {
+        match_hash(program, version, crowded->factor[hash]);
+        emit(program, BPF_ALU | BPF_RSH | BPF_K, 0, 0, 5);
+        for (unsigned i = 0; i < HNT_CROWD_WORDS; i++) {
+            emit(program, BPF_JMP | BPF_JEQ | BPF_K, 0, 2, i);
+            emit(program, BPF_LD | BPF_W | BPF_IMM, 0, 0, crowded->full[hash][i]);
+            emit(program, BPF_JMP | BPF_JA, 0, 0, 3 * (HNT_CROWD_WORDS - 1 - i));
+        }
+        emit(program, BPF_ST, 0, 0, 1);
+        emit(program, BPF_LD | BPF_W | BPF_MEM, 0, 0, 0);
+        emit(program, BPF_ALU | BPF_AND | BPF_K, 0, 0, 31);
+        emit(program, BPF_MISC | BPF_TAX, 0, 0, 0);
+        emit(program, BPF_LD | BPF_W | BPF_MEM, 0, 0, 1);
+        emit(program, BPF_ALU | BPF_RSH | BPF_X, 0, 0, 0);
+        emit(program, BPF_JMP | BPF_JSET | BPF_K, 1, 0, 1);
+        emit(program, BPF_RET | BPF_K, 0, 0, (uint32_t)ACCEPT);
     }
 }
 
@@ -201,19 +219,19 @@ int hnt_door_guard(int door, uint8_t version, const struct hnt_evidence *evidenc
 {
     struct program program = {.length = 0};
     const struct hnt_network *networks = evidence->networks + evidence->sources;
-    match_loud(&program, guard);
-    if (!guard->diffuse) {
-        match_evidence(&program, version, evidence, NULL, 0);
-        return attach(door, &program, DROP);
-    }
     for (unsigned i = 0; i < guard->hosts; i++) {
         struct hnt_network host = host_of(&guard->host[i]);
         match_networks(&program, version, &host, 1, ACCEPT);
     }
     match_networks(&program, version, networks, evidence->refused, DROP);
     match_networks(&program, version, networks + evidence->refused, evidence->likely, ACCEPT);
-    let_some_past(&program, guard->one_in, 0, 1);
+    /* A load from behind the datagram's end would drop it: this comes before any. */
+    emit(&program, BPF_LD | BPF_W | BPF_ABS, 0, 0, (uint32_t)SKF_AD_OFF + SKF_AD_RANDOM);
+    emit(&program, BPF_ALU | BPF_AND | BPF_K, 0, 0, guard->one_in - 1);
+    emit(&program, BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 0);
     emit(&program, BPF_RET | BPF_K, 0, 0, (uint32_t)ACCEPT);
+    if (guard->crowded != NULL)
+        match_calm(&program, version, guard->crowded);
     match_stream(&program, UDP_HEADER + RTCP_SSRC, guard);
     match_stream(&program, UDP_HEADER + RTP_SSRC, guard);
     for (unsigned i = 0; i < guard->keys; i++)
@@ -373,6 +391,9 @@ int hnt_line_open(int door, const struct hnt_address *bound, const struct hnt_ad
     int line = new_socket(bound->version, dscp);
     if (line < 0)
         return -1;
+    /* Who forges the party's address shares this queue with it: a busy machine is to lose neither. */
+    int bytes = LINE_BYTES;
+    setsockopt(line, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
     /* Shared for a moment only: nobody else is to join us on this port. */
     share_address(door, 1);
     share_address(line, 1);

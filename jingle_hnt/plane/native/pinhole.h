@@ -8,7 +8,6 @@
 #ifndef HNT_PINHOLE_H
 #define HNT_PINHOLE_H
 
-#include <stdbool.h>
 #include <stdint.h>
 #include <sys/socket.h>
 
@@ -25,19 +24,18 @@ int hnt_door_filter_evidence(int door, uint8_t version, const struct hnt_evidenc
                              const struct hnt_network *barred, unsigned bars);
 /* Let in everybody but these. */
 int hnt_door_filter_barred(int door, uint8_t version, const struct hnt_network *barred, unsigned bars);
-/* What is turned away: of the loud sources all but one packet in `one_in`, a power of two, so that nobody is shut out
- * for good. Where the crowd is `diffuse`, of all others as well, but for what is likely the party's: its hosts, checks
- * that begin with the name of a key, streams of these SSRCs. */
+/* What is likely the party's: its hosts, checks that begin with the name of a key, streams of these SSRCs, and whoever
+ * is not known to crowd (NULL: nobody else); of all else one packet in `one_in`, a power of two, so that nobody is
+ * shut out for good. */
 struct hnt_guard {
-    bool diffuse;
-    unsigned hosts, keys, streams, one_in, louds;
+    unsigned hosts, keys, streams, one_in;
     struct hnt_address host[24];
-    const struct hnt_loud *loud;
     const struct hnt_key *key;
+    const struct hnt_crowded *crowded;
     uint32_t stream[8];
 };
 
-/* Let in what the guard says of what the evidence admits; in a diffuse crowd also the evidence's likely sources. */
+/* Let in what the guard says, and the evidence's likely sources. */
 int hnt_door_guard(int door, uint8_t version, const struct hnt_evidence *evidence, const struct hnt_guard *guard);
 int hnt_door_filter_host(int door, const struct hnt_address *host);
 /* Of what `host`, or where that is NULL the evidence, admits, let in the media of these SSRCs. */
