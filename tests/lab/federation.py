@@ -88,6 +88,7 @@ async def _begin(
         server=domain.server,
         interfaces=f'{{ address = "{domain.relay}" }}',
         directory=directory,
+        state=directory,
         engine="auto",
         ports="30000-30999",
         quarantine_s=1.0,

@@ -6,10 +6,11 @@ import json
 import math
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -52,7 +53,7 @@ engine = "{engine}"
 {relay_extra}
 
 [state]
-directory = "{directory}"
+directory = "{state}"
 runtime_directory = "{directory}"
 
 [log]
@@ -323,15 +324,21 @@ async def stage(
     six: bool = False,
     web: bool = False,
     processes: Sequence[str] = (),
+    state_bytes: int = 0,
 ) -> AsyncIterator[Stage]:
     """A stage with server and relay up; everything is ended and removed afterwards.
 
     With `relayed` False the server has no module and jingle-hnt does not run; with `module`
     False it has none, and jingle-hnt runs; with `six` server and relay have IPv6 addresses beside
     their IPv4 ones; with `web` browsers can log in at its port 5280. `processes` are those of
-    jingle-hnt, where it is to be run in another way.
+    jingle-hnt, where it is to be run in another way. With `state_bytes` the state directory is a
+    disk of its own, of that size.
     """
-    with Lab() as lab, tempfile.TemporaryDirectory(prefix="hnt-stage-") as name:
+    with (
+        Lab() as lab,
+        tempfile.TemporaryDirectory(prefix="hnt-stage-") as name,
+        contextlib.ExitStack() as disks,
+    ):
         directory = Path(name)
         lab.public("server", SERVER)
         lab.public("relay", RELAY)
@@ -340,12 +347,15 @@ async def stage(
             servers.append(lab.also("server", SERVER6))
             relays.append(lab.also("relay", RELAY6))
         (directory / "secret").write_text(SECRET)
+        if state_bytes:
+            disks.enter_context(_disk(directory / "state", state_bytes))
         values: Mapping[str, object] = {
             "component": COMPONENT,
             "domain": DOMAIN,
             "server": SERVER,
             "interfaces": ", ".join(f'{{ address = "{relay}" }}' for relay in relays),
             "directory": directory,
+            "state": directory / "state" if state_bytes else directory,
             "engine": engine,
             "ports": ports,
             "quarantine_s": quarantine_s,
@@ -378,6 +388,17 @@ async def stage(
                 await caller.quit()
             await made.relay.stop()
             await asyncio.to_thread(server.close)
+
+
+@contextlib.contextmanager
+def _disk(path: Path, size: int) -> Iterator[None]:
+    """A disk of so many bytes at this path."""
+    path.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", path], check=True)
 
 
 async def phones(at: Stage) -> tuple[Caller, Caller]:

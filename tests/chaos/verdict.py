@@ -1,0 +1,163 @@
+"""What may be lost while something fails, and whether no more was.
+
+A gap is what a party has not heard of several packets in a row that it had to hear. It is excused
+by what the table of threats allows for the fault that was going on, and for what the parties were
+about. All times are of one monotonic clock.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+GAP_S = (0.35, 0.9)
+"""From the first to the last packet that is lost in a row, RTP and RTCP: less is no gap."""
+PAUSE_S = (0.5, 2.5)
+"""Who has sent nothing for so long was muted meanwhile: that is no gap."""
+SETTLE_S = 0.6
+"""From the answer to a request until all that it changes is in force."""
+LEARNED_S = 2.0
+"""From the return of the signalling process until what passed meanwhile is learned (row F34)."""
+RESUMED_S = 0.5
+"""From a plane's death until media flows again (row F5), on a machine that does nothing else."""
+REMAPPED_S = (2.0, 8.0)
+"""From the first packet that comes from another port of a NAT until it is followed (row M12), RTP
+and RTCP: of that it takes five, which come once a second."""
+
+
+class Reach(StrEnum):
+    """Whom a fault may cost something: media of all, only who signals meanwhile, or nobody."""
+
+    MEDIA = "media"
+    SIGNALLING = "signalling"
+    NOTHING = "nothing"
+
+
+@dataclass
+class Window:
+    """A fault, from its begin until everything works again."""
+
+    kind: str
+    reach: Reach
+    begin: float
+    end: float = float("inf")
+
+
+@dataclass
+class Act:
+    """A request of a party, from its sending to its answer: the error's condition, if any."""
+
+    action: str
+    begin: float
+    end: float = float("inf")
+    answer: str = ""
+
+
+@dataclass
+class Track:
+    """What a party (0 or 1) has sent on a component of a content, and what of it was heard.
+
+    Of each packet when it was sent, and whether it had to be heard.
+    """
+
+    seat: int
+    content: str
+    component: int
+    sent: list[tuple[float, bool]] = field(default_factory=list)
+    heard: set[int] = field(default_factory=set)
+
+    @property
+    def lost(self) -> int:
+        """How many packets were not heard that had to be."""
+        numbers = (n for n, (_, expected) in enumerate(self.sent) if expected)
+        return sum(number not in self.heard for number in numbers)
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Packets in a row that were not heard, from the first to the last."""
+
+    track: Track
+    begin: float
+    end: float
+
+    @property
+    def seconds(self) -> float:
+        return self.end - self.begin
+
+
+Span = tuple[float, float]
+
+
+def gaps(track: Track) -> Iterator[Gap]:
+    """The gaps of a track."""
+    run: list[float] = []
+    for number, (at, expected) in enumerate(track.sent):
+        is_lost = expected and number not in track.heard
+        if run and not (is_lost and at - run[-1] <= PAUSE_S[track.component]):
+            yield from _gap(track, run)
+            run = []
+        if is_lost:
+            run.append(at)
+    yield from _gap(track, run)
+
+
+def _gap(track: Track, run: Sequence[float]) -> Iterator[Gap]:
+    if run and run[-1] - run[0] > GAP_S[track.component]:
+        yield Gap(track, run[0], run[-1])
+
+
+def excuses(
+    gap: Gap,
+    reverse: Track,
+    acts: Iterable[Act],
+    windows: Sequence[Window],
+    flushed: tuple[Sequence[float], Sequence[float]],
+) -> list[Span]:
+    """When this gap is allowed.
+
+    `reverse` is what the other party has sent on the same component; `flushed` says when the NAT of
+    either party has forgotten its mappings.
+    """
+    media = [w for w in windows if w.reach is Reach.MEDIA]
+    away = [w for w in windows if w.reach is not Reach.NOTHING]
+    spans = [(w.begin, w.end + RESUMED_S) for w in media]
+    for act in acts:
+        met = [w.end for w in away if w.begin <= act.end + SETTLE_S and act.begin <= w.end]
+        until = max((end + LEARNED_S for end in met), default=act.end)
+        spans.append((act.begin, max(until, act.end) + SETTLE_S))
+    seat = gap.track.seat
+    for at in flushed[seat]:
+        spans.append((at, _found(at, gap.track, media)))
+    for at in flushed[1 - seat]:
+        spans.append((at, _found(at, reverse, media)))
+    return spans
+
+
+def _found(at: float, track: Track, media: Sequence[Window]) -> float:
+    """When a party whose NAT has forgotten it is followed: some time after it is heard again."""
+    place = bisect_left(track.sent, (at, False))
+    if place == len(track.sent):
+        return float("inf")
+    until = track.sent[place][0] + REMAPPED_S[track.component]
+    for window in media:
+        if window.begin <= until and at <= window.end + RESUMED_S:
+            until = max(until, window.end + RESUMED_S + REMAPPED_S[track.component])
+    return until
+
+
+def unexcused_s(gap: Gap, spans: Iterable[Span]) -> float:
+    """How much of a gap, in seconds in a row, nothing excuses."""
+    longest, at = 0.0, gap.begin
+    for begin, end in sorted(spans):
+        if begin > at:
+            longest = max(longest, min(begin, gap.end) - at)
+        at = max(at, end)
+        if at >= gap.end:
+            break
+    return max(longest, gap.end - at)
+
+
+def is_excused(gap: Gap, spans: Iterable[Span]) -> bool:
+    """Whether the rest is too short for a gap."""
+    return unexcused_s(gap, spans) <= GAP_S[gap.track.component]
