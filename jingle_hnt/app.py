@@ -31,7 +31,7 @@ from jingle_hnt.errors import (
 from jingle_hnt.kept import Kept
 from jingle_hnt.log import configure, set_level
 from jingle_hnt.model.content import RTCP, RTP
-from jingle_hnt.model.doors import ModuleState, OtherDoors
+from jingle_hnt.model.doors import ModuleState, OtherDoors, Services
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action
 from jingle_hnt.plane import probe
@@ -565,6 +565,10 @@ class Signalling:
     async def modules(self) -> dict[str, ModuleState]:
         """The server module of each domain."""
         return await self._components.diagnose()
+
+    async def services(self) -> dict[str, Services]:
+        """The STUN and TURN servers that each domain names to its users."""
+        return await self._components.services()
 
     @property
     def links(self) -> dict[str, str]:

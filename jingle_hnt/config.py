@@ -197,6 +197,7 @@ class Relay(_Section):
     max_kbps: Annotated[int, Field(ge=0, le=10_000_000)] = 4000
     max_pps: Annotated[int, Field(ge=0, le=1_000_000)] = 1000
     dscp: Annotated[int, Field(ge=0, le=63)] = 46
+    stun_server: str = ""
 
     @property
     def limits(self) -> Limits:
@@ -232,6 +233,14 @@ class Relay(_Section):
                     f" {self.ports} must stay between 1024 and 65535"
                 )
         return self
+
+    @field_validator("stun_server")
+    @classmethod
+    def _is_server(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if value and not (host and port.isdecimal() and 0 < int(port) < 65536):
+            raise ValueError('write a host and a port, such as "stun.example.org:3478"')
+        return value
 
     @field_validator("ports")
     @classmethod

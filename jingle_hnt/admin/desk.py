@@ -183,7 +183,7 @@ class Desk:
 
     async def _check(self, _: Request) -> snapshots.CheckSnapshot:
         office = self._office
-        modules = await office.modules()
+        modules, services = await asyncio.gather(office.modules(), office.services())
         callers = {domain for doors in office.other_doors for domain in doors.callers}
         return snapshots.CheckSnapshot(
             findings=(
@@ -191,13 +191,15 @@ class Desk:
                 *selfcheck.rivalries(office.rivalries),
                 *selfcheck.modules(modules, callers),
                 *(found for doors in office.other_doors for found in selfcheck.other_doors(doors)),
+                *selfcheck.services(services),
                 selfcheck.plane(office.engine, office.plane_fault),
                 *self._files(),
                 selfcheck.ports(snapshots.ports(office.registry.pool.counts)),
                 selfcheck.media(self.tally.unheard_in_a_row, self.tally.nobody_lately),
                 selfcheck.admission(office.registry.draining),
                 *selfcheck.host(office.host_faults),
-            )
+            ),
+            stun=selfcheck.stun_servers(services),
         )
 
     async def _calls(self, _: Request) -> snapshots.CallsSnapshot:

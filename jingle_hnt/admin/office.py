@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from jingle_hnt.admin import snapshots
-from jingle_hnt.model.doors import ModuleState, OtherDoors
+from jingle_hnt.model.doors import ModuleState, OtherDoors, Services
 from jingle_hnt.model.jid import JID
 from jingle_hnt.relay.binding import BindingName, BindingSnapshot
 from jingle_hnt.session.effects import Inject
@@ -93,3 +93,6 @@ class Office(Protocol):
 
     async def modules(self) -> dict[str, ModuleState]:
         """The server module of each domain whose server is connected."""
+
+    async def services(self) -> dict[str, Services]:
+        """The STUN and TURN servers that each domain names to its users (XEP-0215)."""

@@ -7,7 +7,7 @@ Each takes what was found and gives the line that an administrator reads. The co
 from collections.abc import Container, Iterable, Iterator, Mapping
 
 from jingle_hnt.admin.snapshots import CheckFinding, PortsSnapshot
-from jingle_hnt.model.doors import ModuleState, OtherDoors
+from jingle_hnt.model.doors import ModuleState, OtherDoors, Services
 
 NOT_NATIVE = "not built; media moves in pure Python, at a fraction of the speed"
 SEE_LOG = "the log says why"
@@ -61,6 +61,31 @@ def other_doors(doors: OtherDoors) -> Iterator[CheckFinding]:
     if doors.channels:
         text = f"open: users of {', '.join(doors.domains)} may ask for them"
     yield CheckFinding(verdict="ok", subject=f"relay channels of {doors.component}", text=text)
+
+
+def services(told: Mapping[str, Services]) -> Iterator[CheckFinding]:
+    """Whether users whose network has no UDP have a server that helps them, which we are not."""
+    for domain, found in told.items():
+        subject = f"users of {domain} without UDP"
+        is_tls = (s for s in found.offered if s.type == "turns")
+        server = next(is_tls, None)
+        if server is not None:
+            text = f"are offered TURN over TLS by {server.host} port {server.port}"
+            yield CheckFinding(verdict="ok", subject=subject, text=text)
+            continue
+        why = f"{domain}: {found.fault}" if found.fault else f"{domain} lists none (XEP-0215)"
+        text = (
+            f"have no TURN over TLS, and this relay needs UDP; {why}. Run eturnal or coturn with"
+            " TLS, and list it as a service of type turns"
+        )
+        yield CheckFinding(verdict="warn", subject=subject, text=text)
+
+
+def stun_servers(told: Mapping[str, Services]) -> tuple[str, ...]:
+    """The STUN servers over UDP of all domains, as ``host:port``, each once."""
+    found = (s for services in told.values() for s in services.offered if s.type == "stun")
+    udp = (s for s in found if s.transport in ("", "udp"))
+    return tuple(dict.fromkeys(f"{s.host}:{s.port}" for s in udp))
 
 
 def plane(engine: str | None, fault: str = "") -> CheckFinding:

@@ -154,9 +154,13 @@ class CheckFinding(_Frozen):
 
 
 class CheckSnapshot(_Frozen):
-    """What the running process finds of itself and of the server it is connected to."""
+    """What the running process finds of itself and of the server it is connected to.
+
+    `stun` are the STUN servers that the XMPP servers name (XEP-0215), as ``host:port``.
+    """
 
     findings: tuple[CheckFinding, ...]
+    stun: tuple[str, ...] = ()
 
 
 class PortsSnapshot(_Frozen):

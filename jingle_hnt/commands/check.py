@@ -15,10 +15,11 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 
 from jingle_hnt.admin import selfcheck
-from jingle_hnt.admin.snapshots import CheckFinding
+from jingle_hnt.admin.snapshots import CheckFinding, CheckSnapshot
 from jingle_hnt.commands import AddConfig, Commands, asking
 from jingle_hnt.commands.open_files import promises, writable_by_all
 from jingle_hnt.commands.plane import descriptor_limit
+from jingle_hnt.commands.told import told_findings
 from jingle_hnt.config import Settings
 from jingle_hnt.errors import JingleError, SecretRefused
 from jingle_hnt.model.doors import ModuleState
@@ -33,6 +34,7 @@ from jingle_hnt.session.effects import (
     Request,
     Withdrawn,
 )
+from jingle_hnt.surroundings import bind_fault
 from jingle_hnt.wiring import component_settings
 from jingle_hnt.xmpp import expat
 from jingle_hnt.xmpp.component import Component, ComponentSettings
@@ -62,16 +64,21 @@ def add_to(commands: Commands, add_config: AddConfig) -> None:
 
 def check(options: argparse.Namespace) -> int:
     """Run all checks and print what they found."""
+    from jingle_hnt.commands.reach import reach  # what `run` does not need
+
     settings = load(options.config)
     component_settings(settings)  # or an error that says what to write
-    inside = [] if options.offline else running(settings)
+    inside = None if options.offline else running(settings)
     findings = [_found("ok", "configuration", f"{options.config} can be used")]
     findings += writable_by_all(settings, options.config)
     findings += promises(settings)
-    findings += offline(settings, running=bool(inside))
+    findings += offline(settings, running=inside is not None)
     findings += _scans(settings)
     if not options.offline:
-        findings += inside or asyncio.run(online(settings))
+        found = asyncio.run(online(settings)) if inside is None else inside
+        findings += found.findings
+        servers = [*found.stun, *filter(None, [settings.relay.stun_server])]
+        findings += asyncio.run(reach(settings.relay, servers))
     if options.json:
         print(json.dumps([finding.model_dump() for finding in findings]))
     else:
@@ -80,49 +87,56 @@ def check(options: argparse.Namespace) -> int:
     return 1 if any(finding.verdict == "FAIL" for finding in findings) else 0
 
 
-def running(settings: Settings) -> list[CheckFinding]:
-    """What the process that uses this configuration finds; empty where none is running.
+def running(settings: Settings) -> CheckSnapshot | None:
+    """What the process that uses this configuration finds; None where none is running.
 
     It is asked because a second connection would take its place at the server: for a second or two
     calls would not be relayed.
     """
     try:
         answer = asking.exchange(settings.state.admin_socket, {"command": "check"})
-        found = [CheckFinding.model_validate(finding) for finding in answer["findings"]]
-    except (OSError, ValueError, LookupError):
-        return []
-    return [_found("ok", "process", "running; what follows is what it finds"), *found]
+        found = CheckSnapshot.model_validate(answer)
+    except (OSError, ValueError):
+        return None
+    here = _found("ok", "process", "running; what follows is what it finds")
+    return CheckSnapshot(findings=(here, *found.findings), stun=found.stun)
 
 
 def offline(settings: Settings, running: bool = False) -> Iterator[CheckFinding]:
     """What can be found out without the XMPP server; where we are `running`, ports are in use."""
     yield from _addresses(settings, running)
+    yield from told_findings(settings.relay)
     yield _port_range(settings)
     yield _descriptors(settings)
     yield _native()
     yield _parser()
 
 
-async def online(settings: Settings) -> list[CheckFinding]:
-    """What only the XMPP servers can tell: the handshake, and every domain's module."""
+async def online(settings: Settings) -> CheckSnapshot:
+    """What only the XMPP servers can tell: the handshake, every domain's module, STUN servers."""
     found = [await _visited(each) for each in component_settings(settings)]
-    return [finding for findings in found for finding in findings]
+    findings = tuple(finding for each in found for finding in each.findings)
+    stun = dict.fromkeys(server for each in found for server in each.stun)
+    return CheckSnapshot(findings=findings, stun=tuple(stun))
 
 
-async def _visited(settings: ComponentSettings) -> list[CheckFinding]:
+async def _visited(settings: ComponentSettings) -> CheckSnapshot:
     async with _visiting(settings) as (component, visitor):
         failed = await visitor.arrived()
         where = f"{settings.host}:{settings.port}"
         if failed:
-            return [_found("FAIL", "handshake", f"{where}: {failed}")]
-        modules, doors = await component.diagnose(), component.other_doors
+            refused = _found("FAIL", "handshake", f"{where}: {failed}")
+            return CheckSnapshot(findings=(refused,))
+        modules, services = await asyncio.gather(component.diagnose(), component.services())
+        doors = component.other_doors
         findings = [_found("ok", "handshake", f"{where} accepts {settings.jid}")]
         findings += _displaced(settings.jid, modules.values())
         findings += selfcheck.modules(modules, doors.callers)
         findings += selfcheck.other_doors(doors)
+        findings += selfcheck.services(services)
         if not any(state.server for state in modules.values()):
             findings.append(await _coming_back(settings, visitor))
-        return findings
+        return CheckSnapshot(findings=tuple(findings), stun=selfcheck.stun_servers(services))
 
 
 def _displaced(jid: str, modules: Iterable[ModuleState]) -> list[CheckFinding]:
@@ -237,7 +251,7 @@ def _addresses(settings: Settings, running: bool) -> Iterator[CheckFinding]:
     first, last = settings.relay.port_range
     for interface in settings.relay.interfaces:
         step = max(1, (last - first) // SAMPLE)
-        faults = [_bind_fault(str(interface.address), port) for port in range(first, last, step)]
+        faults = [bind_fault(str(interface.address), port) for port in range(first, last, step)]
         absent = [f for f in faults if f == "absent"]
         taken = [f for f in faults if f == "taken"]
         if absent:
@@ -251,16 +265,6 @@ def _addresses(settings: Settings, running: bool) -> Iterator[CheckFinding]:
             told = interface.advertise or interface.address
             text = f"ports can be bound; parties are told {told}"
             yield _found("ok", f"relay address {interface.address}", text)
-
-
-def _bind_fault(address: str, port: int) -> str | None:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.bind((address, port))
-        except OSError as error:
-            return "taken" if error.errno == 98 else "absent"
-    return None
 
 
 def _port_range(settings: Settings) -> CheckFinding:

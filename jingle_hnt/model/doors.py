@@ -31,3 +31,25 @@ class OtherDoors:
     domains: tuple[str, ...]
     callers: frozenset[str] = frozenset()
     channels: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A server that an XMPP server names to its users (XEP-0215), such as one for STUN.
+
+    `type` is ``stun``, ``stuns``, ``turn``, ``turns`` or any other; `transport` is empty where it
+    is not told.
+    """
+
+    type: str
+    host: str
+    port: int
+    transport: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What one domain offers; `fault` says why it cannot be known, and what to write."""
+
+    offered: tuple[Service, ...] = ()
+    fault: str = ""

@@ -17,7 +17,7 @@ import structlog
 from jingle_hnt import __version__
 from jingle_hnt.errors import ProtocolViolation
 from jingle_hnt.model.address import IPAddress
-from jingle_hnt.model.doors import ModuleState, OtherDoors
+from jingle_hnt.model.doors import ModuleState, OtherDoors, Services
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Jingle
 from jingle_hnt.session.effects import (
@@ -35,7 +35,7 @@ from jingle_hnt.session.effects import (
     Token,
     Withdrawn,
 )
-from jingle_hnt.xmpp import addresses, adhoc, disco, filter, names, nodes
+from jingle_hnt.xmpp import addresses, adhoc, disco, extdisco, filter, names, nodes
 from jingle_hnt.xmpp.asked import Asked
 from jingle_hnt.xmpp.codec import parse
 from jingle_hnt.xmpp.guard import Stanza
@@ -231,6 +231,17 @@ class Component:
         domains = self._settings.domains
         states = await asyncio.gather(*(self._module_of(domain) for domain in domains))
         return dict(zip(domains, states, strict=True))
+
+    async def services(self) -> dict[str, Services]:
+        """The STUN and TURN servers that each domain names to its users (XEP-0215)."""
+        domains = self._settings.domains
+        answers = await asyncio.gather(
+            *(self._ask(domain, Element(extdisco.SERVICES)) for domain in domains)
+        )
+        return {
+            domain: extdisco.services(answer, self._settings.jid)
+            for domain, answer in zip(domains, answers, strict=True)
+        }
 
     async def _module_of(self, domain: str) -> ModuleState:
         answer = await self._ask(domain, filter.module_query(INSTANCE, NODE))

@@ -11,7 +11,7 @@ from itertools import count
 import structlog
 
 from jingle_hnt.errors import SecretRefused, only_refusals
-from jingle_hnt.model.doors import ModuleState, OtherDoors
+from jingle_hnt.model.doors import ModuleState, OtherDoors, Services
 from jingle_hnt.model.jid import JID
 from jingle_hnt.session.effects import Answer, Inject
 from jingle_hnt.xmpp import adhoc
@@ -158,3 +158,8 @@ class Components:
         """The server modules of all domains whose server is connected."""
         told = await asyncio.gather(*(each.diagnose() for each in self._all.values() if each.up))
         return {domain: state for states in told for domain, state in states.items()}
+
+    async def services(self) -> dict[str, Services]:
+        """The STUN and TURN servers that each domain names, of servers that are connected."""
+        told = await asyncio.gather(*(each.services() for each in self._all.values() if each.up))
+        return {domain: services for found in told for domain, services in found.items()}

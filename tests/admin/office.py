@@ -7,7 +7,7 @@ from typing import Any
 
 from jingle_hnt.admin.desk import Desk
 from jingle_hnt.admin.snapshots import ReloadSnapshot
-from jingle_hnt.model.doors import ModuleState, OtherDoors
+from jingle_hnt.model.doors import ModuleState, OtherDoors, Services
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Reason
 from jingle_hnt.relay.binding import (
@@ -46,6 +46,7 @@ class Office:
     journal_healthy: bool = True
     kept_draining: bool = False
     engine: str | None = "reference"
+    offered: dict[str, Services] = field(default_factory=dict)
     plane_fault: str = ""
     rivalries: dict[str, str] = field(default_factory=dict)
     replacements: int = 0
@@ -70,6 +71,9 @@ class Office:
 
     async def modules(self) -> dict[str, ModuleState]:
         return self.faults
+
+    async def services(self) -> dict[str, Services]:
+        return self.offered
 
     def now(self) -> float:
         return self.stage.now

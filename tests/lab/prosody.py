@@ -98,6 +98,8 @@ class Prosody(LocalServer):
             modules += ["s2s", "dialback", "lab_routes"]
         if self.web is not None:
             modules += ["bosh", "websocket"]
+        if "external_services" in self.settings:
+            modules.append("external_services")
         routes = self.routes or {}
         return {
             "run_as_root": True,

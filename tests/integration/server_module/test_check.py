@@ -36,7 +36,7 @@ def settings(server: LocalServer, path: Path, *domains: str, others: bool = Fals
 
 
 async def findings(settings: Settings) -> dict[str, CheckFinding]:
-    return {finding.subject: finding for finding in await online(settings)}
+    return {finding.subject: finding for finding in (await online(settings)).findings}
 
 
 async def test_each_door_says_whether_it_is_open_and_what_to_write(
@@ -86,7 +86,46 @@ async def test_a_prosody_that_would_lock_us_out_is_named(
 async def test_a_wrong_secret_is_told_and_nothing_else(server: LocalServer, tmp_path: Path) -> None:
     wrong = settings(server, tmp_path, OPEN)
     xmpp = Xmpp(**{**wrong.xmpp.model_dump(), "secret": "wrong"})
-    (finding,) = await online(wrong.model_copy(update={"xmpp": xmpp}))
+    (finding,) = (await online(wrong.model_copy(update={"xmpp": xmpp}))).findings
     assert finding.verdict == "FAIL"
     assert "component_secret" in finding.text
     assert "is the server up" not in finding.text
+
+
+STUN = {"type": "stun", "host": "192.0.2.7", "port": 3478, "transport": "udp"}
+TURNS = {"type": "turns", "host": "turn.example.org", "port": 443, "transport": "tcp"}
+
+
+async def test_the_servers_own_list_of_stun_and_turn_servers_is_read(
+    kind: type[LocalServer], tmp_path: Path
+) -> None:
+    """And what the finding says to write lets us read it."""
+    host = VirtualHost(OPEN, USERS, component=HNT)
+    subject = f"users of {OPEN} without UDP"
+
+    async def found_with(**given: Any) -> tuple[CheckFinding, tuple[str, ...]]:
+        async with kind([host], COMPONENTS, settings=given) as server:
+            found = await online(settings(server, tmp_path, OPEN))
+        return next(f for f in found.findings if f.subject == subject), found.stun
+
+    if kind is Prosody:
+        listed: dict[str, Any] = {"external_services": [STUN, TURNS]}
+        allowed: dict[str, Any] = {"external_service_access": [HNT]}
+    else:
+        services = [{**each, "restricted": False} for each in (STUN, TURNS)]
+        listed = {"append_host_config": _stun_disco(services=services)}
+        allowed = {"append_host_config": _stun_disco(services=services, access="hnt")}
+        allowed |= {"acl": {"hnt": {"server": HNT}}, "access_rules": {"hnt": {"allow": "hnt"}}}
+    absent, stun = await found_with()
+    assert (absent.verdict, stun) == ("warn", ())
+    assert "no list of STUN and TURN servers" in absent.text
+    closed, stun = await found_with(**listed)
+    assert (closed.verdict, stun) == ("warn", ())
+    assert "does not show its list to components" in closed.text
+    shown, stun = await found_with(**(listed | allowed))
+    assert (shown.verdict, stun) == ("ok", ("192.0.2.7:3478",))
+    assert "turn.example.org port 443" in shown.text
+
+
+def _stun_disco(**options: Any) -> dict[str, Any]:
+    return {OPEN: {"modules": {"mod_stun_disco": {"offer_local_services": False, **options}}}}
