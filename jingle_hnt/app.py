@@ -80,6 +80,7 @@ from jingle_hnt.store.journal import Journal, Record
 from jingle_hnt.store.turns import Turns
 from jingle_hnt.wiring import Wiring, administrators, interfaces, session_policy
 from jingle_hnt.xmpp.components import Components
+from jingle_hnt.xmpp.jids import normalised
 
 log = structlog.get_logger(__name__)
 
@@ -624,6 +625,9 @@ class Signalling:
 
     def now(self) -> float:
         return self._clock()
+
+    def normalised(self, jid: str) -> str:
+        return normalised(jid)
 
     def settle(self) -> None:
         """Carry out what a command has ordered."""

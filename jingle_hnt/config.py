@@ -413,6 +413,11 @@ class Stop(_Section):
     drain_s: Annotated[float, Field(ge=0, le=86400)] = 0.0
 
 
+def _alike(domain: str) -> str:
+    """The same for the same domain, however it is typed (see `xmpp.jids` for the whole truth)."""
+    return domain.rstrip(".").casefold()
+
+
 class Admin(_Section):
     """Who may use ad-hoc commands from an XMPP client (XEP-0050)."""
 
@@ -426,8 +431,6 @@ class Admin(_Section):
             user, at, domain = jid.partition("@")
             if not (user and at and domain) or "/" in jid or "@" in domain:
                 raise ValueError(f'{jid!r} is no bare JID; write one such as "alice@example.org"')
-            if jid != jid.lower():
-                raise ValueError(f"write {jid.lower()!r}: the server puts {jid!r} in lower case")
         return value
 
 
@@ -467,7 +470,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _administrators_are_ours(self) -> Self:
-        strangers = [j for j in self.admin.jids if j.partition("@")[2] not in self.xmpp.all_domains]
+        ours = {_alike(domain) for domain in self.xmpp.all_domains}
+        strangers = [j for j in self.admin.jids if _alike(j.partition("@")[2]) not in ours]
         if strangers and not self.admin.other_domains:
             raise ValueError(
                 f"admin.jids: {', '.join(strangers)} is of no domain in xmpp.domains; write"

@@ -1,6 +1,7 @@
 """From settings to the small values that the signalling process is made of."""
 
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from jingle_hnt.session.policy import (
     Times,
 )
 from jingle_hnt.xmpp.component import ComponentSettings
+from jingle_hnt.xmpp.jids import normalised, normalised_pattern
 
 ICE_NAMESPACES = {"ice-udp": ICE_UDP, "ice": ICE}
 
@@ -77,7 +79,7 @@ def component_settings(settings: Settings) -> tuple[ComponentSettings, ...]:
     One that cannot be read is no reason for the others' users to be without a relay: it is read
     again before each attempt to connect, and until then its link is down for that reason.
     """
-    every = frozenset(settings.xmpp.all_domains)
+    every = frozenset(_domains(settings.xmpp.all_domains))
     secrets_read = [_secret(settings, server) for server in settings.xmpp.servers]
     if not any(secrets_read):
         settings.secret_of(settings.xmpp)  # it raises, and says what to write
@@ -85,13 +87,13 @@ def component_settings(settings: Settings) -> tuple[ComponentSettings, ...]:
         ComponentSettings(
             jid=server.component,
             secret=secret,
-            domains=server.domains,
+            domains=tuple(_domains(server.domains)),
             host=str(server.endpoint[0]),
             port=server.endpoint[1],
             ping_s=server.ping_s,
             channels=settings.relay_nodes.enabled,
             callers=callers(settings),
-            elsewhere=every - frozenset(server.domains),
+            elsewhere=every - frozenset(_domains(server.domains)),
             administrators=administrators(settings),
             read_secret=partial(settings.secret_of, server),
         )
@@ -122,7 +124,7 @@ def session_policy(settings: Settings) -> SessionPolicy:
         unknown=UnknownSource(relay.unknown_source),
     )
     return SessionPolicy(
-        domains=frozenset(settings.xmpp.all_domains),
+        domains=frozenset(_domains(settings.xmpp.all_domains)),
         peers=peers,
         gate=GatePolicy(settings.gate.policy),
         early_media=EarlyMedia(settings.gate.early_media),
@@ -130,7 +132,7 @@ def session_policy(settings: Settings) -> SessionPolicy:
         already_relayed=AlreadyRelayed(relay.already_relayed),
         ice=IceMode(settings.ice.mode),
         ice_rules=tuple(_ice_rule(rule) for rule in settings.ice.rules),
-        raw_udp=settings.ice.raw_udp,
+        raw_udp=tuple(map(normalised_pattern, settings.ice.raw_udp)),
         times=Times(
             **settings.times.model_dump(),
             ice_direct_first_s=settings.ice.direct_first_s,
@@ -149,17 +151,29 @@ def callers(settings: Settings) -> frozenset[str]:
     """The domains whose users may call by addresses at the component; none where it is off."""
     if not settings.addresses.enabled:
         return frozenset()
-    return frozenset(settings.addresses.domains or settings.xmpp.all_domains)
+    return frozenset(_domains(settings.addresses.domains or settings.xmpp.all_domains))
+
+
+def _domains(typed: Iterable[str]) -> list[str]:
+    """Domains as the server writes them. Raises ConfigurationError for what is none."""
+    try:
+        return [normalised(domain) for domain in typed]
+    except ValueError as error:
+        raise ConfigurationError(f"domains: {error}") from None
 
 
 def _ice_rule(rule: IceRuleSettings) -> IceRule:
     namespaces = tuple(ICE_NAMESPACES[name] for name in rule.transports)
-    return IceRule(IceMode(rule.mode), rule.parties, namespaces)
+    parties = tuple(map(normalised_pattern, rule.parties))
+    return IceRule(IceMode(rule.mode), parties, namespaces)
 
 
 def administrators(settings: Settings) -> tuple[JID, ...]:
     """Who may use ad-hoc commands."""
-    return tuple(JID.of(jid) for jid in settings.admin.jids)
+    try:
+        return tuple(JID.of(normalised(jid)) for jid in settings.admin.jids)
+    except ValueError as error:
+        raise ConfigurationError(f"admin.jids: {error}") from None
 
 
 def _channels(nodes: RelayNodes, max_kbps: int) -> ChannelPolicy | None:

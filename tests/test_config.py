@@ -11,8 +11,8 @@ from jingle_hnt.errors import ConfigurationError
 from jingle_hnt.model.content import ICE, ICE_UDP
 from jingle_hnt.model.jid import JID
 from jingle_hnt.reading import load
-from jingle_hnt.session.policy import IceMode
-from jingle_hnt.wiring import session_policy
+from jingle_hnt.session.policy import IceMode, matches
+from jingle_hnt.wiring import administrators, session_policy
 
 ROOT = Path(__file__).parent.parent
 NEEDED = """
@@ -63,7 +63,6 @@ def test_four_answers_are_enough(write: Path) -> None:
         (NEEDED.replace("[relay]", 'server = "203.0.113.2:5347"\n[relay]'), "allow_plaintext_to"),
         ("not toml", "not TOML"),
         (NEEDED + '[admin]\njids = ["a@example.org/x"]', "no bare JID"),
-        (NEEDED + '[admin]\njids = ["A@example.org"]', "write 'a@example.org'"),
         (NEEDED + '[admin]\njids = ["a@b.example"]', "toml: admin.jids: a@b.example is of no"),
         (NEEDED + '[state]\ndirectory = "here"', "absolute path"),
         (NEEDED + '[ice]\nmode = "end"', "'append', 'terminate' or 'pass'"),
@@ -212,3 +211,38 @@ def test_nothing_is_served_twice(write: Path, twice: str) -> None:
     again = OTHERS.replace(f'"{twice}"', f'"{twice.replace("net", "org")}"')
     with pytest.raises(ConfigurationError, match="served twice"):
         loaded(write, NEEDED + again)
+
+
+TYPED = """
+[xmpp]
+component = "hnt.example.org"
+domains = ["Example.ORG", "straße.example."]
+secret = "hush"
+[relay]
+interfaces = [{ address = "203.0.113.9" }]
+[ice]
+raw_udp = ["*@STRASSE.example"]
+[[ice.rules]]
+mode = "terminate"
+parties = ["Alice?@Example.org", "*.Guests.Example.org"]
+[admin]
+jids = ["Root@EXAMPLE.org"]
+"""
+
+
+def test_addresses_are_compared_as_servers_write_them(write: Path) -> None:
+    settings = loaded(write, TYPED)
+    policy = session_policy(settings)
+    assert policy.domains == {"example.org", "strasse.example"}
+    assert administrators(settings) == (JID.of("root@example.org"),)
+    assert matches(policy.raw_udp, JID.of("bob@strasse.example/x"))
+    (rule,) = policy.ice_rules
+    assert rule.fits([JID.of("alice?@example.org/x")], ICE)
+    assert rule.fits([JID.of("x@a.guests.example.org/y")], ICE)
+    assert not rule.fits([JID.of("alice1@example.org/x")], ICE), "only * is special"
+
+
+def test_what_is_no_domain_is_refused_by_name(write: Path) -> None:
+    settings = loaded(write, NEEDED.replace('domains = ["example.org"]', 'domains = ["a b"]'))
+    with pytest.raises(ConfigurationError, match="'a b' is no XMPP address"):
+        session_policy(settings)

@@ -229,7 +229,7 @@ class Desk:
     def _of_user(self, wanted: str) -> list[Session]:
         """The calls in which this bare or full JID is a party."""
         try:
-            jid = JID.of(wanted)
+            jid = JID.of(self._office.normalised(wanted))
         except ValueError:
             return []
         return [
@@ -237,6 +237,16 @@ class Desk:
             for session in self._office.registry
             if any(jid in (party.jid, party.jid.bare) for party in session.parties)
         ]
+
+    def _who(self, request: Request) -> str:
+        text = _text(request, "who").strip()
+        try:
+            jid = JID.of(self._office.normalised(text))
+        except ValueError:
+            jid = None
+        if jid is None or jid.is_full or any(c.isspace() for c in text):
+            raise ValueError('who: write a bare JID or a domain, such as "eve@example.org"')
+        return str(jid)
 
     async def _explain(self, request: Request) -> Explanation:
         wanted = _text(request, "call")
@@ -382,14 +392,14 @@ class Desk:
         return await self.status()
 
     async def _block(self, request: Request) -> snapshots.LimitsSnapshot:
-        who = _who(request)
+        who = self._who(request)
         self._archive.block(who)
         self._office.registry.limits.blocked.add(who)
         log.warning("blocked", who=who)
         return await self._limits({})
 
     async def _unblock(self, request: Request) -> snapshots.LimitsSnapshot:
-        who = _who(request)
+        who = self._who(request)
         blocked = self._office.registry.limits.blocked
         if who not in blocked:
             raise ValueError(f"{who} is not blocked; `jingle-hnt limits` lists who is")
@@ -425,15 +435,4 @@ def _announcement(request: Request) -> str:
         raise ValueError(
             f"announcement: write at most {LONGEST_ANNOUNCEMENT} characters, no control characters"
         )
-    return text
-
-
-def _who(request: Request) -> str:
-    text = _text(request, "who").strip().lower()
-    try:
-        jid = JID.of(text)
-    except ValueError:
-        jid = None
-    if jid is None or jid.is_full or any(c.isspace() for c in text):
-        raise ValueError('who: write a bare JID or a domain, such as "eve@example.org"')
     return text

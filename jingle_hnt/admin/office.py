@@ -60,6 +60,9 @@ class Office(Protocol):
         """What of this host is in the way of the next call, and what to do about it."""
 
     def now(self) -> float: ...
+    def normalised(self, jid: str) -> str:
+        """An address that was typed, as servers write it. Raises ValueError for what is none."""
+
     def settle(self) -> None:
         """Carry out what a command has ordered."""
 

@@ -69,7 +69,12 @@ class IceRule:
 
 def matches(patterns: Iterable[str], jid: JID) -> bool:
     """Whether a pattern names this JID or its domain; ``*`` stands for any number of characters."""
-    return any(fnmatchcase(str(jid.bare) if "@" in p else jid.domain, p) for p in patterns)
+    return any(fnmatchcase(str(jid.bare) if "@" in p else jid.domain, _glob(p)) for p in patterns)
+
+
+def _glob(pattern: str) -> str:
+    """Nothing but ``*`` is special: a local part may well have a ``?`` or brackets in it."""
+    return pattern.replace("[", "[[]").replace("?", "[?]")
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from jingle_hnt.relay.binding import (
 from jingle_hnt.relay.latch import State
 from jingle_hnt.session.effects import Inject
 from jingle_hnt.session.registry import Registry
+from jingle_hnt.xmpp.jids import normalised
 from tests.session.stage import ALICE, Stage
 
 
@@ -60,6 +61,9 @@ class Office:
     announced: list[tuple[JID, str]] = field(default_factory=list)
     answers: asyncio.Event = field(default_factory=_open)
     asked: list[Sequence[BindingName] | None] = field(default_factory=list)
+
+    def normalised(self, jid: str) -> str:
+        return normalised(jid)
 
     @property
     def registry(self) -> Registry:

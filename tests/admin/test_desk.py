@@ -129,7 +129,7 @@ async def test_blocking_holds_in_the_next_life(
     later = Office(Stage())
     Desk(later, history)
     assert later.registry.limits.blocked == {"eve@example.org"}
-    await ask(desk, "unblock", who="eve@example.org")
+    await ask(desk, "unblock", who="EVE@Example.org.")
     assert history.blocked() == set()
 
 
