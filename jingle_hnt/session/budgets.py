@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from jingle_hnt.errors import BudgetExceeded, PortsExceeded
-from jingle_hnt.model.content import COMPONENTS, Content
+from jingle_hnt.model.content import COMPONENTS, Content, RawUdp
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action
 from jingle_hnt.relay.ports import Owner, PortPool
@@ -224,22 +224,30 @@ class Budgets:
     def demand_contents(self, session: str, held: int, added: Sequence[Content]) -> None:
         """Raise BudgetExceeded where a session that has so many contents may not have these."""
         policy = self.policy
-        if policy.contents and held + len(added) > policy.contents:
+        if self.contents_left(held) < len(added):
             raise BudgetExceeded(*self._refusal(CONTENTS, session))
-        names = (content.key.name for content in added)
-        if policy.name_bytes and any(len(name.encode()) > policy.name_bytes for name in names):
+        if policy.name_bytes and not all(map(self.may_follow, added)):
             raise BudgetExceeded(*self._refusal(NAMES, session))
 
-    def are_contents_spent(self, wanted: int) -> bool:
-        """Whether a session may not have so many contents."""
-        return 0 < self.policy.contents < wanted
+    def contents_left(self, held: int) -> int:
+        """How many more contents a session that has so many may have."""
+        return max(0, self.policy.contents - held) if self.policy.contents else UNBOUNDED
+
+    def may_follow(self, content: Content) -> bool:
+        """Whether a content's name is short enough to be remembered."""
+        most = self.policy.name_bytes
+        return not most or len(content.key.name.encode()) <= most
 
     def demand_offer(self, request: Request) -> None:
-        """Raise BudgetExceeded for an offer whose names or contents are too much."""
+        """Raise BudgetExceeded for an offer that names more, or longer, than may be remembered.
+
+        Contents that can do without a relay are not counted: those that are too many just pass.
+        """
         jingle, user = request.jingle, str(request.sender.bare)
         if 0 < self.policy.name_bytes < len(jingle.sid.encode()):
             raise BudgetExceeded(*self._refusal(NAMES, user))
-        self.demand_contents(user, 0, jingle.contents)
+        needy = [c for c in jingle.contents if isinstance(c.transport, RawUdp)]
+        self.demand_contents(user, 0, needy)
 
     def demand_turn(
         self, of_session: Allowance, session: str, request: Request, now: float

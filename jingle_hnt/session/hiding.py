@@ -10,7 +10,15 @@ from collections.abc import Callable, Collection
 
 from jingle_hnt.errors import Unhidden
 from jingle_hnt.model.address import IPAddress
-from jingle_hnt.model.content import ICE, ICE_UDP, ContentKey, Ice, OwnTransport
+from jingle_hnt.model.content import (
+    ICE,
+    ICE_UDP,
+    CandidateType,
+    ContentKey,
+    Ice,
+    OwnTransport,
+    RawUdp,
+)
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Jingle
 from jingle_hnt.session.ice import Credentials
@@ -40,17 +48,32 @@ def hidden(
     `rewritten` are those that something better was found for; `drawn` draws credentials.
     """
     found = {}
+    raw_too = is_hiding(policy, jids)
     for content in jingle.contents:
         transport = content.transport
-        if content.key in rewritten or not isinstance(transport, Ice):
+        if content.key in rewritten:
             continue
-        if policy.ice_mode(jids, transport.namespace) is not IceMode.TERMINATE:
+        if isinstance(transport, RawUdp):
+            if raw_too and _tells_of_its_sender(transport, policy.peers.own):
+                found[content.key] = OwnTransport()
             continue
-        if _tells_something(transport) and not is_ours(transport, policy.peers.own):
+        if (
+            isinstance(transport, Ice)
+            and policy.ice_mode(jids, transport.namespace) is IceMode.TERMINATE
+            and _tells_something(transport)
+            and not is_ours(transport, policy.peers.own)
+        ):
             digits = drawn()
             own = Credentials(digits[:8], digits[8:40])
             found[content.key] = OwnTransport((), transport.namespace, own.ufrag, own.pwd)
     return found
+
+
+def _tells_of_its_sender(transport: RawUdp, own: Collection[IPAddress]) -> bool:
+    """Whether it has an address that is no relay's, neither ours nor another's."""
+    return transport.odd or any(
+        c.type is not CandidateType.RELAY and c.address.ip not in own for c in transport.candidates
+    )
 
 
 def is_ours(transport: Ice, own: Collection[IPAddress]) -> bool:

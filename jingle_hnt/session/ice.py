@@ -94,6 +94,10 @@ class Agent:
         self.generation = max(self.generation, transport.generation or 0)
         return changed
 
+    def is_named(self, transport: Ice) -> bool:
+        """Whether a transport has the credentials that this agent has now."""
+        return self.credentials[:1] == (Credentials(transport.ufrag, transport.pwd),)
+
     @property
     def is_private_only(self) -> bool:
         """Whether nobody beyond its own network can reach an address that it has said."""

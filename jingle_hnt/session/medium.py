@@ -9,6 +9,7 @@ from jingle_hnt.model.content import (
     Candidate,
     CandidateType,
     ContentKey,
+    Ice,
     RawUdp,
     Senders,
 )
@@ -29,6 +30,17 @@ class Replacement:
     agents: Agents | None = None
     signalled: tuple[Candidate, ...] = ()
     asked_by: str = ""
+
+    @property
+    def is_optional(self) -> bool:
+        """See `Medium.is_optional`."""
+        return self.agents is not None and self.agents.stand_ins is None
+
+    @property
+    def remembered(self) -> int:
+        """How many candidates are remembered of it."""
+        agents = () if self.agents is None else self.agents.of
+        return len(self.signalled) + sum(len(agent.candidates) for agent in agents)
 
 
 @dataclass(slots=True)
@@ -80,11 +92,18 @@ class Medium:
         self.allocation, self.agents = new.allocation, new.agents
         self.signalled = {proposer: new.signalled}
 
+    def is_on_offer(self, leg: Leg, transport: object) -> bool:
+        """Whether this is of the ICE transport that this leg offers in place of the one in use."""
+        offered = self.replacements.get(leg)
+        if offered is None or offered.agents is None or not isinstance(transport, Ice):
+            return False
+        return offered.is_optional and offered.agents.of[leg].is_named(transport)
+
     @property
     def remembered(self) -> int:
         """How many candidates are remembered of it."""
         raw = sum(map(len, self.signalled.values()))
-        offered = sum(len(r.signalled) for r in self.replacements.values())
+        offered = sum(r.remembered for r in self.replacements.values())
         agents = () if self.agents is None else self.agents.of
         return raw + offered + sum(len(agent.candidates) for agent in agents)
 

@@ -10,7 +10,7 @@ must have made before the stanza may go on.
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 
-from jingle_hnt.errors import NoPorts, UnprovenParty
+from jingle_hnt.errors import JingleError, NoPorts, UnprovenParty
 from jingle_hnt.model.address import IPAddress
 from jingle_hnt.model.content import (
     COMPONENTS,
@@ -93,10 +93,8 @@ class Negotiation:
 
     def propose(self, leg: Leg, jingle: Jingle, now: float) -> Reply:
         """New contents, of the offer or of content-add: ports for each that is to be relayed."""
-        fresh = self._fresh(leg, jingle.contents)
-        self._anchor.demand_contents(len(self.media), fresh)
         reply = Reply()
-        for content, allocation in self._allocate_each(leg, fresh, now):
+        for content, allocation in self._allocate_fresh(leg, jingle.contents, now):
             medium = self._enter(leg, content, allocation)
             self._signal(medium, leg, content)
             if allocation is not None:
@@ -105,11 +103,44 @@ class Negotiation:
             self.places.join(reply, medium, leg, content, now)
         return reply
 
-    def _fresh(self, leg: Leg, contents: Iterable[Content]) -> list[Content]:
-        """The contents that are new; what this leg proposes once more takes its own place."""
-        again = [c.key for c in contents if c.key in self.unagreed(leg)]
-        self.forget(again)
-        return [content for content in contents if content.key not in self.media]
+    def _allocate_fresh(
+        self, leg: Leg, contents: Iterable[Content], now: float
+    ) -> list[tuple[Content, Allocation | None]]:
+        """Ports for the contents that are new; what is proposed once more takes its own place.
+
+        Where there are none, what was proposed before stays.
+        """
+        before = dict(self.media)
+        again = [self.media.pop(c.key) for c in contents if c.key in self.unagreed(leg)]
+        fresh = [content for content in contents if content.key not in self.media]
+        try:
+            fresh = self._followed(leg, fresh)
+            allocated = self._allocate_each(leg, fresh, now)
+        except (JingleError, NoPorts):
+            self.media.clear()
+            self.media.update(before)
+            raise
+        for medium in again:
+            self._anchor.retire(medium.allocations)
+        return allocated
+
+    def _followed(self, leg: Leg, fresh: list[Content]) -> list[Content]:
+        """Those of new contents that are followed: as many as the session's budget has room for.
+
+        Those that cannot do without the relay come first; where there is no room for these it is
+        exceeded. The others just pass, beyond it.
+        """
+        budgets = self._anchor.budgets
+        needy = [c for c in fresh if self._needs_us(leg, c)]
+        self._anchor.demand_contents(len(self.media), needy)
+        room = budgets.contents_left(len(self.media)) - len(needy)
+        others = [c for c in fresh if c not in needy and budgets.may_follow(c)][:room]
+        return [c for c in fresh if c in needy or c in others]
+
+    def _needs_us(self, leg: Leg, content: Content) -> bool:
+        """Whether a content that this leg proposes has no media but by way of the relay."""
+        is_raw = isinstance(content.transport, RawUdp)
+        return is_raw or self._stand_ins.agents_for(leg, content) is not None
 
     def _enter(self, leg: Leg, content: Content, allocation: Allocation | None = None) -> Medium:
         """Begin to follow a content which this leg proposes."""
@@ -271,6 +302,8 @@ class Negotiation:
 
     def _carry(self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float) -> None:
         """What this leg signals of a transport in use."""
+        if medium.is_on_offer(leg, content.transport):
+            return
         self.places.join(reply, medium, leg, content, now)
         allocation, transport, agents = medium.allocation, content.transport, medium.agents
         if allocation is not None and agents is not None and not medium.is_optional:
@@ -318,9 +351,11 @@ class Negotiation:
             self.forget_replacement(leg, [medium.key])
             agents = None if allocation is None else self._stand_ins.agents_for(leg, content)
             raw = content.transport if isinstance(content.transport, RawUdp) else RawUdp()
-            medium.replacements[leg] = Replacement(allocation, agents, raw.candidates, request.id)
             if allocation is not None:
                 self._offer(reply, medium, allocation, agents, leg, content)
+            else:
+                allocation, agents = self.places.offer(reply, medium, leg, content, now)
+            medium.replacements[leg] = Replacement(allocation, agents, raw.candidates, request.id)
         return reply
 
     def _replaced(self, leg: Leg, jingle: Jingle, now: float) -> Reply:
@@ -337,8 +372,9 @@ class Negotiation:
             self._signal(medium, leg, content)
             if obsolete is not None:
                 self._anchor.retire([obsolete])
-            if medium.allocation is not None:
+            if medium.allocation is not None and not medium.is_optional:
                 self._answer(reply, medium, medium.allocation, leg, content)
+            self.places.enter(reply, medium, leg, content, now)
         return reply
 
     def _keep(self, leg: Leg, jingle: Jingle) -> Reply:
@@ -478,7 +514,8 @@ class Negotiation:
         mode = self._policy.ice_mode(self._anchor.jids, content.transport.namespace)
         if content.key in self._closed:
             return None
-        is_full = self._anchor.budgets.are_contents_spent(len(self.media) + 1)
+        budgets = self._anchor.budgets
+        is_full = not budgets.contents_left(len(self.media)) or not budgets.may_follow(content)
         if mode is not IceMode.APPEND or is_full or is_ours(content.transport, self._own):
             return None
         medium = self._enter(proposer, content)

@@ -5,6 +5,7 @@ their credentials, waits until a direct path had its chance, and goes when nobod
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from jingle_hnt.errors import NoPorts
 from jingle_hnt.model.address import IPAddress
@@ -68,10 +69,18 @@ class Places:
         It can where all are places between ICE agents, who try other paths too.
         """
         media = [m for m, allocation, _ in self.joined if allocation in lost]
-        if len(media) < len(lost):
+        offered = [
+            (medium, leg, replacement)
+            for medium in self._media.values()
+            for leg, replacement in medium.replacements.items()
+            if replacement.is_optional and replacement.allocation in lost
+        ]
+        if len(media) + len(offered) < len(lost):
             return False
         for medium in media:
             medium.allocation = None
+        for medium, leg, replacement in offered:
+            medium.replacements[leg] = replace(replacement, allocation=None)
         return True
 
     def note_agents(self, now: float) -> None:
@@ -152,6 +161,22 @@ class Places:
             generation = agents.of[leg].generation
             promise = Promise(medium.allocation, leg.other, generation, components)
             reply.promises[content.key] = promise
+
+    def offer(
+        self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float
+    ) -> tuple[Allocation | None, Agents | None]:
+        """Be one more candidate of a transport that this leg offers in place of the one in use."""
+        prospect = Medium(medium.key, leg, medium.senders, media=medium.media, mux=medium.mux)
+        prospect.protection = medium.protection
+        self.join(reply, prospect, leg, content, now)
+        return prospect.allocation, prospect.agents
+
+    def enter(self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float) -> None:
+        """The same of its answer: that transport is the one in use from now on."""
+        self.join(reply, medium, leg, content, now)
+        if medium.agents is not None and medium.is_optional and medium.allocation is not None:
+            medium.agents.quiet_since = now
+            self._gates.apply([medium])
 
     def _note_early(self, medium: Medium, agents: Agents, leg: Leg, now: float) -> None:
         """Take note of whether an agent that says its name now has been heard since long before."""

@@ -43,7 +43,7 @@ from jingle_hnt.session.effects import (
     Why,
     Withdrawn,
 )
-from jingle_hnt.session.hiding import demand_whole, hidden
+from jingle_hnt.session.hiding import demand_whole, hidden, is_hiding
 from jingle_hnt.session.limits import Limits
 from jingle_hnt.session.machine import NO_CAPACITY, Session
 from jingle_hnt.session.policy import Fallback, GatePolicy, IceMode, SessionPolicy
@@ -54,7 +54,7 @@ NOT_LOCAL = StanzaError(
 )
 
 TOMBSTONE_S = 60.0
-"""How long an ended session is remembered, so that a replayed request finds it ended."""
+"""How long an ended session is remembered, so that what comes late still hides what is hidden."""
 
 TOMBSTONES = 10_000
 """Ended sessions remembered at most; the oldest make room."""
@@ -341,8 +341,6 @@ class Registry:
         if session is not None:
             session.receive(Leg.INITIATOR, request, now)
             self._settle(session, now)
-        elif str(key) in self._tombstones:
-            self._revenant(request)
         elif not self._is_ours(request):
             self._go_on(request)
         else:
@@ -353,6 +351,8 @@ class Registry:
         """Follow a call from its offer on, where it may be made."""
         if (refusal := self._call_refusal(request, now)) is not None:
             self._effects.append(Bounce(request.token, refusal))
+        elif self.draining and self._hides(request):
+            self._effects.append(Bounce(request.token, NO_CAPACITY))
         elif self.draining:
             self._effects.append(Pass(request.token))
         else:
@@ -433,6 +433,13 @@ class Registry:
         own = hidden(policy, jids, request.jingle, (), self._drawn)
         answer = Replace(request.token, {}, own) if own else Pass(request.token)
         self._effects.append(answer)
+
+    def _hides(self, request: Request) -> bool:
+        """Whether an offer would tell what is to be hidden if it went on as it came."""
+        jids, jingle = (request.sender, request.recipient), request.jingle
+        if not jingle.is_whole and is_hiding(self.policy, jids):
+            return True
+        return bool(hidden(self.policy, jids, jingle, (), self._drawn))
 
     def _make_room(self, now: float) -> None:
         """Where few ports are left, or few may ring, give up the offers that have rung longest.
@@ -541,6 +548,7 @@ class Registry:
 
     def _enter(self, key: Key, session: Session) -> None:
         self._sessions[key] = session
+        self._tombstones.pop(str(key), None)
         self._keys[session.name] = key
         self._of_sid.setdefault(key.sid, set()).add(session.name)
         if session.state is State.PENDING:

@@ -31,6 +31,7 @@ from jingle_hnt.session.record import dump, load
 from jingle_hnt.session.table import Leg
 from jingle_hnt.store.journal import MAX_RECORD_BYTES
 from tests.session.stage import ALICE, BOB, MALLORY, RELAY, VOICE, Stage, candidates, content
+from tests.session.test_ice import OF_ALICE, ice
 
 DEBIAN = (30000, 32767)
 LONE = (Interface(RELAY, RELAY),)
@@ -129,6 +130,21 @@ def test_where_an_operator_lets_calls_pass_unrelayed_these_do_too() -> None:
     at = stage(budgets=BudgetPolicy(ports_per_user=4), exhausted=Fallback.PASS)
     assert isinstance(offers(at, ALICE, "a"), Replace)
     assert isinstance(offers(at, ALICE, "b"), Pass)
+
+
+@pytest.mark.parametrize("count", [17, 40])
+def test_contents_that_can_do_without_us_pass_beyond_the_budget(count: int) -> None:
+    """A meeting may have a content for each of its members; the first ones have their places."""
+    at = stage(budgets=BudgetPolicy(contents=16))
+    names = [ContentKey(Creator.INITIATOR, f"c{n}") for n in range(count)]
+    told = [ice(OF_ALICE, key=key) for key in names]
+    answer = at.says(ALICE, Action.SESSION_INITIATE, *told)
+    assert isinstance(answer, Replace)
+    assert set(answer.substitution) == set(names[:16])
+    long = ice(OF_ALICE, key=ContentKey(Creator.INITIATOR, "c" * 257))
+    assert isinstance(at.says(ALICE, Action.CONTENT_ADD, long), Pass)
+    (session,) = at.registry
+    assert len(session.negotiation.media) == 16
 
 
 def test_a_session_has_so_many_contents() -> None:

@@ -20,7 +20,7 @@ from jingle_hnt.model.jingle import Action, Info
 from jingle_hnt.relay.binding import Arm, Flow, Gate, Heard
 from jingle_hnt.relay.evidence import Rung
 from jingle_hnt.relay.interfaces import Interface
-from jingle_hnt.session.effects import Gone, Moved, Pass, Refusal, Replace, Why
+from jingle_hnt.session.effects import Bounce, Gone, Moved, Pass, Refusal, Replace, Why
 from jingle_hnt.session.policy import EarlyMedia, Fallback, GatePolicy
 from jingle_hnt.session.table import State
 from tests.session.stage import (
@@ -560,3 +560,14 @@ def test_media_that_is_heard_again_is_no_silence() -> None:
     stage.heard("s1.1.1", 0)
     stage.passes(1000)
     assert stage.ended == []
+
+
+def test_what_was_proposed_stays_where_it_cannot_be_proposed_anew() -> None:
+    screen = ContentKey(Creator.INITIATOR, "screen")
+    stage = Stage(ports=(2000, 2011))
+    stage.call()
+    assert isinstance(stage.says(ALICE, Action.CONTENT_ADD, content(CAMERA)), Replace)
+    before = stage.picture()
+    again = stage.says(ALICE, Action.CONTENT_ADD, content(CAMERA), content(screen))
+    assert isinstance(again, Bounce)
+    assert stage.picture() == before

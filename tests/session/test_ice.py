@@ -398,6 +398,54 @@ def test_a_transport_that_replaces_ice_follows_its_own_rules() -> None:
     assert [ended.why for ended in stage.ended] == [Why.NO_MEDIA]
 
 
+def replaced(stage: Stage) -> None:
+    """Alice offers new ICE in place of the transport in use, and Bob takes it."""
+    offer = ice(("A2", "pwd2"), media=None)
+    assert components(stage.says(ALICE, Action.TRANSPORT_REPLACE, offer)) == [1, 2]
+    assert isinstance(informs(stage, ALICE, ice(("A2", "pwd2"), components=(1,))), Pass)
+    answer = stage.says(BOB, Action.TRANSPORT_ACCEPT, ice(("B2", "pwd3"), media=None))
+    assert components(answer) == [1, 2]
+
+
+@pytest.mark.parametrize("before", ["raw udp", "ice"])
+def test_ice_that_replaces_a_transport_has_its_place_too(before: str) -> None:
+    if before == "ice":
+        stage = called(times=AT_ONCE)
+    else:
+        stage = Stage(times=AT_ONCE)
+        stage.call()
+    replaced(stage)
+    assert set(stage.plane.bindings) == {"s1.2.1", "s1.2.2"}
+    assert armed(stage, name="s1.2").evidence.keys == (IceKey("B2:A2", "pwd3"),)
+    assert stage.plane.flows["s1.2.1"] == (Flow.OPEN, Flow.OPEN)
+    stage.says(BOB, Action.SESSION_TERMINATE)
+    stage.assert_nothing_left()
+
+
+def test_ice_on_offer_changes_nothing_of_the_transport_in_use() -> None:
+    stage = called(times=AT_ONCE)
+    before = armed(stage)
+    stage.says(ALICE, Action.TRANSPORT_REPLACE, ice(("A2", "pwd2"), media=None))
+    informs(stage, ALICE, ice(("A2", "pwd2"), components=(1,)))
+    assert armed(stage) == before
+    stage.says(BOB, Action.TRANSPORT_REJECT, ice(media=None))
+    assert set(stage.plane.bindings) == {"s1.1.1", "s1.1.2"}
+
+
+def test_ice_may_replace_a_transport_where_there_are_no_ports() -> None:
+    stage = Stage(times=AT_ONCE)
+    stage.call()
+    stage.held = True
+    stage.says(ALICE, Action.TRANSPORT_REPLACE, ice(("A2", "pwd2"), media=None))
+    stage.fail_all(port_taken=False)
+    stage.held = False
+    assert isinstance(stage.answers[stage.tokens], Pass)
+    assert isinstance(
+        stage.says(BOB, Action.TRANSPORT_ACCEPT, ice(("B2", "pwd3"), media=None)), Replace
+    )
+    assert stage.plane.flows["s1.3.1"] == (Flow.OPEN, Flow.OPEN)
+
+
 def test_a_transport_is_not_of_another_kind_all_at_once() -> None:
     stage = Stage()
     stage.call()

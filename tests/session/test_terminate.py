@@ -13,6 +13,7 @@ from jingle_hnt.model.content import (
     Content,
     Ice,
     OwnTransport,
+    RawUdp,
 )
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Info
@@ -389,3 +390,31 @@ def test_an_agent_s_restart_is_not_known_to_a_party_without() -> None:
     assert {c.generation for c in told.candidates} == {0}
     assert checks(armed(stage)).username == f"A2:{to_alice.ufrag}"
     assert [str(t) for t in checks(armed(stage)).targets] == ["198.51.100.3:5000"]
+
+
+def test_addresses_of_raw_udp_are_hidden_where_nothing_better_can_be_said() -> None:
+    """Out of place: for a content that is none, in an offer said twice, and after the end."""
+    stage = Stage(ice=IceMode.TERMINATE)
+    stage.call()
+    camera = replace(content(CAMERA), media=None)
+    assert ours(stage.says(ALICE, Action.TRANSPORT_INFO, camera), CAMERA) == OwnTransport()
+    assert ours(stage.says(ALICE, Action.SESSION_INITIATE, content())) == OwnTransport()
+    stage.says(ALICE, Action.SESSION_TERMINATE)
+    assert ours(stage.says(BOB, Action.TRANSPORT_INFO, content())) == OwnTransport()
+
+
+def test_a_relay_s_own_address_tells_nothing() -> None:
+    stage = Stage(ice=IceMode.TERMINATE)
+    told = candidates("198.51.100.99", 7000).candidates
+    relayed = RawUdp(tuple(replace(c, type=CandidateType.RELAY) for c in told))
+    offer = replace(content(), transport=relayed)
+    assert isinstance(stage.says(ALICE, Action.SESSION_INITIATE, offer), Pass)
+
+
+def test_a_drain_tells_no_address_that_is_to_be_hidden() -> None:
+    stage = Stage(ice=IceMode.TERMINATE)
+    stage.registry.draining = True
+    for offer in (ice(OF_ALICE), content()):
+        assert isinstance(stage.says(ALICE, Action.SESSION_INITIATE, offer), Bounce)
+    stage.registry.follow(policy())
+    assert isinstance(stage.says(ALICE, Action.SESSION_INITIATE, ice(OF_ALICE)), Pass)
