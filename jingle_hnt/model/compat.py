@@ -46,7 +46,8 @@ COMPAT: tuple[Quirk, ...] = (
         "libpurple-sends-early",
         LIBPURPLE,
         "The callee sends media the moment its user accepts, before its session-accept leaves.",
-        "A callee whose XMPP address is known is armed from the offer on; the gate decides.",
+        "It is armed from the offer on, and the gate decides. Its own caller sends nothing until"
+        " the accept and hears it from then on: nobody can know its NAT's port earlier.",
     ),
     Quirk(
         "libpurple-ignores-replace",
