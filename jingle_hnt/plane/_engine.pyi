@@ -16,8 +16,10 @@ _View = tuple[
 ]
 """bound, state, generation, learned, latched_s, heard_s, flow, counters, quality, stream."""
 
-_Event = tuple[int, int, int, int, bytes | None, bool, float, tuple[_View, _View] | None]
-"""kind, handle, side, generation, source, relatched, seconds, views of a drained binding."""
+_Event = tuple[
+    int, int, int, int, bytes | None, bool, float, _StreamAt | None, tuple[_View, _View] | None
+]
+"""kind, handle, side, generation, source, relatched, seconds, stream, views of one drained."""
 
 _Checks = tuple[bytes, bytes, bytes, int, bool, list[bytes]]
 """username, password, secret, tie_breaker, controlling, targets."""
@@ -83,6 +85,7 @@ class Latch:
     def observe(self, source: bytes, datagram: bytes, now: float, /) -> int: ...
     def expect(self, expects_media: bool, /) -> None: ...
     def source(self) -> bytes | None: ...
+    def news_of_stream(self, told: int | None, now: float, /) -> _StreamAt | None: ...
     def stream(self) -> _StreamAt | None: ...
 
 class Bars:

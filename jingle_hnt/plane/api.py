@@ -29,6 +29,7 @@ from jingle_hnt.relay.binding import (
     Rivalry,
     Side,
     Silent,
+    StreamChanged,
 )
 from jingle_hnt.relay.lingering import LINGER_CAP_S, WATCH_S
 
@@ -53,6 +54,7 @@ __all__ = [
     "Rivalry",
     "Side",
     "Silent",
+    "StreamChanged",
     "bind_error",
 ]
 

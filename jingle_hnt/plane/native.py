@@ -31,6 +31,7 @@ from jingle_hnt.relay.binding import (
     Side,
     Silent,
     StreamAt,
+    StreamChanged,
 )
 from jingle_hnt.relay.evidence import IceKey, Rung
 from jingle_hnt.relay.ice_agent import Checks
@@ -38,7 +39,7 @@ from jingle_hnt.relay.latch import State
 from jingle_hnt.relay.lingering import LINGER_CAP_S
 from jingle_hnt.relay.policing import NO_LIMITS, Limits
 
-_LATCHED, _RIVALRY, _SILENT, _HEARD, _DRAINED = range(5)
+_LATCHED, _RIVALRY, _SILENT, _HEARD, _DRAINED, _STREAM = range(6)
 
 RawQuality = tuple[int, int, int, int, int, float, float]
 """ssrc, packets, lost, reordered, duplicates, jitter_ms, round_trip_ms; -1 for not known."""
@@ -50,8 +51,8 @@ View = tuple[
 
 Views = tuple[View, View]
 
-RawEvent = tuple[int, int, int, int, bytes | None, bool, float, Views | None]
-"""kind, handle, side, generation, source, relatched, seconds, views of a drained binding."""
+RawEvent = tuple[int, int, int, int, bytes | None, bool, float, StreamAt | None, Views | None]
+"""kind, handle, side, generation, source, relatched, seconds, stream, views of one drained."""
 
 _Rungs = list[Rung | None]
 
@@ -178,17 +179,20 @@ class NativeEngine:
         return (_pinhole(views[0], rungs[0]), _pinhole(views[1], rungs[1]))
 
     def _event(self, raw: RawEvent) -> Event | None:
-        kind, handle, number, generation, packed, relatched, seconds, views = raw
+        kind, handle, number, generation, packed, relatched, seconds, stream, views = raw
         name, side = self._names[handle], _side(number)
         match kind:
             case 0 if packed is not None:
-                return Latched(name, side, generation, unpack(packed), relatched, seconds)
+                source = unpack(packed)
+                return Latched(name, side, generation, source, relatched, seconds, stream)
             case 1 if packed is not None:
                 return Rivalry(name, side, unpack(packed))
             case 2:
                 return Silent(name, side, seconds)
             case 3:
                 return Heard(name, side)
+            case 5 if stream is not None:
+                return StreamChanged(name, side, stream)
             case _:
                 return self._drained(handle, name, views)
 

@@ -90,6 +90,8 @@ class Pinhole:
     silent: bool = False
     moved: bool = False  # an ICE agent nominated another source; told at the next tick
     rivalry_told_at: float = float("-inf")
+    stream_told_at: float = float("-inf")
+    told_stream: int | None = None  # its SSRC
     proof: Proof = field(default_factory=Proof)
     nominal: tuple[int, int, int] = (0, 0, 0)  # the second; packets and bytes let through in it
 

@@ -30,10 +30,11 @@ from jingle_hnt.relay.binding import (
     Latched,
     Rivalry,
     Silent,
+    StreamChanged,
 )
 from jingle_hnt.relay.ice_agent import TARGETS, Checks
 
-PROTOCOL = 10
+PROTOCOL = 11
 """Raised whenever an older peer could misunderstand a newer one."""
 
 PROBE = "probe."
@@ -238,6 +239,7 @@ class Failed(_Message):
 
 TaggedEvent = (
     tuple[Literal["latched"], Latched]
+    | tuple[Literal["stream"], StreamChanged]
     | tuple[Literal["rivalry"], Rivalry]
     | tuple[Literal["silent"], Silent]
     | tuple[Literal["heard"], Heard]
@@ -291,6 +293,8 @@ def _tag(event: Event) -> TaggedEvent:
     match event:
         case Latched():
             return ("latched", event)
+        case StreamChanged():
+            return ("stream", event)
         case Rivalry():
             return ("rivalry", event)
         case Silent():

@@ -45,10 +45,11 @@ from jingle_hnt.relay.binding import (
     Rivalry,
     Side,
     Silent,
+    StreamChanged,
 )
 from jingle_hnt.relay.ice_agent import IceAgent
 from jingle_hnt.relay.ice_latch import IceLatch
-from jingle_hnt.relay.latch import State, Verdict
+from jingle_hnt.relay.latch import SILENCE_S, Latch, State, Verdict
 from jingle_hnt.relay.lingering import LINGER_CAP_S, idle_since, is_free
 from jingle_hnt.relay.pace import Pace
 from jingle_hnt.relay.packet import Header, Kind, classify
@@ -58,8 +59,8 @@ from jingle_hnt.relay.transactions import Transactions
 TICK_S = 0.1
 """How often silence and draining are looked at."""
 
-RIVALRY_EVENT_S = 1.0
-"""A rivalry is told at most this often per pinhole."""
+RIVALRY_EVENT_S = STREAM_EVENT_S = 1.0
+"""A rivalry, or another stream, is told at most this often per pinhole."""
 
 UNASKED_PER_S, UNASKED_AT_ONCE, BYSTANDERS = 20.0, 40.0, 1024
 """Checks of our own to an address that was never heard; addresses that share a place share them."""
@@ -406,7 +407,17 @@ class ReferenceEngine:
     def _latched(self, pinhole: Pinhole, source: TransportAddress, again: bool, now: float) -> None:
         name, generation = pinhole.binding.name, pinhole.latch.generation
         after_s = now - pinhole.armed_at
-        self._happened(Latched(name, pinhole.side, generation, source, again, after_s))
+        stream = pinhole.latch.stream if isinstance(pinhole.latch, Latch) else None
+        pinhole.told_stream = None if stream is None else stream[0]
+        self._happened(Latched(name, pinhole.side, generation, source, again, after_s, stream))
+
+    def _tell_stream(self, pinhole: Pinhole, latch: Latch, now: float) -> None:
+        if now - pinhole.stream_told_at < STREAM_EVENT_S:
+            return
+        stream = latch.news_of_stream(pinhole.told_stream, now)
+        if stream is not None:
+            pinhole.stream_told_at, pinhole.told_stream = now, stream[0]
+            self._happened(StreamChanged(pinhole.binding.name, pinhole.side, stream))
 
     def _rivalry(self, pinhole: Pinhole, source: TransportAddress, now: float) -> None:
         is_itself = source == pinhole.latch.source  # another stream in the learned one's name
@@ -464,6 +475,8 @@ class ReferenceEngine:
             pinhole.moved = False
             self._latched(pinhole, latch.source, True, now)
         silent_s = now - latch.heard_at
+        if isinstance(latch, Latch) and silent_s < SILENCE_S:
+            self._tell_stream(pinhole, latch, now)
         if latch.state is State.LATCHED and silent_s >= SILENT_S:
             self._tell_silent(pinhole, silent_s)
 

@@ -151,7 +151,10 @@ class BindingSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class Latched:
-    """A side's source was learned, `after_s` seconds after its latch was armed."""
+    """A side's source was learned, `after_s` seconds after its latch was armed.
+
+    `stream` is what it sends, where it was learned by clear RTP or RTCP.
+    """
 
     name: BindingName
     side: Side
@@ -159,6 +162,16 @@ class Latched:
     source: TransportAddress
     relatched: bool
     after_s: float
+    stream: StreamAt | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamChanged:
+    """A learned source sends another stream than was told; at most one a second and pinhole."""
+
+    name: BindingName
+    side: Side
+    stream: StreamAt
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,5 +212,5 @@ class Drained:
     pinholes: tuple[PinholeSnapshot, PinholeSnapshot]
 
 
-PinholeEvent = Latched | Rivalry | Silent | Heard
+PinholeEvent = Latched | StreamChanged | Rivalry | Silent | Heard
 Event = PinholeEvent | Drained

@@ -176,6 +176,15 @@ class Latch:
         latest = max(self._owner.streams, key=lambda stream: stream.last_at)
         return latest.ssrc, latest.top
 
+    def news_of_stream(self, told: int | None, now: float) -> tuple[int, int] | None:
+        """Return `stream` where it is another than that of the SSRC `told`, which has ended."""
+        latest = self.stream
+        if self._owner is None or latest is None or latest[0] == told:
+            return None
+        before = None if told is None else self._owner.stream(told)
+        goes_on = before is not None and now - before.last_at < SILENCE_S
+        return None if goes_on else latest
+
     def arm(self, generation: int, evidence: Evidence) -> bool:
         """Arm for a generation (0 to 2**31-1) greater than every one before.
 
@@ -215,7 +224,7 @@ class Latch:
         self._former, self._waits_since = None, now
         self._resumed = stream is None
         if stream is not None:
-            self._owner.streams.append(Stream(*stream, now))
+            self._owner.streams.append(Stream(*stream, now, old=True))
 
     def observe(self, source: TransportAddress, header: Header, now: float) -> Verdict:
         """Judge one packet, and learn from it where the rules allow."""

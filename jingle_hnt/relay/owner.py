@@ -29,23 +29,30 @@ it may have gone on unheard for ten minutes of audio."""
 
 @dataclass(slots=True)
 class Stream:
-    """One SSRC of the learned source; `top` is its greatest sequence number."""
+    """One SSRC of the learned source; `top` is its greatest sequence number.
+
+    `top` is `old` where an earlier life of the plane has told it: any number may come next.
+    """
 
     ssrc: int
     top: int
     last_at: float
+    old: bool = False
 
     def hear(self, header: Header, now: float) -> None:
         """Follow the stream; a late packet does not turn it back."""
         self.last_at = now
-        if (header.sequence - self.top) % 65536 < 65536 - WINDOW:
+        if self.old or (header.sequence - self.top) % 65536 < 65536 - WINDOW:
             self.top = header.sequence
+        self.old = False
 
     def is_carried_on_by(self, header: Header, within: int) -> bool:
         """Whether a packet goes on where this stream has stopped, `within` so many packets."""
         if header.ssrc != self.ssrc:
             return False
-        return header.kind is not Kind.RTP or 0 < (header.sequence - self.top) % 65536 <= within
+        if self.old or header.kind is not Kind.RTP:
+            return True
+        return 0 < (header.sequence - self.top) % 65536 <= within
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import COMPONENTS, RTP, Candidate, CandidateType
-from jingle_hnt.relay.binding import Arm, BindingName, BindingSpec, Flow, Gate, Side
+from jingle_hnt.relay.binding import Arm, BindingName, BindingSpec, Flow, Gate, Side, StreamAt
 from jingle_hnt.relay.evidence import Evidence
 from jingle_hnt.relay.ice_agent import Checks
 from jingle_hnt.relay.ports import Lease
@@ -23,7 +23,8 @@ NO_CHECKS: Mapping[int, Checks] = {}
 class Pinhole:
     """One pinhole as the session knows it: how it is armed, and what the plane told of it.
 
-    `latched_at` is None where that is not known any more, `quiet_since` while it is heard.
+    `latched_at` is None where that is not known any more, `quiet_since` while it is heard. `stream`
+    is one that the learned source sends, where signatures do not tell whose packets are whose.
     """
 
     generation: int = -1
@@ -31,6 +32,7 @@ class Pinhole:
     early: TransportAddress | None = None
     checks: Checks | None = None
     learned: TransportAddress | None = None
+    stream: StreamAt | None = None
     latched_after_s: float | None = None
     latched_at: float | None = None
     quiet_since: float | None = None
@@ -59,7 +61,7 @@ class Pinhole:
 
     def forget(self) -> None:
         """Nothing is learned any more."""
-        self.learned = self.latched_after_s = None
+        self.learned = self.stream = self.latched_after_s = None
         self.latched_at = self.quiet_since = None
         self.lively = False
 
@@ -137,7 +139,8 @@ class Allocation:
                 name, side = self.binding(component), side_of(leg)
                 generation, evidence = pinhole.generation, pinhole.evidence
                 early, checks = pinhole.early, pinhole.checks
-                yield Arm(name, side, generation, evidence, pinhole.learned, early, checks)
+                learned, stream = pinhole.learned, pinhole.stream
+                yield Arm(name, side, generation, evidence, learned, early, checks, stream)
 
     def orders(self) -> Iterator[Arm | Gate]:
         """All that a plane has to be told of bindings that it has just made."""

@@ -384,6 +384,7 @@ class Anchor:
         ):
             return
         pinhole.learned, pinhole.lively = event.source, True
+        pinhole.stream = event.stream
         pinhole.latched_after_s, pinhole.latched_at = event.after_s, now
         pinhole.quiet_since = None
         sibling = allocation.pinholes[RTCP, leg]
@@ -443,6 +444,8 @@ class Anchor:
         pinhole.generation = generation
         if seen.learned is None:
             pinhole.forget()
+        else:
+            pinhole.stream = seen.stream
         return True
 
     def _taken(self, number: int) -> tuple[Sequence[Allocation], frozenset[Arm | Gate]]:

@@ -25,7 +25,15 @@ from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import Content, RawUdp
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Jingle, Reason, ReasonCondition
-from jingle_hnt.relay.binding import Gate, Heard, Latched, PinholeEvent, PinholeSnapshot, Silent
+from jingle_hnt.relay.binding import (
+    Gate,
+    Heard,
+    Latched,
+    PinholeEvent,
+    PinholeSnapshot,
+    Silent,
+    StreamChanged,
+)
 from jingle_hnt.relay.evidence import Sighting
 from jingle_hnt.session.allocation import Allocation
 from jingle_hnt.session.anchor import Anchor, Party
@@ -359,6 +367,9 @@ class Session:
             case Latched():
                 self.anchor.latched(allocation, component, event, now)
                 self.remember()
+            case StreamChanged(stream=stream):
+                pinhole.stream = None if pinhole.learned is None else stream
+                self.remember()
             case Silent(silent_s=silent_s):
                 pinhole.lively, pinhole.quiet_since = False, now - silent_s
             case Heard():
@@ -401,10 +412,10 @@ class Session:
         Of each side, whether what the plane has learned and heard there is up to date.
         """
         pinholes = [allocation.pinholes[component, leg] for leg in Leg]
-        before = [(p.generation, p.learned) for p in pinholes]
+        before = [(p.generation, p.learned, p.stream) for p in pinholes]
         sides = tuple(self.anchor.compare(allocation, component, leg, seen[leg]) for leg in Leg)
         self.note_life(now)
-        if before != [(p.generation, p.learned) for p in pinholes]:
+        if before != [(p.generation, p.learned, p.stream) for p in pinholes]:
             self.remember()
         if tuple(pinhole.flow for pinhole in seen) != allocation.flows:
             self._out.append(Gate(allocation.binding(component), allocation.flows))

@@ -138,4 +138,4 @@ def _catch_up(registry: Registry, binding: BindingSnapshot, now: float) -> None:
 def _latched(name: str, side: Side, seen: PinholeSnapshot) -> Latched:
     """The event that was missed; how long the latch took is not known any more."""
     assert seen.learned is not None
-    return Latched(name, side, seen.generation, seen.learned, relatched=False, after_s=0.0)
+    return Latched(name, side, seen.generation, seen.learned, False, 0.0, seen.stream)

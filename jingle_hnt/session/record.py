@@ -9,7 +9,7 @@ that record only.
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_network
 from typing import Any
 
@@ -24,7 +24,7 @@ from jingle_hnt.model.content import (
     TagKey,
 )
 from jingle_hnt.model.jid import JID
-from jingle_hnt.relay.binding import Flow
+from jingle_hnt.relay.binding import Flow, StreamAt
 from jingle_hnt.relay.evidence import LAPSE_S, Evidence, IceKey, Rung
 from jingle_hnt.relay.ice_agent import Checks
 from jingle_hnt.relay.ports import Lease
@@ -391,6 +391,7 @@ def _dump_pinhole(pinhole: Pinhole, now: float) -> Record:
         "generation": pinhole.generation,
         "evidence": None if evidence is None else _dump_evidence(evidence),
         "learned": None if learned is None else _dump_address(learned),
+        "stream": None if pinhole.stream is None else list(pinhole.stream),
         "early": None if pinhole.early is None else _dump_address(pinhole.early),
         "checks": None if pinhole.checks is None else _dump_checks(pinhole.checks),
         "latched_after_s": pinhole.latched_after_s,
@@ -408,11 +409,21 @@ def _load_pinhole(entry: Mapping[str, Any], written_at: float) -> Pinhole:
         early=None if early is None else _load_address(early),
         checks=None if checks is None else _load_checks(checks),
         learned=None if learned is None else _load_address(learned),
+        stream=_load_stream(entry.get("stream")),
         latched_after_s=entry["latched_after_s"],
         latched_at=_since(entry.get("latched_s"), written_at),
         quiet_since=_since(entry.get("quiet_s"), written_at),
         lively=bool(entry.get("lively", learned is not None)),
     )
+
+
+def _load_stream(entry: Sequence[Any] | None) -> StreamAt | None:
+    if entry is None:
+        return None
+    ssrc, sequence = (int(number) for number in entry)
+    if not (0 <= ssrc < 1 << 32 and 0 <= sequence < 65536):
+        raise ValueError("damaged session record: a stream that is none")
+    return ssrc, sequence
 
 
 def _dump_checks(checks: Checks) -> Record:

@@ -31,6 +31,7 @@ class Both:
 
     def __init__(self, evidence: Evidence | None = None) -> None:
         self.python, self.native = Latch(), _engine.Latch()
+        self.told: int | None = None  # of streams, by an engine that asks at each packet
         if evidence is not None:
             assert self.arm(0, evidence)
 
@@ -66,6 +67,10 @@ class Both:
         learned = self.native.source()
         assert self.python.source == (None if learned is None else unpack(learned))
         assert self.python.stream == self.native.stream()
+        news = self.python.news_of_stream(self.told, now)
+        assert self.native.news_of_stream(self.told, now) == news
+        if news is not None:
+            self.told = news[0]
         return verdict
 
 

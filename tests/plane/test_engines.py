@@ -58,7 +58,7 @@ def test_each_hears_the_other_once_both_were_heard(engine: Engine) -> None:
         event = next_events(engine, Latched)[0]
         assert isinstance(event, Latched)
         assert 0 < event.after_s < 1
-        expected = Latched(bound.name, 0, 0, alice.name, relatched=False, after_s=event.after_s)
+        expected = Latched(bound.name, 0, 0, alice.name, False, event.after_s, (1, 1))
         assert event == expected
         pinhole = bound.pinhole(0)
         assert pinhole.learned == alice.name

@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from jingle_hnt.plane.api import Engine
+from jingle_hnt.plane.api import Arm, Engine, StreamChanged
 from jingle_hnt.relay.latch import State
-from tests.plane.bound import ALICE, BOB, Bound, Party, talk, until
+from tests.plane.bound import ALICE, BOB, Bound, Party, next_events, only, talk, until
 from tests.plane.packets import rtcp, rtp
 
 pytestmark = pytest.mark.native
@@ -58,3 +58,36 @@ def test_reports_from_another_port_move_nothing(engine: Engine) -> None:
             other.say(rtcp(0xDEAD))
         until(lambda: bound.pinhole(0).counters.dropped_rival == 10)
         assert bound.pinhole(0).learned == alice.name
+
+
+def test_another_stream_of_the_learned_source_is_told(engine: Engine) -> None:
+    bound = Bound(engine).ready()
+    with bound.party(0, ALICE) as alice, bound.party(1, BOB) as bob:
+        talk(bound, alice, bob)
+        speak(alice, 700, 70, ssrc=2)
+        (event,) = next_events(engine, StreamChanged)
+        assert isinstance(event, StreamChanged)
+        assert (event.name, event.side, event.stream[0]) == (bound.name, 0, 2)
+
+
+def test_a_new_plane_follows_the_stream_that_was_told_to_another_port(engine: Engine) -> None:
+    """Row F28: the NAT has another port for the party when the plane is there again."""
+    bound = Bound(engine)
+    with (
+        bound.party(0, ALICE) as before,
+        bound.party(0, ALICE) as alice,
+        bound.party(0, ALICE) as neighbour,
+    ):
+        order = Arm(bound.name, 0, 1, only(ALICE), before.name, stream=(1, 100))
+        assert engine.arm(order)
+        bound.arm(1, only(BOB))
+        bound.open()
+        began = time.monotonic()
+        number = 0
+        while bound.pinhole(0).learned != alice.name:
+            assert time.monotonic() - began < 5
+            neighbour.say(rtp(number, ssrc=9))
+            if number % 2 == 0:
+                alice.say(rtp(40_000 + number // 2))
+            number += 1
+            time.sleep(0.01)

@@ -341,6 +341,37 @@ def test_a_resumed_latch_goes_on_by_its_stream() -> None:
     assert told.injected == 0
 
 
+def test_a_stream_that_was_told_long_ago_is_gone_on_with_at_any_number() -> None:
+    latch = Both(BY_ADDRESS)
+    latch.resume(HOME, (1, 499), 10.0)
+    told = play(
+        latch,
+        talk(NEIGHBOUR, 9, 10, 14, pps=1000),
+        talk(MOVED, 1, 10.4, 14, 40_000),
+        party=PARTY,
+        since=10.4,
+    )
+    assert told.gap_s < 0.8
+    assert told.injected == 0
+    latch = Both(BY_ADDRESS)
+    latch.resume(HOME, (1, 499), 10.0)
+    assert latch.hears(HOME, rtp(40_000), 10.1) is Verdict.PASS
+    assert latch.python.stream == (1, 40_000)
+
+
+def test_another_stream_is_told_once_the_one_that_was_told_has_ended() -> None:
+    latch = Both(BY_ADDRESS)
+    play(latch, talk(HOME, 1, 0, 2), party=PARTY)
+    assert latch.told == 1
+    play(latch, talk(HOME, 2, 2, 2.9), party=PARTY, since=2)
+    assert latch.told == 1
+    play(latch, talk(HOME, 2, 2.9, 4, 45), party=PARTY, since=2.9)
+    assert latch.told == 2
+    several = Both(replace(BY_ADDRESS, several=True))
+    play(several, talk(HOME, 1, 0, 5), talk(HOME, 2, 0.01, 5), party=PARTY)
+    assert several.told == 1
+
+
 def test_a_resumed_latch_whose_stream_is_not_known_is_open_to_its_address() -> None:
     latch = Both(BY_ADDRESS)
     latch.resume(HOME, None, 10.0)

@@ -1,5 +1,6 @@
 """What a restart of either process leaves of a call: records, and what the plane still holds."""
 
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
@@ -8,7 +9,14 @@ from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import Content, RawUdp
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Info, Jingle, Reason
-from jingle_hnt.relay.binding import SILENT_S, BindingSnapshot, Counters, Flow, PinholeSnapshot
+from jingle_hnt.relay.binding import (
+    SILENT_S,
+    BindingSnapshot,
+    Counters,
+    Flow,
+    PinholeSnapshot,
+    StreamChanged,
+)
 from jingle_hnt.relay.latch import State as LatchState
 from jingle_hnt.session.effects import Bounce, Moved, Pass, Passed, Refusal, Replace, Why
 from jingle_hnt.session.machine import Session
@@ -222,6 +230,33 @@ def test_a_call_whose_bindings_are_being_made_again_is_written_down_with_them() 
     stage.reborn()
     assert set(stage.plane.bindings) == {"s1.1.1", "s1.1.2"}
     assert stage.plane.armed[RTP, 0].resume == PHONE
+
+
+def test_a_new_plane_is_told_what_a_party_sends() -> None:
+    """Row F28: by that its latch follows the party where its NAT has another port for it."""
+    stage = called()
+    stage.registry.told(StreamChanged(RTP, 0, (7, 100)), stage.now)
+    stage.settle()
+    after = reborn(stage)
+    after.plane = Plane()
+    reconcile(after.registry, [], after.now)
+    after.settle()
+    assert (after.plane.armed[RTP, 0].resume, after.plane.armed[RTP, 0].stream) == (PHONE, (7, 100))
+    seen = after.plane.snapshot()
+    told = [
+        replace(b, pinholes=(replace(b.pinholes[0], stream=(8, 1)), b.pinholes[1])) for b in seen
+    ]
+    reconcile(after.registry, told, after.now)
+    after.settle()
+    after.plane = Plane()
+    reconcile(after.registry, [], after.now)
+    after.settle()
+    assert after.plane.armed[RTP, 0].stream == (8, 1)
+    after.latch(RTP, 0, str(PHONE.ip), 41000)
+    after.plane = Plane()
+    reconcile(after.registry, [], after.now)
+    after.settle()
+    assert after.plane.armed[RTP, 0].stream is None, "another source, another stream"
 
 
 # Rows F25 and F26: what is written down is what is

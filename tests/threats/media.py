@@ -3,7 +3,7 @@ calls live through it. A row takes a field and returns what came of it."""
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from tests.threats.anchors import Call, Ours
@@ -152,8 +152,12 @@ async def m21(field: Field) -> Outcome:
     return await field.talk(calls, seconds, [forged])
 
 
-async def m22(field: Field) -> Outcome:
+async def m22(field: Field, remap: Callable[[], Awaitable[None]] | None = None) -> Outcome:
     """M12 while somebody behind the callers' NAT sprays the ports that face them, from 2 s on."""
+
+    async def forget() -> None:
+        await asyncio.to_thread(field.lab.remap, "home")
+
     calls = await field.calls(CALLS)
     seconds = field.seconds(30, 9)
     shapes = f"rtp,{OTHERS}"
@@ -164,12 +168,23 @@ async def m22(field: Field) -> Outcome:
         await asyncio.sleep(starts_at + 3 - time.time())
         neighbours.append(await field.attack(Attack([*options, "--pps", "20000"], "home")))
         await asyncio.sleep(starts_at + 5 - time.time())
-        await asyncio.to_thread(field.lab.remap, "home")
+        await (remap or forget)()
 
     outcome = await field.talk(calls, seconds, meanwhile=spray_and_remap)
     for neighbour in neighbours:
         count_in(outcome, await finished(neighbour))
     return outcome
+
+
+async def f28(field: Field) -> Outcome:
+    """M22, and the plane is killed in the moment in which the NAT forgets its mappings."""
+    anchor = field.anchor
+    assert isinstance(anchor, Ours)
+
+    async def crash_and_remap() -> None:
+        await asyncio.gather(anchor.crash(), asyncio.to_thread(field.lab.remap, "home"))
+
+    return await m22(field, crash_and_remap)
 
 
 async def m20(field: Field) -> Outcome:

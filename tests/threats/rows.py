@@ -121,6 +121,7 @@ MEASURED: dict[str, Row] = {
     "F10": Row(faults.f10, ("still_s", "lost_calls", "gap_ms", "inject"), faults.goes_on, OURS),
     "F12": Row(faults.f12, ("allowed_s", "free_s"), faults.freed, OURS),
     "F21": Row(faults.f21, ("came", "went", "unlatched", "added"), faults.adds_nothing, OURS),
+    "F28": Row(media.f28, ("sent", "pps", "gap_ms", "bleed", "inject", "live"), _healed, OURS),
     "F5": Row(media.f5, ("gap_ms", "gap_packets", "inject"), _resumed, OURS),
     "F16": Row(soak.f16, LEFT, soak.flat, OURS, linger_s=0.0),
     "S6": Row(media.s6, ("sent", "answers", "answer_bytes"), _silent),

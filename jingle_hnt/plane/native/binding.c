@@ -283,7 +283,7 @@ int hnt_send_to(struct pinhole *pinhole, const struct hnt_address *to, const uin
 
 void hnt_drain(struct binding *binding, double now)
 {
-    struct hnt_event event = {.handle = binding->handle, .kind = HNT_EVENT_DRAINED};
+    struct hnt_event event = hnt_event_of(&binding->pinholes[0], HNT_EVENT_DRAINED);
     event.views = calloc(2, sizeof *event.views);
     for (unsigned side = 0; side < 2; side++) {
         struct pinhole *pinhole = &binding->pinholes[side];
@@ -408,6 +408,8 @@ static void tick_pinhole(struct pinhole *pinhole, double now)
     if (!pinhole->door_guarded && ((pinhole->door_narrow && (all || now - pinhole->rivals_since >= 1.0)) ||
         pinhole->door_held != is_held_to_its_host(latch, now)))
         hnt_set_door(pinhole);
+    if (silent_s < HNT_SILENCE_S)
+        hnt_tell_stream(pinhole, now);
     if (silent_s >= SILENT_S)
         tell_silent(pinhole, silent_s);
 }
@@ -465,6 +467,7 @@ struct binding *hnt_open_binding(struct worker *worker, const struct hnt_address
         pinhole->bound = bound[side];
         pinhole->door = pinhole->line = -1;
         pinhole->rivalry_told_at = -HNT_RIVALRY_EVENT_S;
+        pinhole->stream_told_at = -HNT_STREAM_EVENT_S;
         hnt_latch_init(&pinhole->latch);
         hnt_stream_init(&pinhole->stream);
     }

@@ -19,6 +19,7 @@
 #include "quality.h"
 
 #define HNT_RIVALRY_EVENT_S 1.0
+#define HNT_STREAM_EVENT_S 1.0
 
 #define HNT_UNASKED_PER_S 20.0
 #define HNT_UNASKED_AT_ONCE 40.0
@@ -59,11 +60,13 @@ struct pinhole {
     struct hnt_address bound;
     struct hnt_latch latch;
     struct hnt_agent *agent; /* owned; NULL unless ICE ends here (agent.h) */
+    bool has_told_stream;
+    uint32_t told_stream; /* the SSRC */
     uint32_t read_in; /* the round of the worker in which the line was last read */
     struct hnt_address line_peer; /* whom the line is connected to: the learned source, or an agent's last but one */
     struct hnt_address early; /* where packets go while nothing is learned; version 0: nowhere */
     unsigned early_packets, early_bytes;
-    double line_since, armed_at, busy_at, rivalry_told_at, rivals_since, door_set_at;
+    double line_since, armed_at, busy_at, rivalry_told_at, stream_told_at, rivals_since, door_set_at;
     unsigned bars_version; /* of the bars that the door's filter has */
     int64_t nominal_second;
     unsigned nominal_passed, nominal_bytes, rivals;
@@ -126,6 +129,8 @@ double hnt_monotonic(void);
 void hnt_happened(struct hnt_engine *engine, struct hnt_event event);
 struct hnt_event hnt_event_of(const struct pinhole *pinhole, enum hnt_event_kind kind);
 void hnt_tell_latched(struct pinhole *pinhole, bool again, double now);
+/* Tell what the learned source sends, where that is another stream than was told. */
+void hnt_tell_stream(struct pinhole *pinhole, double now);
 
 /* binding.c */
 

@@ -47,7 +47,8 @@ struct hnt_view {
     struct hnt_header stream; /* what the learned source sent last; HNT_EMPTY where that is not known */
 };
 
-enum hnt_event_kind { HNT_EVENT_LATCHED, HNT_EVENT_RIVALRY, HNT_EVENT_SILENT, HNT_EVENT_HEARD, HNT_EVENT_DRAINED };
+enum hnt_event_kind { HNT_EVENT_LATCHED, HNT_EVENT_RIVALRY, HNT_EVENT_SILENT, HNT_EVENT_HEARD, HNT_EVENT_DRAINED,
+                      HNT_EVENT_STREAM };
 
 struct hnt_event {
     uint64_t handle;
@@ -56,6 +57,7 @@ struct hnt_event {
     int32_t generation;
     uint8_t kind, side;
     bool relatched;
+    struct hnt_header stream; /* of a latch and a stream; HNT_EMPTY where that is not known */
     struct hnt_view *views; /* two, owned by the event; of a drained binding only */
 };
 

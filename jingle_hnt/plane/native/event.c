@@ -32,7 +32,15 @@ struct hnt_event hnt_event_of(const struct pinhole *pinhole, enum hnt_event_kind
 {
     struct hnt_event event = {.handle = pinhole->binding->handle, .kind = (uint8_t)kind};
     event.side = pinhole->side;
+    event.stream.kind = HNT_EMPTY;
     return event;
+}
+
+static void note_told(struct pinhole *pinhole, const struct hnt_header *stream)
+{
+    pinhole->has_told_stream = stream != NULL;
+    if (stream != NULL)
+        pinhole->told_stream = stream->ssrc;
 }
 
 void hnt_tell_latched(struct pinhole *pinhole, bool again, double now)
@@ -42,6 +50,19 @@ void hnt_tell_latched(struct pinhole *pinhole, bool again, double now)
     event.generation = pinhole->latch.generation;
     event.relatched = again;
     event.seconds = now - pinhole->armed_at;
+    note_told(pinhole, hnt_latch_stream(&pinhole->latch, &event.stream) ? &event.stream : NULL);
+    hnt_happened(pinhole->binding->worker->engine, event);
+}
+
+void hnt_tell_stream(struct pinhole *pinhole, double now)
+{
+    struct hnt_event event = hnt_event_of(pinhole, HNT_EVENT_STREAM);
+    const uint32_t *told = pinhole->has_told_stream ? &pinhole->told_stream : NULL;
+    if (now - pinhole->stream_told_at < HNT_STREAM_EVENT_S ||
+        !hnt_latch_stream_news(&pinhole->latch, told, now, &event.stream))
+        return;
+    pinhole->stream_told_at = now;
+    note_told(pinhole, &event.stream);
     hnt_happened(pinhole->binding->worker->engine, event);
 }
 

@@ -177,7 +177,7 @@ void hnt_latch_resume(struct hnt_latch *latch, const struct hnt_address *source,
     if (stream != NULL) {
         latch->owner.streams = 1;
         latch->owner.stream[0] = (struct hnt_own_stream){
-            .ssrc = stream->ssrc, .top = stream->sequence, .last_at = now};
+            .ssrc = stream->ssrc, .top = stream->sequence, .last_at = now, .old = true};
     }
     learn_source(latch, now);
     latch->waits_since = now;
@@ -191,6 +191,14 @@ bool hnt_latch_stream(const struct hnt_latch *latch, struct hnt_header *out)
         return false;
     *out = (struct hnt_header){.ssrc = latest->ssrc, .sequence = latest->top, .kind = HNT_RTP};
     return true;
+}
+
+bool hnt_latch_stream_news(struct hnt_latch *latch, const uint32_t *told, double now, struct hnt_header *out)
+{
+    if (!hnt_latch_stream(latch, out) || (told != NULL && out->ssrc == *told))
+        return false;
+    const struct hnt_own_stream *before = told == NULL ? NULL : hnt_owner_stream(&latch->owner, *told);
+    return before == NULL || now - before->last_at >= HNT_SILENCE_S;
 }
 
 /* The first packet since the latch was armed, or media was expected again. An owner that was silent by then has

@@ -105,6 +105,8 @@ void hnt_latch_resume(struct hnt_latch *latch, const struct hnt_address *source,
                       double now);
 /* What the owner sent last; false where none is known. */
 bool hnt_latch_stream(const struct hnt_latch *latch, struct hnt_header *out);
+/* The same where it is another than that of this SSRC (NULL: none was told), which has ended. */
+bool hnt_latch_stream_news(struct hnt_latch *latch, const uint32_t *told, double now, struct hnt_header *out);
 enum hnt_verdict hnt_latch_observe(struct hnt_latch *latch, const struct hnt_address *source,
                                    struct hnt_header header, double now);
 

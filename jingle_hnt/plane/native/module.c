@@ -7,6 +7,13 @@
 
 enum { EVENTS_AT_ONCE = 256 };
 
+static PyObject *write_stream(const struct hnt_header *stream)
+{
+    if (stream->kind != HNT_RTP)
+        Py_RETURN_NONE;
+    return Py_BuildValue("(Ii)", stream->ssrc, (int)stream->sequence);
+}
+
 static PyObject *write_view(const struct hnt_view *view)
 {
     PyObject *counters = PyTuple_New(HNT_COUNTERS);
@@ -14,12 +21,9 @@ static PyObject *write_view(const struct hnt_view *view)
         return NULL;
     for (int i = 0; i < HNT_COUNTERS; i++)
         PyTuple_SetItem(counters, i, PyLong_FromUnsignedLongLong(view->counters[i]));
-    PyObject *stream = view->stream.kind == HNT_RTP
-                           ? Py_BuildValue("(Ii)", view->stream.ssrc, (int)view->stream.sequence)
-                           : Py_BuildValue("");
     return Py_BuildValue("(NiiNddiNNN)", hnt_write_address(&view->bound), (int)view->state, (int)view->generation,
                          hnt_write_address(&view->learned), view->latched_s, view->heard_s, (int)view->flow,
-                         counters, hnt_write_quality(&view->quality), stream);
+                         counters, hnt_write_quality(&view->quality), write_stream(&view->stream));
 }
 
 static PyObject *os_error(int error, unsigned failed)
@@ -269,9 +273,9 @@ static PyObject *write_event(const struct hnt_event *event)
     PyObject *views = event->views == NULL
                           ? Py_BuildValue("")
                           : Py_BuildValue("(NN)", write_view(&event->views[0]), write_view(&event->views[1]));
-    return Py_BuildValue("(iKiiNNdN)", (int)event->kind, (unsigned long long)event->handle, (int)event->side,
+    return Py_BuildValue("(iKiiNNdNN)", (int)event->kind, (unsigned long long)event->handle, (int)event->side,
                          (int)event->generation, hnt_write_address(&event->source),
-                         PyBool_FromLong(event->relatched), event->seconds, views);
+                         PyBool_FromLong(event->relatched), event->seconds, write_stream(&event->stream), views);
 }
 
 static PyObject *engine_events(PyObject *self, PyObject *unused)

@@ -37,7 +37,8 @@ const struct hnt_own_stream *hnt_owner_latest(const struct hnt_owner *owner)
 bool hnt_stream_carried_on(const struct hnt_own_stream *stream, struct hnt_header header, uint16_t within)
 {
     uint16_t ahead = (uint16_t)(header.sequence - stream->top);
-    return header.ssrc == stream->ssrc && (header.kind != HNT_RTP || (ahead > 0 && ahead <= within));
+    return header.ssrc == stream->ssrc &&
+           (stream->old || header.kind != HNT_RTP || (ahead > 0 && ahead <= within));
 }
 
 bool hnt_owner_carried_on(const struct hnt_owner *owner, struct hnt_header header, uint16_t within)
@@ -72,8 +73,9 @@ static void begin_stream(struct hnt_owner *owner, struct hnt_header header, doub
 static void hear_stream(struct hnt_own_stream *stream, struct hnt_header header, double now)
 {
     stream->last_at = now;
-    if ((uint16_t)(header.sequence - stream->top) < 65536 - HNT_STREAK_WINDOW)
+    if (stream->old || (uint16_t)(header.sequence - stream->top) < 65536 - HNT_STREAK_WINDOW)
         stream->top = header.sequence;
+    stream->old = false;
 }
 
 bool hnt_owner_speak(struct hnt_owner *owner, struct hnt_header header, double now, bool one)

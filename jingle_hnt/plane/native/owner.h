@@ -26,6 +26,7 @@ struct hnt_own_stream {
     double last_at;
     uint32_t ssrc;
     uint16_t top;
+    bool old; /* an earlier life has told `top`: any number may come next */
 };
 
 struct hnt_owner {

@@ -119,6 +119,21 @@ static PyObject *latch_stream(PyObject *self, PyObject *unused)
     return Py_BuildValue("(Ii)", stream.ssrc, (int)stream.sequence);
 }
 
+static PyObject *latch_news_of_stream(PyObject *self, PyObject *args)
+{
+    PyObject *object;
+    double now;
+    struct hnt_header stream;
+    if (!PyArg_ParseTuple(args, "Od", &object, &now))
+        return NULL;
+    uint32_t told = object == Py_None ? 0 : (uint32_t)PyLong_AsUnsignedLong(object);
+    if (PyErr_Occurred() != NULL)
+        return NULL;
+    if (!hnt_latch_stream_news(&((Latch *)self)->latch, object == Py_None ? NULL : &told, now, &stream))
+        Py_RETURN_NONE;
+    return Py_BuildValue("(Ii)", stream.ssrc, (int)stream.sequence);
+}
+
 static PyMethodDef latch_methods[] = {
     {"arm", latch_arm, METH_VARARGS,
      "arm(generation, sources, refused, probation, several, likely=b'', reports=False, lapse_s=3.0) -> bool"},
@@ -126,6 +141,7 @@ static PyMethodDef latch_methods[] = {
     {"observe", latch_observe, METH_VARARGS, "observe(source, datagram, now) -> verdict"},
     {"expect", latch_expect, METH_O, "expect(whether media is expected)"},
     {"source", latch_source, METH_NOARGS, "source() -> address or None"},
+    {"news_of_stream", latch_news_of_stream, METH_VARARGS, "news_of_stream(told or None, now) -> the same"},
     {"stream", latch_stream, METH_NOARGS, "stream() -> (ssrc, sequence) or None"},
     {NULL, NULL, 0, NULL},
 };
