@@ -36,6 +36,7 @@ from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action
 from jingle_hnt.plane import probe
 from jingle_hnt.plane.client import PlaneClient
+from jingle_hnt.rehearsal import Rehearsals
 from jingle_hnt.relay.binding import (
     Arm,
     BindingName,
@@ -131,6 +132,7 @@ class Signalling:
         self._journal = Journal(wiring.journal)
         self._history = History(wiring.history, wiring.history_calls)
         self._desk = Desk(self, self._history)
+        self._rehearsals = Rehearsals(self._registry, clock, self._carry_out)
         self._components = Components(
             wiring.components, self, self._desk.commands, lambda: bool(self._registry)
         )
@@ -152,7 +154,8 @@ class Signalling:
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        admin = AdminServer(self._wiring.admin_socket, self._desk.commands)
+        commands = (*self._desk.commands, self._rehearsals.command)
+        admin = AdminServer(self._wiring.admin_socket, commands)
         self._restore()
         self._carry_out()
         await admin.start()
@@ -317,6 +320,8 @@ class Signalling:
 
     def _carry_out_one(self, effect: Effect) -> None:
         match effect:
+            case Pass() | Replace() | Opened() | Bounce() if self._rehearsals.takes(effect):
+                pass
             case Bounce(error=error):
                 self._desk.tally.refused[error.condition.value] += 1
                 self._components.answer(effect)
@@ -325,7 +330,8 @@ class Signalling:
             case Bind():
                 self._bind(effect)
             case Inject():
-                self._components.inject(effect)
+                if not self._rehearsals.owns(effect):
+                    self._components.inject(effect)
             case Remember(session=name):
                 self._note(name, live=True)
             case Exceeded(budget=budget, owner=owner):
@@ -333,7 +339,8 @@ class Signalling:
                 log.warning("budget exceeded", budget=budget, owner=owner)
             case Ended(session=name):
                 self._note(name, live=False)
-                self._spawn(self._desk.closing.close(effect))
+                if effect.account is None or not self._rehearsals.is_one(effect.account.sid):
+                    self._spawn(self._desk.closing.close(effect))
 
     def _note(self, name: str, *, live: bool) -> None:
         """A session has changed; it is written down before the loop waits for anything."""

@@ -9,7 +9,7 @@ _shtab_jingle_hnt_config_subparsers=(show)
 _shtab_jingle_hnt_subparsers=(init check run signalling plane status stats limits policy calls call explain history top terminate drain undrain reload set block unblock loglevel config)
 
 _shtab_jingle_hnt_init_option_strings=(-h --help --config --domain --component --relay-address --secret-file --yes --force)
-_shtab_jingle_hnt_check_option_strings=(-h --help --config --offline --json)
+_shtab_jingle_hnt_check_option_strings=(-h --help --config --offline --media --json)
 _shtab_jingle_hnt_run_option_strings=(-h --help --config)
 _shtab_jingle_hnt_signalling_option_strings=(-h --help --config)
 _shtab_jingle_hnt_plane_option_strings=(-h --help --config --standby)
@@ -47,6 +47,7 @@ _shtab_jingle_hnt_init___force_nargs=0
 _shtab_jingle_hnt_check__h_nargs=0
 _shtab_jingle_hnt_check___help_nargs=0
 _shtab_jingle_hnt_check___offline_nargs=0
+_shtab_jingle_hnt_check___media_nargs=0
 _shtab_jingle_hnt_check___json_nargs=0
 _shtab_jingle_hnt_run__h_nargs=0
 _shtab_jingle_hnt_run___help_nargs=0

@@ -268,6 +268,20 @@ class LogSnapshot(_Frozen):
     level: str
 
 
+class RehearsalSnapshot(_Frozen):
+    """What became of a request of `check --media`: ``replace``, ``pass`` or ``bounce``.
+
+    `text` says why it was bounced. `candidates` are the relay's, by component, IP address and
+    port; `ufrag` and `pwd` are of its own agent, empty where the other party's hold.
+    """
+
+    verdict: str
+    text: str = ""
+    ufrag: str = ""
+    pwd: str = ""
+    candidates: tuple[tuple[int, str, int], ...] = ()
+
+
 class ReloadSnapshot(_Frozen):
     """Which options have changed: those in force for new calls, those that need a restart."""
 

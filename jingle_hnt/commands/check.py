@@ -58,13 +58,17 @@ def add_to(commands: Commands, add_config: AddConfig) -> None:
     command = commands.add_parser("check", help="test the configuration and the world around it")
     add_config(command)
     command.add_argument("--offline", action="store_true", help="do not connect to the server")
+    command.add_argument(
+        "--media", action="store_true", help="make test calls through the running relay as well"
+    )
     command.add_argument("--json", action="store_true", help="print the findings as JSON")
     command.set_defaults(command=check)
 
 
 def check(options: argparse.Namespace) -> int:
     """Run all checks and print what they found."""
-    from jingle_hnt.commands.reach import reach  # what `run` does not need
+    from jingle_hnt.commands.media import media  # what `run` does not need
+    from jingle_hnt.commands.reach import reach
 
     settings = load(options.config)
     component_settings(settings)  # or an error that says what to write
@@ -79,6 +83,8 @@ def check(options: argparse.Namespace) -> int:
         findings += found.findings
         servers = [*found.stun, *filter(None, [settings.relay.stun_server])]
         findings += asyncio.run(reach(settings.relay, servers))
+    if options.media:
+        findings += asyncio.run(media(settings.relay, settings.state.admin_socket))
     if options.json:
         print(json.dumps([finding.model_dump() for finding in findings]))
     else:
