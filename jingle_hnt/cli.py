@@ -5,22 +5,41 @@ Exit status: 0 well; 1 a check failed, nobody answered, or what was asked for is
 """
 
 import argparse
+import importlib
+import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import ModuleType
 
 from jingle_hnt import __version__
-from jingle_hnt.commands import plane
-from jingle_hnt.config import DEFAULT_PATH
+from jingle_hnt.defaults import DEFAULT_PATH, EX_CONFIG
 from jingle_hnt.errors import ConfigurationError, SecretRefused
-from jingle_hnt.supervisor import EX_CONFIG
+
+MODULES = {
+    "init": ("init",),
+    "check": ("check",),
+    "processes": ("run", "signalling"),
+    "plane": ("plane",),
+    "inspect": (
+        *("status", "stats", "limits", "policy"),
+        *("calls", "call", "explain", "history"),
+    ),
+    "top": ("top",),
+    "operate": (
+        *("terminate", "drain", "undrain", "reload", "set"),
+        *("block", "unblock", "loglevel", "config"),
+    ),
+}
+"""The modules of `commands`, and the commands that each adds. Only the one that is wanted is
+loaded: `status` is asked every few seconds, and the plane has no time to load the others."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the console script's entry point."""
     words = sys.argv[1:] if arguments is None else arguments
-    options = parser(only_plane=words[:1] == ["plane"]).parse_args(words)
+    _print_anything()
+    wanted = [module for module, commands in MODULES.items() if words and words[0] in commands]
+    options = parser(wanted or MODULES).parse_args(words)
     try:
         status: int = options.command(options)
     except (ConfigurationError, SecretRefused) as error:
@@ -31,23 +50,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def parser(only_plane: bool = False) -> argparse.ArgumentParser:
-    """The commands and their options; with `only_plane` that one, without loading the others."""
+def parser(modules: Iterable[str] = MODULES) -> argparse.ArgumentParser:
+    """The commands of these modules, and their options."""
     root = argparse.ArgumentParser(
         prog="jingle-hnt", description="Hosted NAT traversal for XMPP Jingle calls."
     )
     root.add_argument("--version", action="version", version=f"jingle-hnt {__version__}")
     commands = root.add_subparsers(required=True, metavar="COMMAND")
-    for module in [plane] if only_plane else _modules():
-        module.add_to(commands, _add_config)
+    for module in modules:
+        loaded = importlib.import_module(f"jingle_hnt.commands.{module}")
+        loaded.add_to(commands, _add_config)
     return root
 
 
-def _modules() -> list[ModuleType]:
-    """All commands. They import most of the program, for which the plane has no time."""
-    from jingle_hnt.commands import check, init, inspect, operate, processes, top
-
-    return [init, check, processes, plane, inspect, top, operate]
+def _print_anything() -> None:
+    """Whatever a user's name is made of: a terminal that lacks a character shows its number."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _add_config(command: argparse.ArgumentParser) -> None:

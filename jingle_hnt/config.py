@@ -29,11 +29,10 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from jingle_hnt.defaults import ADMIN_SOCKET, ENVIRONMENT, RUNTIME_DIRECTORY
 from jingle_hnt.errors import ConfigurationError
 from jingle_hnt.relay.policing import Limits
 
-DEFAULT_PATH = Path("/etc/jingle-hnt/jingle-hnt.toml")
-ENVIRONMENT = "JINGLE_HNT_"
 MAX_SECRET_BYTES = 4096
 
 
@@ -352,7 +351,7 @@ class State(_Section):
     """Where the journal and the sockets are."""
 
     directory: Annotated[Path, AfterValidator(_existing_parent)] = Path("/var/lib/jingle-hnt")
-    runtime_directory: Annotated[Path, AfterValidator(_existing_parent)] = Path("/run/jingle-hnt")
+    runtime_directory: Annotated[Path, AfterValidator(_existing_parent)] = RUNTIME_DIRECTORY
     history_calls: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
 
     @property
@@ -377,7 +376,7 @@ class State(_Section):
 
     @property
     def admin_socket(self) -> Path:
-        return self.runtime_directory / "admin.sock"
+        return self.runtime_directory / ADMIN_SOCKET
 
 
 class Metrics(_Section):

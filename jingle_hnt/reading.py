@@ -9,7 +9,8 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import SettingsError
 
-from jingle_hnt.config import ENVIRONMENT, Interface, Server, Settings
+from jingle_hnt.config import Interface, Server, Settings
+from jingle_hnt.defaults import ENVIRONMENT
 from jingle_hnt.errors import ConfigurationError
 
 _NEEDED = {

@@ -19,12 +19,10 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from jingle_hnt.defaults import EX_CONFIG
 from jingle_hnt.safekeeping import CHANNEL, Safe
 
 log = structlog.get_logger(__name__)
-
-EX_CONFIG = 78
-"""Exit status of sysexits.h for a configuration that cannot be used."""
 
 FIRST_PAUSE_S = 0.2
 """Before the second start again; the first is at once."""

@@ -17,7 +17,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from jingle_hnt.config import ENVIRONMENT, IceRule, Interface, Server, Settings
+from jingle_hnt.config import IceRule, Interface, Server, Settings
+from jingle_hnt.defaults import ENVIRONMENT
 from jingle_hnt.reload import needs_restart
 from jingle_hnt.session.budgets import BUDGETS, FIXED
 

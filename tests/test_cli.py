@@ -1,18 +1,21 @@
 """The commands as a user runs them."""
 
 import asyncio
+import contextlib
 import gc
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from jingle_hnt.cli import main
+from jingle_hnt.cli import MODULES, main, parser
 from jingle_hnt.commands import processes
 from jingle_hnt.commands.plane import until_told
 from jingle_hnt.config import Settings
@@ -60,7 +63,7 @@ def test_init_asks_for_a_real_address(tmp_path: Path) -> None:
     assert not file.exists()
 
 
-@pytest.mark.parametrize("command", ["check", "run", "plane", "signalling", "status"])
+@pytest.mark.parametrize("command", ["check", "run", "plane", "signalling"])
 def test_a_configuration_that_cannot_be_used_is_status_78(tmp_path: Path, command: str) -> None:
     file = tmp_path / "c.toml"
     missing = run(command, "--config", file)
@@ -95,6 +98,90 @@ def test_status_without_a_process_says_so(tmp_path: Path) -> None:
     done = run("status", "--config", file)
     assert done.returncode == 1
     assert "does not answer" in done.stderr
+
+
+STATUS = {"ready": True, "version": "1"}
+LIMITS = {"users": {"wörld-\N{GREEK SMALL LETTER OMEGA}@example.org": 1}, "budgets": []}
+
+
+@contextlib.contextmanager
+def answering(directory: Path, answer: object) -> Iterator[None]:
+    """A process that answers one question at the socket in this directory."""
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(directory / "admin.sock"))
+        server.listen()
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection, connection.makefile("rwb") as lines:
+                lines.readline()
+                lines.write(json.dumps(answer).encode() + b"\n")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield
+        thread.join(10)
+
+
+@pytest.mark.parametrize("more", ["", "nonsense = 1\n", "[relay]\ninterfaces = 5\n"])
+def test_status_is_told_although_the_file_cannot_be_used_any_more(
+    tmp_path: Path, more: str
+) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text(f'{more}[state]\nruntime_directory = "{tmp_path}"\n')
+    with answering(tmp_path, STATUS):
+        done = run("status", "--config", file)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "ready              yes" in done.stdout
+
+
+def test_status_of_a_file_that_is_no_toml_is_that_of_the_environments_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "c.toml").write_text("[[[")
+    for name, value in (
+        ("STATE__RUNTIME_DIRECTORY", str(tmp_path)),
+        ("STATE", json.dumps({"runtime_directory": str(tmp_path)})),
+    ):
+        with monkeypatch.context() as patched, answering(tmp_path, STATUS):
+            patched.setenv(f"JINGLE_HNT_{name}", value)
+            assert run("status", "--config", tmp_path / "c.toml").returncode == 0
+        (tmp_path / "admin.sock").unlink()
+
+
+def test_status_loads_nothing_that_costs_the_health_check(tmp_path: Path) -> None:
+    """Time depends on the machine; what is loaded does not."""
+    code = (
+        "import sys; from jingle_hnt.cli import main; status = main(sys.argv[1:]);"
+        " print(*{name.partition('.')[0] for name in sys.modules}); sys.exit(status)"
+    )
+    file = tmp_path / "c.toml"
+    file.write_text(f'[state]\nruntime_directory = "{tmp_path}"\n')
+    with answering(tmp_path, STATUS):
+        command = [sys.executable, "-c", code, "status", "--config", str(file)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    heavy = {"asyncio", "pydantic", "structlog", "rich", "slixmpp", "prometheus_client", "aioice"}
+    assert heavy & set(done.stdout.split()) == set()
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_a_terminal_without_a_users_letters_shows_their_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text(f'[state]\nruntime_directory = "{tmp_path}"\n')
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    with answering(tmp_path, LIMITS):
+        command = [sys.executable, "-m", "jingle_hnt", "limits", "--config", str(file)]
+        done = subprocess.run(command, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert rb"\u03c9@example.org 1" in done.stdout
+
+
+def test_each_command_is_in_the_table_of_modules() -> None:
+    for module, commands in MODULES.items():
+        (actions,) = (a for a in parser([module])._actions if a.choices and a.dest != "config")
+        assert tuple(actions.choices or ()) == commands
 
 
 def test_usage_is_status_2(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import socket
 import sys
 from collections.abc import Mapping
@@ -9,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jingle_hnt.commands import AddConfig, Commands
-from jingle_hnt.log import redact_text
-from jingle_hnt.reading import load
+from jingle_hnt.defaults import ENVIRONMENT, admin_socket
 
 ANSWER_S = 5.0
 
@@ -34,7 +34,11 @@ def ask(options: argparse.Namespace, command: str, **fields: object) -> Answer |
 
     None, with a word on stderr, where none comes or the process says why it cannot.
     """
-    path = load(options.config).state.admin_socket
+    config: Path = options.config
+    path = admin_socket(config)
+    if not config.exists() and not os.environ.get(f"{ENVIRONMENT}STATE__RUNTIME_DIRECTORY"):
+        text = f"{config} is not there (`jingle-hnt init` writes one); looking in {path.parent}"
+        print(text, file=sys.stderr)
     return ask_at(path, {"command": command, **fields})
 
 
@@ -73,6 +77,8 @@ def exchange(path: Path, request: Mapping[str, object]) -> Answer:
 
 def shown(text: str | None, whole: bool) -> str:
     """An address as it is shown: redacted unless `whole`."""
+    from jingle_hnt.log import redact_text  # only those who show addresses load it
+
     return "-" if text is None else text if whole else redact_text(text)
 
 

@@ -3,13 +3,14 @@
 import argparse
 import json
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
-
-from rich.table import Table
+from typing import TYPE_CHECKING, Any
 
 from jingle_hnt.commands import AddConfig, Commands
 from jingle_hnt.commands.asking import Answer, add, ask, print_lines, shown
 from jingle_hnt.commands.screen import console, printable
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 RTP = 1
 
@@ -93,8 +94,10 @@ def show_history(options: argparse.Namespace) -> int:
     return _show(options, answer, lambda found: console().print(_history_table(found["calls"])))
 
 
-def table(calls: list[Answer], title: str, whole: bool) -> Table:
+def table(calls: list[Answer], title: str, whole: bool) -> "Table":
     """Calls as a table; addresses are redacted unless `whole`."""
+    from rich.table import Table  # `status`, the health check, prints without it
+
     made = Table(title=title)
     for column in ("call", "state", "leg", "party", "media", "signalled", "told", "learned"):
         made.add_column(column, overflow="fold")
@@ -212,7 +215,9 @@ def _print_explanation(found: Answer, whole: bool) -> None:
         print(f"* {finding['text']}.\n  {finding['advice']}.")
 
 
-def _history_table(reports: list[Answer]) -> Table:
+def _history_table(reports: list[Answer]) -> "Table":
+    from rich.table import Table  # `status`, the health check, prints without it
+
     made = Table(title=f"calls that are over: {len(reports)}")
     columns = ("ended", "call", "initiator", "responder", "seconds", "why", "diagnosis")
     for column in columns:

@@ -9,8 +9,6 @@ from collections.abc import Callable
 
 from jingle_hnt.commands import AddConfig, Commands
 from jingle_hnt.commands.asking import Answer, add, ask, in_words
-from jingle_hnt.reading import load
-from jingle_hnt.reload import shown
 
 
 def add_to(commands: Commands, add_config: AddConfig) -> None:
@@ -62,6 +60,9 @@ def add_to(commands: Commands, add_config: AddConfig) -> None:
 
 def show_config(options: argparse.Namespace) -> int:
     """Print every option."""
+    from jingle_hnt.reading import load  # what the other commands do not need
+    from jingle_hnt.reload import shown
+
     found = shown(load(options.config))
     if options.json:
         print(json.dumps(found))

@@ -4,16 +4,19 @@ The names of contents and sessions are chosen by clients: they are neither marku
 """
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+if TYPE_CHECKING:
+    from rich.console import Console
 
 WHOLE = 10_000
 """Columns of a pipe or a file, in which nothing is cut."""
 
 
-def console() -> Console:
+def console() -> "Console":
     """Standard output."""
+    from rich.console import Console  # `status` prints without it
+
     width = None if sys.stdout.isatty() else WHOLE
     return Console(width=width, markup=False, emoji=False, highlight=False)
 

@@ -1,0 +1,44 @@
+"""What holds where nothing else is written, and is needed before the configuration is read."""
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+DEFAULT_PATH = Path("/etc/jingle-hnt/jingle-hnt.toml")
+ENVIRONMENT = "JINGLE_HNT_"
+RUNTIME_DIRECTORY = Path("/run/jingle-hnt")
+ADMIN_SOCKET = "admin.sock"
+EX_CONFIG = 78
+"""Exit status of sysexits.h for a configuration that cannot be used."""
+
+
+def admin_socket(path: Path, environment: Mapping[str, str] = os.environ) -> Path:
+    """Where a process with this configuration answers, as far as the file can be read.
+
+    A file that cannot be used any more says so much all the same: whoever asks for the status wants
+    that of the process, which has another one in force.
+    """
+    found = environment.get(f"{ENVIRONMENT}STATE__RUNTIME_DIRECTORY")
+    if found is None:
+        found = _written(_json(environment.get(f"{ENVIRONMENT}STATE", "")))
+    if found is None:
+        try:
+            content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        except (OSError, ValueError):
+            content = {}
+        found = _written(content.get("state"))
+    return Path(found or RUNTIME_DIRECTORY) / ADMIN_SOCKET
+
+
+def _json(text: str) -> object:
+    try:
+        return json.loads(text) if text else None
+    except ValueError:
+        return None
+
+
+def _written(state: object) -> str | None:
+    found = state.get("runtime_directory") if isinstance(state, dict) else None
+    return found if isinstance(found, str) else None
