@@ -54,6 +54,7 @@ from jingle_hnt.session.budgets import WRITE_DOWNS
 from jingle_hnt.session.effects import (
     Bind,
     Bounce,
+    CallRefused,
     ChannelRequest,
     Effect,
     Ended,
@@ -98,6 +99,9 @@ fairly."""
 SERVED_RETRY_S = 1.0
 """Pause between attempts to reach a plane that another signalling process orders about."""
 
+FORGET_S = 600.0
+"""Pause between two looks for what is too old for the history."""
+
 WRITE_AGAIN_S = 0.5
 """Pause before calls are written down that change faster than they may be."""
 
@@ -130,8 +134,8 @@ class Signalling:
         if level := self._orders.order("loglevel"):
             set_level(str(level))
         self._journal = Journal(wiring.journal)
-        self._history = History(wiring.history, wiring.history_calls)
-        self._desk = Desk(self, self._history)
+        self._history = History(wiring.history, wiring.history_calls, wiring.history_days)
+        self._desk = Desk(self, self._history, redact=wiring.history_is_redacted)
         self._rehearsals = Rehearsals(self._registry, clock, self._carry_out)
         self._components = Components(
             wiring.components, self, self._desk.commands, lambda: bool(self._registry)
@@ -191,11 +195,9 @@ class Signalling:
 
     def receive(self, request: Request) -> None:
         """A stanza that a server module holds; its user's turn comes soon."""
-        budgets = self._registry.budgets
-        line = budgets.line_of(request.sender)
+        line = self._registry.budgets.line_of(request.sender)
         if not self._waiting.put(line, request, self._clock()):
-            error = budgets.too_many_wait(request.sender)
-            self._registry.order(Bounce(request.token, error.answer))
+            self._registry.crowded(request)
             self._carry_out()
         elif not self._serving:
             self._serving = True
@@ -337,6 +339,9 @@ class Signalling:
             case Exceeded(budget=budget, owner=owner):
                 self._desk.tally.exceeded[budget] += 1
                 log.warning("budget exceeded", budget=budget, owner=owner)
+            case CallRefused():
+                if not self._rehearsals.is_one(effect.sid):
+                    self._desk.refused(effect)
             case Ended(session=name):
                 self._note(name, live=False)
                 if effect.account is None or not self._rehearsals.is_one(effect.account.sid):
@@ -446,9 +451,15 @@ class Signalling:
             await asyncio.sleep(PLANE_RETRY_S)
 
     async def _keep_written(self) -> None:
-        """Write what a full disk did not take, or what has lost its file, as soon as can be."""
+        """Write what a full disk did not take, or what has lost its file, as soon as can be.
+
+        What is too old for the history goes."""
+        looked_at = self._clock()
         while True:
             await asyncio.sleep(STORE_RETRY_S)
+            if self._clock() - looked_at >= FORGET_S:
+                looked_at = self._clock()
+                self._history.forget_old()
             for store in (self._journal, self._history):
                 if not store.healthy or store.is_gone:
                     store.retry()
@@ -550,6 +561,7 @@ class Signalling:
         await admin.close()
         self._serve(every=True)
         self._desk.closing.stop()
+        self._desk.refusals.flush()
         await self._components.stop()
         for task in self._tasks:
             task.cancel()
@@ -636,6 +648,10 @@ class Signalling:
     def normalised(self, jid: str) -> str:
         return normalised(jid)
 
+    def soon(self, call: Callable[[], None]) -> None:
+        """Call this in a second."""
+        asyncio.get_running_loop().call_later(1.0, call)
+
     def settle(self) -> None:
         """Carry out what a command has ordered."""
         self._carry_out()
@@ -668,7 +684,8 @@ class Signalling:
             raise ValueError(f"nothing is changed: {error}") from None
         settings = self._reloader.settings
         self._follow()
-        self._components.administer(administrators(settings))
+        redacts = settings.admin.addresses == "redacted"
+        self._components.administer(administrators(settings), redacts)
         configure(settings.log.level, settings.log.format, settings.log.redact)
         log.info("configuration is reloaded", changed=list(changed), needs_restart=list(waiting))
         return snapshots.ReloadSnapshot(changed=changed, needs_restart=waiting)

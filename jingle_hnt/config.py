@@ -352,7 +352,9 @@ class State(_Section):
 
     directory: Annotated[Path, AfterValidator(_existing_parent)] = Path("/var/lib/jingle-hnt")
     runtime_directory: Annotated[Path, AfterValidator(_existing_parent)] = RUNTIME_DIRECTORY
-    history_calls: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
+    history_calls: Annotated[int, Field(ge=0, le=10_000_000)] = 10_000
+    history_days: Annotated[float, Field(ge=0, le=36500)] = 90.0
+    history_addresses: Literal["whole", "redacted"] = "whole"
 
     @property
     def journal(self) -> Path:
@@ -422,6 +424,7 @@ class Admin(_Section):
 
     jids: tuple[str, ...] = ()
     other_domains: bool = False
+    addresses: Literal["whole", "redacted"] = "whole"
 
     @field_validator("jids")
     @classmethod

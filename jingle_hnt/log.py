@@ -29,6 +29,8 @@ WARNINGS_PER_S = 1.0
 PROVOKED = {
     "stanza rejected": 1.0,
     "call ended unanswered": 5.0,
+    "call refused": 5.0,
+    "call not relayed": 5.0,
     "latched": 5.0,
     "re-latched": 1.0,
 }

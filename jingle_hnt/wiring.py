@@ -45,6 +45,8 @@ class Wiring:
     journal: Path
     history: Path
     history_calls: int
+    history_days: float
+    history_is_redacted: bool
     metrics: tuple[str, int] | None
 
 
@@ -61,6 +63,8 @@ def wire(settings: Settings) -> Wiring:
         state.journal,
         state.history,
         state.history_calls,
+        state.history_days,
+        state.history_addresses == "redacted",
         settings.metrics.endpoint,
     )
 
@@ -95,6 +99,7 @@ def component_settings(settings: Settings) -> tuple[ComponentSettings, ...]:
             callers=callers(settings),
             elsewhere=every - frozenset(_domains(server.domains)),
             administrators=administrators(settings),
+            redacts=settings.admin.addresses == "redacted",
             read_secret=partial(settings.secret_of, server),
         )
         for server, secret in zip(settings.xmpp.servers, secrets_read, strict=True)

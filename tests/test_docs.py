@@ -11,6 +11,7 @@ from jingle_hnt.admin.causes import CALL_CAUSES, LEG_CAUSES
 from jingle_hnt.admin.metrics import Metrics
 from jingle_hnt.cli import parser
 from jingle_hnt.session.effects import Why
+from jingle_hnt.session.refusals import Kind
 from tests.admin.test_metrics import scrape
 
 ROOT = Path(__file__).parent.parent
@@ -57,6 +58,12 @@ def test_commands_are_found() -> None:
 def test_every_cause_is_in_the_table(cause: object) -> None:
     page = (ROOT / "docs" / "troubleshooting.md").read_text()
     assert f"\n| `{cause.code}` |" in page  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_every_obstacle_is_in_the_table(kind: Kind) -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    assert f"\n| `{kind.value}` |" in page
 
 
 def test_no_end_of_a_call_is_named_that_is_none() -> None:

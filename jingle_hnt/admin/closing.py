@@ -4,6 +4,7 @@ Where the end is ours, both parties are told why, and in the words of the diagno
 """
 
 import asyncio
+import json
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -15,11 +16,20 @@ from jingle_hnt.admin import snapshots
 from jingle_hnt.admin.causes import Case
 from jingle_hnt.admin.diagnosis import words
 from jingle_hnt.admin.office import Archive, Office
-from jingle_hnt.admin.reports import CallReport, is_one_way, legs, log_line, report
+from jingle_hnt.admin.refusals import Refusals
+from jingle_hnt.admin.reports import (
+    CallReport,
+    is_one_way,
+    legs,
+    log_line,
+    redacted,
+    report,
+)
 from jingle_hnt.admin.tally import Tally
 from jingle_hnt.relay.binding import BindingName, BindingSnapshot, Drained
-from jingle_hnt.session.effects import Ended, Inject
+from jingle_hnt.session.effects import CallRefused, Ended, Inject
 from jingle_hnt.session.machine import Session
+from jingle_hnt.session.refusals import Obstacle
 
 log = structlog.get_logger(__name__)
 
@@ -58,8 +68,12 @@ class _Over:
 class Closing:
     """Told of the end of each call, and of the last counters of bindings that are gone by then."""
 
-    def __init__(self, office: Office, archive: Archive, tally: Tally) -> None:
+    def __init__(
+        self, office: Office, archive: Archive, tally: Tally, refusals: Refusals, redact: bool
+    ) -> None:
         self._office = office
+        self._refusals = refusals
+        self._redact = redact
         self._archive = archive
         self._tally = tally
         self._is_closing = False
@@ -82,6 +96,10 @@ class Closing:
         off and not a crowd of tasks that wait, each with its call.
         """
         if ended.account is None:
+            return
+        if ended.obstacle is not None:
+            self._tally.ended[ended.why] += 1
+            self._refusals.add(_refused(ended.account, ended.obstacle), datetime.now(UTC))
             return
         self._farewells[ended.session] = ended.farewells
         self._over.append(_Over(ended, ended.account, self._office.now(), datetime.now(UTC)))
@@ -138,7 +156,9 @@ class Closing:
         self._count(made)
         answered = made.call.setup_s is not None
         log.info("call ended" if answered else "call ended unanswered", **log_line(made))
-        self._archive.add(session.name, session.sid, made.model_dump_json())
+        told = made.model_dump(mode="json")
+        text = json.dumps(redacted(told) if self._redact else told)
+        self._archive.add(session.name, session.sid, text)
         return made
 
     def _counted(
@@ -163,6 +183,12 @@ class Closing:
         for _, _, leg in legs(made.call):
             if leg.check_failure is not None:
                 self._tally.check_failures[leg.check_failure] += 1
+
+
+def _refused(session: Session, obstacle: Obstacle) -> CallRefused:
+    caller, callee = session.anchor.jids
+    owner = session.anchor.budgets.line_of(caller)
+    return CallRefused(caller, callee, session.sid, obstacle, owner)
 
 
 def _telling(farewell: Inject, told: str) -> Inject:

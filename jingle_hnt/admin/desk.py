@@ -5,21 +5,27 @@ which the local socket, the command line and the ad-hoc commands of XMPP clients
 """
 
 import asyncio
+import contextlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 import structlog
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from jingle_hnt import __version__
-from jingle_hnt.admin import selfcheck, snapshots
+from jingle_hnt.admin import moments, person, selfcheck, snapshots
 from jingle_hnt.admin.causes import Case
 from jingle_hnt.admin.closing import Closing
 from jingle_hnt.admin.commands import SHUTDOWN, Command, Field, Kind
-from jingle_hnt.admin.diagnosis import diagnose, set_aside
+from jingle_hnt.admin.diagnosis import Finding, diagnose, set_aside
 from jingle_hnt.admin.metrics import Scrape
+from jingle_hnt.admin.moments import Span
 from jingle_hnt.admin.office import Archive, Office
+from jingle_hnt.admin.person import FAR_S, Occasion
+from jingle_hnt.admin.refusals import Refusals, RefusedCall
 from jingle_hnt.admin.reports import (
     CallReport,
     Explanation,
@@ -34,6 +40,7 @@ from jingle_hnt.relay.binding import (
     Rivalry,
 )
 from jingle_hnt.relay.evidence import Rung
+from jingle_hnt.session.effects import CallRefused
 from jingle_hnt.session.machine import Session
 
 log = structlog.get_logger(__name__)
@@ -43,20 +50,26 @@ SHOWN = 20
 MOST_SHOWN = 1000
 LONGEST_ANNOUNCEMENT = 1000
 
+NOT_FOUND = (
+    "no such call, now or in the history; `jingle-hnt calls` and `jingle-hnt history` list them by"
+    " name"
+)
 NO_SUCH_CALL = "no such call; `jingle-hnt calls` lists them by name"
 Request = Mapping[str, object]
+M = TypeVar("M", bound=BaseModel)
 
 
 class Desk:
     """See the module's text."""
 
-    def __init__(self, office: Office, archive: Archive) -> None:
+    def __init__(self, office: Office, archive: Archive, redact: bool = False) -> None:
         self.tally = Tally()
+        self.refusals = Refusals(archive, office.soon)
         self._office = office
         self._archive = archive
         self._started_at = office.now()
         self._plane_instance = ""
-        self.closing = Closing(office, archive, self.tally)
+        self.closing = Closing(office, archive, self.tally, self.refusals, redact)
         office.registry.limits.blocked = archive.blocked()
         self.commands = self._table()
 
@@ -77,6 +90,10 @@ class Desk:
                 self.tally.traffic.drained(event)
                 self.closing.drained(event)
 
+    def refused(self, refused: CallRefused) -> None:
+        """A call was refused, or goes on without the relay."""
+        self.refusals.add(refused, datetime.now(UTC))
+
     def plane_met(self, instance: str) -> None:
         """The plane is connected; another instance than the last counts from zero."""
         if instance != self._plane_instance:
@@ -88,6 +105,7 @@ class Desk:
 
     def _table(self) -> tuple[Command, ...]:
         ended = Field("call", "The call's name or sid, or a user's JID", required=True)
+        at = Field("at", "At what time, of a user's calls")
         either = Field("call", "The call's name or sid", required=True)
         who = Field("who", "A bare JID or a domain", required=True)
         level = Field("level", "Log level", Kind.CHOICE, required=True, options=LEVELS)
@@ -100,7 +118,7 @@ class Desk:
             Command("status", "Status", self._status),
             Command("calls", "Calls", self._calls),
             Command("call", "One call in full", self._call, (either,)),
-            Command("explain", "What is wrong with a call", self._explain, (either,)),
+            Command("explain", "What is wrong with a call", self._explain, (ended, at)),
             Command("history", "Calls that are over", self._history, (count, party)),
             Command("check", "Self-check", self._check),
             Command("stats", "Counts since the start", self._stats),
@@ -252,23 +270,62 @@ class Desk:
         wanted = _text(request, "call")
         session = self._named(wanted)
         if session is not None:
-            case = await self._live(session)
-            return Explanation(
-                call=case.call,
-                report=None,
-                diagnosis=diagnose(case),
-                dropped=set_aside(case.call),
-            )
+            return _of_case(await self._live(session))
         found = self._archive.find(wanted)
         if found is None:
+            return await self._explain_another(wanted, str(request.get("at") or ""))
+        return _of_report(CallReport.model_validate(found))
+
+    async def _explain_another(self, wanted: str, at: str) -> Explanation:
+        """What is no call's name: the sid of one that was refused, or a user."""
+        self.refusals.flush()
+        named = self._archive.refused(SHOWN, json.dumps(wanted))
+        for refused in _valid(RefusedCall, named):
+            if wanted in refused.sids:
+                return _of_refused(refused)
+        try:
+            user = JID.of(self._office.normalised(wanted.strip()))
+        except ValueError:
+            user = None
+        if user is None or not user.local:
+            raise ValueError(NOT_FOUND)
+        return await self._explain_user(user, at)
+
+    async def _explain_user(self, user: JID, at: str) -> Explanation:
+        now = datetime.now(UTC)
+        when = moments.span(at, now) if at else None
+        events = [*self._going_on(user, now), *self._happened(user, when)]
+        event, others = person.meant(events, when)
+        if event is None:
             raise ValueError(
-                "no such call, now or in the history; `jingle-hnt calls` and `jingle-hnt history`"
-                " list them by name"
+                f"no call of {user} is known{' of about then' if at else ''}, and none was refused:"
+                " its client made none, or its server did not ask us (`jingle-hnt check`)"
             )
-        made = CallReport.model_validate(found)
-        return Explanation(
-            call=made.call, report=made, diagnosis=made.diagnosis, dropped=set_aside(made.call)
-        )
+        session = self._office.registry.find(event.session)
+        if session is not None:
+            found = _of_case(await self._live(session))
+        elif event.report is not None:
+            found = _of_report(event.report)
+        else:
+            assert event.refused is not None
+            found = _of_refused(event.refused)
+        return found.model_copy(update={"others": others})
+
+    def _going_on(self, user: JID, now: datetime) -> Iterator[Occasion]:
+        for session in self._of_user(str(user)):
+            age = timedelta(seconds=self._office.now() - session.life.started_at)
+            line = f"{session.jids[0]} calls {session.jids[1]} ({session.name})"
+            yield Occasion(now - age, now, line, session=session.name)
+
+    def _happened(self, user: JID, when: Span | None) -> Iterator[Occasion]:
+        name = str(user)
+        since, until = 0.0, float("inf")
+        if when is not None:  # a call may be long, and ends after the time that is meant
+            since, until = when[0].timestamp() - FAR_S, when[1].timestamp() + 86400.0
+        calls = self._archive.latest(MOST_SHOWN if when else SHOWN, name, since, until)
+        yield from person.over(user, _valid(CallReport, calls))
+        refused = self._archive.refused(MOST_SHOWN if when else SHOWN, name, since, until)
+        yield from person.refused(user, _valid(RefusedCall, refused))
 
     async def _live(self, session: Session) -> Case:
         own = session.negotiation
@@ -286,13 +343,11 @@ class Desk:
             count = 0
         if not 1 <= count <= MOST_SHOWN:
             raise ValueError(f"count: write a number from 1 to {MOST_SHOWN}")
-        reports = []
-        for found in self._archive.latest(count, str(request.get("party") or "")):
-            try:
-                reports.append(CallReport.model_validate(found))
-            except ValidationError:
-                continue  # of another version
-        return HistorySnapshot(calls=tuple(reports))
+        self.refusals.flush()
+        party = str(request.get("party") or "")
+        calls = _valid(CallReport, self._archive.latest(count, party))
+        refused = _valid(RefusedCall, self._archive.refused(count, party))
+        return HistorySnapshot(calls=tuple(calls), refused=tuple(refused))
 
     async def _stats(self, _: Request) -> snapshots.StatsSnapshot:
         office, tally = self._office, self.tally
@@ -417,6 +472,32 @@ class Desk:
 
     async def _reload(self, _: Request) -> snapshots.ReloadSnapshot:
         return self._office.reload()
+
+
+def _of_case(case: Case) -> Explanation:
+    """A call that goes on."""
+    call = case.call
+    return Explanation(call=call, report=None, diagnosis=diagnose(case), dropped=set_aside(call))
+
+
+def _of_report(made: CallReport) -> Explanation:
+    return Explanation(
+        call=made.call, report=made, diagnosis=made.diagnosis, dropped=set_aside(made.call)
+    )
+
+
+def _of_refused(refused: RefusedCall) -> Explanation:
+    finding = Finding(
+        cause=f"refused-{refused.kind}", party=None, text=refused.text, advice=refused.advice
+    )
+    return Explanation(call=None, report=None, diagnosis=(finding,), refused=refused)
+
+
+def _valid(model: type[M], found: Iterable[Mapping[str, object]]) -> Iterator[M]:
+    """What is of this version."""
+    for each in found:
+        with contextlib.suppress(ValidationError):
+            yield model.model_validate(each)
 
 
 def _text(request: Request, name: str) -> str:

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from jingle_hnt.admin.causes import Case
 from jingle_hnt.admin.diagnosis import Finding, diagnose, streams
+from jingle_hnt.admin.refusals import RefusedCall
 from jingle_hnt.admin.snapshots import YOUNG_S, CallSnapshot, ContentSnapshot, LegSnapshot
+from jingle_hnt.log import redact_text
 from jingle_hnt.model.content import RTP
 from jingle_hnt.model.jingle import Reason
 
@@ -33,25 +36,29 @@ class CallReport(BaseModel):
 
 
 class HistorySnapshot(BaseModel):
-    """Calls that are over, newest first."""
+    """Calls that are over and calls that were refused, newest first."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     calls: tuple[CallReport, ...]
+    refused: tuple[RefusedCall, ...] = ()
 
 
 class Explanation(BaseModel):
     """One call and what is wrong with it; `report` is None while it goes on.
 
-    `dropped` says in words what was dropped of it, whatever for.
+    Of a call that was refused there is `refused` and no `call`. `dropped` says in words what was
+    dropped of it, whatever for; `others` are calls of the same user at about the same time.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    call: CallSnapshot
+    call: CallSnapshot | None
     report: CallReport | None
     diagnosis: tuple[Finding, ...]
     dropped: str = ""
+    refused: RefusedCall | None = None
+    others: tuple[str, ...] = ()
 
 
 def report(case: Case, reason: Reason | None, ended: datetime) -> CallReport:
@@ -69,6 +76,28 @@ def report(case: Case, reason: Reason | None, ended: datetime) -> CallReport:
         call=call,
         diagnosis=diagnose(case),
     )
+
+
+_ADDRESSES = frozenset({"signalled", "advertised", "learned"})
+
+
+def redacted(value: Any) -> Any:
+    """A report as JSON has it, with its addresses made unspecific."""
+    match value:
+        case dict():
+            return {
+                key: _unspecific(item) if key in _ADDRESSES else redacted(item)
+                for key, item in value.items()
+            }
+        case list():
+            return [redacted(item) for item in value]
+    return value
+
+
+def _unspecific(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_unspecific(item) for item in value]
+    return redact_text(value) if isinstance(value, str) else value
 
 
 def log_line(made: CallReport) -> dict[str, object]:

@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,31 @@ def shown(text: str | None, whole: bool) -> str:
     from jingle_hnt.log import redact_text  # only those who show addresses load it
 
     return "-" if text is None else text if whole else redact_text(text)
+
+
+def local_time(text: str) -> str:
+    """A time of an answer (ISO 8601) as this host's clock shows it."""
+    return f"{datetime.fromisoformat(text).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def as_json(answer: Answer, options: argparse.Namespace) -> str:
+    """An answer as JSON; with addresses as they are shown, which are whole where that is asked."""
+    whole = getattr(options, "addresses", True)
+    return json.dumps(answer if whole else redacted(answer))
+
+
+def redacted(value: Any) -> Any:
+    """An answer with the IP addresses in all of its texts made unspecific."""
+    from jingle_hnt.log import redact_text
+
+    match value:
+        case str():
+            return redact_text(value)
+        case list():
+            return [redacted(member) for member in value]
+        case dict():
+            return {name: redacted(member) for name, member in value.items()}
+    return value
 
 
 def in_words(value: object) -> str:

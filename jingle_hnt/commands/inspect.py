@@ -1,12 +1,19 @@
 """What a running jingle-hnt does and did: how it stands, what it counted, calls and reports."""
 
 import argparse
-import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from jingle_hnt.commands import AddConfig, Commands
-from jingle_hnt.commands.asking import Answer, add, ask, print_lines, shown
+from jingle_hnt.commands.asking import (
+    Answer,
+    add,
+    as_json,
+    ask,
+    local_time,
+    print_lines,
+    shown,
+)
 from jingle_hnt.commands.screen import console, printable
 
 if TYPE_CHECKING:
@@ -33,7 +40,18 @@ def add_to(commands: Commands, add_config: AddConfig) -> None:
     explain = add(
         commands, add_config, "explain", "what is wrong with a call, now or over", addresses=True
     )
-    explain.add_argument("call", metavar="NAME|SID", help="the call's name, or its Jingle sid")
+    explain.add_argument(
+        "call",
+        metavar="NAME|SID|JID",
+        help="the call's name, or its Jingle sid, or a user, whose latest call it is",
+    )
+    explain.add_argument(
+        "--at",
+        default="",
+        metavar="TIME",
+        help="of a user the call of that time, also one that was refused: 14:05,"
+        " 2026-11-30, '2026-11-30 14:05', 2h (ago)",
+    )
     explain.set_defaults(command=show_explanation)
     history = add(commands, add_config, "history", "the calls that are over", addresses=True)
     history.add_argument("--count", default="20", metavar="N", help="how many (default: 20)")
@@ -84,14 +102,14 @@ def show_call(options: argparse.Namespace) -> int:
 
 def show_explanation(options: argparse.Namespace) -> int:
     """Print a call, and what is wrong with it."""
-    answer = ask(options, "explain", call=options.call)
+    answer = ask(options, "explain", call=options.call, at=options.at)
     return _show(options, answer, lambda found: _print_explanation(found, options.addresses))
 
 
 def show_history(options: argparse.Namespace) -> int:
-    """Print the calls that are over, newest first."""
+    """Print the calls that are over, and those that were refused, newest first."""
     answer = ask(options, "history", count=options.count, party=options.party)
-    return _show(options, answer, lambda found: console().print(_history_table(found["calls"])))
+    return _show(options, answer, _print_history)
 
 
 def table(calls: list[Answer], title: str, whole: bool) -> "Table":
@@ -141,7 +159,7 @@ def _show(
 
 def _print(options: argparse.Namespace, answer: Answer, show: Callable[[Answer], None]) -> None:
     if options.json:
-        print(json.dumps(answer))
+        print(as_json(answer, options))
     else:
         show(printable(answer))
 
@@ -201,11 +219,14 @@ def _print_policy(answer: Answer) -> None:
 
 
 def _print_explanation(found: Answer, whole: bool) -> None:
-    _print_call(found["call"], whole)
-    report = found["report"]
+    report, refused = found["report"], found["refused"]
+    if refused is not None:
+        _print_refused(refused)
+    else:
+        _print_call(found["call"], whole)
     if report is not None:
         reason = "" if report["reason"] is None else f" ({report['reason']})"
-        print(f"  ended {report['ended']}: {report['why']}{reason}")
+        print(f"  ended {local_time(report['ended'])}: {report['why']}{reason}")
     print()
     if not found["diagnosis"]:
         print("Nothing is wrong with this call as far as the relay can see.")
@@ -213,6 +234,46 @@ def _print_explanation(found: Answer, whole: bool) -> None:
             print(f"Few packets were dropped of it: {found['dropped']}.")
     for finding in found["diagnosis"]:
         print(f"* {finding['text']}.\n  {finding['advice']}.")
+    if found["others"]:
+        print("\nOther calls of about then:")
+        print("\n".join(f"  {line}" for line in found["others"]))
+
+
+def _print_refused(refused: Answer) -> None:
+    if refused["outcome"] == "refused":
+        print(f"{refused['caller']} could not call {refused['callee']}")
+    else:
+        print(f"the call of {refused['caller']} to {refused['callee']} went on without the relay")
+    first, last = local_time(refused["first"]), local_time(refused["last"])
+    if refused["count"] > 1:
+        print(f"  {refused['count']} times, from {first} to {last}")
+    else:
+        print(f"  at {last}")
+    if refused["told"]:
+        print(f"  the caller was told: {refused['told']}")
+
+
+def _print_history(found: Answer) -> None:
+    if found["calls"] or not found["refused"]:
+        console().print(_history_table(found["calls"]))
+    if found["refused"]:
+        console().print(_refused_table(found["refused"]))
+
+
+def _refused_table(refused: list[Answer]) -> Table:
+    made = Table(title=f"calls that were refused, or not relayed: {len(refused)}")
+    for column in ("last", "caller", "callee", "times", "outcome", "obstacle"):
+        made.add_column(column, overflow="fold")
+    for each in refused:
+        made.add_row(
+            local_time(each["last"]),
+            each["caller"],
+            each["callee"],
+            str(each["count"]),
+            each["outcome"],
+            " ".join(filter(None, (each["kind"], each["which"]))),
+        )
+    return made
 
 
 def _history_table(reports: list[Answer]) -> "Table":
@@ -225,7 +286,7 @@ def _history_table(reports: list[Answer]) -> "Table":
     for report in reports:
         call = report["call"]
         made.add_row(
-            report["ended"][:19],
+            local_time(report["ended"]),
             call["call"],
             call["initiator"],
             call["responder"],

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 
 from jingle_hnt.commands import AddConfig, Commands
-from jingle_hnt.commands.asking import Answer, add, ask, in_words
+from jingle_hnt.commands.asking import Answer, add, ask, in_words, redacted
 
 
 def add_to(commands: Commands, add_config: AddConfig) -> None:
@@ -95,6 +95,8 @@ def _does(
         answer = ask(options, name, **fields)
         if answer is None:
             return 1
+        if name == "terminate":  # it answers the calls that are left
+            answer = redacted(answer)
         print(json.dumps(answer) if options.json else words(answer))
         return 0
 

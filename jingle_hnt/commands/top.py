@@ -1,7 +1,6 @@
 """top: the calls that go on, live: who is heard, at what rate, and where somebody is not."""
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -12,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 
 from jingle_hnt.commands import AddConfig, Commands
-from jingle_hnt.commands.asking import add, ask, shown
+from jingle_hnt.commands.asking import add, as_json, ask, shown
 from jingle_hnt.commands.screen import console, printable
 
 RTP = 1
@@ -65,7 +64,7 @@ def watch(options: argparse.Namespace) -> int:
     if before is None:
         return 1
     if options.json:
-        print(json.dumps(before))
+        print(as_json(before, options))
         return 0
     looks = _looks(options, before)
     if options.once:

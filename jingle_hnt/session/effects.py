@@ -16,6 +16,7 @@ from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Jingle, Reason
 from jingle_hnt.relay.binding import Arm, BindingName, BindingSpec, Gate
 from jingle_hnt.relay.evidence import Sighting, sightings
+from jingle_hnt.session.refusals import Obstacle
 
 if TYPE_CHECKING:
     from jingle_hnt.session.machine import Session
@@ -237,6 +238,20 @@ class Exceeded:
     owner: str
 
 
+@dataclass(frozen=True, slots=True)
+class CallRefused:
+    """A call was not made, or without the relay where the obstacle has no error.
+
+    `owner` is whom it is counted for: a user, or a domain of another server.
+    """
+
+    caller: JID
+    callee: JID
+    sid: str
+    obstacle: Obstacle
+    owner: str
+
+
 class Why(StrEnum):
     """Why a session ended, for reports and counters."""
 
@@ -258,7 +273,8 @@ class Ended:
     """A session is over; its bindings are being released. `account` is the session, to be read.
 
     Where the end is ours, `farewells` are to be sent to the parties, once it is known what was
-    wrong: that is added to the text of their reason (XEP-0166 section 7.4).
+    wrong: that is added to the text of their reason (XEP-0166 section 7.4). `obstacle` is what its
+    offer met, where it never became a call.
     """
 
     session: str
@@ -266,6 +282,7 @@ class Ended:
     reason: Reason | None = None
     farewells: tuple[Inject, ...] = ()
     account: "Session | None" = field(default=None, compare=False, repr=False)
+    obstacle: Obstacle | None = None
 
 
-Effect = Answer | Bind | Arm | Gate | Release | Inject | Remember | Exceeded | Ended
+Effect = Answer | Bind | Arm | Gate | Release | Inject | Remember | Exceeded | CallRefused | Ended

@@ -13,6 +13,7 @@ from typing import TypeVar
 from jingle_hnt.errors import Condition, StanzaError
 from jingle_hnt.model.jid import JID
 from jingle_hnt.session.policy import LimitPolicy
+from jingle_hnt.session.refusals import Kind, Obstacle
 
 WINDOW_S = 60.0
 
@@ -45,25 +46,24 @@ class Limits:
     _made: Counter[JID] = field(default_factory=Counter)
     _window_at: float = 0.0
 
-    def refusal(
-        self, policy: LimitPolicy, caller: JID, callee: JID, now: float
-    ) -> StanzaError | None:
+    def refusal(self, policy: LimitPolicy, caller: JID, callee: JID, now: float) -> Obstacle | None:
         """Why this call may not be made now; None where it may. The attempt counts."""
-        if self._is_blocked(caller) or self._is_blocked(callee):
-            return BLOCKED
+        blocked = self._blocked_as(caller) or self._blocked_as(callee)
+        if blocked:
+            return Obstacle(Kind.BLOCK, blocked, BLOCKED)
         if now - self._window_at >= WINDOW_S:
             self._window_at = now
             self._made.clear()
         self._made[caller.bare] += 1
-        for count, limit, error in (
-            (self._made[caller.bare] - 1, policy.per_minute, TOO_FAST),
-            (self.users[caller.bare], policy.per_user, TOO_MANY),
-            (self.half_open[caller.domain], policy.half_open, HALF_OPEN),
-            (self.domains[caller.domain], policy.per_domain, DOMAIN_FULL),
-            (self.domains.total(), policy.calls, ALL_FULL),
+        for option, count, limit, error in (
+            ("per_minute", self._made[caller.bare] - 1, policy.per_minute, TOO_FAST),
+            ("per_user", self.users[caller.bare], policy.per_user, TOO_MANY),
+            ("half_open", self.half_open[caller.domain], policy.half_open, HALF_OPEN),
+            ("per_domain", self.domains[caller.domain], policy.per_domain, DOMAIN_FULL),
+            ("calls", self.domains.total(), policy.calls, ALL_FULL),
         ):
             if limit and count >= limit:
-                return error
+                return Obstacle(Kind.LIMIT, f"limits.{option}", error)
         return None
 
     def opened(self, call: str, caller: JID) -> None:
@@ -84,8 +84,9 @@ class Limits:
         _decrement(self.users, caller.bare)
         _decrement(self.domains, caller.domain)
 
-    def _is_blocked(self, jid: JID) -> bool:
-        return jid.domain in self.blocked or str(jid.bare) in self.blocked
+    def _blocked_as(self, jid: JID) -> str:
+        """The entry that this user is blocked by; empty where there is none."""
+        return next((who for who in (str(jid.bare), jid.domain) if who in self.blocked), "")
 
 
 def _decrement(counts: Counter[T], key: T) -> None:

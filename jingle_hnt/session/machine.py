@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 
 from jingle_hnt.errors import (
     BudgetExceeded,
-    Condition,
     JingleError,
     NoPorts,
     StanzaError,
@@ -56,12 +55,9 @@ from jingle_hnt.session.hiding import demand_whole, hidden
 from jingle_hnt.session.life import Life
 from jingle_hnt.session.negotiation import Negotiation
 from jingle_hnt.session.policy import Fallback, GatePolicy, SessionPolicy
+from jingle_hnt.session.refusals import NO_CAPACITY, Kind, Obstacle, obstacle_of
 from jingle_hnt.session.reply import Reply
 from jingle_hnt.session.table import Leg, State, Transition, transition
-
-NO_CAPACITY = StanzaError(
-    Condition.RESOURCE_CONSTRAINT, "wait", "the relay has no room for this now; try again later"
-)
 
 BIND_ATTEMPTS = 8
 """How often other ports are tried while foreign processes hold the leased ones."""
@@ -126,6 +122,7 @@ class Session:
         self._policy = policy
         self._out = anchor.out
         self._held: deque[Held] = deque()
+        self._obstacle: Obstacle | None = None
 
     @property
     def parties(self) -> tuple[Party, Party]:
@@ -192,10 +189,12 @@ class Session:
             demand_whole(self._policy, self.anchor.jids, request.jingle)
             held.reply = self.negotiation.propose(Leg.INITIATOR, request.jingle, now)
         except NoPorts as error:
+            self._obstacle = obstacle_of(error)
             self._cannot_relay(held, self._no_capacity(error))
         except JingleError as error:
             self.anchor.note_exceeded(error)
             held.error = error.answer
+            self._obstacle = obstacle_of(error)
             self._end(Why.REFUSED)
         self._hide_rest(held, request.jingle)
         self._go_on(held)
@@ -504,6 +503,7 @@ class Session:
         held.reply = Reply()
         match held.action:
             case Action.SESSION_INITIATE:
+                self._obstacle = Obstacle(Kind.PORTS, "", NO_CAPACITY)
                 self._cannot_relay(held, NO_CAPACITY)
                 return
             case Action.TRANSPORT_REPLACE:
@@ -524,6 +524,8 @@ class Session:
             held.error = error
         else:
             self.is_unrelayed = True
+            if self._obstacle is not None:
+                self._obstacle = replace(self._obstacle, error=None)
         self._end(Why.NO_CAPACITY)
 
     def _end(
@@ -533,7 +535,7 @@ class Session:
             return
         self.state = State.ENDED
         self.anchor.retire(self.negotiation.allocations)
-        self._out.append(Ended(self.name, why, reason, farewells, self))
+        self._out.append(Ended(self.name, why, reason, farewells, self, self._obstacle))
 
     def note_life(self, now: float) -> None:
         """Take note of whether any of the session's media flows."""

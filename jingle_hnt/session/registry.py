@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from jingle_hnt.errors import BudgetExceeded, Condition, StanzaError, Unhidden
+from jingle_hnt.errors import BudgetExceeded, StanzaError, Unhidden
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import COMPONENTS, Ice, RawUdp
 from jingle_hnt.model.jid import JID
@@ -31,6 +31,7 @@ from jingle_hnt.session.budgets import Budgets
 from jingle_hnt.session.channel import NOT_A_USER, PEER, Channel, Quota
 from jingle_hnt.session.effects import (
     Bounce,
+    CallRefused,
     ChannelRequest,
     Effect,
     Gone,
@@ -45,13 +46,10 @@ from jingle_hnt.session.effects import (
 )
 from jingle_hnt.session.hiding import demand_whole, hidden, is_hiding
 from jingle_hnt.session.limits import Limits
-from jingle_hnt.session.machine import NO_CAPACITY, Session
+from jingle_hnt.session.machine import Session
 from jingle_hnt.session.policy import Fallback, GatePolicy, IceMode, SessionPolicy
+from jingle_hnt.session.refusals import NO_CAPACITY, NOT_LOCAL, Kind, Obstacle, obstacle_of
 from jingle_hnt.session.table import Leg, State
-
-NOT_LOCAL = StanzaError(
-    Condition.FORBIDDEN, "auth", "neither party is a user of a server that this relay serves"
-)
 
 TOMBSTONE_S = 60.0
 """How long an ended session is remembered, so that what comes late still hides what is hidden."""
@@ -163,9 +161,13 @@ class Registry:
         rules = {rule.mode for rule in self.policy.ice_rules}
         hides = IceMode.TERMINATE in (mode, *rules) or self.policy.gate is GatePolicy.TWO_STAGE
         if hides and request.jingle.action is not Action.SESSION_TERMINATE:
-            self._effects.append(Bounce(request.token, NO_CAPACITY))
+            self._refuse(request, Obstacle(Kind.LATE, "", NO_CAPACITY))
         else:
-            self._effects.append(Pass(request.token))
+            self._refuse(request, Obstacle(Kind.LATE))
+
+    def crowded(self, request: Request) -> None:
+        """A request finds the line of its user full."""
+        self._refuse(request, obstacle_of(self.budgets.too_many_wait(request.sender)))
 
     def refused(self, refusal: Refusal, now: float) -> None:
         """A request that went through us was answered by an error."""
@@ -239,7 +241,11 @@ class Registry:
     def passed(self, passed: Passed, now: float) -> None:
         """A request that nobody showed us has gone on; of an offer the call is not ours."""
         found = self._find(passed.sender, passed.recipient, passed.sid, passed.action)
-        if found is None or passed.action is Action.SESSION_INITIATE:
+        if passed.action is Action.SESSION_INITIATE:
+            if passed.jingle is None or any(c.media for c in passed.jingle.contents):
+                self._note(passed.sender, passed.recipient, passed.sid, Obstacle(Kind.AWAY))
+            return
+        if found is None:
             return
         leg, session = found
         if passed.action is Action.SESSION_TERMINATE:
@@ -349,14 +355,23 @@ class Registry:
 
     def _admit(self, key: Key, request: Request, now: float) -> None:
         """Follow a call from its offer on, where it may be made."""
-        if (refusal := self._call_refusal(request, now)) is not None:
-            self._effects.append(Bounce(request.token, refusal))
-        elif self.draining and self._hides(request):
-            self._effects.append(Bounce(request.token, NO_CAPACITY))
-        elif self.draining:
-            self._effects.append(Pass(request.token))
-        else:
+        obstacle = self._obstacle(request, now)
+        if obstacle is None:
             self._begin(key, request, now)
+        else:
+            self._refuse(request, obstacle)
+
+    def _refuse(self, request: Request, obstacle: Obstacle) -> None:
+        """Answer a request by its obstacle's error, or let it go on; of an offer, leave a trace."""
+        error = obstacle.error
+        answer = Pass(request.token) if error is None else Bounce(request.token, error)
+        self._effects.append(answer)
+        if request.jingle.action is Action.SESSION_INITIATE:
+            self._note(request.sender, request.recipient, request.jingle.sid, obstacle)
+
+    def _note(self, caller: JID, callee: JID, sid: str, obstacle: Obstacle) -> None:
+        owner = self.budgets.line_of(caller)
+        self._effects.append(CallRefused(caller, callee, sid, obstacle, owner))
 
     def _begin(self, key: Key, request: Request, now: float) -> None:
         name = self._names()
@@ -369,19 +384,20 @@ class Registry:
         session.initiate(request, now)
         self._settle(session, now)
 
-    def _call_refusal(self, request: Request, now: float) -> StanzaError | None:
-        """Why this call may not be made; None where it may, relayed or not."""
+    def _obstacle(self, request: Request, now: float) -> Obstacle | None:
+        """Why this call is not relayed; None where it is."""
         if self.draining:
-            return NO_CAPACITY if self.policy.draining is Fallback.REFUSE else None
+            refuse = self.policy.draining is Fallback.REFUSE or self._hides(request)
+            return Obstacle(Kind.DRAIN, "relay.draining", NO_CAPACITY if refuse else None)
         local = self.policy.domains
         if request.via:
             local |= self.policy.guests
         if not {request.sender.domain, request.recipient.domain} & local:
-            return NOT_LOCAL
+            return Obstacle(Kind.NOT_LOCAL, "xmpp.domains", NOT_LOCAL)
         try:
             self.budgets.demand_offer(request)
         except BudgetExceeded as error:
-            return error.answer
+            return obstacle_of(error)
         return self.limits.refusal(self.policy.limits, request.sender, request.recipient, now)
 
     def _channel_refusal(self, request: ChannelRequest, now: float) -> StanzaError | None:
@@ -428,7 +444,7 @@ class Registry:
         try:
             demand_whole(policy, jids, request.jingle)
         except Unhidden as error:
-            self._effects.append(Bounce(request.token, error.answer))
+            self._refuse(request, obstacle_of(error))
             return
         own = hidden(policy, jids, request.jingle, (), self._drawn)
         answer = Replace(request.token, {}, own) if own else Pass(request.token)

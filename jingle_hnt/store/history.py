@@ -1,6 +1,7 @@
 """The history of calls that are over: one SQLite file of bounded length, the oldest make room.
 
-It also keeps who is blocked. As with the journal, calls are worth more than it: where the disk is
+Calls that were refused have a table of their own, in which whoever has most of them makes room. The
+file also keeps who is blocked. As with the journal, calls are worth more than it: where the disk is
 full or the file is damaged, it says so once and the calls go on. What a full disk does not take is
 remembered, and written when there is space; nothing is renamed or deleted then, and who is blocked
 stays so.
@@ -9,8 +10,10 @@ stays so.
 import contextlib
 import json
 import sqlite3
+import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,26 +34,58 @@ CREATE INDEX IF NOT EXISTS call_sid ON call (sid);
 CREATE TABLE IF NOT EXISTS blocked (who TEXT PRIMARY KEY);
 """
 
+_LATER_TABLES = """
+CREATE TABLE IF NOT EXISTS refused (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, at REAL, alike TEXT, owner TEXT, report TEXT
+);
+CREATE INDEX IF NOT EXISTS refused_at ON refused (at);
+CREATE INDEX IF NOT EXISTS refused_alike ON refused (alike);
+CREATE INDEX IF NOT EXISTS refused_owner ON refused (owner);
+CREATE INDEX IF NOT EXISTS call_at ON call (at);
+"""
+"""What came later: a version that does not know it reads and writes the file as before."""
+
+MOST_OF_OWNER = 200
+"""Refused calls of one owner that are kept; its oldest make room."""
+
+UNWRITTEN_REFUSALS = 1000
+SIDS_KEPT = 4
+
+SECONDS_A_DAY = 86400.0
+
 Report = dict[str, Any]
+Refused = tuple[str, str, Report]
+"""What makes it like others, its owner, and what is told of it (see `admin.refusals`)."""
 
 
 class History:
     """Open with a path of the state directory and the number of calls to keep; `close` at the end.
 
+    With no `calls` there is no history: what is there of one is deleted, who is blocked is kept.
+    What is older than `days` is deleted, where that is not 0; call `forget_old` now and then.
+    `clock` is the wall clock, in seconds since 1970.
+
     Raises nothing: what goes wrong is logged once and `healthy` is False until all is written. Call
     `retry` now and then while it is not.
     """
 
-    def __init__(self, path: Path, calls: int) -> None:
+    def __init__(
+        self, path: Path, calls: int, days: float = 0.0, clock: Callable[[], float] = time.time
+    ) -> None:
         self.path = path
         self.healthy = True
         self._calls = calls
-        self._unwritten: deque[tuple[str, str, str]] = deque(maxlen=calls)
+        self._days = days
+        self._clock = clock
+        self._unwritten: deque[tuple[str, str, str, float]] = deque(maxlen=calls)
+        self._refused: deque[Refused] = deque(maxlen=min(calls, UNWRITTEN_REFUSALS))
+        self._alike_s = 0.0
         self._changed: dict[str, bool] = {}  # who is blocked, or not any more
         self._blocked: set[str] = set()
         self._db: sqlite3.Connection | None = None
         self._is_prepared = False
         self._begin()
+        self.forget_old()
 
     @property
     def is_gone(self) -> bool:
@@ -58,21 +93,70 @@ class History:
         return not self.path.exists()
 
     def add(self, name: str, sid: str, report: str) -> None:
-        """Add a call's report, which is JSON; the oldest one goes where there are too many."""
-        self._unwritten.append((name, sid, report))
-        self._write()
+        """Add the report of a call that ends now, which is JSON; the oldest goes where there are
+        too many."""
+        if self._calls:
+            self._unwritten.append((name, sid, report, self._clock()))
+            self._write()
+
+    def refuse(self, calls: Sequence[Refused], alike_s: float) -> None:
+        """Add refused calls; those that are alike, and apart by no more than this, are one row."""
+        if self._calls and calls:
+            self._refused.extend(calls)
+            self._alike_s = alike_s
+            self._write()
+
+    def forget_old(self) -> None:
+        """Delete what is older than it may be."""
+        if self._db is None or (self._calls and not self._days):
+            return
+        until = self._clock() - self._days * SECONDS_A_DAY if self._calls else float("inf")
+        try:
+            for table in ("call", "refused"):
+                old = f"SELECT 1 FROM {table} WHERE at <= ? LIMIT 1"
+                if self._db.execute(old, (until,)).fetchone():
+                    self._db.execute(f"DELETE FROM {table} WHERE at <= ?", (until,))
+        except sqlite3.Error as error:
+            self._suffer(error)
 
     def find(self, call: str) -> Report | None:
         """The report of the latest call of this name or sid."""
-        waiting = (text for *names, text in reversed(self._unwritten) if call in names)
+        waiting = (text for *names, text, _ in reversed(self._unwritten) if call in names)
         query = "SELECT report FROM call WHERE name = ? OR sid = ? ORDER BY number DESC LIMIT 1"
         return next(self._reports(waiting, query, call, call), None)
 
-    def latest(self, count: int, party: str = "") -> list[Report]:
-        """The latest reports, newest first; those in which this text occurs, where one is given."""
-        waiting = (text for *_, text in reversed(self._unwritten) if party in text)
-        query = "SELECT report FROM call WHERE instr(report, ?) ORDER BY number DESC LIMIT ?"
-        return list(self._reports(waiting, query, party, count))[:count]
+    def latest(
+        self, count: int, party: str = "", since: float = 0.0, until: float = float("inf")
+    ) -> list[Report]:
+        """The latest reports, newest first; those in which this text occurs, where one is given.
+
+        `since` and `until` bound when a call ended, in seconds since 1970.
+        """
+        waiting = (
+            text
+            for _, _, text, at in reversed(self._unwritten)
+            if party in text and since <= at <= until
+        )
+        query = (
+            "SELECT report FROM call WHERE instr(report, ?) AND at BETWEEN ? AND ?"
+            " ORDER BY number DESC LIMIT ?"
+        )
+        return list(self._reports(waiting, query, party, since, until, count))[:count]
+
+    def refused(
+        self, count: int, text: str = "", since: float = 0.0, until: float = float("inf")
+    ) -> list[Report]:
+        """The latest refused calls, newest first, by when the last of a row was refused."""
+        waiting = (
+            json.dumps(told)
+            for _, _, told in reversed(self._refused)
+            if text in json.dumps(told) and since <= _ended(told, "last") <= until
+        )
+        query = (
+            "SELECT report FROM refused WHERE instr(report, ?) AND at BETWEEN ? AND ?"
+            " ORDER BY at DESC LIMIT ?"
+        )
+        return list(self._reports(waiting, query, text, since, until, count))[:count]
 
     def block(self, who: str) -> None:
         """Remember that a JID or domain is blocked."""
@@ -137,10 +221,12 @@ class History:
                 raise sqlite3.DatabaseError(f"history of version {version}, not {SCHEMA_VERSION}")
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = NORMAL")
+            db.execute("PRAGMA secure_delete = ON")
             if not version:
                 # Nothing is written to a file that is as it should be: the disk may be full.
                 db.executescript(_TABLES)
                 db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            _bring_up_to_date(db)
             db.execute("SELECT number FROM call LIMIT 1")
             db.execute("SELECT who FROM blocked LIMIT 1")
         except BaseException:
@@ -171,14 +257,15 @@ class History:
 
     def _write(self) -> None:
         """Write all that is not written yet, or nothing of it."""
-        if not self._unwritten and not self._changed and self._is_prepared and self.healthy:
+        nothing = not (self._unwritten or self._changed or self._refused)
+        if nothing and self._is_prepared and self.healthy:
             return
         db = self._db
         if db is None:
             return
         try:
             db.execute("BEGIN")
-            insert = "INSERT INTO call (name, sid, report) VALUES (?, ?, ?)"
+            insert = "INSERT INTO call (name, sid, report, at) VALUES (?, ?, ?, ?)"
             for who, blocked in self._changed.items():
                 if blocked:
                     db.execute("INSERT OR IGNORE INTO blocked (who) VALUES (?)", (who,))
@@ -187,6 +274,8 @@ class History:
             for row in self._unwritten:
                 last = db.execute(insert, row).lastrowid or 0
                 db.execute("DELETE FROM call WHERE number <= ?", (last - self._calls,))
+            if self._refused:
+                self._write_refused(db)
             db.execute("COMMIT")
         except sqlite3.Error as error:
             self._suffer(error)
@@ -195,9 +284,32 @@ class History:
             return
         self._unwritten.clear()
         self._changed.clear()
+        self._refused.clear()
         if self._is_prepared and not self.healthy:
             log.warning("call history is written again")
             self.healthy = True
+
+    def _write_refused(self, db: sqlite3.Connection) -> None:
+        alike = "SELECT number, report FROM refused WHERE alike = ? AND at >= ? ORDER BY at DESC"
+        for key, owner, told in self._refused:
+            since = _ended(told, "first") - self._alike_s
+            found = db.execute(f"{alike} LIMIT 1", (key, since)).fetchone()
+            if found is not None:
+                told = _merged(json.loads(found[1]), told)
+                db.execute("DELETE FROM refused WHERE number = ?", (found[0],))
+            row = _ended(told, "last"), key, owner, json.dumps(told)
+            db.execute("INSERT INTO refused (at, alike, owner, report) VALUES (?, ?, ?, ?)", row)
+        most = min(MOST_OF_OWNER, self._calls)
+        for owner in {owner for _, owner, _ in self._refused}:
+            (count,) = db.execute(_COUNT + " WHERE owner = ?", (owner,)).fetchone()
+            if count > most:
+                db.execute(_DROP, (owner, count - most))
+        (total,) = db.execute(_COUNT).fetchone()
+        while total > self._calls:
+            owner, count = db.execute(_LARGEST).fetchone()
+            dropped = min(total - self._calls, max(1, count // 2))
+            db.execute(_DROP, (owner, dropped))
+            total -= dropped
 
     def _reports(self, waiting: Iterable[str], query: str, *values: object) -> Iterator[Report]:
         written: Iterable[tuple[str]] = ()
@@ -218,3 +330,75 @@ class History:
         if self.healthy:
             log.error("call history cannot be used; calls go on", error=str(error))
         self.healthy = False
+
+
+_COUNT = "SELECT count(*) FROM refused"
+_LARGEST = "SELECT owner, count(*) FROM refused GROUP BY owner ORDER BY count(*) DESC LIMIT 1"
+_DROP = (
+    "DELETE FROM refused WHERE number IN"
+    " (SELECT number FROM refused WHERE owner = ? ORDER BY number LIMIT ?)"
+)
+
+
+def _bring_up_to_date(db: sqlite3.Connection) -> None:
+    """Add what later versions have, and the times that earlier ones have not written."""
+    if "at" not in {row[1] for row in db.execute("PRAGMA table_info(call)")}:
+        db.execute("ALTER TABLE call ADD COLUMN at REAL")
+    if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'refused_owner'").fetchone():
+        db.executescript(_LATER_TABLES)
+    untimed = db.execute("SELECT number, report FROM call WHERE at IS NULL").fetchall()
+    if untimed:
+        times = [(_ended(_read(text), "ended"), number) for number, text in untimed]
+        db.execute("BEGIN")
+        db.executemany("UPDATE call SET at = ? WHERE number = ?", times)
+        db.execute("COMMIT")
+
+
+def _read(text: object) -> Report:
+    try:
+        found = json.loads(str(text))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _ended(report: Report, name: str) -> float:
+    """A time of a report in seconds since 1970; 0 where there is none."""
+    try:
+        return datetime.fromisoformat(str(report.get(name))).timestamp()
+    except ValueError:
+        return 0.0
+
+
+def _merged(before: Report, after: Report) -> Report:
+    sids = dict.fromkeys([*before.get("sids", []), *after.get("sids", [])])
+    count = int(before.get("count", 1)) + int(after.get("count", 1))
+    first = before.get("first", after.get("first"))
+    return {**after, "first": first, "count": count, "sids": list(sids)[-SIDS_KEPT:]}
+
+
+def read_between(path: Path, since: float, until: float) -> tuple[list[Report], list[Report]]:
+    """The calls that ended, and those that were refused, between two times, the oldest first.
+
+    For another process than the one that writes: nothing is changed, no file is made. Raises
+    OSError where there is no history that can be read.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"there is no history at {path}")
+    # Without its log nobody has the file open, and SQLite would make one to read it.
+    beside = path.with_name(path.name + "-wal").exists()
+    mode = "mode=ro" if beside else "immutable=1"
+    try:
+        db = sqlite3.connect(f"{path.as_uri()}?{mode}", uri=True)
+        try:
+            found = []
+            for table in ("call", "refused"):
+                query = f"SELECT report FROM {table} WHERE at BETWEEN ? AND ? ORDER BY at"
+                rows = db.execute(query, (since, until))
+                found.append([report for (text,) in rows if (report := _read(text))])
+        finally:
+            db.close()
+    except sqlite3.Error as error:
+        raise OSError(f"the history at {path} cannot be read: {error}") from error
+    calls, refused = found
+    return calls, refused

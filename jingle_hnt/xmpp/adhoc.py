@@ -19,6 +19,7 @@ from xml.etree.ElementTree import Element, SubElement
 import structlog
 from pydantic import BaseModel
 
+from jingle_hnt.log import redact_text
 from jingle_hnt.model.jid import JID
 from jingle_hnt.xmpp import forms, names, tables
 from jingle_hnt.xmpp.names import namespace
@@ -71,13 +72,20 @@ class _Session:
 class AdHoc:
     """Commands for `administrators`, who may change at any time (bare JIDs).
 
+    With `redacts` the answers have IP addresses without their last part.
+
     `answer` is called, now or later, with the payload of the IQ that answers a step: a <command/>,
     or an <error/>.
     """
 
     def __init__(
-        self, commands: Iterable[Command], administrators: Iterable[JID], component: str
+        self,
+        commands: Iterable[Command],
+        administrators: Iterable[JID],
+        component: str,
+        redacts: bool = False,
     ) -> None:
+        self.redacts = redacts
         self.administrators = frozenset(jid.bare for jid in administrators)
         self._commands = {command.node or command.name: command for command in commands}
         self._component = component
@@ -281,6 +289,7 @@ class AdHoc:
         try:
             async with asyncio.timeout(RUN_S):
                 layout = tables.lay_out(await command.run(values))
+            layout = layout.redacted(redact_text) if self.redacts else layout
         except ValueError as error:
             _note(done, "error", str(error))
         except TimeoutError:

@@ -66,7 +66,8 @@ class ComponentSettings:
     server, `ask_s` how long a question of ours waits, `contacts` the form fields of XEP-0157.
     `channels` says whether users may ask for relay channels (XEP-0278), `callers` are the domains
     whose users may call by addresses of ours (none: there are no such addresses), `administrators`
-    the bare JIDs that may use ad-hoc commands. `elsewhere` are the domains that other connections
+    the bare JIDs that may use ad-hoc commands, `redacts` whether they see IP addresses without
+    their last part. `elsewhere` are the domains that other connections
     of the same process serve. `read_secret` is asked before each attempt to connect, and raises
     ConfigurationError where there is no secret; without it `secret` holds.
     """
@@ -83,6 +84,7 @@ class ComponentSettings:
     callers: frozenset[str] = frozenset()
     elsewhere: frozenset[str] = frozenset()
     administrators: tuple[JID, ...] = ()
+    redacts: bool = False
     read_secret: Callable[[], str] | None = field(default=None, repr=False, compare=False)
 
 
@@ -107,7 +109,7 @@ class Component:
         features: tuple[str, ...] = nodes.FEATURES if settings.channels else ()
         features += addresses.FEATURES if settings.callers else ()
         self._about = disco.About(__version__, clock(), settings.contacts, features)
-        self._adhoc = adhoc.AdHoc(commands, settings.administrators, settings.jid)
+        self._adhoc = adhoc.AdHoc(commands, settings.administrators, settings.jid, settings.redacts)
         self._streams = 0
         self._accepted = False
         self._asking: set[asyncio.Task[None]] = set()
@@ -161,8 +163,9 @@ class Component:
         """Keep the link up until cancelled or stopped. Raises SecretRefused, and nothing else."""
         await self._link.run()
 
-    def administer(self, administrators: Iterable[JID]) -> None:
+    def administer(self, administrators: Iterable[JID], redacts: bool) -> None:
         """From now on these bare JIDs, and no others, may use ad-hoc commands."""
+        self._adhoc.redacts = redacts
         self._adhoc.administrators = frozenset(jid.bare for jid in administrators)
 
     async def stop(self) -> None:

@@ -129,11 +129,11 @@ class Components:
         """Close all streams in an orderly way."""
         await asyncio.gather(*(component.stop() for component in self._all.values()))
 
-    def administer(self, administrators: Iterable[JID]) -> None:
+    def administer(self, administrators: Iterable[JID], redacts: bool) -> None:
         """See `Component.administer`."""
         administrators = tuple(administrators)
         for component in self._all.values():
-            component.administer(administrators)
+            component.administer(administrators, redacts)
 
     def answer(self, answer: Answer) -> None:
         """Answer where the request came in; see `Component.answer`."""

@@ -5,8 +5,8 @@ list of models is a table, and a list inside its rows makes one row of each of i
 every row is complete. A second list inside the same row is only counted.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from pydantic import BaseModel
 
@@ -43,6 +43,17 @@ class Layout:
 
     values: Row
     tables: tuple[Table, ...]
+
+    def redacted(self, redact: Callable[[str], str]) -> "Layout":
+        """The same with every text of it changed by `redact`."""
+
+        def shown(value: Value) -> Value:
+            return redact(value) if isinstance(value, str) else value
+
+        tables = (
+            replace(t, rows=tuple(tuple(map(shown, row)) for row in t.rows)) for t in self.tables
+        )
+        return Layout({name: shown(value) for name, value in self.values.items()}, tuple(tables))
 
     @property
     def summary(self) -> str:

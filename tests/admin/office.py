@@ -1,7 +1,7 @@
 """The process that a desk belongs to, without one: its calls are those of a stage."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -60,6 +60,7 @@ class Office:
     injected: list[Inject] = field(default_factory=list)
     announced: list[tuple[JID, str]] = field(default_factory=list)
     answers: asyncio.Event = field(default_factory=_open)
+    later: list[Callable[[], None]] = field(default_factory=list)
     asked: list[Sequence[BindingName] | None] = field(default_factory=list)
 
     def normalised(self, jid: str) -> str:
@@ -81,6 +82,9 @@ class Office:
 
     def now(self) -> float:
         return self.stage.now
+
+    def soon(self, call: Callable[[], None]) -> None:
+        self.later.append(call)
 
     def keep_draining(self, draining: bool) -> None:
         self.kept_draining = draining

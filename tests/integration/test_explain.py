@@ -135,7 +135,10 @@ async def test_ports_that_are_gone() -> None:
         again = len(alice.events)
         alice.tell("call", to=bob.jid)
         await alice.expect("stanza", lambda e: "resource-constraint" in e["xml"], after=again)
-        assert causes(await explained(at, 2)) == [("no-ports", None)]
+        answer = await at.relay.ask("explain", call=alice.jid)
+        assert [finding["cause"] for finding in answer["diagnosis"]] == ["refused-ports"]
+        assert answer["refused"]["callee"] == bob.jid
+        assert len((await at.relay.ask("history"))["calls"]) == 1
 
 
 async def callee_of_whom(at: Stage, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:

@@ -74,6 +74,41 @@ async def test_an_operator_follows_a_call_from_its_start_to_its_report() -> None
         assert stats["received_packets"]["rtp"] >= sum(leg["received_packets"] for leg in rtp)
 
 
+async def test_alice_could_not_call_and_the_operator_can_say_why() -> None:
+    """A limit, a block and a drain, each refused with real stanzas and asked about by her name."""
+    extra = "[limits]\nper_user = 1\n"
+    async with stage(extra=extra, relay_extra='draining = "refuse"') as at:
+        alice = await at.phone("alice", NatKind.PORT_RESTRICTED)
+        bob = await at.phone("bob", NatKind.SYMMETRIC)
+        alice.tell("call", to=bob.jid)
+        await alice.expect("accepted")
+
+        async def refused(why: str, condition: str) -> str:
+            before = len(alice.events)
+            alice.tell("call", to=f"{bob.jid}")
+            await alice.expect("stanza", lambda e: condition in e["xml"], after=before)
+            found = await at.relay.ask("explain", call="alice@example.org", at="0m")
+            assert found["diagnosis"][0]["text"] == why
+            return str(found["refused"]["told"])
+
+        told_her = await refused("a limit of calls was reached: limits.per_user", "constraint")
+        said = await typed(at, "explain", "alice@example.org", "--at", "0m")
+        assert f"{alice.jid} could not call {bob.jid}" in said
+        assert f"the caller was told: {told_her}" in said
+        assert "jingle-hnt limits" in said
+        await at.relay.ask("block", who="bob@example.org")
+        await refused("an administrator has blocked bob@example.org", "forbidden")
+        await at.relay.ask("unblock", who="bob@example.org")
+        await at.relay.ask("drain")
+        await refused("the relay was draining", "constraint")
+        history = await typed(at, "history", "--party", "alice@example.org")
+        for obstacle in ("limit limits.per_user", "block bob@example.org", "drain relay.draining"):
+            assert obstacle in history
+        found = await at.relay.ask("history")
+        assert (len(found["calls"]), len(found["refused"])) == (0, 3)
+        assert at.relay.log_text().count("call refused") == 3
+
+
 async def test_the_commands_of_the_troubleshooting_page_answer_during_a_call() -> None:
     page = (ROOT / "docs" / "troubleshooting.md").read_text()
     lines = list(dict.fromkeys(re.findall(r"^\$ jingle-hnt (.*)$", page, re.M)))

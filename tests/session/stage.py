@@ -35,6 +35,7 @@ from jingle_hnt.session.effects import (
     Answer,
     Bind,
     Bounce,
+    CallRefused,
     Effect,
     Ended,
     Inject,
@@ -177,6 +178,7 @@ class Stage:
         self.binds: list[Bind] = []
         self.injected: list[Inject] = []
         self.ended: list[Ended] = []
+        self.refused: list[CallRefused] = []
         self.remembered: set[str] = set()
         self.noted: set[str] = set()
         self.written: dict[str, Record] = {}
@@ -284,13 +286,23 @@ class Stage:
                 self.plane.release(names)
             case Ended():
                 self.ended.append(effect)
+                self._note_refused(effect)
                 self.injected += effect.farewells
                 self.written.pop(effect.session, None)
+            case CallRefused():
+                self.refused.append(effect)
             case Inject():
                 self.injected.append(effect)
             case Remember(session=name):
                 self.remembered.add(name)
                 self.noted.add(name)
+
+    def _note_refused(self, ended: Ended) -> None:
+        """An offer that met an obstacle was no call (see `admin.closing`)."""
+        session, obstacle = ended.account, ended.obstacle
+        if session is not None and obstacle is not None:
+            owner = self.registry.budgets.line_of(session.jids[0])
+            self.refused.append(CallRefused(*session.jids, session.sid, obstacle, owner))
 
     def bind_all(self) -> None:
         """The plane makes all bindings that it was asked for."""

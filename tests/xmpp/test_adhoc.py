@@ -264,7 +264,7 @@ async def test_who_is_no_administrator_any_more_cannot_go_on(
     client: Client, component: Component, desk: Desk
 ) -> None:
     session = await client.begin("terminate")
-    component.administer([JID.of("deputy@example.org")])
+    component.administer([JID.of("deputy@example.org")], redacts=False)
     answer = await client.ask(step("terminate", session, None, SUBMIT.format(CALL)))
     assert conditions(answer) == ["cancel", "forbidden"]
     assert desk.runs == []
