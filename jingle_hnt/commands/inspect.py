@@ -260,7 +260,9 @@ def _print_history(found: Answer) -> None:
         console().print(_refused_table(found["refused"]))
 
 
-def _refused_table(refused: list[Answer]) -> Table:
+def _refused_table(refused: list[Answer]) -> "Table":
+    from rich.table import Table
+
     made = Table(title=f"calls that were refused, or not relayed: {len(refused)}")
     for column in ("last", "caller", "callee", "times", "outcome", "obstacle"):
         made.add_column(column, overflow="fold")
