@@ -128,8 +128,13 @@ class Ejabberd(LocalServer):
         if self._module_on_path:
             arguments += ["-pa", str(compiled())]
         arguments += ["-mnesia", "dir", f'"{directory}/database"']
+        arguments += self._distribution()
         arguments += ["-s", "ejabberd", "-eval", _CONTROL]
         return [*_SEEING, str(directory / "hosts"), "erl", "+S", "2", "+sbwt", "none", *arguments]
+
+    def _distribution(self) -> list[str]:
+        """What makes it a node that others may talk to: nothing."""
+        return []
 
     def _environment(self, directory: Path) -> dict[str, str]:
         return {

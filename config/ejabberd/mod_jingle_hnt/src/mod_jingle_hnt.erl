@@ -75,6 +75,7 @@
 -define(KEEPER, mod_jingle_hnt_keeper).
 -define(KEPT_AFTER_STOP_MS, 10000).
 -define(ABSENT_MS, 1000).
+-define(MOVED_MS, 200).
 
 -type usr() :: {binary(), binary(), binary()}. % host, user, resource: the users of a host side by side
 -type verdict() :: undefined | go_on | drop | {replace, xmlel()} | {bounce, xmlel()} |
@@ -382,7 +383,7 @@ try_to_hold(#host{component = Component} = Host, #held{packet = Packet} = Entry,
             Text = <<"Too many requests of yours wait for the media relay">>,
             answer_error(Packet, xmpp:err_resource_constraint(Text, <<"en">>));
         Room ->
-            case Room == here andalso Host#host.state == on andalso ejabberd_router:is_my_route(Component) of
+            case Room == here andalso Host#host.state == on andalso is_connected(Component) of
                 true ->
                     report(Component, [passed]),
                     ask(Host, Entry, Jingle);
@@ -564,7 +565,7 @@ status() ->
      || #host{name = Name, component = Component} = Host <- ets:tab2list(?HOSTS_TABLE)].
 
 component_state(#host{name = Name, component = Component, fail = Fail}) ->
-    case {ejabberd_router:is_my_route(Component), counted({Name, silent})} of
+    case {is_connected(Component), counted({Name, silent})} of
         {true, 0} -> <<"connected">>;
         {true, _} -> <<"connected, but silent: fail ", (atom_to_binary(Fail, utf8))/binary>>;
         {false, _} -> <<"not connected: fail ", (atom_to_binary(Fail, utf8))/binary>>
@@ -596,6 +597,7 @@ remember(#jid{luser = U, lserver = S, lresource = R} = JID, Call) ->
 
 remembered({S, U, _} = Party, Call) ->
     {Told, Calls} = case ets:lookup(?PARTIES_TABLE, Party) of
+                        [{_, _, gone, C}] -> {unknown, C};
                         [{_, _, T, C}] -> {T, C};
                         [] ->
                             make_room(?PARTIES_TABLE, {{S, U, '_'}, '_', '_', '_'}, ?PARTIES_OF_USER, ?PARTIES),
@@ -614,6 +616,9 @@ make_room(Table, OfUser, MostOfUser, Most) ->
         true -> ets:delete(Table, ets:first(Table));
         false -> ok
     end.
+
+parties_of(Host) ->
+    ets:match_object(?PARTIES_TABLE, {{Host, '_', '_'}, '_', '_', '_'}).
 
 forget(#jid{lserver = S} = JID, Call) ->
     forgotten(usr(JID), Call),
@@ -664,14 +669,30 @@ session_pending(State) ->
 session_closed(_SID, #jid{lserver = Host} = JID, Info) ->
     Party = usr(JID),
     seen(Party, address_in(Info)),
-    case ets:member(?PARTIES_TABLE, Party) andalso is_absent(JID) of
-        true ->
-            tell(Host, [{<<"event">>, <<"gone">>}, {<<"jid">>, jid:encode(JID)}], []),
-            %% The same client may come back under the same name in the middle of its call.
-            Change = [{2, now_s() + ?PARTY_GONE_FOR_S}, {3, unknown}],
-            ets:update_element(?PARTIES_TABLE, Party, Change),
-            send_elsewhere(Host, {gone, Party, Change});
-        false ->
+    case {ets:member(?PARTIES_TABLE, Party), nodes()} of
+        {false, _} -> ok;
+        {true, []} -> departed(JID);
+        {true, _} ->
+            %% Its next session may have begun on another node, whose word of that is on its way.
+            erlang:send_after(?MOVED_MS, process_of(Host), {closed, JID})
+    end.
+
+%% Told once, if the party is nowhere.
+departed(#jid{lserver = Host} = JID) ->
+    Party = usr(JID),
+    case ets:lookup(?PARTIES_TABLE, Party) of
+        [{_, _, Told, _}] when Told =/= gone ->
+            case is_absent(JID) of
+                true ->
+                    tell(Host, [{<<"event">>, <<"gone">>}, {<<"jid">>, jid:encode(JID)}], []),
+                    %% The same client may come back under the same name in the middle of its call.
+                    Change = [{2, now_s() + ?PARTY_GONE_FOR_S}, {3, gone}],
+                    ets:update_element(?PARTIES_TABLE, Party, Change),
+                    send_elsewhere(Host, {gone, Party, Change});
+                false ->
+                    ok
+            end;
+        _ ->
             ok
     end.
 
@@ -688,7 +709,11 @@ moved(#jid{lserver = Host} = JID, IP, Via) ->
 %% The last address of either family that a client had.
 seen(_, none) ->
     ok;
-seen({S, U, _} = Party, IP) ->
+seen({S, _, _} = Party, IP) ->
+    noted(Party, IP),
+    send_elsewhere(S, {seen, Party, IP}).
+
+noted({S, U, _} = Party, IP) ->
     make_room(?ADDRESSES_TABLE, {{{S, U, '_'}, '_'}, '_', '_'}, ?ADDRESSES_OF_USER, ?ADDRESSES),
     ets:insert(?ADDRESSES_TABLE, {{Party, family(IP)}, now_s() + ?ADDRESS_FOR_S, IP}).
 
@@ -865,7 +890,7 @@ reached(Component) ->
 
 tell(Host, Attrs, Els) ->
     Component = component(Host),
-    Component =/= <<>> andalso ejabberd_router:is_my_route(Component)
+    Component =/= <<>> andalso is_connected(Component)
         andalso route_to(Host, Component, Attrs, Els).
 
 route_to(Host, Component, Attrs, Els) ->
@@ -941,6 +966,8 @@ init([Host | _]) ->
     [erlang:send_after(max(0, Until - Now), self(), {expired, Id})
      || #held{id = Id, until = Until, verdict = undefined} <- held_of(Host)],
     self() ! advance_all,
+    %% Calls go on while a node is away.
+    send_elsewhere(Host, {newcomer, self()}),
     {ok, #state{host = Host}}.
 
 handle_call(drain, _From, #state{host = Host} = State) ->
@@ -1007,7 +1034,7 @@ heard({flush, Component}, #state{host = Host} = State) ->
     [decide(Held, {fail, unseen})
      || #held{verdict = undefined, component = C} = Held <- held_of(Host), C == Component],
     advance_all(Host),
-    ejabberd_router:is_my_route(Component) andalso report(Component, [passed, expired]),
+    is_connected(Component) andalso report(Component, [passed, expired]),
     {noreply, State};
 heard({report, Component}, State) ->
     report(Component, [passed, expired]),
@@ -1021,6 +1048,16 @@ heard({forget, Party, Call}, State) ->
 heard({gone, Party, Change}, State) ->
     ets:update_element(?PARTIES_TABLE, Party, Change),
     {noreply, State};
+heard({newcomer, Process}, #state{host = Host} = State) ->
+    Process ! {parties, parties_of(Host)},
+    {noreply, State};
+heard({parties, Rows}, State) ->
+    Room = max(0, ?PARTIES - ets:info(?PARTIES_TABLE, size)),
+    [ets:insert_new(?PARTIES_TABLE, Row) || Row <- lists:sublist(Rows, Room)],
+    {noreply, State};
+heard({seen, Party, IP}, State) ->
+    noted(Party, IP),
+    {noreply, State};
 heard({told, Party, IP}, State) ->
     ets:update_element(?PARTIES_TABLE, Party, {3, IP}),
     {noreply, State};
@@ -1028,9 +1065,17 @@ heard({watch, {{Host, {S, U, _}, _, _}, _, _, _} = Row}, State) ->
     watched({{Host, {S, U, '_'}, '_', '_'}, '_', '_', '_'}, Row),
     {noreply, State};
 heard({nodedown, _}, #state{host = Host} = State) ->
-    %% Its routes may stand for a moment longer than it does.
     Component = component(Host),
-    Component == <<>> orelse connections(Component) =/= [] orelse (self() ! {flush, Component}),
+    Component == <<>> orelse is_connected(Component) orelse (self() ! {flush, Component}),
+    erlang:send_after(?ABSENT_MS, self(), node_left),
+    {noreply, State};
+heard(node_left, #state{host = Host} = State) ->
+    %% Its sessions ended without a hook. All that are left know its parties: one of them tells.
+    node() == lists:min([node() | nodes()]) andalso
+        [departed(jid:make(U, S, R)) || {{S, U, R}, _, _, _} <- parties_of(Host)],
+    {noreply, State};
+heard({closed, JID}, State) ->
+    departed(JID),
     {noreply, State};
 heard(sweep, State) ->
     [sweep(Table) || Table <- [?WATCHED_TABLE, ?PARTIES_TABLE, ?ADDRESSES_TABLE]],
@@ -1089,6 +1134,10 @@ asking(Component) ->
 
 flush(Hosts, Component) ->
     [begin send(H, {flush, Component}), send_elsewhere(H, {flush, Component}) end || H <- Hosts].
+
+%% The routes of a node that went down stand for a moment longer than it does.
+is_connected(Component) ->
+    connections(Component) =/= [].
 
 %% Those on nodes that are there.
 connections(Component) ->
@@ -1364,7 +1413,11 @@ inject(IQ, El, Host) ->
     end.
 
 is_absent(#jid{luser = U, lserver = S, lresource = R}) ->
-    ejabberd_router:is_my_host(S) andalso ejabberd_sm:get_session_pid(U, S, R) == none.
+    ejabberd_router:is_my_host(S) andalso
+        case ejabberd_sm:get_session_pid(U, S, R) of
+            none -> true;
+            Pid -> not lists:member(node(Pid), [node() | nodes()]) % a session that a dead node left behind
+        end.
 
 injected(El) ->
     case inner_iq(El) of

@@ -1,0 +1,402 @@
+"""Two ejabberd nodes: everything is as on one, whichever node a party or the component is on.
+
+Requests are held for longer than anybody waits here: what is not asked, or whose answer does not
+find the node that holds it, fails its test.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from itertools import product
+
+import pytest
+
+from tests.integration.server_module.stage import (
+    CLOSED,
+    COMPONENTS,
+    HNT,
+    OPEN,
+    USERS,
+    envelope,
+    jingle_of,
+    jingle_text,
+    order_of,
+    terminate,
+)
+from tests.lab.ejabberd_cluster import EjabberdCluster
+from tests.lab.server import VirtualHost
+from tests.lab.xmpp_actors import (
+    INTERCEPT,
+    Client,
+    Component,
+    Disconnected,
+    Element,
+    as_text,
+    bare_name,
+    condition_of,
+    unique,
+)
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+
+SOON = "soon.example.org"
+HOLD_S = 60.0
+WHERE = list(product((0, 1), repeat=3))
+IDS = [f"component-{c}-caller-{a}-callee-{b}" for c, a, b in WHERE]
+HOSTS = [
+    VirtualHost(OPEN, USERS, component=HNT, fail="open", timeout_s=HOLD_S),
+    VirtualHost(CLOSED, USERS, component=HNT, fail="closed", timeout_s=HOLD_S),
+    VirtualHost(SOON, USERS, component=HNT, fail="open", timeout_s=0.5),
+]
+
+
+class Stage:
+    """Logs actors in at either node."""
+
+    def __init__(self, cluster: EjabberdCluster, actors: AsyncExitStack) -> None:
+        self.cluster = cluster
+        self._actors = actors
+
+    async def client(self, node: int, bare: str, local: str | None = None) -> Client:
+        return await self.again(node, f"{bare}/{unique('r')}", local)
+
+    async def again(self, node: int, jid: str, local: str | None = None) -> Client:
+        """A client that binds this very resource."""
+        login = Client.login(self.cluster.nodes[node], jid, local=local)
+        client = await self._actors.enter_async_context(await login)
+        await self._settled(node, jid)
+        return client
+
+    async def resumed(self, node: int, lost: Client, local: str) -> Client:
+        resume = Client.resume(self.cluster.nodes[node], lost, local=local)
+        return await self._actors.enter_async_context(await resume)
+
+    async def next_second(self) -> None:
+        """Which of two sessions is the newer ejabberd knows to the second, where nodes differ."""
+        await asyncio.sleep(1.05 - time.time() % 1)
+
+    async def _settled(self, node: int, jid: str) -> None:
+        """Wait until each node knows of the session, which its own tells the others after it."""
+        user, _, rest = jid.partition("@")
+        host, _, resource = rest.partition("/")
+        names = ", ".join(f'<<"{text}">>' for text in (user, host, resource))
+        name = self.cluster.nodes[node].name
+        there = f"[node(P) || {{_, P}} <- [ejabberd_sm:get_session_sid({names})]] == ['{name}']."
+        async with asyncio.timeout(8):
+            for each in self.cluster.nodes:
+                while await each.evaluate(there) != "true":  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+
+    async def component(self, node: int = 0) -> Component:
+        """Connected to this node, and told of what went on while nobody was."""
+        connect = Component.connect(self.cluster.nodes[node], HNT)
+        component = await self._actors.enter_async_context(await connect)
+        await self.known(component)
+        component.inbox.clear()
+        return component
+
+    async def known(self, component: Component) -> None:
+        """Wait until both nodes know of the component, and no longer of the one before it."""
+        async with asyncio.timeout(5):
+            for node in self.cluster.nodes:
+                routes = f'mnesia:dirty_read(route, <<"{component.domain}">>).'
+                while (await node.evaluate(routes)).count("{route,") != 1:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)  # what was left is told by processes of both nodes
+        await component.request(OPEN, "get", f"<module xmlns='{INTERCEPT}'/>")
+
+    async def call(self, hnt: Component, alice: Client, bob: Client) -> str:
+        """A call that was offered; its sid."""
+        alice.request(bob.jid, "session-initiate", sid := unique("sid"))
+        hnt.answer(await hnt.question(sid), "pass")
+        bob.acknowledge(await bob.next_request(sid))
+        return sid
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[EjabberdCluster]:
+    """One for all tests that leave it as they found it."""
+    with EjabberdCluster(HOSTS, COMPONENTS) as running:
+        yield running
+
+
+@pytest.fixture
+async def stage(cluster: EjabberdCluster, actors: AsyncExitStack) -> AsyncIterator[Stage]:
+    yield Stage(cluster, actors)
+    for node in cluster.nodes:  # or the end of this test's parties is told to the next one
+        await node.evaluate("ets:delete_all_objects(mod_jingle_hnt_parties).")
+
+
+@pytest.mark.parametrize(("component", "caller", "callee"), WHERE, ids=IDS)
+async def test_a_call_is_relayed_from_and_to_either_node(
+    stage: Stage, component: int, caller: int, callee: int
+) -> None:
+    alice = await stage.client(caller, f"alice@{OPEN}", local="127.0.0.5")
+    bob = await stage.client(callee, f"bob@{OPEN}", local="127.0.0.6")
+    hnt = await stage.component(component)
+
+    stanza_id = alice.request(bob.jid, "session-initiate", sid := unique("sid"))
+    question = await hnt.question(sid)
+    where = {k: v for k, v in question.intercept.attrib.items() if "-" in k}
+    assert where == {"from-ip": "127.0.0.5", "to-ip": "127.0.0.6"}
+    hnt.replace(question, jingle_text(sid, "<relayed xmlns='x'/>"))
+    request = await bob.next_request(sid)
+    assert envelope(request) == {"type": "set", "from": alice.jid, "to": bob.jid, "id": stanza_id}
+    assert jingle_of(request).find("{x}relayed") is not None
+    bob.acknowledge(request)
+    assert (await alice.reply_to(stanza_id)).get("type") == "result"
+
+    accepted = bob.request(alice.jid, "session-accept", sid)
+    hnt.replace(await hnt.question(sid), jingle_text(sid, "<accepted xmlns='x'/>"))
+    request = await alice.next_request(sid)
+    assert jingle_of(request).find("{x}accepted") is not None
+    alice.reject(request)
+    assert (await bob.reply_to(accepted)).get("type") == "error"
+    told = await hnt.event("error")
+    assert (told.get("sid"), told.get("action")) == (sid, "session-accept")
+
+    end = await hnt.inject(OPEN, terminate(alice.jid, bob.jid, sid))
+    assert end.get("type") == "result"
+    assert jingle_of(await bob.next_request(sid)).get("action") == "session-terminate"
+    await stage.call(hnt, alice, bob)
+    await bob.close()
+    assert (await hnt.event("gone")).get("jid") == bob.jid
+    end = await hnt.inject(OPEN, terminate(alice.jid, bob.jid, sid))
+    assert condition_of(end) == "item-not-found"
+    assert list(map(as_text, hnt.inbox)) == []
+
+
+@pytest.mark.parametrize("node", [0, 1])
+async def test_what_cannot_be_delivered_is_reported_from_either_node(
+    stage: Stage, node: int
+) -> None:
+    alice = await stage.client(node, f"alice@{OPEN}")
+    hnt = await stage.component()
+    stanza_id = alice.request(f"bob@{OPEN}/none", "session-initiate", sid := unique("sid"))
+    hnt.answer(await hnt.question(sid), "pass")
+    assert (await alice.reply_to(stanza_id)).get("type") == "error"
+    assert (await hnt.event("error")).get("sid") == sid
+
+
+@pytest.mark.parametrize("node", [0, 1])
+async def test_a_silent_component_is_told_by_the_node_that_asked(stage: Stage, node: int) -> None:
+    alice = await stage.client(node, f"alice@{SOON}")
+    bob = await stage.client(1 - node, f"bob@{SOON}")
+    hnt = await stage.component()
+    alice.request(bob.jid, "session-initiate", sid := unique("sid"))
+    question = await hnt.question(sid)
+    await bob.next_request(sid)
+    assert (await hnt.event("expired")).get("id") == question.id
+    hnt.answer(question, "pass")
+    assert [e for e in await bob.caught_up() if e.get("type") == "set"] == []
+    assert list(map(as_text, hnt.inbox)) == []
+
+
+@pytest.mark.parametrize(("component", "node"), list(product((0, 1), repeat=2)))
+async def test_a_party_anywhere_is_found_and_its_end_of_a_call_heard(
+    stage: Stage, component: int, node: int
+) -> None:
+    alice = await stage.client(node, f"alice@{OPEN}", local="127.0.0.7")
+    bob = await stage.client(1 - node, f"bob@{OPEN}")
+    hnt = await stage.component(component)
+    query = f"<address xmlns='{INTERCEPT}' jid='{alice.jid}'/>"
+    found = (await hnt.request(OPEN, "get", query)).find(f"{{{INTERCEPT}}}address")
+    assert found is not None
+    assert found.get("ip") == "127.0.0.7"
+    payload = "<finish xmlns='urn:xmpp:jingle-message:0' id='s1'/>"
+    alice.send(f"<message to='{bob.jid}'>{payload}</message>")
+    await bob.next(lambda e: bare_name(e) == "message")
+    assert (await hnt.event("message")).get("jid") == alice.jid
+    assert list(map(as_text, hnt.inbox)) == []
+
+
+# Who moves
+
+
+@pytest.mark.parametrize("start", [0, 1])
+async def test_a_user_who_moves_to_another_node_keeps_the_call(stage: Stage, start: int) -> None:
+    alice = await stage.client(start, f"alice@{OPEN}", local="127.0.0.8")
+    bob = await stage.client(1, f"bob@{OPEN}")
+    hnt = await stage.component()
+    sid = await stage.call(hnt, alice, bob)
+
+    await stage.next_second()
+    moved = await stage.again(1 - start, alice.jid, local="127.0.0.9")
+    told = await hnt.event("address")
+    assert told.attrib == {"event": "address", "jid": alice.jid, "ip": "127.0.0.9"}
+    bob.request(alice.jid, "transport-info", sid)
+    question = await hnt.question(sid)
+    assert question.intercept.get("to-ip") == "127.0.0.9"
+    hnt.answer(question, "pass")
+    request = await moved.next_request(sid)
+    moved.reject(request)
+    assert (await hnt.event("error")).get("sid") == sid
+    moved.request(bob.jid, "transport-info", sid)
+    question = await hnt.question(sid)
+    assert question.intercept.get("from-ip") == "127.0.0.9"
+    hnt.answer(question, "pass")
+    await bob.next_request(sid)
+    assert "gone" not in "".join(map(as_text, hnt.inbox))
+
+
+@pytest.mark.parametrize("start", [0, 1])
+async def test_a_session_is_resumed_on_another_node(stage: Stage, start: int) -> None:
+    alice = await stage.client(start, f"alice@{OPEN}", local="127.0.0.10")
+    bob = await stage.client(0, f"bob@{OPEN}")
+    hnt = await stage.component()
+    await alice.enable_acknowledgements(resume=True)
+    sid = await stage.call(hnt, alice, bob)
+    await stage.next_second()
+    await alice.abort()
+
+    async def hibernates() -> bool:
+        query = f"<address xmlns='{INTERCEPT}' jid='{alice.jid}'/>"
+        return (await hnt.request(OPEN, "get", query)).get("type") == "error"
+
+    async with asyncio.timeout(5):
+        while not await hibernates():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    bob.request(alice.jid, "transport-info", sid)
+    question = await hnt.question(sid)
+    assert "to-ip" not in question.intercept.attrib
+    assert question.intercept.get("to-ip4") == "127.0.0.10"
+    hnt.answer(question, "pass")
+    resumed = await stage.resumed(1 - start, alice, "127.0.0.11")
+    told = await hnt.event("address")
+    assert told.attrib == {"event": "address", "jid": alice.jid, "ip": "127.0.0.11"}
+    await resumed.next_request(sid)
+    resumed.request(bob.jid, "session-info", again := unique("sid"))
+    assert (await hnt.question(again)).intercept.get("from-ip") == "127.0.0.11"
+    assert list(map(as_text, hnt.inbox)) == []
+
+
+# The component comes and goes
+
+
+@pytest.mark.parametrize("domain", [OPEN, CLOSED])
+async def test_what_both_nodes_hold_is_decided_when_the_component_goes(
+    stage: Stage, domain: str
+) -> None:
+    callers = [await stage.client(node, f"alice@{domain}") for node in (0, 1)]
+    bob = await stage.client(1, f"bob@{domain}")
+    hnt = await stage.component()
+    name = unique("sid")
+    ids = [
+        [caller.request(bob.jid, "session-info", f"{name}#{n}") for n in range(5)]
+        for caller in callers
+    ]
+    for _ in range(10):
+        await hnt.question()
+    await hnt.abort()
+    if domain == OPEN:
+        arrived = [await bob.next_request() for _ in range(10)]
+        for caller in callers:
+            assert order_of([e for e in arrived if e.get("from") == caller.jid]) == [*range(5)]
+    else:
+        for caller, asked in zip(callers, ids, strict=True):
+            for stanza_id in asked:
+                reply = await caller.reply_to(stanza_id)
+                assert condition_of(reply) == "remote-server-timeout"
+    assert await bob.caught_up() == []
+
+
+@pytest.mark.parametrize("back", [0, 1])
+async def test_what_passed_on_both_nodes_is_told_wherever_it_comes_back(
+    stage: Stage, back: int
+) -> None:
+    callers = [await stage.client(node, f"alice@{OPEN}") for node in (0, 1)]
+    bob = await stage.client(0, f"bob@{OPEN}")
+    sids = [unique("sid") for _ in callers]
+    for caller, sid in zip(callers, sids, strict=True):
+        caller.request(bob.jid, "session-terminate", sid)
+        await bob.next_request(sid)
+    hnt = await Component.connect(stage.cluster.nodes[back], HNT)
+    async with hnt:
+        told = [await hnt.event("passed") for _ in sids]
+        seen = {e.attrib["sid"] for each in told for e in each.iter() if bare_name(e) == "jingle"}
+        assert seen == set(sids)
+
+
+@pytest.mark.parametrize("second", [0, 1])
+async def test_a_second_connection_takes_the_place_of_the_first(stage: Stage, second: int) -> None:
+    alice, bob = [await stage.client(n, f"{u}@{OPEN}") for n, u in ((0, "alice"), (1, "bob"))]
+    old = await stage.component(1 - second)
+    for caller, callee in ((alice, bob), (bob, alice)):
+        caller.request(callee.jid, "session-initiate", held := unique("sid"))
+        await old.question(held)
+    new = await stage.component(second)
+    for client in (alice, bob):
+        await client.next_request()
+    with pytest.raises(Disconnected):
+        await old.next(lambda e: bare_name(e) == "never")
+    for caller, callee in ((alice, bob), (bob, alice)):
+        await stage.call(new, caller, callee)
+
+
+# A node goes
+
+
+@pytest.mark.parametrize("orderly", [False, True], ids=["cut", "stopped"])
+async def test_the_end_of_a_node_ends_no_call_of_the_others(stage: Stage, orderly: bool) -> None:
+    node = stage.cluster.others[0]
+    alice, bob = [await stage.client(n, f"{u}@{OPEN}") for n, u in ((0, "alice"), (1, "bob"))]
+    carol = await stage.client(0, f"carol@{OPEN}")
+    hnt = await stage.component()
+    sid = await stage.call(hnt, alice, bob)
+    other = await stage.call(hnt, alice, carol)
+    bob.request(alice.jid, "session-info", held := unique("sid"))
+    question = await hnt.question(held)
+    await asyncio.to_thread(node.stop if orderly else node.kill)
+    gone = await hnt.event("gone")
+    assert gone.attrib == {"event": "gone", "jid": bob.jid}
+    hnt.answer(question, "pass")  # nobody holds it any more
+    alice.request(carol.jid, "session-info", other)
+    hnt.answer(await hnt.question(other), "pass")
+    await carol.next_request(other)
+    end = await hnt.inject(OPEN, terminate(bob.jid, alice.jid, sid))
+    assert end.get("type") == "result"
+    assert jingle_of(await alice.next_request(sid)).get("action") == "session-terminate"
+
+    await asyncio.to_thread(node.start)  # and knows what it missed
+    bob = await stage.client(1, f"bob@{OPEN}")
+    await stage.call(hnt, alice, bob)
+    await stage.call(hnt, bob, alice)
+    await stage.next_second()
+    carol = await stage.again(1, carol.jid, local="127.0.0.12")
+    assert (await hnt.event("address")).get("jid") == carol.jid
+    alice.request(carol.jid, "session-info", other)
+    hnt.answer(await hnt.question(other), "pass")
+    await carol.next_request(other)
+    assert list(map(as_text, hnt.inbox)) == []
+
+
+@pytest.mark.parametrize("orderly", [False, True], ids=["cut", "stopped"])
+async def test_the_end_of_the_components_node_leaves_nothing_waiting(
+    stage: Stage, orderly: bool
+) -> None:
+    node = stage.cluster.others[0]
+    alice, bob = [await stage.client(0, f"{user}@{OPEN}") for user in ("alice", "bob")]
+    hnt = await stage.component(1)
+    name = unique("sid")
+    for number in range(5):
+        alice.request(bob.jid, "session-info", f"{name}#{number}")
+        await hnt.question()
+    await asyncio.to_thread(node.stop if orderly else node.kill)
+    assert order_of([await bob.next_request() for _ in range(5)]) == list(range(5))
+    alice.request(bob.jid, "session-info", f"{name}#5")
+    assert order_of([await bob.next_request()]) == [5]
+
+    async with await Component.connect(stage.cluster, HNT) as back:
+        told = [await back.event("passed") for _ in range(6)]
+        jingles = [e for each in told for e in each.iter() if bare_name(e) == "jingle"]
+        assert [e.attrib["sid"] for e in jingles] == [f"{name}#{n}" for n in range(6)]
+        await stage.call(back, alice, bob)
+        await asyncio.to_thread(node.start)
+        await stage.call(back, alice, bob)
+
+
+def module_of(answer: Element) -> dict[str, str]:
+    module = answer.find(f"{{{INTERCEPT}}}module")
+    assert module is not None, as_text(answer)
+    return module.attrib

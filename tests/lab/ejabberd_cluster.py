@@ -1,0 +1,119 @@
+"""A cluster of ejabberd nodes for tests: real ones, each with its own database, on loopback.
+
+Each node has an address of its own and all listen for one another on the same port, so that no epmd
+is needed: none is started, and none of the machine's is asked.
+"""
+
+import secrets
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle
+from typing import Any
+
+from tests.lab.ejabberd import Ejabberd
+from tests.lab.server import Endpoint
+from tests.ports import free_port
+
+NETWORK = "127.0.77"
+NODES = 2
+
+
+class EjabberdNode(Ejabberd):
+    """One node, at an address of its own; `port` and `cookie` are those of its cluster."""
+
+    def __init__(
+        self, number: int, port: int, cookie: str, *arguments: Any, **options: Any
+    ) -> None:
+        self.address = f"{NETWORK}.{number}"
+        self.name = f"ejabberd@{self.address}"
+        self._port, self._cookie = port, cookie
+        super().__init__(*arguments, listen=(self.address,), **options)
+
+    def join(self, other: "EjabberdNode") -> None:
+        """Leave its own cluster for that of `other`; it is restarted inside."""
+        self._evaluate(f"ok = ejabberd_cluster:join('{other.name}').")
+
+    def _distribution(self) -> list[str]:
+        interface = "{" + self.address.replace(".", ",") + "}"
+        return [
+            *("-name", self.name, "-setcookie", self._cookie),
+            *("-start_epmd", "false", "-erl_epmd_port", str(self._port)),
+            *("-kernel", "inet_dist_use_interface", interface),
+        ]
+
+
+class EjabberdCluster(EjabberdNode):
+    """Two nodes, the first of which this is."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        port, cookie = free_port(f"{NETWORK}.1", socket.SOCK_STREAM), secrets.token_hex(8)
+        common = (port, cookie, *arguments)
+        super().__init__(1, *common, **options)
+        self.others = [EjabberdNode(n, *common, **options) for n in range(2, NODES + 1)]
+        self._joined = False
+
+    @property
+    def nodes(self) -> list[EjabberdNode]:
+        """All, this one first."""
+        return [self, *self.others]
+
+    def start(self) -> None:
+        with ThreadPoolExecutor() as pool:
+            starts = [super().start, *(node.start for node in self.others)]
+            for started in [pool.submit(start) for start in starts]:
+                started.result()
+        if not self._joined:
+            for node in self.others:
+                node.join(self)
+        self._joined = True
+
+    def stop(self) -> None:
+        for node in self.others:
+            node.stop()
+        super().stop()
+
+    def kill(self) -> None:
+        for node in self.others:
+            node.kill()
+        super().kill()
+
+    def close(self) -> None:
+        for node in self.others:
+            node.close()
+        super().close()
+
+    def log_text(self) -> str:
+        return "".join([super().log_text(), *(node.log_text() for node in self.others)])
+
+    async def reload_module(self, on: bool, domain: str | None = None) -> None:
+        """On every node."""
+        await super().reload_module(on, domain)
+        for node in self.others:
+            await node.reload_module(on, domain)
+
+
+class AlternatingCluster(EjabberdCluster):
+    """One to which clients connect at each node in turn, and components at the first.
+
+    The rest is as of one server, so that what holds for one is tried on a cluster as it stands.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._turns: Iterator[Endpoint] = iter(())
+        options.setdefault("c2s_port", free_port(f"{NETWORK}.1", socket.SOCK_STREAM))
+        super().__init__(*arguments, **options)
+
+    @property
+    def c2s(self) -> Endpoint:
+        """Where the next client connects: the last node first."""
+        return next(self._turns, self._own)
+
+    @c2s.setter
+    def c2s(self, endpoint: Endpoint) -> None:
+        self._own = endpoint
+
+    def start(self) -> None:
+        self._turns = iter(())
+        super().start()
+        self._turns = cycle([node.c2s for node in reversed(self.nodes)])
