@@ -1055,6 +1055,9 @@ heard({parties, Rows}, State) ->
     Room = max(0, ?PARTIES - ets:info(?PARTIES_TABLE, size)),
     [ets:insert_new(?PARTIES_TABLE, Row) || Row <- lists:sublist(Rows, Room)],
     {noreply, State};
+heard({instances, Component, Known}, State) ->
+    ets:insert(?COUNTS_TABLE, {{instances, Component}, Known}),
+    {noreply, State};
 heard({seen, Party, IP}, State) ->
     noted(Party, IP),
     {noreply, State};
@@ -1361,23 +1364,23 @@ module_asked(IQ, El, Host) ->
              {<<"fail">>, atom_to_binary(Fail, utf8)}, {<<"timeout">>, number(Timeout / 1000)},
              {<<"server">>, <<"ejabberd">>},
              {<<"routes">>, integer_to_binary(length(connections(component(Host))))}
-             | met(component(Host), fxml:get_tag_attr_s(<<"instance">>, El),
+             | met(Host, component(Host), fxml:get_tag_attr_s(<<"instance">>, El),
                    fxml:get_tag_attr_s(<<"node">>, El))],
     xmpp:make_iq_result(IQ, #xmlel{name = <<"module">>, attrs = Attrs}).
 
 %% Which process of the component asked last, and which ever did: one that is back after another has
 %% asked lives as well as that one. As attributes of the answer.
-met(_, Instance, Node) when Instance == <<>>; byte_size(Instance) > 64; byte_size(Node) > 255 ->
+met(_, _, Instance, Node) when Instance == <<>>; byte_size(Instance) > 64; byte_size(Node) > 255 ->
     [];
-met(Component, Instance, Node) ->
+met(Host, Component, Instance, Node) ->
     Now = now_s(),
     Before = case ets:lookup(?COUNTS_TABLE, {instances, Component}) of
                  [{_, Rows}] -> [Row || {_, _, At} = Row <- Rows, Now - At < ?INSTANCE_FOR_S];
                  [] -> []
              end,
-    ets:insert(?COUNTS_TABLE,
-               {{instances, Component},
-                [{Instance, Node, Now} | lists:sublist(lists:keydelete(Instance, 1, Before), ?INSTANCES)]}),
+    Known = [{Instance, Node, Now} | lists:sublist(lists:keydelete(Instance, 1, Before), ?INSTANCES)],
+    ets:insert(?COUNTS_TABLE, {{instances, Component}, Known}),
+    send_elsewhere(Host, {instances, Component, Known}),
     case Before of
         [{Other, There, At} | _] when Other =/= Instance ->
             [{<<"other">>, There}, {<<"other-age">>, integer_to_binary(Now - At)}
