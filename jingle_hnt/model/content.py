@@ -152,7 +152,8 @@ class Content:
     `media` is the media attribute of an RTP description (XEP-0167), such as ``audio``; `mux` tells
     that it has <rtcp-mux/>: RTP and RTCP on one port (RFC 5761); `several` that it describes more
     RTP streams than one for the port: retransmission or repair (RFC 4588, RFC 8627), or several
-    sources (XEP-0339). `crypto` are the ways to protect the media that it offers or has chosen.
+    sources (XEP-0339); `events` are the payload types of key presses that it describes (RFC 4733).
+    `crypto` are the ways to protect the media that it offers or has chosen.
     """
 
     key: ContentKey
@@ -161,4 +162,5 @@ class Content:
     media: str | None = None
     mux: bool = False
     several: bool = False
+    events: frozenset[int] = frozenset()
     crypto: tuple[Crypto, ...] = ()

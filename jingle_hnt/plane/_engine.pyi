@@ -47,6 +47,7 @@ class Engine:
         several: bool,
         reports: bool,
         lapse_s: float,
+        events: bytes,
         keys: list[tuple[bytes, bytes]],
         tags: bytes,
         resume: bytes | None,
@@ -79,6 +80,7 @@ class Latch:
         likely: bytes = b"",
         reports: bool = False,
         lapse_s: float = 3.0,
+        events: bytes = b"",
         /,
     ) -> bool: ...
     def resume(self, source: bytes, stream: _StreamAt | None, now: float, /) -> None: ...
@@ -163,4 +165,4 @@ def borrow_sha1(borrowed: bool, /) -> bool:
     """Have libcrypto make the digests, or our own code; returns which does it now."""
 
 def is_signed(datagram: bytes, password: bytes, /) -> bool: ...
-def classify(datagram: bytes, /) -> tuple[int, int, int]: ...
+def classify(datagram: bytes, /) -> tuple[int, int, int, int]: ...

@@ -106,6 +106,7 @@ class NativeEngine:
                 evidence.several,
                 evidence.reports,
                 evidence.lapse_s,
+                bytes(evidence.events),
                 pack_keys(evidence.keys),
                 pack_tags(evidence.tags),
                 None if order.resume is None else pack(order.resume),

@@ -57,6 +57,7 @@ MAX_PASSWORD = 256
 MAX_TAGS = 16
 MAX_MKI = 512
 MAX_LAPSE_S = 3600
+MAX_EVENTS = 128
 """Of the keys that SRTP tags are made with, and of an MKI in bytes."""
 
 AT_ONCE = 256
@@ -78,6 +79,8 @@ def _within_bounds(arm: Arm) -> Arm:
         raise ValueError("a probation is between 1 and 255 packets")
     if not 1 <= arm.evidence.lapse_s <= MAX_LAPSE_S:
         raise ValueError(f"a party's silence lapses its latch after 1 to {MAX_LAPSE_S} seconds")
+    if len(arm.evidence.events) > MAX_EVENTS or not all(0 <= e < 128 for e in arm.evidence.events):
+        raise ValueError(f"evidence has at most {MAX_EVENTS} payload types, 0 to 127")
     if arm.stream is not None and not (0 <= arm.stream[0] < 1 << 32 and 0 <= arm.stream[1] < 65536):
         raise ValueError("a stream is an SSRC of 32 bits and a sequence number of 16")
     evidence = arm.evidence

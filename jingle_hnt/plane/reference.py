@@ -270,7 +270,8 @@ class ReferenceEngine:
         pinhole.count("received_packets")
         pinhole.count("received_bytes", len(datagram))
         other = pinhole.binding.pinholes[1 - pinhole.side]
-        pinhole.stream.observe(header, datagram, now, other.stream)
+        if not (isinstance(pinhole.latch, Latch) and pinhole.latch.is_aside(header)):
+            pinhole.stream.observe(header, datagram, now, other.stream)
         if pinhole.agent is not None and header.kind is Kind.STUN:
             self._answer(pinhole, pinhole.agent, source, datagram, now)
             self._ask_due(pinhole, now)

@@ -106,7 +106,9 @@ class Evidence:
     `several` says that the party sends several RTP streams to one port, so that its first one does
     not tell which others are its own. `reports` says that the port is for RTCP alone. `lapse_s` is
     how long (seconds, at least 1) a party that was learned by clear RTP is silent before another
-    source that the evidence admits may follow it without carrying on its stream.
+    source that the evidence admits may follow it without carrying on its stream. `events` are the
+    payload types (0 to 127) by which the party signals key presses (RFC 4733): they may come as a
+    stream of their own beside its media.
     """
 
     rung: Rung
@@ -119,6 +121,7 @@ class Evidence:
     likely: tuple[IPNetwork, ...] = ()
     reports: bool = False
     lapse_s: float = LAPSE_S
+    events: tuple[int, ...] = ()
 
     @property
     def is_untold(self) -> bool:

@@ -25,6 +25,8 @@ It follows its party through changes of port and stream, and nobody else. The ru
     has to know its SSRC. Another SSRC follows when the stream has missed `SUCCESSION_S`, if none of
     its packets came between those of the stream; else after the evidence's `lapse_s`. A stream that
     was there before comes back at once, and ends those that came after it.
+    Key presses (the evidence's `events`) may have an SSRC of their own beside it: one at a time,
+    and no other one while somebody disturbs.
 8.  A greater generation arms the latch anew; what was learned before is obsolete at once. The same
     or a lesser generation changes nothing, so a repeated offer cannot open a latch. The former
     owner teaches the next generation only while nobody else speaks, and who was its rival only
@@ -163,6 +165,11 @@ class Latch:
     def _is_for_reports(self) -> bool:
         return self.evidence is not None and self.evidence.reports
 
+    def is_aside(self, header: Header) -> bool:
+        """Whether a packet of the owner is of its key presses, not of its media."""
+        owner = self._owner
+        return owner is not None and header.kind is Kind.RTP and self._is_event(owner, header)
+
     @property
     def source(self) -> TransportAddress | None:
         """Where the other party's media goes."""
@@ -282,6 +289,8 @@ class Latch:
         """Media of the owner: of a stream that it sends, or of another."""
         assert self.evidence is not None
         one = not (self.evidence.several or self._is_for_reports)
+        if self._is_event(owner, header):
+            return self._press(owner, header, now)
         if one and owner.streams and owner.stream(header.ssrc) is None:
             verdict = self._succeed(owner, header, now)
             if verdict is not Verdict.PASS:
@@ -292,6 +301,24 @@ class Latch:
             if owner.forget_after(stream):
                 self._disturbed_at = now
             self._mark_interleaved(owner, now)
+        return Verdict.PASS
+
+    def _is_event(self, owner: Owner, header: Header) -> bool:
+        """Whether it tells of a key press, and is not of the stream of the media."""
+        assert self.evidence is not None
+        if self.evidence.several or self._is_for_reports:
+            return False
+        return header.payload_type in self.evidence.events and owner.stream(header.ssrc) is None
+
+    def _press(self, owner: Owner, header: Header, now: float) -> Verdict:
+        """A key press: of the owner's one stream of them, or of another one after it."""
+        before = owner.events
+        if before is None or before.ssrc != header.ssrc:
+            if before is not None and now - before.last_at < SUCCESSION_S:
+                self._disturbed_at = now
+            if now - self._disturbed_at < DISTURBED_S:
+                return Verdict.RIVAL
+        owner.events = Stream(header.ssrc, header.sequence, now)
         return Verdict.PASS
 
     def _succeed(self, owner: Owner, header: Header, now: float) -> Verdict:
@@ -526,7 +553,7 @@ class Latch:
         self._owner, self._former = owner, None
         self.latched_at = self.heard_at = now
         self._resumed = False
-        if self._is_media(header):
+        if self._is_media(header) and not self._is_event(owner, header):
             owner.speak(header, now)
         self._contenders.clear()
         return verdict

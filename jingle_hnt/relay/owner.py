@@ -71,6 +71,7 @@ class Owner:
     spoken_s: float = 0.0
     by_silence: bool = False
     handshakes: bool = False
+    events: Stream | None = None  # of key presses, where they have an SSRC of their own
 
     @property
     def is_sure(self) -> bool:

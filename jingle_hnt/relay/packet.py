@@ -4,7 +4,7 @@ Only the first bytes are looked at; payloads stay opaque. The C engine mirrors t
 `plane/native/packet.c`, and a property test holds the two together.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 RTP_HEADER = 12
@@ -39,12 +39,13 @@ class Header:
     """What the latch needs to know of a datagram.
 
     `ssrc` is RTP's or the RTCP sender's (32 bits) and `sequence` RTP's (16 bits); both are 0 for
-    every other kind.
+    every other kind. `payload_type` is RTP's (7 bits), and says nothing of whose packet it is.
     """
 
     kind: Kind
     ssrc: int = 0
     sequence: int = 0
+    payload_type: int = field(default=0, compare=False)
 
 
 def classify(datagram: bytes) -> Header:
@@ -74,6 +75,5 @@ def _rtp_or_rtcp(datagram: bytes) -> Header:
         return Header(Kind.RTCP, ssrc=int.from_bytes(datagram[4:8]))
     if len(datagram) < RTP_HEADER:
         return Header(Kind.OTHER)
-    return Header(
-        Kind.RTP, ssrc=int.from_bytes(datagram[8:12]), sequence=int.from_bytes(datagram[2:4])
-    )
+    ssrc, sequence = int.from_bytes(datagram[8:12]), int.from_bytes(datagram[2:4])
+    return Header(Kind.RTP, ssrc, sequence, datagram[1] & 0x7F)

@@ -73,7 +73,8 @@ class Allocation:
     `name` is unique among all allocations, `leases[leg]` the ports that face that leg. `bound` says
     that the plane has made the bindings, `was_bound` that it had and that parties may have been
     told of them, `unwanted` that they are to be released when it has;
-    `several` that a party may send more than one RTP stream; `protection` is what their media is
+    `several` that a party may send more than one RTP stream, `events` which payload types tell of
+    key presses; `protection` is what their media is
     signed with. `payer` is the leg whose user is charged for the ports.
     """
 
@@ -83,6 +84,7 @@ class Allocation:
     was_bound: bool = False
     unwanted: bool = False
     several: bool = False
+    events: frozenset[int] = frozenset()
     payer: Leg = Leg.INITIATOR
     protection: Protection = field(default_factory=lambda: Protection(Leg.INITIATOR))
     flows: tuple[Flow, Flow] = (Flow.CLOSED, Flow.CLOSED)

@@ -485,7 +485,12 @@ class Anchor:
         ip = self.parties[leg].ip
         seen = self.parties[leg].seen
         evidence = self._peers.evidence(allocation.version(leg), ip, candidates, seen)
-        return replace(evidence, several=allocation.several, lapse_s=self._peers.lapse_s)
+        return replace(
+            evidence,
+            several=allocation.several,
+            lapse_s=self._peers.lapse_s,
+            events=tuple(sorted(allocation.events)),
+        )
 
     def _unless_taken(self, lease: Lease, taken: Collection[TransportAddress], now: float) -> Lease:
         """This lease, or another in its place."""

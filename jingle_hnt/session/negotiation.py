@@ -455,6 +455,7 @@ class Negotiation:
         known = self.media.get(content.key)  # a replacement does not describe its content again
         before = () if known is None else known.allocations
         allocation.several = content.several or any(a.several for a in before)
+        allocation.events = content.events.union(*(a.events for a in before))
         allocation.protection = (
             Protection(leg, content.crypto) if known is None else known.protection
         )

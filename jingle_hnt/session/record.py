@@ -343,6 +343,7 @@ def _dump_allocation(allocation: Allocation | None, now: float) -> Record | None
         "told": [_dump_address(lease.advertised(1)) for lease in allocation.leases],
         "flows": [int(flow) for flow in allocation.flows],
         "several": allocation.several,
+        "events": sorted(allocation.events),
         "payer": int(allocation.payer),
         "pinholes": [
             {"component": component, "leg": int(leg), **_dump_pinhole(pinhole, now)}
@@ -364,6 +365,7 @@ def _load_allocation(
     allocation = Allocation(str(entry["name"]), (first, second), flows=flows)
     allocation.bound = allocation.was_bound = True
     allocation.several = bool(entry.get("several", False))
+    allocation.events = frozenset(_load_types(entry.get("events", ())))
     allocation.payer = Leg(entry.get("payer", Leg.INITIATOR))
     for pinhole in entry["pinholes"]:
         key = (int(pinhole["component"]), Leg(pinhole["leg"]))
@@ -417,6 +419,13 @@ def _load_pinhole(entry: Mapping[str, Any], written_at: float) -> Pinhole:
     )
 
 
+def _load_types(entry: Sequence[Any]) -> tuple[int, ...]:
+    types = tuple(int(number) for number in entry)
+    if not all(0 <= number < 128 for number in types):
+        raise ValueError("damaged session record: a payload type that is none")
+    return types
+
+
 def _load_stream(entry: Sequence[Any] | None) -> StreamAt | None:
     if entry is None:
         return None
@@ -458,6 +467,7 @@ def _dump_evidence(evidence: Evidence) -> Record:
         "several": evidence.several,
         "reports": evidence.reports,
         "lapse_s": evidence.lapse_s,
+        "events": list(evidence.events),
         "tags": [_dump_tag(key) for key in evidence.tags],
         "likely": [str(network) for network in evidence.likely],
     }
@@ -481,6 +491,7 @@ def _load_evidence(entry: Mapping[str, Any]) -> Evidence:
         tuple(ip_network(str(text)) for text in entry.get("likely", ())),
         bool(entry.get("reports", False)),
         float(entry.get("lapse_s", LAPSE_S)),
+        _load_types(entry.get("events", ())),
     )
 
 

@@ -50,6 +50,8 @@ _SSRC_GROUP = f"{{{names.SOURCES}}}ssrc-group"
 REPAIRING = frozenset({"rtx", "ulpfec", "parityfec", "flexfec", "flexfec-03"})
 """Payloads that are sent in a stream of their own beside the one that they repair."""
 
+_SHORT_NUMBER = re.compile("[0-9]{1,3}")
+
 UNCHECKABLE = Crypto("")
 """A way to protect media that has no <crypto/>."""
 
@@ -159,6 +161,7 @@ def _content(key: ContentKey, content: Element) -> Content:
         media=None if description is None else description.get("media", "")[:LONGEST_MEDIUM],
         mux=description is not None and description.find(_RTCP_MUX) is not None,
         several=description is not None and _has_several_streams(description),
+        events=frozenset() if description is None else frozenset(_events(description)),
         crypto=() if description is None else tuple(_crypto(content, description)),
     )
 
@@ -169,6 +172,15 @@ def _has_several_streams(description: Element) -> bool:
     if names & REPAIRING or description.find(_SSRC_GROUP) is not None:
         return True
     return len(description.findall(_SOURCE)) > 1
+
+
+def _events(description: Element) -> Iterator[int]:
+    """Payload types of key presses (RFC 4733); what is no payload type is passed over."""
+    for kind in description.iterfind(_PAYLOAD_TYPE):
+        number, name = kind.get("id") or "", (kind.get("name") or "").lower()
+        is_number = _SHORT_NUMBER.fullmatch(number) and int(number) < 128
+        if name == "telephone-event" and is_number:
+            yield int(number)
 
 
 def _crypto(content: Element, description: Element) -> Iterator[Crypto]:

@@ -49,6 +49,7 @@ class Both:
             pack_networks(evidence.likely),
             evidence.reports,
             evidence.lapse_s,
+            bytes(evidence.events),
         )
         assert self.python.arm(generation, evidence) is armed
         return armed

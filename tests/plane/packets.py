@@ -3,8 +3,18 @@
 import struct
 
 
-def rtp(sequence: int, ssrc: int = 1) -> bytes:
-    return struct.pack(">BBHII", 0x80, 0, sequence & 0xFFFF, sequence * 160, ssrc) + b"x" * 20
+def rtp(sequence: int, ssrc: int = 1, payload_type: int = 0) -> bytes:
+    number = sequence & 0xFFFF
+    return struct.pack(">BBHII", 0x80, payload_type, number, sequence * 160, ssrc) + b"x" * 20
+
+
+PRESS = 101
+"""The payload type of key presses."""
+
+
+def press(sequence: int, ssrc: int, key: int = 5) -> bytes:
+    """One packet of a key press (RFC 4733 section 2.3)."""
+    return struct.pack(">BBHIIBBH", 0x80, PRESS, sequence & 0xFFFF, 8000, ssrc, key, 10, 160)
 
 
 def rtcp(ssrc: int = 1) -> bytes:

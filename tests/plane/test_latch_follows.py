@@ -24,7 +24,7 @@ from tests.plane.both import (
     play,
     talk,
 )
-from tests.plane.packets import dtls, rtcp, rtp, stun, zrtp
+from tests.plane.packets import PRESS, dtls, press, rtcp, rtp, stun, zrtp
 
 pytestmark = pytest.mark.native
 
@@ -140,6 +140,56 @@ def test_streams_that_signalling_names_all_pass() -> None:
     streams = [talk(HOME, ssrc, 0, 4, sequence=100 * ssrc) for ssrc in range(1, 6)]
     told = play(Both(several), *streams, party=PARTY)
     assert told.gap_s < 0.2
+
+
+BY_KEYS = replace(BY_ADDRESS, events=(PRESS,))
+
+
+def pressed(begins: float, ssrc: int, count: int = 32, sequence: int = 0) -> list[Sent]:
+    """A key that is held, as a stream of its own."""
+    return [Sent(begins + n / 50, HOME, press(sequence + n, ssrc)) for n in range(count)]
+
+
+@pytest.mark.parametrize("evidence", [BY_KEYS, replace(UNKNOWN, events=(PRESS,))])
+@pytest.mark.parametrize("begins", [0.005, 3.005])
+def test_key_presses_of_an_ssrc_of_their_own_pass_beside_the_voice(
+    evidence: Evidence, begins: float
+) -> None:
+    keys = [*pressed(begins, 9), *pressed(begins + 1, 9, sequence=32), *pressed(begins + 2, 10)]
+    told = play(Both(evidence), talk(HOME, 1, 0, 10), keys, party=PARTY)
+    missing = [s for s, v in told.verdicts if v not in GOES_ON]
+    assert all(s.at < 0.2 for s in missing)
+    assert len(missing) <= (0 if evidence is BY_KEYS else 9)
+    assert Verdict.RIVAL not in {v for _, v in told.verdicts}
+
+
+def test_key_presses_alone_come_first_and_the_voice_after_them() -> None:
+    told = play(Both(BY_KEYS), pressed(0, 9), talk(HOME, 1, 0.3, 5), party=PARTY)
+    assert told.lost == 0
+    # And the voice goes on at another port as without them.
+    latch = Both(BY_KEYS)
+    play(latch, talk(HOME, 1, 0, 10), pressed(5.005, 9), party=PARTY)
+    told = play(latch, talk(MOVED, 1, 10, 14, 500), party=PARTY, since=10)
+    assert told.gap_s <= SILENCE_S + 0.2
+
+
+def test_presses_that_nobody_signalled_are_a_stream_as_any() -> None:
+    told = play(Both(BY_ADDRESS), talk(HOME, 1, 0, 5), pressed(2.005, 9), party=PARTY)
+    assert told.lost == 32
+
+
+@pytest.mark.parametrize("ssrcs", [2, 16000])
+def test_who_forges_key_presses_blindly_is_cut_off(ssrcs: int) -> None:
+    speech = list(talk(HOME, 1, 0, 10))
+    forged = [Sent(2 + n / 2000, HOME, press(n, 77 + n % ssrcs), media=False) for n in range(16000)]
+    told = play(Both(BY_KEYS), speech, forged, party=PARTY)
+    assert told.lost == 0
+    went_on = [s for s, v in told.verdicts if not s.media and v in GOES_ON]
+    assert len({s.datagram[8:12] for s in went_on}) == 1, "one stream, as of the party"
+    told = play(Both(BY_KEYS), talk(HOME, 1, 0, 10), pressed(1.005, 9), forged, party=PARTY)
+    assert told.lost == 0
+    if ssrcs > 2:
+        assert sum(v in GOES_ON for s, v in told.verdicts if not s.media) <= 2
 
 
 def test_a_stream_that_was_there_before_comes_back_at_once() -> None:

@@ -108,25 +108,35 @@ def test_both_heal_a_remapped_stream_alike(
         assert native.observe(pack(source), datagram, now) == verdict
 
 
-FORGED = st.tuples(st.integers(1, 3), st.integers(1, 3), st.sampled_from([0.02, 0.02, 0.3, 1.0]))
+FORGED = st.tuples(
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.sampled_from([0, 101, 127]),
+    st.sampled_from([0.02, 0.02, 0.3, 1.0]),
+)
 
 
 @settings(max_examples=400)
-@given(st.booleans(), st.lists(FORGED, min_size=8, max_size=80))
+@given(
+    st.booleans(),
+    st.sampled_from([(), (101,), (0, 127)]),
+    st.lists(FORGED, min_size=8, max_size=80),
+)
 def test_both_follow_the_streams_of_one_source_alike(
-    several: bool, packets: list[tuple[int, int, float]]
+    several: bool, events: tuple[int, ...], packets: list[tuple[int, int, int, float]]
 ) -> None:
     """Streams of three SSRCs from the learned source, with pauses around the limits."""
     source = TransportAddress.of("192.0.2.1", 1)
-    evidence = Evidence(Rung.R3, (ip_network("192.0.2.0/24"),), several=several)
+    evidence = Evidence(Rung.R3, (ip_network("192.0.2.0/24"),), several=several, events=events)
     python, native, now = Latch(), _engine.Latch(), 0.0
     python.arm(0, evidence)
-    native.arm(0, pack_networks(evidence.sources), b"", 1, several)
+    sources = pack_networks(evidence.sources)
+    native.arm(0, sources, b"", 1, several, b"", False, 3.0, bytes(events))
     sequences = dict.fromkeys((1, 2, 3), 0)
-    for ssrc, ahead, later in packets:
+    for ssrc, ahead, payload_type, later in packets:
         now += later
         sequences[ssrc] += ahead
-        datagram = rtp(sequences[ssrc], ssrc)
+        datagram = rtp(sequences[ssrc], ssrc, payload_type)
         verdict = python.observe(source, classify(datagram), now)
         assert native.observe(pack(source), datagram, now) == verdict
 
@@ -135,7 +145,8 @@ def test_both_follow_the_streams_of_one_source_alike(
 @given(st.one_of(DATAGRAMS, st.binary(max_size=64)))
 def test_both_classify_alike(datagram: bytes) -> None:
     header = classify(datagram)
-    assert _engine.classify(datagram) == (header.kind, header.ssrc, header.sequence)
+    told = header.kind, header.ssrc, header.sequence, header.payload_type
+    assert _engine.classify(datagram) == told
 
 
 def media(payload_type: int, sequence: int, timestamp: int, ssrc: int) -> bytes:

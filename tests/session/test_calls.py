@@ -1,5 +1,6 @@
 """Calls as plays over the pure core: what each stanza is answered, and what the plane is told."""
 
+import json
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
@@ -22,6 +23,7 @@ from jingle_hnt.relay.evidence import Rung
 from jingle_hnt.relay.interfaces import Interface
 from jingle_hnt.session.effects import Bounce, Gone, Moved, Pass, Refusal, Replace, Why
 from jingle_hnt.session.policy import EarlyMedia, Fallback, GatePolicy
+from jingle_hnt.session.record import dump, load
 from jingle_hnt.session.table import State
 from tests.session.stage import (
     ADDRESSES,
@@ -315,6 +317,21 @@ def test_only_a_content_that_describes_several_streams_may_send_them() -> None:
     again = Content(CAMERA, transport=candidates("192.0.2.10", 7000))
     assert isinstance(stage.says(ALICE, Action.TRANSPORT_REPLACE, again), Replace)
     assert stage.plane.armed["s1.3.1", 0].evidence.several
+
+
+def test_key_presses_may_have_a_stream_of_their_own_where_they_are_described() -> None:
+    stage = Stage()
+    stage.says(ALICE, Action.SESSION_INITIATE, replace(content(), events=frozenset({101, 96})))
+    assert stage.plane.armed["s1.1.1", 0].evidence.events == (96, 101)
+    stage.says(BOB, Action.SESSION_ACCEPT, stage.bobs())
+    again = Content(VOICE, transport=candidates("192.0.2.10", 7000))
+    assert isinstance(stage.says(ALICE, Action.TRANSPORT_REPLACE, again), Replace)
+    assert stage.plane.armed["s1.2.1", 0].evidence.events == (96, 101)
+    (session,) = stage.registry
+    restored = Stage()
+    loaded = load(json.loads(json.dumps(dump(session, stage.now))), restored.registry, 0.0)
+    [medium] = loaded.negotiation.media.values()
+    assert all(a.events == {96, 101} for a in medium.allocations)
 
 
 def test_what_changes_while_the_plane_binds_is_ordered_when_it_has() -> None:

@@ -407,6 +407,27 @@ def test_streams_beside_the_first_are_read_from_the_description(
 
 
 @pytest.mark.parametrize(
+    ("described", "events"),
+    [
+        ('<payload-type id="101" name="telephone-event" clockrate="8000"/>', {101}),
+        ('<payload-type id="0" name="PCMU"/><payload-type id="96" name="Telephone-Event"/>', {96}),
+        ('<payload-type id="128" name="telephone-event"/>', set()),
+        ('<payload-type id="-1" name="telephone-event"/>', set()),
+        ('<payload-type id="1e1" name="telephone-event"/><payload-type/>', set()),
+        ('<payload-type name="telephone-event"/>', set()),
+    ],
+)
+def test_key_presses_are_read_from_the_description(described: str, events: set[int]) -> None:
+    text = (
+        f'<jingle xmlns="{names.JINGLE}" action="session-initiate" sid="a">'
+        f'<content creator="initiator" name="x"><description xmlns="{names.RTP}" media="audio">'
+        f"{described}</description></content></jingle>"
+    )
+    [content] = parse(ET.fromstring(text)).contents
+    assert content.events == events
+
+
+@pytest.mark.parametrize(
     ("candidate", "odd"),
     [
         ("<candidate component='1' ip='192.0.2.1' port='9'/>", False),

@@ -372,7 +372,8 @@ bool hnt_judge(struct pinhole *from, const struct hnt_address *source, const uin
     }
     from->counters[HNT_RECEIVED_PACKETS]++;
     from->counters[HNT_RECEIVED_BYTES] += length;
-    hnt_stream_observe(&from->stream, header, data, length, now, &to->stream);
+    if (!hnt_latch_is_aside(&from->latch, header))
+        hnt_stream_observe(&from->stream, header, data, length, now, &to->stream);
     if (from->agent != NULL && header.kind == HNT_STUN) {
         answer_check(from, &asker, data, length, now);
         hnt_ask_due(from, now);

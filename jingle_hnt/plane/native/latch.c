@@ -408,10 +408,45 @@ static void mark_interleaved(struct hnt_latch *latch, double now)
     }
 }
 
+/* Whether it tells of a key press, and is not of the stream of the media. */
+static bool is_event(const struct hnt_latch *latch, struct hnt_header header)
+{
+    const struct hnt_owner *owner = &latch->owner;
+    if (!sends_one(latch) || (latch->evidence->events[header.payload_type / 64] >> header.payload_type % 64 & 1) == 0)
+        return false;
+    for (unsigned i = 0; i < owner->streams; i++)
+        if (owner->stream[i].ssrc == header.ssrc)
+            return false;
+    return true;
+}
+
+bool hnt_latch_is_aside(const struct hnt_latch *latch, struct hnt_header header)
+{
+    bool clear = latch->state == HNT_LATCHED && latch->ice == NULL && latch->srtp == NULL;
+    return clear && header.kind == HNT_RTP && is_event(latch, header);
+}
+
+/* A key press: of the owner's one stream of them, or of another one after it. */
+static enum hnt_verdict press(struct hnt_latch *latch, struct hnt_header header, double now)
+{
+    struct hnt_owner *owner = &latch->owner;
+    if (!owner->presses || owner->events.ssrc != header.ssrc) {
+        if (owner->presses && now - owner->events.last_at < SUCCESSION_S)
+            latch->disturbed_at = now;
+        if (now - latch->disturbed_at < DISTURBED_S)
+            return HNT_RIVAL;
+    }
+    owner->presses = true;
+    owner->events = (struct hnt_own_stream){.ssrc = header.ssrc, .top = header.sequence, .last_at = now};
+    return HNT_PASS;
+}
+
 /* Media of the owner: of a stream that it sends, or of another. */
 static enum hnt_verdict follow(struct hnt_latch *latch, struct hnt_header header, double now)
 {
     bool one = sends_one(latch);
+    if (is_event(latch, header))
+        return press(latch, header, now);
     if (one && latch->owner.streams > 0 && hnt_owner_stream(&latch->owner, header.ssrc) == NULL) {
         enum hnt_verdict verdict = succeed(latch, header, now);
         if (verdict != HNT_PASS)
@@ -447,7 +482,7 @@ static enum hnt_verdict learn(struct hnt_latch *latch, struct hnt_header header,
 {
     learn_source(latch, now);
     latch->resumed = false;
-    if (is_media(latch, header))
+    if (is_media(latch, header) && !is_event(latch, header))
         hnt_owner_speak(&latch->owner, header, now, false);
     if (latch->others != NULL)
         latch->others->contenders = 0;

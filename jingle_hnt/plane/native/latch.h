@@ -37,6 +37,7 @@ struct hnt_evidence {
     uint8_t probation, keys, tags;
     bool several; /* RTP streams of one source */
     bool reports; /* the port is for RTCP alone */
+    uint64_t events[2]; /* a bit for each payload type that tells of key presses */
     double lapse_s; /* of silence, after which another source may follow without the stream */
     struct hnt_key *key;
     struct hnt_tag *tag;
@@ -107,6 +108,8 @@ void hnt_latch_resume(struct hnt_latch *latch, const struct hnt_address *source,
 bool hnt_latch_stream(const struct hnt_latch *latch, struct hnt_header *out);
 /* The same where it is another than that of this SSRC (NULL: none was told), which has ended. */
 bool hnt_latch_stream_news(struct hnt_latch *latch, const uint32_t *told, double now, struct hnt_header *out);
+/* Whether a packet of the owner is of its key presses, not of its media. */
+bool hnt_latch_is_aside(const struct hnt_latch *latch, struct hnt_header header);
 enum hnt_verdict hnt_latch_observe(struct hnt_latch *latch, const struct hnt_address *source,
                                    struct hnt_header header, double now);
 

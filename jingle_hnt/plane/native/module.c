@@ -147,7 +147,7 @@ static PyObject *engine_arm(PyObject *self, PyObject *args)
     unsigned long long handle;
     unsigned side;
     int generation, error;
-    struct hnt_records sources, refused, likely, tags;
+    struct hnt_records sources, refused, likely, events, tags;
     unsigned char probation;
     int several, reports;
     double lapse_s;
@@ -156,9 +156,9 @@ static PyObject *engine_arm(PyObject *self, PyObject *args)
     struct hnt_header stream;
     struct hnt_checks checks;
     if (engine == NULL ||
-        !PyArg_ParseTuple(args, "KIiy#y#y#bppdOy#OOOO", &handle, &side, &generation, &sources.bytes, &sources.length,
+        !PyArg_ParseTuple(args, "KIiy#y#y#bppdy#Oy#OOOO", &handle, &side, &generation, &sources.bytes, &sources.length,
                           &refused.bytes, &refused.length, &likely.bytes, &likely.length, &probation, &several,
-                          &reports, &lapse_s, &keys, &tags.bytes, &tags.length, &resume, &last, &early, &own))
+                          &reports, &lapse_s, &events.bytes, &events.length, &keys, &tags.bytes, &tags.length, &resume, &last, &early, &own))
         return NULL;
     if (side > 1) {
         PyErr_SetString(PyExc_ValueError, "a side is 0 or 1");
@@ -178,6 +178,7 @@ static PyObject *engine_arm(PyObject *self, PyObject *args)
         return NULL;
     evidence->reports = reports;
     evidence->lapse_s = lapse_s;
+    hnt_read_events(events, evidence->events);
     Py_BEGIN_ALLOW_THREADS
     error = hnt_engine_arm(engine, handle, side, generation, evidence, resume == Py_None ? NULL : &source,
                            known ? &stream : NULL, early == Py_None ? NULL : &destination, own == Py_None ? NULL : &checks);
@@ -311,7 +312,7 @@ static PyObject *engine_fileno(PyObject *self, PyObject *unused)
 static PyMethodDef engine_methods[] = {
     {"bind", engine_bind, METH_O, "bind(addresses) -> handles"},
     {"arm", engine_arm, METH_VARARGS,
-     "arm(handle, side, generation, sources, refused, likely, probation, several, reports, lapse_s, keys, tags,"
+     "arm(handle, side, generation, sources, refused, likely, probation, several, reports, lapse_s, events, keys, tags,"
      " resume, stream, early, checks)"},
     {"gate", engine_gate, METH_VARARGS, "gate(handle, flow_0, flow_1)"},
     {"release", engine_release, METH_VARARGS, "release(handle, linger_s)"},

@@ -36,6 +36,8 @@ struct hnt_owner {
     uint32_t packets;
     uint8_t streams;
     bool handshakes; /* DTLS or ZRTP was heard of it */
+    bool presses; /* key presses of an SSRC of their own were heard: `events` */
+    struct hnt_own_stream events;
     bool by_silence; /* it took the place of one that had fallen silent, without its stream */
     struct hnt_own_stream stream[HNT_OWN_STREAMS];
 };

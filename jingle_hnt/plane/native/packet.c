@@ -27,6 +27,7 @@ static struct hnt_header rtp_or_rtcp(const uint8_t *data, size_t length)
         header.kind = HNT_RTP;
         header.ssrc = read32(data + 8);
         header.sequence = (uint16_t)(data[2] << 8 | data[3]);
+        header.payload_type = data[1] & 0x7f;
     }
     return header;
 }

@@ -21,6 +21,7 @@ struct hnt_header {
     uint32_t ssrc;
     uint16_t sequence;
     uint8_t kind;
+    uint8_t payload_type; /* of RTP */
 };
 
 struct hnt_header hnt_classify(const uint8_t *data, size_t length);

@@ -42,12 +42,13 @@ static void latch_dealloc(PyObject *self)
 static PyObject *latch_arm(PyObject *self, PyObject *args)
 {
     int generation;
-    struct hnt_records sources, refused, likely = {NULL, 0};
+    struct hnt_records sources, refused, likely = {NULL, 0}, events = {NULL, 0};
     unsigned char probation;
     int several, reports = false;
     double lapse_s = HNT_LAPSE_S;
-    if (!PyArg_ParseTuple(args, "iy#y#bp|y#pd", &generation, &sources.bytes, &sources.length, &refused.bytes,
-                          &refused.length, &probation, &several, &likely.bytes, &likely.length, &reports, &lapse_s))
+    if (!PyArg_ParseTuple(args, "iy#y#bp|y#pdy#", &generation, &sources.bytes, &sources.length, &refused.bytes,
+                          &refused.length, &probation, &several, &likely.bytes, &likely.length, &reports, &lapse_s,
+                          &events.bytes, &events.length))
         return NULL;
     struct hnt_evidence *evidence =
         hnt_read_evidence_of(sources, refused, likely, probation, several, NULL, (struct hnt_records){NULL, 0});
@@ -55,6 +56,7 @@ static PyObject *latch_arm(PyObject *self, PyObject *args)
         return NULL;
     evidence->reports = reports;
     evidence->lapse_s = lapse_s;
+    hnt_read_events(events, evidence->events);
     if (hnt_latch_arm(&((Latch *)self)->latch, generation, evidence))
         Py_RETURN_TRUE;
     free(evidence);
@@ -136,7 +138,7 @@ static PyObject *latch_news_of_stream(PyObject *self, PyObject *args)
 
 static PyMethodDef latch_methods[] = {
     {"arm", latch_arm, METH_VARARGS,
-     "arm(generation, sources, refused, probation, several, likely=b'', reports=False, lapse_s=3.0) -> bool"},
+     "arm(generation, sources, refused, probation, several, likely=b'', reports=False, lapse_s=3.0, events=b'') -> bool"},
     {"resume", latch_resume, METH_VARARGS, "resume(source, stream or None, now)"},
     {"observe", latch_observe, METH_VARARGS, "observe(source, datagram, now) -> verdict"},
     {"expect", latch_expect, METH_O, "expect(whether media is expected)"},

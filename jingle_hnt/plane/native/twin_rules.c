@@ -274,7 +274,8 @@ static PyObject *classify(PyObject *module, PyObject *args)
     if (!PyArg_ParseTuple(args, "y#", &data, &length))
         return NULL;
     struct hnt_header header = hnt_classify((const uint8_t *)data, (size_t)length);
-    return Py_BuildValue("(ikH)", (int)header.kind, (unsigned long)header.ssrc, header.sequence);
+    return Py_BuildValue("(ikHi)", (int)header.kind, (unsigned long)header.ssrc, header.sequence,
+                         (int)header.payload_type);
 }
 
 static PyObject *idle_since(PyObject *module, PyObject *args)
@@ -349,7 +350,7 @@ PyMethodDef hnt_rule_functions[] = {
     {"idle_since", idle_since, METH_VARARGS, "idle_since(heard_at, now, linger_s) -> float"},
     {"is_free", is_free, METH_VARARGS, "is_free(busy_at, released_at, linger_s, cap_s, now) -> bool"},
     {"filter_line", filter_line, METH_VARARGS, "filter_line(socket, peer, sources, refused)"},
-    {"classify", classify, METH_VARARGS, "classify(datagram) -> (kind, ssrc, sequence)"},
+    {"classify", classify, METH_VARARGS, "classify(datagram) -> (kind, ssrc, sequence, payload type)"},
     {"parse_stun", parse_stun, METH_VARARGS,
      "parse_stun(datagram) -> (kind, transaction, username, nominates, integrity_at, role, tie_breaker, error) or None"},
     {"is_signed", is_signed, METH_VARARGS, "is_signed(datagram, password) -> bool"},

@@ -105,6 +105,15 @@ static int read_tags(const char *bytes, Py_ssize_t length, struct hnt_tag *out)
     return 0;
 }
 
+void hnt_read_events(struct hnt_records types, uint64_t out[2])
+{
+    for (Py_ssize_t i = 0; i < types.length; i++) {
+        uint8_t type = (uint8_t)types.bytes[i];
+        if (type < 128)
+            out[type / 64] |= (uint64_t)1 << type % 64;
+    }
+}
+
 struct hnt_evidence *hnt_read_evidence(const char *sources, Py_ssize_t sources_length, const char *refused,
                                           Py_ssize_t refused_length, unsigned char probation, bool several,
                                           PyObject *keys, const char *tags, Py_ssize_t tags_length)
@@ -157,6 +166,7 @@ struct hnt_evidence *hnt_read_evidence_of(struct hnt_records sources, struct hnt
     evidence->several = several;
     evidence->reports = false;
     evidence->lapse_s = HNT_LAPSE_S;
+    evidence->events[0] = evidence->events[1] = 0;
     if (read_networks(sources, evidence->networks) < 0 ||
         read_networks(refused, evidence->networks + wanted) < 0 ||
         read_networks(likely, evidence->networks + wanted + unwanted) < 0 ||

@@ -21,6 +21,9 @@ struct hnt_records {
     Py_ssize_t length;
 };
 
+/* A byte for each payload type; those over 127 are none. */
+void hnt_read_events(struct hnt_records types, uint64_t out[2]);
+
 /* The caller frees it. */
 struct hnt_evidence *hnt_read_evidence_of(struct hnt_records sources, struct hnt_records refused,
                                           struct hnt_records likely, unsigned char probation, bool several,
