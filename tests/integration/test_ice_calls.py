@@ -36,10 +36,11 @@ async def connect(caller: Caller, callee: Caller) -> tuple[list[str], list[str]]
     return ends[0]["paths"], ends[1]["paths"]
 
 
-async def both_outcomes(caller: Caller, callee: Caller) -> tuple[Event, Event]:
-    """One call until both agents are connected or have given up, each for itself."""
+async def both_outcomes(caller: Caller, callee: Caller, to: str = "") -> tuple[Event, Event]:
+    """One call until both agents are connected or have given up, each for itself; `to` is what the
+    callee is called by, if not its JID."""
     after = len(caller.events), len(callee.events)
-    caller.tell("call", to=callee.jid)
+    caller.tell("call", to=to or callee.jid)
     first = await caller.expect("connected|unconnected", after=after[0], patience_s=OUTCOME_S)
     second = await callee.expect("connected|unconnected", after=after[1], patience_s=OUTCOME_S)
     return first, second

@@ -12,12 +12,13 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree as ET
 
 from tests.lab.rtp import Component
 from tests.lab.slixmpp_client import SlixmppClient
-from tests.lab.xmpp_actors import JINGLE, Client, Disconnected, as_text, unique
+from tests.lab.xmpp_actors import JINGLE, Client, Disconnected, as_text, bare_name, unique
 
 JINGLE_ERRORS = "urn:xmpp:jingle:errors:1"
 LONGEST_COMMAND = 1 << 22
@@ -32,6 +33,24 @@ DESCRIPTIONS = {
     '<payload-type id="96" name="VP8" clockrate="90000"/></description>',
 }
 """The contents that a phone knows; each has two ports, one pair behind the other."""
+
+
+@dataclass(slots=True)
+class Habits:
+    """How a client writes who created a content, and who sends of it (see docs/clients.md).
+
+    `creator` is ``right``, ``initiator`` for whoever it was, ``own`` for who writes, or ``none``;
+    `senders` is what an accept says, whatever is so.
+    """
+
+    creator: str = "right"
+    senders: str = ""
+
+    def head(self, name: str, creator: str, role: str, answers: bool = False) -> str:
+        """The beginning of a content, which this role writes."""
+        said = {"right": creator, "initiator": "initiator", "own": role, "none": ""}[self.creator]
+        written = f'<content name="{name}"' + (f' creator="{said}"' if said else "")
+        return written + (f' senders="{self.senders}">' if answers and self.senders else ">")
 
 
 class _Endpoint:
@@ -60,6 +79,8 @@ class Phone:
         self.awaited: dict[str, asyncio.Future[ET.Element]] = {}
         self.peer = ""
         self.role = "initiator"
+        self.habits = Habits()
+        self.creators: dict[str, str] = {}
         self.generation = 0
         self.answer = options.answer
         self.port = options.port
@@ -72,6 +93,8 @@ class Phone:
             self.client = await SlixmppClient.login(endpoint, jid, password)
         else:
             self.client = await Client.login(endpoint, jid, password, local=self.options.local)
+            if self.options.room:
+                await enter(self.client, self.options.room)
         say("online")
         listening = asyncio.create_task(self._listen(self.client))
         try:
@@ -118,6 +141,8 @@ class Phone:
                 say("removed", contents=_names(jingle))
             case "transport-info":
                 self._send_media(jingle)
+            case "content-modify":
+                say("modified", contents=_names(jingle))
             case "session-info":
                 say("informed", of=[child.tag.rpartition("}")[2] for child in jingle])
             case "session-terminate":
@@ -143,16 +168,16 @@ class Phone:
 
     async def _call(self, to: str, sid: str) -> None:
         self.peer, self.sid, self.role = to, sid, "initiator"
-        await self._open("voice")
-        self._request("session-initiate", self._content("voice", self.role))
+        await self._open("voice", "initiator")
+        self._request("session-initiate", self._content("voice"))
 
     async def _rung(self, caller: str, jingle: ET.Element) -> None:
         self.peer, self.sid, self.role = caller, jingle.get("sid", ""), "responder"
         say("ringing", peer=caller, sid=self.sid)
         if self.answer in ("accept", "early"):
-            await self._open("voice")
+            await self._open("voice", "initiator")
             if self.answer == "accept":
-                self._request("session-accept", self._content("voice", "initiator"))
+                self._request("session-accept", self._content("voice", answers=True))
             self._send_media(jingle)
         elif self.answer == "decline":
             self._request("session-terminate", "<reason><decline/></reason>")
@@ -161,15 +186,15 @@ class Phone:
         """Every further content is welcome."""
         creator = "initiator" if self.role == "responder" else "responder"
         for name in _names(jingle):
-            await self._open(name)
-            self._request("content-accept", self._content(name, creator))
+            await self._open(name, creator)
+            self._request("content-accept", self._content(name, answers=True))
         self._send_media(jingle)
 
     def _request(self, action: str, payload: str) -> None:
         assert self.client is not None
         self.client.request(self.peer, action, self.sid, payload)
 
-    def _content(self, name: str, creator: str, described: bool = True) -> str:
+    def _content(self, name: str, described: bool = True, answers: bool = False) -> str:
         candidates = "".join(
             f'<candidate component="{c}" generation="{self.generation}" id="{unique("c")}"'
             f' ip="{self.options.address}" port="{self._port(name) + c - 1}"/>'
@@ -177,7 +202,10 @@ class Phone:
         )
         transport = f'<transport xmlns="{RAW_UDP}">{candidates}</transport>'
         description = DESCRIPTIONS[name] if described else ""
-        return f'<content creator="{creator}" name="{name}">{description}{transport}</content>'
+        return f"{self._head(name, answers)}{description}{transport}</content>"
+
+    def _head(self, name: str, answers: bool = False) -> str:
+        return self.habits.head(name, self.creators[name], self.role, answers)
 
     # Media
 
@@ -186,10 +214,11 @@ class Phone:
         port: int = self.port + 2 * list(DESCRIPTIONS).index(name)
         return port
 
-    async def _open(self, name: str, moving: bool = False) -> None:
+    async def _open(self, name: str, creator: str, moving: bool = False) -> None:
         """Sockets for a content; one that moves goes on with its streams and counts."""
+        self.creators[name] = creator
         stream = f"{name[0]}{self.options.jid}".encode().ljust(16, b"\0")[:16]
-        expected = f"{name[0]}{_themselves(self.peer)}".encode().ljust(16, b"\0")[:16]
+        expected = f"{name[0]}{themselves(self.peer, self.options)}".encode().ljust(16, b"\0")[:16]
         ssrc = sum(stream) * 2654435761 % 2**32
         before = self.media.pop(name, [])
         self.media[name] = [Component(stream, ssrc, control) for control in (False, True)]
@@ -246,11 +275,15 @@ class Phone:
                 self._message(command["to"], "propose", self.sid, DESCRIPTIONS["voice"])
             case "call-by-node":
                 await self._call_by_node(command["to"], command["node"])
+            case "habits":
+                self.habits = Habits(command["creator"], command["senders"])
             case "accept":
-                self._request("session-accept", self._content("voice", "initiator"))
+                self._request("session-accept", self._content("voice", answers=True))
             case "add":
-                await self._open(command["content"])
-                self._request("content-add", self._content(command["content"], self.role))
+                await self._open(command["content"], self.role)
+                self._request("content-add", self._content(command["content"]))
+            case "modify":
+                self._request("content-modify", self._modified(**command))
             case "remove":
                 await self._remove(command["content"])
             case "info":
@@ -285,7 +318,7 @@ class Phone:
         say("channel", **channel.attrib)
         self.channel = (channel.get("host", ""), int(channel.get("localport", "0")))
         self.peer, self.sid, self.role = to, unique("call"), "initiator"
-        await self._open("voice")
+        await self._open("voice", "initiator")
         far = int(channel.get("remoteport", "0"))
         self._request("session-initiate", self._relayed_content(channel.get("host", ""), far))
 
@@ -300,23 +333,38 @@ class Phone:
 
     async def _remove(self, name: str) -> None:
         await self._close([name])
-        self._request("content-remove", f'<content creator="{self.role}" name="{name}"/>')
+        self._request("content-remove", f"{self._head(name)}</content>")
+
+    def _modified(self, content: str, senders: str, **_: object) -> str:
+        return f'{self._head(content)[:-1]} senders="{senders}"/>'
 
     async def _move(self, port: int) -> None:
         """Take other ports and tell the peer, as a client does whose socket broke."""
         destinations = [c.heard.sources.most_common(1) for c in self.media["voice"]]
         self.port, self.generation = port, self.generation + 1
-        await self._open("voice", moving=True)
-        content = self._content("voice", "initiator", described=False)
+        await self._open("voice", self.creators["voice"], moving=True)
+        content = self._content("voice", described=False)
         self._request("transport-info", content)
         for component, destination in zip(self.media["voice"], destinations, strict=True):
             if destination:
                 component.start(destination[0][0])
 
 
-def _themselves(jid: str) -> str:
-    """Who is behind an escaped address (XEP-0106); anybody else as they are."""
+async def enter(client: Client, room: str) -> None:
+    """Be an occupant of a room (XEP-0045 section 7.2), named by the own local part."""
+    occupant = f"{room}/{client.jid.partition('@')[0]}"
+    joins = '<x xmlns="http://jabber.org/protocol/muc"/>'
+    client.send(f'<presence/><presence to="{occupant}">{joins}</presence>')
+    await client.next(lambda e: bare_name(e) == "presence" and e.get("from") == occupant)
+
+
+def themselves(jid: str, options: argparse.Namespace) -> str:
+    """Who is behind an escaped address (XEP-0106), or an occupant of the room that we are in;
+    anybody else as they are."""
     local, _, rest = jid.partition("@")
+    if options.room and jid.startswith(f"{options.room}/"):
+        domain: str = options.jid.partition("@")[2]
+        return f"{jid.rpartition('/')[2]}@{domain}"
     return local.replace("\\40", "@") + "/" + rest.partition("/")[2] if "\\40" in local else jid
 
 
@@ -357,6 +405,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=7078, help="RTP port; RTCP is the next")
     parser.add_argument("--mute", action="store_true", help="never send media")
     parser.add_argument("--from", dest="local", help="where the XMPP connection comes from")
+    parser.add_argument("--room", default="", help="a room to be in (XEP-0045)")
     parser.add_argument("--slixmpp", action="store_true", help="slixmpp on the stream")
     parser.add_argument(
         "--answer", choices=("accept", "early", "decline", "ring"), default="accept"

@@ -205,6 +205,7 @@ class Ejabberd(LocalServer):
             "outgoing_s2s_port": ports[-1] if ports else 5269,
             "modules": {
                 **{module: {} for module in modules},
+                **({"mod_muc": {"hosts": [self.rooms]}} if self.rooms is not None else {}),
                 "mod_stream_mgmt": {"resend_on_timeout": "if_offline", "max_ack_queue": 5000},
             },
             "append_host_config": {

@@ -88,6 +88,8 @@ class Prosody(LocalServer):
         lines = [f"{name} = {_lua(value)}" for name, value in options.items()]
         for host in self.hosts:
             lines += _host_lines(host)
+        if self.rooms is not None:
+            lines += [f'Component {_lua(self.rooms)} "muc"', "muc_room_locking = false"]
         for domain, secret in self.components.items():
             lines += [f"Component {_lua(domain)}", f"component_secret = {_lua(secret)}"]
         return "\n".join(lines) + "\n"

@@ -25,7 +25,7 @@ from tests.ports import free_port
 Endpoint = tuple[str, int]
 """IP address and TCP port."""
 
-_START_S = 60.0
+_START_S = 180.0
 _STOP_S = 5.0
 
 
@@ -56,9 +56,10 @@ class LocalServer(ABC):
     out are free ones, or 5222, 5347 and 5269 inside a network `namespace`, where nobody else
     listens. `routes` maps the domains of other servers to their endpoints and allows s2s (also an
     empty table does; it is read at the first start); without it there is none. `web` is a port for
-    BOSH and WebSocket (XEP-0124, RFC 7395) on plain HTTP. `settings` are further global options.
+    BOSH and WebSocket (XEP-0124, RFC 7395) on plain HTTP. `rooms` is a domain of rooms (XEP-0045).
+    `settings` are further global options.
 
-    Raises ServerFailed if it does not listen within a minute.
+    Raises ServerFailed if it does not listen within three minutes.
     """
 
     kind: ClassVar[str]
@@ -77,6 +78,7 @@ class LocalServer(ABC):
         routes: Mapping[str, Endpoint] | None = None,
         namespace: str | None = None,
         web: int | None = None,
+        rooms: str | None = None,
         settings: Mapping[str, object] | None = None,
     ) -> None:
         self.hosts = tuple(hosts)
@@ -85,6 +87,7 @@ class LocalServer(ABC):
         self.namespace = namespace
         self.routes = routes
         self.web = web
+        self.rooms = rooms
         self.settings = dict(settings or {})
         self.c2s: Endpoint = self._endpoint(self.listen[0], c2s_port, 5222)
         self.component: Endpoint = self._endpoint(

@@ -47,16 +47,16 @@ class SrtpPhone(Phone):
                 _unprotect(component, Session(theirs))
         say("renewed", at=time.monotonic())
 
-    async def _open(self, name: str, moving: bool = False) -> None:
-        await super()._open(name, moving)
+    async def _open(self, name: str, creator: str, moving: bool = False) -> None:
+        await super()._open(name, creator, moving)
         master = self.masters.setdefault(name, os.urandom(30))
         used = os.urandom(30) if self.options.wrong_key else master
         policy = Policy(used, Policy.SSRC_ANY_OUTBOUND, srtp_profile=PROFILE)
         for component in self.media[name]:
             _protect(component, Session(policy), self.options.first)
 
-    def _content(self, name: str, creator: str, described: bool = True) -> str:
-        content = super()._content(name, creator, described)
+    def _content(self, name: str, described: bool = True, answers: bool = False) -> str:
+        content = super()._content(name, described, answers)
         lines = _line(MEANT, self.masters[name])
         if self.role == "initiator":
             lines = _line("1", os.urandom(30)) + lines

@@ -8,12 +8,11 @@ that the handshake has to show: aiortc refuses to connect otherwise.
 import argparse
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import quoteattr
 
-import aioice
 from aiortc import (
     AudioStreamTrack,
     RTCBundlePolicy,
@@ -26,7 +25,7 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from aiortc.sdp import MediaDescription, SessionDescription
 
 from tests.lab.caller import say
-from tests.lab.ice_phone import ICE_UDP, IcePhone, add_options
+from tests.lab.ice_phone import ICE_UDP, IcePhone, add_options, paths
 from tests.lab.xmpp_actors import JINGLE, unique
 
 RTP = "urn:xmpp:jingle:apps:rtp:1"
@@ -52,15 +51,14 @@ class WebrtcPhone(IcePhone):
         assert self.peer_connection is not None
         return self.peer_connection
 
-    async def _gather(self, controlling: bool) -> None:
-        await self._stop()
+    async def _gather(self, names: Iterable[str], creator: str) -> None:
         self.connected.clear()
         configuration = RTCConfiguration(iceServers=[], bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
         connection = self.peer_connection = RTCPeerConnection(configuration)
         connection.on("connectionstatechange", self._note_state)
-        connection.on("track", self._take)
+        connection.on("track", self._take_track)
         connection.on("datachannel", self._answer_greetings)
-        if controlling:
+        if self.role == "initiator":
             connection.addTrack(AudioStreamTrack())
             channel = connection.createDataChannel("chat")
             channel.on("open", lambda: channel.send(GREETING))
@@ -71,7 +69,7 @@ class WebrtcPhone(IcePhone):
         if self.connection.connectionState == "connected":
             self.connected.set()
 
-    def _take(self, track: MediaStreamTrack) -> None:
+    def _take_track(self, track: MediaStreamTrack) -> None:
         self.tasks.append(asyncio.create_task(self._listen_to(track)))
 
     async def _listen_to(self, track: MediaStreamTrack) -> None:
@@ -86,9 +84,10 @@ class WebrtcPhone(IcePhone):
     def _answer_greetings(self, channel: RTCDataChannel) -> None:
         channel.on("message", lambda text: channel.send(f"I read: {text}"))
 
-    async def _learn(self, jingle: ET.Element, agent: aioice.Connection | None = None) -> None:
-        if jingle.get("action") == "transport-info":
-            return  # all candidates come at once
+    async def _told(self, jingle: ET.Element) -> None:
+        """All candidates come at once."""
+
+    async def _learn(self, jingle: ET.Element) -> None:
         kind = "offer" if jingle.get("action") == "session-initiate" else "answer"
         description = RTCSessionDescription("\r\n".join(_sdp(jingle)) + "\r\n", kind)
         await self.connection.setRemoteDescription(description)
@@ -96,13 +95,16 @@ class WebrtcPhone(IcePhone):
             self.connection.addTrack(AudioStreamTrack())
             await self.connection.setLocalDescription(await self.connection.createAnswer())
 
-    def _offer(self, action: str) -> None:
+    def _offer(self, action: str, names: Iterable[str], answers: bool = False) -> None:
         described = SessionDescription.parse(self.connection.localDescription.sdp)
-        names = "".join(f'<content name="{media.rtp.muxId}"/>' for media in described.media)
-        group = f'<group xmlns="{GROUPING}" semantics="BUNDLE">{names}</group>'
+        bundled = "".join(f'<content name="{media.rtp.muxId}"/>' for media in described.media)
+        group = f'<group xmlns="{GROUPING}" semantics="BUNDLE">{bundled}</group>'
         self._request(action, group + "".join(map(_content, described.media)))
 
-    async def _talk(self) -> None:
+    def _begin(self, names: Iterable[str]) -> None:
+        self.tasks.append(asyncio.create_task(self._connect()))
+
+    async def _connect(self) -> None:
         try:
             async with asyncio.timeout(self.options.patience):
                 await self.connected.wait()
@@ -111,12 +113,10 @@ class WebrtcPhone(IcePhone):
             return
         assert self.connection.sctp is not None
         dtls = self.connection.sctp.transport
-        self.agent = dtls.transport._connection
         prints = sorted(f.value for f in dtls.getLocalParameters().fingerprints)
-        say("connected", paths=self._paths(), fingerprints=prints)
+        say("connected", paths=paths(dtls.transport._connection), fingerprints=prints)
 
     async def _stop(self) -> None:
-        self.agent = None  # it is the peer connection's
         if self.peer_connection is not None:
             await self.peer_connection.close()
             self.peer_connection = None

@@ -29,7 +29,7 @@ _BIND = "urn:ietf:params:xml:ns:xmpp-bind"
 _SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
 _SM = "urn:xmpp:sm:3"
 
-PATIENCE_S = 8.0
+PATIENCE_S = 30.0
 """How long an actor waits for what has to come."""
 
 _numbers = itertools.count(1)
