@@ -11,6 +11,8 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 COPY pyproject.toml README.md LICENSE /src/
 COPY jingle_hnt /src/jingle_hnt
+COPY config /src/config
+COPY docs/man /src/docs/man
 RUN python3 -m venv /opt/jingle-hnt \
     && /opt/jingle-hnt/bin/pip install --no-cache-dir ${PIP_OPTIONS} /src \
     && /opt/jingle-hnt/bin/python -c 'import jingle_hnt.plane.native' \

@@ -17,6 +17,7 @@ from jingle_hnt.errors import ConfigurationError, SecretRefused
 
 MODULES = {
     "init": ("init",),
+    "provide": ("module", "unit"),
     "check": ("check",),
     "processes": ("run", "signalling"),
     "plane": ("plane",),

@@ -6,9 +6,11 @@
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
 _shtab_jingle_hnt_config_subparsers=(show)
-_shtab_jingle_hnt_subparsers=(init check run signalling plane status stats limits policy calls call explain history top terminate drain undrain reload set block unblock loglevel config)
+_shtab_jingle_hnt_subparsers=(init module unit check run signalling plane status stats limits policy calls call explain history top terminate drain undrain reload set block unblock loglevel config)
 
 _shtab_jingle_hnt_init_option_strings=(-h --help --config --domain --component --relay-address --secret-file --yes --force)
+_shtab_jingle_hnt_module_option_strings=(-h --help --into)
+_shtab_jingle_hnt_unit_option_strings=(-h --help --into --force)
 _shtab_jingle_hnt_check_option_strings=(-h --help --config --offline --media --json)
 _shtab_jingle_hnt_run_option_strings=(-h --help --config)
 _shtab_jingle_hnt_signalling_option_strings=(-h --help --config)
@@ -36,14 +38,20 @@ _shtab_jingle_hnt_option_strings=(-h --help --version)
 
 
 
+_shtab_jingle_hnt_module_pos_0_choices=(ejabberd prosody)
 _shtab_jingle_hnt_loglevel_pos_0_choices=(debug info warning error)
 _shtab_jingle_hnt_config_pos_0_choices=(show)
-_shtab_jingle_hnt_pos_0_choices=(init check run signalling plane status stats limits policy calls call explain history top terminate drain undrain reload set block unblock loglevel config)
+_shtab_jingle_hnt_pos_0_choices=(init module unit check run signalling plane status stats limits policy calls call explain history top terminate drain undrain reload set block unblock loglevel config)
 
 _shtab_jingle_hnt_init__h_nargs=0
 _shtab_jingle_hnt_init___help_nargs=0
 _shtab_jingle_hnt_init___yes_nargs=0
 _shtab_jingle_hnt_init___force_nargs=0
+_shtab_jingle_hnt_module__h_nargs=0
+_shtab_jingle_hnt_module___help_nargs=0
+_shtab_jingle_hnt_unit__h_nargs=0
+_shtab_jingle_hnt_unit___help_nargs=0
+_shtab_jingle_hnt_unit___force_nargs=0
 _shtab_jingle_hnt_check__h_nargs=0
 _shtab_jingle_hnt_check___help_nargs=0
 _shtab_jingle_hnt_check___offline_nargs=0

@@ -23,7 +23,7 @@ interfaces = [{{ address = "{relay}" }}]
 """
 
 PROSODY = """\
-Prosody: copy mod_jingle_hnt.lua to a directory of plugin_paths, then add to prosody.cfg.lua:
+Prosody: run jingle-hnt module prosody, then add to prosody.cfg.lua:
 
     component_conflict_resolve = "kick_old"   -- a component whose host was cut off may come back
 
@@ -37,7 +37,7 @@ Prosody: copy mod_jingle_hnt.lua to a directory of plugin_paths, then add to pro
 
 
 EJABBERD = """\
-ejabberd: copy mod_jingle_hnt to the sources of its modules (config/ejabberd/README.md), run
+ejabberd: run jingle-hnt module ejabberd, then
 ejabberdctl module_install mod_jingle_hnt (another component than hnt.{domain} is written into the
 module's conf/mod_jingle_hnt.yml first), and add to ejabberd.yml, under listen:
 
@@ -86,7 +86,7 @@ def initialise(options: argparse.Namespace) -> int:
     print(f"written: {options.config}, {secret_file}\n")
     print(PROSODY.format(**names))
     print(EJABBERD.format(**names))
-    print("Then: jingle-hnt check, jingle-hnt run")
+    print("Then: jingle-hnt unit (with systemd), jingle-hnt check, jingle-hnt run")
     return 0
 
 

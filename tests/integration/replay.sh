@@ -3,8 +3,8 @@
 # Run in the network namespace of the server. When the page is done it says READY, runs what it is
 # told, and ends with its input.
 #
-# Three things are not the page's: system packages are there already (scripts/setup); there is no systemd, so that
-# `systemctl` starts what the unit would; and pip runs in the machine's network.
+# Four things are not the page's: system packages are there already (scripts/setup); there is no systemd, so that
+# `systemctl` starts what the unit would; pip runs in the machine's network; and links into /usr/local/bin go to the tree.
 set -euo pipefail
 page=$1 tree=$2 server=$3
 mount --make-rprivate /
@@ -33,6 +33,10 @@ ends() {
     wait
 } >&2
 trap ends EXIT
+
+mkdir "$tree/bin"
+PATH="$tree/bin:$PATH"
+ln() { command ln "${@:1:$#-1}" "$(echo "${*: -1}" | sed "s:^/usr/local/bin/:$tree/bin/:")"; }
 
 apt-get() { for package in "${@:3}"; do dpkg-query -W "$package"; done; }
 
