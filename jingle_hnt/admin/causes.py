@@ -75,7 +75,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class CallCause:
-    """A cause that is about the call."""
+    """A cause that is about the call. The text may name {exceeded}, the budgets used up."""
 
     code: str
     text: str
@@ -194,7 +194,7 @@ CALL_CAUSES = (
         "nothing was known of where the callee's media would come from, and such calls are refused",
         'relay.unknown_source = "probation" accepts them after five packets in sequence',
         lambda case: case.why is Why.UNPROVEN,
-        hides=frozenset({"never-accepted"}),
+        hides=frozenset({"never-accepted", "stranger"}),
     ),
     CallCause(
         "setup-timeout",
@@ -246,6 +246,13 @@ CALL_CAUSES = (
             and not case.had_time
             and case.nobody_heard
         ),
+    ),
+    CallCause(
+        "over-budget",
+        "requests of this call were beyond a budget, and were refused: {exceeded}",
+        "`jingle-hnt limits` says who is near which; docs/configuration.md has the option of each"
+        " budget",
+        lambda case: bool(case.call.exceeded),
     ),
     CallCause(
         "unknown-transport",

@@ -33,8 +33,9 @@ def diagnose(case: Case) -> tuple[Finding, ...]:
     """What is wrong with a call, the most telling first; empty where nothing is."""
     of_call = [cause for cause in CALL_CAUSES if cause.holds(case)]
     hidden = {code for cause in of_call for code in cause.hides}
+    exceeded = ", ".join(f"{budget} {count} times" for budget, count in case.call.exceeded.items())
     findings = [
-        Finding(cause=c.code, party=None, text=c.text, advice=c.advice)
+        Finding(cause=c.code, party=None, text=c.text.format(exceeded=exceeded), advice=c.advice)
         for c in of_call
         if c.code not in hidden
     ]

@@ -20,6 +20,7 @@ SICK = {
     "refused-by-party": Case(call(*MUTE, setup_s=None), Why.REFUSED),
     "never-accepted": Case(call(*MUTE, setup_s=None), Why.TERMINATED),
     "unused-relay": Case(call(*MUTE, transport="ice")),
+    "over-budget": Case(call(exceeded={"contents": 3})),
     "unknown-transport": Case(call(transport="other")),
     "other-network": Case(
         call(silent("initiator", dropped={"stranger": 7, "kernel": 3}), HEARD[1])

@@ -10,13 +10,15 @@ import argparse
 import asyncio
 import contextlib
 import json
+import struct
 import sys
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from tests.lab.rtp import Component
+from tests.lab.rtp import Component, rtcp, rtp
 from tests.lab.slixmpp_client import SlixmppClient
 from tests.lab.xmpp_actors import JINGLE, Client, Disconnected, as_text, bare_name, unique
 
@@ -300,9 +302,30 @@ class Phone:
             case "send":
                 assert self.client is not None
                 self.client.send(command["xml"])
+            case "emit":
+                await self._emit(**{k: v for k, v in command.items() if k != "do"})
             case "stats":
                 media = {name: [_stats(c) for c in two] for name, two in self.media.items()}
                 say("stats", media=media)
+
+    async def _emit(
+        self, to: str, count: int, kind: str = "rtp", interval: float = 0.02, port: int = 0
+    ) -> None:
+        """Send packets of the voice's stream there by hand, from its port for RTP or another."""
+        component = self.media["voice"][0]
+        sender = component
+        if port:
+            sender = Component(component.stream, component.ssrc, control=False)
+            await sender.open(self.options.address, port)
+        host, _, number = to.rpartition(":")
+        make = {"rtp": rtp, "rtcp": rtcp, "stun": _binding}[kind]
+        for _ in range(count):
+            sender.send(
+                make(component.stream, component.ssrc, len(component.sent_at)), (host, int(number))
+            )
+            component.sent_at.append(time.monotonic())
+            await asyncio.sleep(interval)
+        say("emitted")
 
     async def _call_by_node(self, to: str, node: str) -> None:
         """Ask for a relay channel first (XEP-0278); its far end is offered, its near end used."""
@@ -348,6 +371,11 @@ class Phone:
         for component, destination in zip(self.media["voice"], destinations, strict=True):
             if destination:
                 component.start(destination[0][0])
+
+
+def _binding(stream: bytes, ssrc: int, number: int) -> bytes:
+    """A STUN Binding indication (RFC 5389 section 6), as clients keep their NAT open with."""
+    return struct.pack(">HHI", 0x0011, 0, 0x2112A442) + struct.pack(">III", ssrc, number, 0)
 
 
 async def enter(client: Client, room: str) -> None:
