@@ -214,6 +214,8 @@ class Signalling:
             if now - since > LATE * request.patience_s and not ends:
                 log.warning("a request has waited too long", sender=str(request.sender))
                 self._registry.late(request, now)
+                self._carry_out()
+                self._registry.learn(request, now)
             else:
                 self._registry.receive(request, now)
             self._carry_out()
@@ -261,6 +263,12 @@ class Signalling:
             missed=passed.missed,
         )
         self._registry.passed(passed, self._clock())
+        self._carry_out()
+
+    def expired(self, request: Request) -> None:
+        """A request went on as it came, since its answer comes too late."""
+        self._serve_before(request.sender)
+        self._registry.expired(request, self._clock())
         self._carry_out()
 
     def channel(self, request: ChannelRequest) -> None:

@@ -239,6 +239,9 @@ class _Visitor:
     def withdrawn(self, withdrawn: Withdrawn) -> None:
         """Of no interest."""
 
+    def expired(self, request: Request) -> None:
+        """Of no interest."""
+
     def passed(self, passed: Passed) -> None:
         """Of no interest."""
 

@@ -222,6 +222,20 @@ class Session:
             held = self._hold(leg, request)
             held.has_passed = True
             self._perform(legal, held, request, now)
+            ours = self.negotiation.ours(leg, request.jingle)
+            held.reply.promises = {**ours, **held.reply.promises}
+            self._go_on(held)
+
+    def expired(self, leg: Leg, request: Request) -> None:
+        """A request that is answered, or will be, has gone on without that: what the answer puts
+        into it is told in a transport-info of our own."""
+        waiting = next((h for h in self._held if h.token == request.token), None)
+        if waiting is not None:
+            waiting.has_passed = True
+        elif not self.has_ended:
+            held = self._hold(leg, request)
+            held.has_passed = True
+            held.reply.promises = self.negotiation.ours(leg, request.jingle)
             self._go_on(held)
 
     def refused(self, leg: Leg, refusal: Refusal) -> None:

@@ -20,7 +20,7 @@ from jingle_hnt.model.content import (
     RawUdp,
     Senders,
 )
-from jingle_hnt.model.jingle import Info, Jingle
+from jingle_hnt.model.jingle import Action, Info, Jingle
 from jingle_hnt.session import gate
 from jingle_hnt.session.allocation import Allocation
 from jingle_hnt.session.anchor import Anchor
@@ -160,6 +160,19 @@ class Negotiation:
             if key not in before:
                 medium.added_by = request.id
         return reply
+
+    def ours(self, leg: Leg, jingle: Jingle) -> dict[ContentKey, Promise]:
+        """Our candidates in place of those of this leg, for contents that are relayed already."""
+        promises: dict[ContentKey, Promise] = {}
+        if jingle.action is Action.TRANSPORT_REPLACE:  # it offers another than the one in use
+            return promises
+        for medium, content in self._each(jingle, self._named):
+            allocation, transport = medium.allocation, content.transport
+            if allocation is None or not allocation.bound or medium.agents is not None:
+                continue
+            if isinstance(transport, RawUdp):
+                promises[content.key] = _ours(allocation, leg, transport)
+        return promises
 
     def forget(self, contents: Iterable[ContentKey]) -> None:
         """Undo a proposal that came to nothing; its bindings are released."""

@@ -157,10 +157,7 @@ class Registry:
 
         It is refused where its sender is promised that nothing goes on as it came.
         """
-        mode = self.policy.ice
-        rules = {rule.mode for rule in self.policy.ice_rules}
-        hides = IceMode.TERMINATE in (mode, *rules) or self.policy.gate is GatePolicy.TWO_STAGE
-        if hides and request.jingle.action is not Action.SESSION_TERMINATE:
+        if self._hides and request.jingle.action is not Action.SESSION_TERMINATE:
             self._refuse(request, Obstacle(Kind.LATE, "", NO_CAPACITY))
         else:
             self._refuse(request, Obstacle(Kind.LATE))
@@ -168,6 +165,12 @@ class Registry:
     def crowded(self, request: Request) -> None:
         """A request finds the line of its user full."""
         self._refuse(request, obstacle_of(self.budgets.too_many_wait(request.sender)))
+
+    @property
+    def _hides(self) -> bool:
+        """Whether users are promised that nothing goes on as it came."""
+        modes = {self.policy.ice, *(rule.mode for rule in self.policy.ice_rules)}
+        return IceMode.TERMINATE in modes or self.policy.gate is GatePolicy.TWO_STAGE
 
     def refused(self, refusal: Refusal, now: float) -> None:
         """A request that went through us was answered by an error."""
@@ -254,6 +257,22 @@ class Registry:
             request = Request(0, passed.sender, passed.recipient, passed.jingle, id=passed.id)
             session.passed(leg, request, now)
         self._settle(session, now)
+
+    def expired(self, request: Request, now: float) -> None:
+        """A request that was asked about has gone on as it came: the answer is late, or to come."""
+        found = self._find(request.sender, request.recipient, request.jingle.sid)
+        if found is not None:
+            leg, session = found
+            session.expired(leg, request)
+            self._settle(session, now)
+
+    def learn(self, request: Request, now: float) -> None:
+        """What a request says that was let go on as it came; of an offer the call is not ours."""
+        jingle = request.jingle
+        if jingle.action is not None and jingle.is_whole and not self._hides:
+            sender, recipient = request.sender, request.recipient
+            told = Passed(sender, recipient, jingle.sid, jingle.action, jingle, id=request.id)
+            self.passed(told, now)
 
     def told(self, event: Event, now: float) -> None:
         """The plane tells of a binding."""

@@ -8,6 +8,7 @@ bounced here, and every stanza that leaves is from the component's own domain.
 import asyncio
 import secrets
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from xml.etree.ElementTree import Element, SubElement
@@ -50,6 +51,9 @@ log = structlog.get_logger(__name__)
 
 CHANNEL_S = 10.0
 """How long a request for a channel may wait for the plane."""
+
+MOST_LATELY = 1000
+"""Requests that are remembered in case that their module did not wait for the answer."""
 
 _IQ = f"{{{names.COMPONENT}}}iq"
 _MESSAGE = f"{{{names.COMPONENT}}}message"
@@ -103,6 +107,7 @@ class Component:
         self._inputs = inputs
         self._clock = clock
         self._held = HeldStanzas(tokens=tokens)
+        self._lately: OrderedDict[tuple[str, str], Request] = OrderedDict()
         self._asked = Asked()
         way = addresses.Way(self._pass_on, self._held.hold, clock)
         self._door = addresses.AddressDoor(settings.jid, settings.callers, inputs, way)
@@ -271,6 +276,7 @@ class Component:
     def _down(self, reason: str) -> None:
         self._streams += 1
         self._held.clear()
+        self._lately.clear()  # the module tells of these otherwise
         self._asked.clear()
         self._door.clear()
         self._inputs.link_down(self._settings.jid, reason)
@@ -372,9 +378,19 @@ class Component:
             why = "too many requests wait for an answer"
             self._send_iq("error", host, id_, stanza_error("resource-constraint", "wait", why))
             return
-        self._read(question, token, pruned)
+        self._read(question, token, (host, id_), pruned)
 
-    def _read(self, question: filter.Question, token: Token, pruned: bool) -> None:
+    def _expired(self, notice: filter.Expired) -> None:
+        """A question was answered too late, or is not answered yet, and its stanza has gone on."""
+        outcome = "passed" if notice.passed else "refused"
+        log.warning("a request was decided without us", host=notice.host, outcome=outcome)
+        request = self._lately.pop((notice.host, notice.id), None)
+        if request is not None and notice.passed:
+            self._inputs.expired(request)
+
+    def _read(
+        self, question: filter.Question, token: Token, asked: tuple[str, str], pruned: bool
+    ) -> None:
         if self._settings.jid in (question.sender.domain, question.recipient.domain):
             self.answer(Pass(token))  # it is on its way to us, or from us
             return
@@ -387,20 +403,23 @@ class Component:
             return
         # Of a stanza that was too large to be read nothing is known, not even whose session it is.
         jingle = Jingle(None, "", is_whole=False) if pruned else parse(question.jingle)
-        self._inputs.receive(
-            Request(
-                token=token,
-                sender=question.sender,
-                recipient=question.recipient,
-                jingle=jingle,
-                sender_ip=question.sender_ip,
-                recipient_ip=question.recipient_ip,
-                sender_seen=question.sender_seen,
-                recipient_seen=question.recipient_seen,
-                id=question.id,
-                patience_s=question.timeout_s,
-            )
+        request = Request(
+            token=token,
+            sender=question.sender,
+            recipient=question.recipient,
+            jingle=jingle,
+            sender_ip=question.sender_ip,
+            recipient_ip=question.recipient_ip,
+            sender_seen=question.sender_seen,
+            recipient_seen=question.recipient_seen,
+            id=question.id,
+            patience_s=question.timeout_s,
         )
+        if jingle.contents:
+            self._lately[asked] = request
+            if len(self._lately) > MOST_LATELY:
+                self._lately.popitem(last=False)
+        self._inputs.receive(request)
 
     # Relay channels (XEP-0278)
 
@@ -450,8 +469,8 @@ class Component:
                 self._inputs.withdrawn(notice)
             case Passed():
                 self._inputs.passed(notice)
-            case filter.Expired(outcome=outcome):
-                log.warning("a request was decided without us", host=host, outcome=outcome)
+            case filter.Expired():
+                self._expired(notice)
 
     # Stanzas that leave
 

@@ -60,10 +60,14 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Expired:
-    """The module decided by itself: the stanza went on unmodified, or was refused."""
+    """Question `id` was not answered in time: the stanza has `passed` as it came, or was refused.
+
+    Of one that was refused its error is told as well.
+    """
 
     host: str
-    outcome: str
+    id: str
+    passed: bool
 
 
 Notice = Refusal | Moved | Gone | Withdrawn | Passed | Expired
@@ -130,7 +134,8 @@ def notice(intercept: Element, host: str) -> Notice | None:
         case "passed":
             return _passed(intercept, host)
         case "expired":
-            return Expired(host, intercept.get("outcome", ""))
+            outcome = intercept.get("outcome", "")
+            return Expired(host, intercept.get("id", ""), outcome == "passed")
     return None
 
 

@@ -36,6 +36,9 @@ class Inputs(Protocol):
     def passed(self, passed: Passed) -> None:
         """A request went on unasked while we were away; it is told once we are back, in order."""
 
+    def expired(self, request: Request) -> None:
+        """A request that we were asked about went on as it came: our answer comes too late."""
+
     def channel(self, request: ChannelRequest) -> None:
         """A user asks for a relay channel; `Component.answer` is to follow, now or later."""
 

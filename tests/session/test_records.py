@@ -6,7 +6,7 @@ from ipaddress import ip_address
 import pytest
 
 from jingle_hnt.model.address import TransportAddress
-from jingle_hnt.model.content import Content, RawUdp
+from jingle_hnt.model.content import Content, ContentKey, RawUdp
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Info, Jingle, Reason
 from jingle_hnt.relay.binding import (
@@ -18,7 +18,16 @@ from jingle_hnt.relay.binding import (
     StreamChanged,
 )
 from jingle_hnt.relay.latch import State as LatchState
-from jingle_hnt.session.effects import Bounce, Moved, Pass, Passed, Refusal, Replace, Why
+from jingle_hnt.session.effects import (
+    Bounce,
+    Moved,
+    Pass,
+    Passed,
+    Refusal,
+    Replace,
+    Request,
+    Why,
+)
 from jingle_hnt.session.machine import Session
 from jingle_hnt.session.policy import Times
 from jingle_hnt.session.reconcile import reconcile
@@ -29,6 +38,7 @@ from tests.session.stage import (
     ALICE,
     BOB,
     CAMERA,
+    RELAY,
     VOICE,
     Plane,
     Stage,
@@ -450,6 +460,78 @@ def test_a_content_that_was_added_without_us_is_relayed_once_it_is_bound() -> No
     assert stage.injected == []
     stage.bind_all()
     assert [c.key for c in stage.injected[0].jingle.contents] == [CAMERA]
+
+
+def told(stage: Stage) -> list[tuple[JID, JID, list[ContentKey]]]:
+    """Who was told of our candidates in whose name, and of which contents."""
+    made = [(i.sender, i.recipient, [c.key for c in i.jingle.contents]) for i in stage.injected]
+    for injected in stage.injected:
+        assert injected.jingle.action is Action.TRANSPORT_INFO
+        for said in injected.jingle.contents:
+            assert isinstance(said.transport, RawUdp)
+            assert {c.address.ip for c in said.transport.candidates} == {RELAY}
+            assert {c.generation for c in said.transport.candidates} == {1}
+    stage.injected.clear()
+    return made
+
+
+def asks(stage: Stage, sender: JID, action: Action, said: Content) -> Request:
+    """A request of which we are asked."""
+    recipient = BOB if sender == ALICE else ALICE
+    ips = [ip_address(ADDRESSES[j]) for j in (sender, recipient)]
+    stage.tokens += 1
+    jingle = Jingle(action, "a", contents=(said,))
+    request = Request(stage.tokens, sender, recipient, jingle, *ips)
+    stage.registry.receive(request, stage.now)
+    stage.settle()
+    return request
+
+
+def expires(stage: Stage, request: Request) -> None:
+    stage.registry.expired(request, stage.now)
+    stage.settle()
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_what_went_on_before_it_was_answered_is_followed_by_our_candidates(waits: bool) -> None:
+    """The process stood still: the question is read, and then that nobody waits for the answer."""
+    stage = Stage()
+    for sender, action, key in (
+        (ALICE, Action.SESSION_INITIATE, VOICE),
+        (BOB, Action.SESSION_ACCEPT, VOICE),
+        (ALICE, Action.CONTENT_ADD, CAMERA),
+        (BOB, Action.CONTENT_ACCEPT, CAMERA),
+        (ALICE, Action.TRANSPORT_INFO, VOICE),
+    ):
+        stage.held = waits
+        expires(stage, asks(stage, sender, action, content(key)))
+        stage.held = False
+        stage.bind_all()
+        recipient = BOB if sender == ALICE else ALICE
+        assert told(stage) == [(sender, recipient, [key])], action
+    assert stage.pool.counts.leased == 8
+
+
+def test_what_was_said_twice_while_we_were_away_is_followed_by_our_candidates_once() -> None:
+    """The answer was on its way when the connection was lost: the module tells of it as passed."""
+    stage = called()
+    jingle = Jingle(Action.CONTENT_ADD, "a", contents=(content(CAMERA),))
+    stage.says(ALICE, Action.CONTENT_ADD, content(CAMERA))
+    stage.says(BOB, Action.CONTENT_ACCEPT, content(CAMERA))
+    passes(stage, ALICE, jingle)
+    assert told(stage) == [(ALICE, BOB, [CAMERA])]
+    assert stage.pool.counts.leased == 8
+
+
+def test_what_waited_too_long_for_its_turn_is_learned_all_the_same() -> None:
+    stage = called()
+    moved = content(transport=candidates("192.0.2.10", 7000))
+    request = Request(99, ALICE, BOB, Jingle(Action.TRANSPORT_INFO, "a", contents=(moved,)))
+    stage.registry.late(request, stage.now)
+    stage.registry.learn(request, stage.now)
+    stage.settle()
+    assert stage.answers[99] == Pass(99)
+    assert told(stage) == [(ALICE, BOB, [VOICE])]
 
 
 # A new plane, and one that was there before

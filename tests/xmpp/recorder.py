@@ -26,6 +26,7 @@ class Recorder:
         self.departures: list[Gone] = []
         self.channels: list[ChannelRequest] = []
         self.passed_by: list[Passed] = []
+        self.expirations: list[Request] = []
         self.withdrawals: list[Withdrawn] = []
         self.rejections: list[tuple[JID, JingleError]] = []
         self.link: list[str] = []
@@ -52,6 +53,9 @@ class Recorder:
 
     def passed(self, passed: Passed) -> None:
         self.passed_by.append(passed)
+
+    def expired(self, request: Request) -> None:
+        self.expirations.append(request)
 
     def rejected(self, sender: JID, error: JingleError) -> None:
         self.rejections.append((sender, error))

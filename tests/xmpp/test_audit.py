@@ -118,6 +118,10 @@ class Core:
         self.stage.registry.withdrawn(withdrawn, self.stage.now)
         self._settle()
 
+    def expired(self, request: Request) -> None:
+        self.stage.registry.expired(request, self.stage.now)
+        self._settle()
+
     def passed(self, passed: Passed) -> None:
         self.stage.registry.passed(passed, self.stage.now)
         self._settle()

@@ -336,6 +336,22 @@ async def test_other_events_change_nothing(
     assert (recorder.moves, recorder.departures, recorder.refusals) == ([], [], [])
 
 
+async def test_a_request_that_was_asked_about_and_has_gone_on_is_told_once(
+    component: Component, server: FakeServer, recorder: Recorder
+) -> None:
+    inside = "<content creator='initiator' name='voice'/>"
+    moved = f"<jingle xmlns='urn:xmpp:jingle:1' action='transport-info' sid='s1'>{inside}</jingle>"
+    told = "event='expired' id='{}' outcome='{}'"
+    for id_ in ("q1", "q2", "q3"):
+        server.last.send(question(moved, id_=id_))
+    await until(lambda: len(recorder.requests) == 3)
+    for id_, outcome in (("q1", "refused"), ("q2", "passed"), ("q2", "passed"), ("q9", "passed")):
+        server.last.send(EVENT.format(DOMAIN, COMPONENT, told.format(id_, outcome)))
+    server.last.send(EVENT.format(OTHER, COMPONENT, told.format("q3", "passed")))
+    await settled(server)
+    assert recorder.expirations == [recorder.requests[1]]
+
+
 # Requests of ours
 
 
