@@ -10,6 +10,7 @@ import contextlib
 import secrets
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 
 import structlog
@@ -75,7 +76,7 @@ from jingle_hnt.session.effects import (
 from jingle_hnt.session.fairness import LATE, FairQueue
 from jingle_hnt.session.ice import DRAWN
 from jingle_hnt.session.reconcile import reconcile
-from jingle_hnt.session.record import dump, load
+from jingle_hnt.session.record import dump, dump_ended, is_ended, load, load_ended
 from jingle_hnt.session.registry import Registry
 from jingle_hnt.store.history import History
 from jingle_hnt.store.journal import Journal, Record
@@ -146,6 +147,8 @@ class Signalling:
         self._carrying_out = False
         self._barred_told_at = float("-inf")
         self._unwritten: dict[str, bool] = {}
+        self._over: dict[str, Ended] = {}
+        self._ended_before: list[tuple[Ended, float]] = []
         self._waiting: FairQueue[Request] = FairQueue()
         self._serving = False
         self._turns = Turns(wiring.policy.budgets.write_downs_per_s)
@@ -350,9 +353,12 @@ class Signalling:
             case CallRefused():
                 if not self._rehearsals.is_one(effect.sid):
                     self._desk.refused(effect)
-            case Ended(session=name):
+            case Ended(session=name, account=session):
+                reported = session is None or not self._rehearsals.is_one(session.sid)
+                if reported and session is not None and session.negotiation.allocations:
+                    self._over[name] = effect  # so long as its report waits for the plane
                 self._note(name, live=False)
-                if effect.account is None or not self._rehearsals.is_one(effect.account.sid):
+                if reported:
                     self._spawn(self._desk.closing.close(effect))
 
     def _note(self, name: str, *, live: bool) -> None:
@@ -377,7 +383,10 @@ class Signalling:
             if not live:
                 self._turns.forget(name)
             records[name] = None
-            if session is not None and not session.has_ended:
+            over = self._over.get(name)
+            if over is not None and over.account is not None:
+                records[name] = dump_ended(over, over.account, now)
+            elif session is not None and not session.has_ended:
                 records[name] = dump(session, now) | {"plane": self._instance}
         if records:
             self._journal.write(records)
@@ -484,6 +493,9 @@ class Signalling:
         self._written_on.clear()
         reconcile(self._registry, bindings, self._clock(), served)
         self._carry_out()
+        for ended, at in self._ended_before:
+            self._spawn(self._desk.closing.close(ended, self._clock() - at))
+        self._ended_before.clear()
         self._spawn(self._watch(plane))
 
     async def _watch(self, plane: PlaneClient) -> None:
@@ -552,6 +564,9 @@ class Signalling:
         now = self._clock()
         for record in reversed(list(self._journal.records())):
             name = str(record.get("name", ""))
+            if is_ended(record):
+                self._restore_ended(name, record, now)
+                continue
             try:
                 self._registry.restore(load(record, self._registry, now), now)
             except ValueError as error:
@@ -562,6 +577,18 @@ class Signalling:
         if len(self._registry):
             log.info("calls taken up again", calls=len(self._registry))
 
+    def _restore_ended(self, name: str, record: Record, now: float) -> None:
+        """A call that was over and had no report yet; it gets one once the plane is met."""
+        try:
+            if self._history.find(name) is None:
+                ended, at = load_ended(record, self._registry, now)
+                self._over[name] = ended
+                self._ended_before.append((ended, at))
+                return
+        except ValueError as error:
+            log.warning("call leaves no report", call=name, why=str(error))
+        self._journal.forget(name)
+
     async def _stop(self, admin: AdminServer) -> None:
         """Leave media as it is: the next life takes the calls up again."""
         if self._timer is not None:
@@ -570,6 +597,9 @@ class Signalling:
         self._serve(every=True)
         self._desk.closing.stop()
         self._desk.refusals.flush()
+        for name, ended in self._over.items():
+            self._over[name] = replace(ended, farewells=())  # they are said by now
+            self._note(name, live=False)
         await self._components.stop()
         for task in self._tasks:
             task.cancel()
@@ -659,6 +689,11 @@ class Signalling:
     def soon(self, call: Callable[[], None]) -> None:
         """Call this in a second."""
         asyncio.get_running_loop().call_later(1.0, call)
+
+    def reported(self, session: str) -> None:
+        """The report of a call that is over is in the history; the journal may forget it."""
+        if self._over.pop(session, None) is not None:
+            self._note(session, live=False)
 
     def settle(self) -> None:
         """Carry out what a command has ordered."""

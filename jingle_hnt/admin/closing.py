@@ -8,7 +8,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
@@ -87,8 +87,10 @@ class Closing:
         if len(self._drained) > DRAINED_KEPT:
             self._drained.popitem(last=False)
 
-    async def close(self, ended: Ended) -> None:
+    async def close(self, ended: Ended, ago_s: float = 0.0) -> None:
         """Write the report of a call that is over, with what the plane has counted; say farewell.
+
+        It ended so many seconds ago: before this process began, say.
 
         Reports are kept in the order of the ends. Those of calls that end while the plane is asked
         are asked about together: one after the other they would fall behind under load. Whoever
@@ -102,7 +104,8 @@ class Closing:
             self._refusals.add(_refused(ended.account, ended.obstacle), datetime.now(UTC))
             return
         self._farewells[ended.session] = ended.farewells
-        self._over.append(_Over(ended, ended.account, self._office.now(), datetime.now(UTC)))
+        now, at = self._office.now() - ago_s, datetime.now(UTC) - timedelta(seconds=ago_s)
+        self._over.append(_Over(ended, ended.account, now, at))
         if self._is_closing:
             return
         self._is_closing = True
@@ -137,6 +140,7 @@ class Closing:
         except Exception:
             log.exception("a call leaves no report", call=over.ended.session)
         self._part(over.ended.session, told)
+        self._office.reported(over.ended.session)
 
     def _part(self, session: str, told: str) -> None:
         farewells = self._farewells.pop(session, ())

@@ -72,6 +72,9 @@ class Office(Protocol):
     def soon(self, call: Callable[[], None]) -> None:
         """Call this in a second."""
 
+    def reported(self, session: str) -> None:
+        """The report of a call that is over is in the archive."""
+
     def settle(self) -> None:
         """Carry out what a command has ordered."""
 

@@ -198,6 +198,8 @@ class PlaneClient:
             async with asyncio.timeout(ANSWER_S):
                 return await future
         except TimeoutError:
+            # What it may yet do with this order is found when it is met again.
+            self._lose()
             raise PlaneGone(f"the plane did not answer within {ANSWER_S:g} s") from None
         finally:
             self._waiting.pop(request.id, None)
@@ -235,6 +237,8 @@ class PlaneClient:
                 _settle(self._waiting[id], error)
 
     def _lose(self) -> None:
+        if self._lost:
+            return
         self._lost = True
         for future in self._waiting.values():
             _settle(future, PlaneGone("the control connection is lost"))

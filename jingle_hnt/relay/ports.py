@@ -183,7 +183,7 @@ class PortPool:
 
     def freed(self, address: TransportAddress) -> None:
         """The plane has closed the socket of a bound address."""
-        lease = self._lease_of(address)
+        lease = self.lease_of(address)
         ports = self._held.get(lease) if lease is not None else None
         if lease is None or ports is None:
             return
@@ -202,7 +202,7 @@ class PortPool:
         None for an address that is not in the pool, and for a pair that somebody else has: a lease
         has one owner. `told` is what the party was told of this address, where that is known.
         """
-        lease = self._lease_of(address, told)
+        lease = self.lease_of(address, told)
         if lease is None or not self._free[address.ip].discard(lease.port):
             return None
         self._held[lease] = {lease.bound(c).port for c in COMPONENTS}
@@ -210,7 +210,7 @@ class PortPool:
 
     def quarantine(self, address: TransportAddress) -> None:
         """Keep away from everybody a pair of which the plane has an address bound, for no call."""
-        lease = self._lease_of(address)
+        lease = self.lease_of(address)
         if lease is None or lease in self._held:
             return  # not ours, or a call's that is told so when it binds
         if self._free[address.ip].discard(lease.port):
@@ -236,9 +236,10 @@ class PortPool:
             shunned=pair * len(self._shunned),
         )
 
-    def _lease_of(
+    def lease_of(
         self, address: TransportAddress, told: TransportAddress | None = None
     ) -> Lease | None:
+        """The pair that this address is of, whoever has it; None where it is not in the pool."""
         bound = [i for i in self._interfaces if i.bound == address.ip]
         if not bound:
             return None

@@ -306,12 +306,15 @@ class Session:
         if self.has_ended:
             return
         reason = Reason(*TOLD[why])
+        self._end(why, reason, self.farewells(reason))
+
+    def farewells(self, reason: Reason) -> tuple[Inject, ...]:
+        """What both parties are told at an end of ours."""
         jingle = Jingle(Action.SESSION_TERMINATE, self.sid, reason=reason)
-        farewells = tuple(
+        return tuple(
             Inject(self.parties[leg.other].jid, self.parties[leg].jid, jingle, self.via)
             for leg in Leg
         )
-        self._end(why, reason, farewells)
 
     def expire(self, now: float) -> None:
         """End the session if its deadline has passed, and release what ICE agents do not use.

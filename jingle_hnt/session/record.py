@@ -9,7 +9,7 @@ that record only.
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_network
 from typing import Any
 
@@ -24,6 +24,7 @@ from jingle_hnt.model.content import (
     TagKey,
 )
 from jingle_hnt.model.jid import JID
+from jingle_hnt.model.jingle import Reason
 from jingle_hnt.relay.binding import Flow, StreamAt
 from jingle_hnt.relay.evidence import LAPSE_S, Evidence, IceKey, Rung
 from jingle_hnt.relay.ice_agent import Checks
@@ -31,6 +32,7 @@ from jingle_hnt.relay.ports import Lease
 from jingle_hnt.session.allocation import Allocation, Pinhole
 from jingle_hnt.session.anchor import Party
 from jingle_hnt.session.channel import Channel
+from jingle_hnt.session.effects import Ended, Why
 from jingle_hnt.session.ice import Agent, Agents, Credentials, StandIn
 from jingle_hnt.session.machine import Session
 from jingle_hnt.session.medium import Medium, Replacement
@@ -44,6 +46,20 @@ VERSION = 4
 READABLE = (1, 2, 3, VERSION)
 
 Record = dict[str, Any]
+
+
+Claim = Callable[[TransportAddress, TransportAddress], Lease]
+"""Finds the lease of a bound address and of what was told of it. Raises ValueError."""
+
+
+def dump_ended(ended: Ended, session: Session, now: float) -> Record:
+    """The record of a session that is over and has no report yet."""
+    reason = ended.reason
+    return dump(session, now) | {
+        "why": ended.why.value,
+        "reason": None if reason is None else [reason.condition, reason.text],
+        "farewells": bool(ended.farewells),
+    }
 
 
 def dump(session: Session, now: float) -> Record:
@@ -66,7 +82,10 @@ def dump(session: Session, now: float) -> Record:
         "parties": [_dump_party(party) for party in session.parties],
         "holders": sorted(session.negotiation.gates.holders),
         "unwilling": sorted(session.negotiation.gates.unwilling),
-        "media": [_dump_medium(medium, now) for medium in session.negotiation.media.values()],
+        "media": [
+            _dump_medium(medium, session.has_ended, now)
+            for medium in session.negotiation.media.values()
+        ],
     }
 
 
@@ -76,21 +95,73 @@ def load(record: Mapping[str, Any], registry: Registry, now: float) -> Session:
     Raises ValueError for a record that is damaged, of another version, of a call that is over, or
     whose ports the pool does not have or has given to another; nothing is claimed then.
     """
+    claimed: list[Lease] = []
+
+    def claim(address: TransportAddress, told: TransportAddress) -> Lease:
+        lease = registry.pool.claim(address, told)
+        if lease is None:
+            raise ValueError(
+                f"port {address} of a recorded session is another call's, or none of relay.ports"
+            )
+        claimed.append(lease)
+        return lease
+
     try:
-        return _load(record, registry, now)
-    except (KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
+        if is_ended(record):
+            raise ValueError("the recorded session is over")
+        return _loaded(record, registry, claim, now)
+    except ValueError:
+        for lease in claimed:
+            registry.pool.abandon(lease)
+        raise
+
+
+def is_ended(record: Mapping[str, Any]) -> bool:
+    """Whether a record is of a session that is over, for `load_ended`."""
+    return record.get("state") == State.ENDED.value
+
+
+def load_ended(record: Mapping[str, Any], registry: Registry, now: float) -> tuple[Ended, float]:
+    """The end of a recorded session that has no report yet, and when that was.
+
+    Its ports are not its own any more, and nothing is claimed. Raises ValueError as `load` does.
+    """
+
+    def claim(address: TransportAddress, told: TransportAddress) -> Lease:
+        lease = registry.pool.lease_of(address, told)
+        if lease is None:
+            raise ValueError(f"port {address} of a recorded session is none of relay.ports")
+        return lease
+
+    session = _loaded(record, registry, claim, now)
+    try:
+        said = record["reason"]
+        reason = None if said is None else Reason(str(said[0]), str(said[1]))
+        tell = bool(record["farewells"]) and reason is not None
+        farewells = session.farewells(reason) if tell and reason is not None else ()
+        ended = Ended(session.name, Why(record["why"]), reason, farewells, session)
+        return ended, min(now, float(record["clock_s"]))
+    except _DAMAGED as error:
         raise ValueError(f"damaged session record: {error!r}") from error
 
 
-def _load(record: Mapping[str, Any], registry: Registry, now: float) -> Session:
+_DAMAGED = (KeyError, TypeError, AttributeError, IndexError, OverflowError)
+
+
+def _loaded(record: Mapping[str, Any], registry: Registry, claim: Claim, now: float) -> Session:
+    try:
+        return _load(record, registry, claim, now)
+    except _DAMAGED as error:
+        raise ValueError(f"damaged session record: {error!r}") from error
+
+
+def _load(record: Mapping[str, Any], registry: Registry, claim: Claim, now: float) -> Session:
     if record["version"] not in READABLE:
         raise ValueError(f"session record of version {record['version']}, not {VERSION}")
     initiator, responder = (_load_party(party) for party in record["parties"])
     anchor = registry.anchor(str(record["name"]), (initiator, responder))
     anchor.made = int(record["made"])
     state = State(record["state"])
-    if state is State.ENDED:
-        raise ValueError("the recorded session is over")
     written_at = _written_at(record, state, now)
     started_at = written_at - float(record["age_s"])
     kind = Channel if record.get("channel") else Session
@@ -108,15 +179,9 @@ def _load(record: Mapping[str, Any], registry: Registry, now: float) -> Session:
     session.life.quiet_since = _since(record.get("quiet_s"), written_at)
     session.negotiation.gates.holders = {Leg(leg) for leg in record["holders"]}
     session.negotiation.gates.unwilling = {Leg(leg) for leg in record.get("unwilling", ())}
-    claimed: list[Lease] = []
-    try:
-        for entry in record["media"]:
-            medium = _load_medium(entry, registry, claimed, written_at)
-            session.negotiation.media[medium.key] = medium
-    except Exception:
-        for lease in claimed:
-            registry.pool.abandon(lease)
-        raise
+    for entry in record["media"]:
+        medium = _load_medium(entry, claim, written_at)
+        session.negotiation.media[medium.key] = medium
     if "quiet_s" not in record:
         session.note_life(now)  # a record of before says nothing of it
     return session
@@ -155,7 +220,7 @@ def _since(age_s: float | None, written_at: float) -> float | None:
     return None if age_s is None else written_at - float(age_s)
 
 
-def _dump_medium(medium: Medium, now: float) -> Record:
+def _dump_medium(medium: Medium, is_over: bool, now: float) -> Record:
     return {
         "creator": medium.key.creator.value,
         "name": medium.key.name,
@@ -167,11 +232,11 @@ def _dump_medium(medium: Medium, now: float) -> Record:
         "agreed_s": _age(medium.agreed_at, now),
         "media": medium.media,
         "mux": medium.mux,
-        "allocation": _dump_allocation(medium.allocation, now),
+        "allocation": _dump_allocation(medium.allocation, is_over, now),
         "agents": None if medium.agents is None else _dump_agents(medium.agents, now),
         "protection": _dump_protection(medium.protection),
         "replacements": {
-            str(int(leg)): _dump_allocation(r.allocation, now)
+            str(int(leg)): _dump_allocation(r.allocation, is_over, now)
             for leg, r in medium.replacements.items()
         },
         "replacing": {
@@ -191,9 +256,7 @@ def _dump_medium(medium: Medium, now: float) -> Record:
     }
 
 
-def _load_medium(
-    entry: Mapping[str, Any], registry: Registry, claimed: list[Lease], written_at: float
-) -> Medium:
+def _load_medium(entry: Mapping[str, Any], claim: Claim, written_at: float) -> Medium:
     agents, renewing = entry.get("replacing", {}), entry.get("renewing", {})
     asked_by = entry.get("asked_by", {})
     medium = Medium(
@@ -205,11 +268,11 @@ def _load_medium(
         agreed_at=_since(entry.get("agreed_s"), written_at),
         media=None if entry.get("media") is None else str(entry["media"]),
         mux=bool(entry.get("mux", False)),
-        allocation=_load_allocation(entry["allocation"], registry, claimed, written_at),
+        allocation=_load_allocation(entry["allocation"], claim, written_at),
         agents=None if entry.get("agents") is None else _load_agents(entry["agents"], written_at),
         replacements={
             Leg(int(leg)): Replacement(
-                _load_allocation(allocation, registry, claimed, written_at),
+                _load_allocation(allocation, claim, written_at),
                 _load_agents(agents[leg], written_at) if leg in agents else None,
                 tuple(_load_candidate(c) for c in renewing.get(leg, ())),
                 str(asked_by.get(leg, "")),
@@ -333,9 +396,12 @@ def _load_stand_in(entry: list[Any]) -> StandIn:
     return StandIn(_load_credentials(credentials), str(secret), int(tie_breaker))
 
 
-def _dump_allocation(allocation: Allocation | None, now: float) -> Record | None:
-    """One that the plane makes again after it was lost is as good as made: its ports are told."""
-    if allocation is None or not allocation.was_bound:
+def _dump_allocation(allocation: Allocation | None, is_over: bool, now: float) -> Record | None:
+    """One that the plane makes again after it was lost is as good as made: its ports are told.
+
+    Of a session that is over it may be released by now.
+    """
+    if allocation is None or not (allocation.was_bound or is_over):
         return None
     return {
         "name": allocation.name,
@@ -353,12 +419,12 @@ def _dump_allocation(allocation: Allocation | None, now: float) -> Record | None
 
 
 def _load_allocation(
-    entry: Mapping[str, Any] | None, registry: Registry, claimed: list[Lease], written_at: float
+    entry: Mapping[str, Any] | None, claim: Claim, written_at: float
 ) -> Allocation | None:
     if entry is None:
         return None
     first, second = (
-        _claim(_load_address(bound), _load_address(told), registry, claimed)
+        claim(_load_address(bound), _load_address(told))
         for bound, told in zip(entry["bound"], entry.get("told", entry["bound"]), strict=True)
     )
     flows = (Flow(entry["flows"][0]), Flow(entry["flows"][1]))
@@ -373,18 +439,6 @@ def _load_allocation(
             raise ValueError(f"damaged session record: no pinhole {key}")
         allocation.pinholes[key] = _load_pinhole(pinhole, written_at)
     return allocation
-
-
-def _claim(
-    address: TransportAddress, told: TransportAddress, registry: Registry, claimed: list[Lease]
-) -> Lease:
-    lease = registry.pool.claim(address, told)
-    if lease is None:
-        raise ValueError(
-            f"port {address} of a recorded session is another call's, or none of relay.ports"
-        )
-    claimed.append(lease)
-    return lease
 
 
 def _dump_pinhole(pinhole: Pinhole, now: float) -> Record:

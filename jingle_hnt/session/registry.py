@@ -157,7 +157,7 @@ class Registry:
 
         It is refused where its sender is promised that nothing goes on as it came.
         """
-        if self._hides and request.jingle.action is not Action.SESSION_TERMINATE:
+        if self._promises_to_hide and request.jingle.action is not Action.SESSION_TERMINATE:
             self._refuse(request, Obstacle(Kind.LATE, "", NO_CAPACITY))
         else:
             self._refuse(request, Obstacle(Kind.LATE))
@@ -167,7 +167,7 @@ class Registry:
         self._refuse(request, obstacle_of(self.budgets.too_many_wait(request.sender)))
 
     @property
-    def _hides(self) -> bool:
+    def _promises_to_hide(self) -> bool:
         """Whether users are promised that nothing goes on as it came."""
         modes = {self.policy.ice, *(rule.mode for rule in self.policy.ice_rules)}
         return IceMode.TERMINATE in modes or self.policy.gate is GatePolicy.TWO_STAGE
@@ -269,7 +269,7 @@ class Registry:
     def learn(self, request: Request, now: float) -> None:
         """What a request says that was let go on as it came; of an offer the call is not ours."""
         jingle = request.jingle
-        if jingle.action is not None and jingle.is_whole and not self._hides:
+        if jingle.action is not None and jingle.is_whole and not self._promises_to_hide:
             sender, recipient = request.sender, request.recipient
             told = Passed(sender, recipient, jingle.sid, jingle.action, jingle, id=request.id)
             self.passed(told, now)

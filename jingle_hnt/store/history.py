@@ -93,8 +93,8 @@ class History:
         return not self.path.exists()
 
     def add(self, name: str, sid: str, report: str) -> None:
-        """Add the report of a call that ends now, which is JSON; the oldest goes where there are
-        too many."""
+        """Add the report of a call that ends now, which is JSON, in place of an earlier one of the
+        same name; the oldest goes where there are too many."""
         if self._calls:
             self._unwritten.append((name, sid, report, self._clock()))
             self._write()
@@ -272,6 +272,7 @@ class History:
                 else:
                     db.execute("DELETE FROM blocked WHERE who = ?", (who,))
             for row in self._unwritten:
+                db.execute("DELETE FROM call WHERE name = ?", row[:1])
                 last = db.execute(insert, row).lastrowid or 0
                 db.execute("DELETE FROM call WHERE number <= ?", (last - self._calls,))
             if self._refused:

@@ -58,6 +58,7 @@ class Office:
     )
     options: dict[str, object] = field(default_factory=lambda: {"gate.policy": "two-stage"})
     injected: list[Inject] = field(default_factory=list)
+    reports: list[str] = field(default_factory=list)
     announced: list[tuple[JID, str]] = field(default_factory=list)
     answers: asyncio.Event = field(default_factory=_open)
     later: list[Callable[[], None]] = field(default_factory=list)
@@ -88,6 +89,9 @@ class Office:
 
     def keep_draining(self, draining: bool) -> None:
         self.kept_draining = draining
+
+    def reported(self, session: str) -> None:
+        self.reports.append(session)
 
     def settle(self) -> None:
         self.stage.settle()

@@ -58,6 +58,7 @@ async def test_calls_that_end_while_the_plane_is_asked_are_asked_about_together(
     assert [len(names or ()) for names in office.asked] == [2, 6]
     calls = (await ask(desk, "history")).calls
     assert [report.call.sid for report in calls] == list("dcba")
+    assert office.reports == [ended.session for ended in office.stage.ended]
     assert all(report.counted for report in calls)
 
 

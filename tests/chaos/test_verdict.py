@@ -68,3 +68,13 @@ def test_a_party_that_its_nat_has_forgotten_is_followed_once_it_speaks() -> None
     assert not is_excused(gap, excuses(gap, track(seat=1), (), (), ((5.0,), ())))
     assert not is_excused(gap, excuses(gap, track(seat=1), (), (), ((), (5.0,))))
     assert is_excused(gap, excuses(gap, silent, (), (), ((), (5.0,))))
+    silent = track(seat=1)  # it has spoken, but too little to be believed beside the port before
+    silent.sent = [(at, e) for at, e in silent.sent if not 5.8 <= at < 7.0]
+    assert is_excused(gap, excuses(gap, silent, (), (), ((), (5.0,))))
+
+
+def test_what_begins_while_media_is_away_takes_its_time_afterwards() -> None:
+    (gap,) = gaps(track((5.0, 9.9)))
+    windows = [Window("unplug", Reach.MEDIA, 5.0, 8.0)]
+    assert not is_excused(gap, excuses(gap, track(seat=1), (), windows, NEVER))
+    assert is_excused(gap, excuses(gap, track(seat=1), (), windows, ((5.5,), ())))

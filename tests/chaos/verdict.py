@@ -16,13 +16,15 @@ PAUSE_S = (0.5, 2.5)
 """Who has sent nothing for so long was muted meanwhile: that is no gap."""
 SETTLE_S = 0.6
 """From the answer to a request until all that it changes is in force."""
-LEARNED_S = 2.0
-"""From the return of the signalling process until what passed meanwhile is learned (row F34)."""
+LEARNED_S = (2.0, 8.0)
+"""From the return of the signalling process until what passed meanwhile is learned (row F34), RTP
+and RTCP: to believe a latch's RTCP may take five packets, which come once a second."""
 RESUMED_S = 0.5
 """From a plane's death until media flows again (row F5), on a machine that does nothing else."""
 REMAPPED_S = (2.0, 8.0)
-"""From the first packet that comes from another port of a NAT until it is followed (row M12), RTP
-and RTCP: of that it takes five, which come once a second."""
+"""From the first packet that comes from another port of a NAT until it is followed (row M12)."""
+SILENCE_S = 1.0
+"""How long the port before has to be silent for that."""
 
 
 class Reach(StrEnum):
@@ -117,33 +119,52 @@ def excuses(
     """When this gap is allowed.
 
     `reverse` is what the other party has sent on the same component; `flushed` says when the NAT of
-    either party has forgotten its mappings.
+    either party has forgotten its mappings. Who has moved in any way is found when it speaks.
     """
+    component, seat = gap.track.component, gap.track.seat
     media = [w for w in windows if w.reach is Reach.MEDIA]
     away = [w for w in windows if w.reach is not Reach.NOTHING]
     spans = [(w.begin, w.end + RESUMED_S) for w in media]
     for act in acts:
         met = [w.end for w in away if w.begin <= act.end + SETTLE_S and act.begin <= w.end]
-        until = max((end + LEARNED_S for end in met), default=act.end)
+        until = act.end
+        if met:
+            until = _beyond(act.begin, max(met) + LEARNED_S[component], LEARNED_S[component], media)
         spans.append((act.begin, max(until, act.end) + SETTLE_S))
-    seat = gap.track.seat
     for at in flushed[seat]:
         spans.append((at, _found(at, gap.track, media)))
     for at in flushed[1 - seat]:
         spans.append((at, _found(at, reverse, media)))
-    return spans
+    return [(begin, _heard_again(end, reverse)) for begin, end in spans]
 
 
 def _found(at: float, track: Track, media: Sequence[Window]) -> float:
-    """When a party whose NAT has forgotten it is followed: some time after it is heard again."""
-    place = bisect_left(track.sent, (at, False))
-    if place == len(track.sent):
-        return float("inf")
-    until = track.sent[place][0] + REMAPPED_S[track.component]
-    for window in media:
-        if window.begin <= until and at <= window.end + RESUMED_S:
-            until = max(until, window.end + RESUMED_S + REMAPPED_S[track.component])
+    """When a party whose NAT has forgotten it is followed: some time after it is heard again.
+
+    What it sends while the address before may yet speak is not believed.
+    """
+    most = REMAPPED_S[track.component]
+    first, later = _first(track, at), _first(track, at + SILENCE_S)
+    return _beyond(at, max(first + most, later + most - SILENCE_S), most, media)
+
+
+def _first(track: Track, since: float) -> float:
+    """When this party has sent the first packet after that; infinite where it never has."""
+    place = bisect_left(track.sent, (since, False))
+    return track.sent[place][0] if place < len(track.sent) else float("inf")
+
+
+def _beyond(begin: float, until: float, most: float, media: Sequence[Window]) -> float:
+    """Until when, if media is away in between: then it takes as long as from anew."""
+    for window in sorted(media, key=lambda w: w.begin):
+        if window.begin <= until and begin <= window.end + RESUMED_S:
+            until = max(until, window.end + RESUMED_S + most)
     return until
+
+
+def _heard_again(until: float, reverse: Track) -> float:
+    """Nothing can go to a party that has not spoken since it was moved or lost."""
+    return max(until, _first(reverse, until - SETTLE_S) + SETTLE_S)
 
 
 def unexcused_s(gap: Gap, spans: Iterable[Span]) -> float:

@@ -1,13 +1,16 @@
 """Either process may go away in mid-call, and the server may be without us: what users notice."""
 
 import asyncio
+import contextlib
 import signal
+import sqlite3
 
 import pytest
 
 from tests.integration.test_nat_calls import assert_heard, hang_up, legs, with_action
-from tests.lab.play import in_a_call, stage
+from tests.lab.play import Stage, in_a_call, stage
 from tests.lab.world import NatKind
+from tests.xmpp.recorder import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("each_server")]
 
@@ -74,6 +77,32 @@ async def test_a_new_plane_takes_the_calls_up_on_the_same_ports() -> None:
         await hang_up(alice, bob)
         numbers = set((await alice.stats())["rtp"]["numbers"])
         assert numbers.issuperset(range(resumed, (await bob.stats())["rtp"]["sent"]))
+
+
+async def test_a_call_that_ended_before_a_crash_has_its_row_in_the_history_once() -> None:
+    """Its report waits for what the plane has counted, and the process dies meanwhile."""
+    async with stage() as at:
+        alice, bob = await in_a_call(at)
+        plane = at.relay.processes["plane"]
+        plane.send_signal(signal.SIGSTOP)
+        await hang_up(alice, bob)
+        await until(lambda: '"state":"ended"' in written(at))
+        await at.relay.end("signalling")
+        plane.send_signal(signal.SIGCONT)
+        await at.relay.start("signalling")
+        for _ in range(2):
+            history = await at.relay.until(lambda a: bool(a["calls"]), command="history")
+            (report,) = history["calls"]
+            assert (report["why"], report["counted"]) == ("terminated", True)
+            await at.relay.end("signalling")
+            assert written(at) == ""
+            await at.relay.start("signalling")
+
+
+def written(at: Stage) -> str:
+    """What is in the journal."""
+    with contextlib.closing(sqlite3.connect(at.relay.directory / "journal.sqlite")) as db:
+        return "".join(text for (text,) in db.execute("SELECT record FROM session"))
 
 
 async def test_without_us_calls_go_on_unmodified_at_once() -> None:

@@ -21,7 +21,7 @@ from jingle_hnt.errors import (
     ProtocolViolation,
 )
 from jingle_hnt.model.address import TransportAddress
-from jingle_hnt.plane import protocol
+from jingle_hnt.plane import client, protocol
 from jingle_hnt.plane.client import PlaneClient
 from jingle_hnt.plane.engines import open_engine, usual_workers
 from jingle_hnt.plane.reference import ReferenceEngine
@@ -281,3 +281,30 @@ def test_names_are_not_kept_when_nobody_needs_them() -> None:
     assert first.names is not None
     assert second.names is not None
     assert first.names[0] is not second.names[0]
+
+
+async def test_a_plane_that_does_not_answer_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it does with the order when it goes on is found where it is met again."""
+    monkeypatch.setattr(client, "ANSWER_S", 0.2)
+    lost, served = asyncio.Event(), asyncio.Event()
+
+    async def stand_still(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        hello = protocol.Hello(
+            protocol=protocol.PROTOCOL, version="", engine="", instance="i", pid=1
+        )
+        writer.write(protocol.encode(hello))
+        await served.wait()
+        writer.close()
+
+    server = await asyncio.start_unix_server(stand_still, tmp_path / "plane")
+    async with server:
+        plane = await PlaneClient.connect(tmp_path / "plane", lambda _: None, lost.set)
+        with pytest.raises(PlaneGone, match="did not answer"):
+            await plane.bind([])
+        assert lost.is_set()
+        with pytest.raises(PlaneGone, match="is lost"):
+            await plane.ping()
+        served.set()
+        await plane.close()

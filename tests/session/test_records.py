@@ -1,5 +1,6 @@
 """What a restart of either process leaves of a call: records, and what the plane still holds."""
 
+import json
 from dataclasses import replace
 from ipaddress import ip_address
 
@@ -31,7 +32,7 @@ from jingle_hnt.session.effects import (
 from jingle_hnt.session.machine import Session
 from jingle_hnt.session.policy import Times
 from jingle_hnt.session.reconcile import reconcile
-from jingle_hnt.session.record import dump, load
+from jingle_hnt.session.record import dump, dump_ended, is_ended, load, load_ended
 from jingle_hnt.session.table import Leg
 from tests.session.stage import (
     ADDRESSES,
@@ -211,6 +212,29 @@ def test_a_call_that_is_over_is_none_any_more() -> None:
     fresh = Stage()
     with pytest.raises(ValueError, match="is over"):
         load(record, fresh.registry, fresh.now)
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_the_end_of_a_call_outlives_a_restart_until_it_is_reported(ours: bool) -> None:
+    stage = called()
+    if ours:
+        stage.registry.terminate("s1", stage.now)
+        stage.settle()
+    else:
+        stage.says(ALICE, Action.SESSION_TERMINATE, reason=Reason("success", "bye"))
+    (ended,) = stage.ended
+    assert ended.account is not None
+    record = json.loads(json.dumps(dump_ended(ended, ended.account, stage.now)))
+    assert is_ended(record)
+    fresh = Stage()
+    read, at = load_ended(record, fresh.registry, stage.now + 7)
+    assert (read, at) == (ended, stage.now)
+    assert read.account is not None
+    names = [a.bindings for a in ended.account.negotiation.allocations]
+    assert [a.bindings for a in read.account.negotiation.allocations] == names
+    assert fresh.pool.counts.leased == len(fresh.registry) == 0
+    with pytest.raises(ValueError, match="damaged"):
+        load_ended(record | {"why": 5, "reason": 5}, fresh.registry, stage.now)
 
 
 def test_a_record_of_ports_that_another_call_has_is_refused() -> None:
