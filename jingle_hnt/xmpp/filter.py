@@ -41,6 +41,7 @@ _UNKNOWN_SESSION = f"{{{names.JINGLE_ERRORS}}}unknown-session"
 
 USUAL_TIMEOUT_S = 3.0
 LONGEST_TIMEOUT_S = 60.0
+MOST_NODES_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +237,9 @@ def module_state(answer: Element | None, domain: str, component: str) -> ModuleS
     module = answer.find(MODULE)
     if answer.get("type") == "result" and module is not None:
         server, fails = module.get("server", ""), module.get("fail", "")
-        return ModuleState("", _caution(module, component), server, fails=fails)
+        return ModuleState(
+            _missing(module, domain), _caution(module, component), server, fails=fails
+        )
     conditions = {local_name(each) for each in answer.iter()}
     if "forbidden" in conditions:
         return ModuleState(
@@ -244,9 +247,29 @@ def module_state(answer: Element | None, domain: str, component: str) -> ModuleS
             f'write jingle_hnt_component = "{component}" (Prosody) or component: {component}'
             " (ejabberd)"
         )
+    if "item-not-found" in conditions:
+        return ModuleState(
+            f"the server module of {domain} asks nobody: write component: {component} among the"
+            " options of mod_jingle_hnt (its own conf/mod_jingle_hnt.yml), and ejabberdctl"
+            " reload_config"
+        )
     return ModuleState(
         f'the server module is not loaded on {domain}: write modules_enabled = {{ "jingle_hnt" }}'
         " (Prosody), or run ejabberdctl module_install mod_jingle_hnt"
+    )
+
+
+def _missing(module: Element, domain: str) -> str:
+    """On which nodes of a cluster nobody asks us; empty where all do."""
+    without = module.get("without", "").split()
+    if not without:
+        return ""
+    named = ", ".join(_printable(node) for node in without[:MOST_NODES_NAMED])
+    more = f" and {len(without) - MOST_NODES_NAMED} more" if len(without) > MOST_NODES_NAMED else ""
+    return (
+        f"the server module of {domain} does not answer on {named}{more}, or asks another component"
+        " there: calls of users that are connected to that node are not relayed; run ejabberdctl"
+        " module_install mod_jingle_hnt on every node, with the same conf/mod_jingle_hnt.yml"
     )
 
 

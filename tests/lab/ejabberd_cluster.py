@@ -86,12 +86,6 @@ class EjabberdCluster(EjabberdNode):
     def log_text(self) -> str:
         return "".join([super().log_text(), *(node.log_text() for node in self.others)])
 
-    async def reload_module(self, on: bool, domain: str | None = None) -> None:
-        """On every node."""
-        await super().reload_module(on, domain)
-        for node in self.others:
-            await node.reload_module(on, domain)
-
 
 class AlternatingCluster(EjabberdCluster):
     """One to which clients connect at each node in turn, and components at the first.
@@ -117,3 +111,9 @@ class AlternatingCluster(EjabberdCluster):
         self._turns = iter(())
         super().start()
         self._turns = cycle([node.c2s for node in reversed(self.nodes)])
+
+    async def reload_module(self, on: bool, domain: str | None = None) -> None:
+        """On every node."""
+        await super().reload_module(on, domain)
+        for node in self.others:
+            await node.reload_module(on, domain)

@@ -327,6 +327,15 @@ def test_an_address_that_may_be_stale_is_none(kind: str) -> None:
         ("<iq type='error'><error><forbidden/></error></iq>", 'jingle_hnt_component = "hnt.x"'),
         ("<iq type='error'><error><service-unavailable/></error></iq>", "modules_enabled"),
         ("<iq type='result'/>", "modules_enabled"),
+        ("<iq type='error'><error><item-not-found/></error></iq>", "component: hnt.x"),
+        (
+            "<iq type='result'><module xmlns='urn:hnt:intercept:0' without='a@b'/></iq>",
+            "does not answer on a@b, or",
+        ),
+        (
+            "<iq type='result'><module xmlns='urn:hnt:intercept:0' without='a b c d e'/></iq>",
+            "does not answer on a, b, c and 2 more, or",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_module(answer: str | None, text: str) -> None:

@@ -9,9 +9,12 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from itertools import product
+from pathlib import Path
 
 import pytest
 
+from jingle_hnt.admin.snapshots import CheckFinding
+from jingle_hnt.commands.check import online
 from tests.integration.server_module.stage import (
     CLOSED,
     COMPONENTS,
@@ -24,6 +27,7 @@ from tests.integration.server_module.stage import (
     order_of,
     terminate,
 )
+from tests.integration.server_module.test_check import settings
 from tests.lab.ejabberd_cluster import EjabberdCluster
 from tests.lab.server import VirtualHost
 from tests.lab.xmpp_actors import (
@@ -31,7 +35,6 @@ from tests.lab.xmpp_actors import (
     Client,
     Component,
     Disconnected,
-    Element,
     as_text,
     bare_name,
     condition_of,
@@ -396,7 +399,39 @@ async def test_the_end_of_the_components_node_leaves_nothing_waiting(
         await stage.call(back, alice, bob)
 
 
-def module_of(answer: Element) -> dict[str, str]:
-    module = answer.find(f"{{{INTERCEPT}}}module")
-    assert module is not None, as_text(answer)
-    return module.attrib
+# What the component is told of nodes
+
+
+async def found(stage: Stage, path: Path) -> CheckFinding:
+    """What `jingle-hnt check` says of the module."""
+    told = (await online(settings(stage.cluster, path, OPEN))).findings
+    return next(each for each in told if each.subject == f"server module of {OPEN}")
+
+
+@pytest.mark.parametrize("node", [0, 1])
+async def test_a_node_without_the_module_is_named(stage: Stage, node: int, tmp_path: Path) -> None:
+    assert (await found(stage, tmp_path)).verdict == "ok"
+    without = stage.cluster.nodes[node]
+    await without.reload_module(False, OPEN)
+    try:
+        said = await found(stage, tmp_path)
+        assert said.verdict == "FAIL"
+        # Where the component is connected it is the module itself that is missing.
+        assert ("not loaded" if node == 0 else f"does not answer on {without.name}") in said.text
+    finally:
+        await without.reload_module(True, OPEN)
+    assert (await found(stage, tmp_path)).verdict == "ok"
+
+
+async def test_a_node_that_asks_another_component_is_named(stage: Stage, tmp_path: Path) -> None:
+    other = stage.cluster.nodes[1]
+    host = f'<<"{OPEN}">>'
+    reload = 'mod_jingle_hnt:reload({host}, maps:put(component, <<"{name}">>, {given}), #{{}}).'
+    given = f"gen_mod:get_module_opts({host}, mod_jingle_hnt)"
+    await other.evaluate(reload.format(host=host, name="hnt.else.example", given=given))
+    try:
+        said = await found(stage, tmp_path)
+        assert f"does not answer on {other.name}, or asks another component" in said.text
+    finally:
+        await other.evaluate(reload.format(host=host, name=HNT, given=given))
+    assert (await found(stage, tmp_path)).verdict == "ok"

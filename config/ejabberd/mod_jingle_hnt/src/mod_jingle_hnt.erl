@@ -21,7 +21,7 @@
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
 -export([filter/1, decode_iq_subel/1, process_iq/1, component_here/1, component_gone/2,
          session_opened/3, session_closed/3, session_pending/1, session_resumed/1, stopping/0,
-         status/0]).
+         status/0, loaded_for/1]).
 
 -include("ejabberd_commands.hrl").
 -include("ejabberd_router.hrl").
@@ -76,6 +76,7 @@
 -define(KEPT_AFTER_STOP_MS, 10000).
 -define(ABSENT_MS, 1000).
 -define(MOVED_MS, 200).
+-define(OTHER_NODES_MS, 1500).
 
 -type usr() :: {binary(), binary(), binary()}. % host, user, resource: the users of a host side by side
 -type verdict() :: undefined | go_on | drop | {replace, xmlel()} | {bounce, xmlel()} |
@@ -1328,6 +1329,8 @@ decode_iq_subel(El) ->
 %% Only the component may ask: where somebody connects from is nobody else's business.
 process_iq(#iq{from = From, to = #jid{lserver = Host}, sub_els = [El]} = IQ) ->
     case {jid:encode(From) == component(Host), IQ#iq.type, El} of
+        {false, get, #xmlel{name = <<"module">>}} when From#jid.luser == <<>> ->
+            no_module(IQ, component(Host));
         {false, _, _} when IQ#iq.type == get; IQ#iq.type == set ->
             Text = <<"Only ", (component(Host))/binary, " may ask this">>,
             xmpp:make_error(IQ, xmpp:err_forbidden(Text, <<"en">>));
@@ -1358,15 +1361,50 @@ address_asked(IQ, El, Host) ->
             end
     end.
 
+%% A server or component other than ours learns no more than this.
+no_module(IQ, <<>>) ->
+    Text = <<"mod_jingle_hnt has no component to ask on this host">>,
+    xmpp:make_error(IQ, xmpp:err_item_not_found(Text, <<"en">>));
+no_module(IQ, Component) ->
+    xmpp:make_error(IQ, xmpp:err_forbidden(<<"Only ", Component/binary, " may ask this">>, <<"en">>)).
+
 module_asked(IQ, El, Host) ->
-    #host{fail = Fail, timeout = Timeout} = host_named(Host),
-    Attrs = [{<<"xmlns">>, ?NS_INTERCEPT}, {<<"version">>, <<"0">>},
-             {<<"fail">>, atom_to_binary(Fail, utf8)}, {<<"timeout">>, number(Timeout / 1000)},
-             {<<"server">>, <<"ejabberd">>},
-             {<<"routes">>, integer_to_binary(length(connections(component(Host))))}
-             | met(Host, component(Host), fxml:get_tag_attr_s(<<"instance">>, El),
-                   fxml:get_tag_attr_s(<<"node">>, El))],
-    xmpp:make_iq_result(IQ, #xmlel{name = <<"module">>, attrs = Attrs}).
+    Asked = met(Host, component(Host), fxml:get_tag_attr_s(<<"instance">>, El),
+                fxml:get_tag_attr_s(<<"node">>, El)),
+    case lists:delete(node(), ejabberd_cluster:get_nodes()) of
+        [] ->
+            module_answer(IQ, Host, Asked);
+        Others ->
+            %% Nobody's stanzas wait for another node.
+            spawn(fun() -> ejabberd_router:route(module_answer(IQ, Host, Asked ++ on_nodes(Host, Others))) end),
+            ignore
+    end.
+
+module_answer(IQ, Host, Attrs) ->
+    case host_named(Host) of
+        #host{fail = Fail, timeout = Timeout, component = Component} ->
+            Own = [{<<"xmlns">>, ?NS_INTERCEPT}, {<<"version">>, <<"0">>},
+                   {<<"fail">>, atom_to_binary(Fail, utf8)}, {<<"timeout">>, number(Timeout / 1000)},
+                   {<<"server">>, <<"ejabberd">>},
+                   {<<"routes">>, integer_to_binary(length(connections(Component)))}],
+            xmpp:make_iq_result(IQ, #xmlel{name = <<"module">>, attrs = Own ++ Attrs});
+        none ->
+            no_module(IQ, <<>>)
+    end.
+
+%% On which nodes of this cluster nobody asks this host's component.
+on_nodes(Host, Others) ->
+    {Answers, _} = rpc:multicall(Others, ?MODULE, loaded_for, [Host], ?OTHER_NODES_MS),
+    Component = component(Host),
+    Without = Others -- [Node || {Node, C} <- Answers, C == Component],
+    [{<<"without">>, iolist_to_binary(lists:join(" ", [atom_to_binary(N, utf8) || N <- Without]))}
+     || Without =/= []].
+
+%% Which component this node asks about a host; fails where the module is not loaded. Called by other nodes.
+-spec loaded_for(binary()) -> {node(), binary()}.
+loaded_for(Host) ->
+    true = is_pid(whereis(process_of(Host))),
+    {node(), component(Host)}.
 
 %% Which process of the component asked last, and which ever did: one that is back after another has
 %% asked lives as well as that one. As attributes of the answer.
