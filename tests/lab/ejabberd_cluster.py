@@ -58,6 +58,11 @@ class EjabberdCluster(EjabberdNode):
         """All, this one first."""
         return [self, *self.others]
 
+    async def forget_parties(self) -> None:
+        """Before they go: their end would be told a moment later, to whoever is there then."""
+        for node in self.nodes:
+            await node.evaluate("ets:delete_all_objects(mod_jingle_hnt_parties).")
+
     def start(self) -> None:
         with ThreadPoolExecutor() as pool:
             starts = [super().start, *(node.start for node in self.others)]

@@ -7,13 +7,28 @@ from contextlib import AsyncExitStack
 import pytest
 
 from tests.integration.server_module.stage import COMPONENTS, KINDS, Stage, hosts
+from tests.lab.ejabberd_cluster import AlternatingCluster
 from tests.lab.server import LocalServer
 
+ON_CLUSTER = ("test_questions", "test_answers", "test_requests", "test_notices", "test_no_harm")
+"""Whose tests that share a server run on two ejabberd nodes as well, a client on each in turn."""
 
-@pytest.fixture(scope="package", params=list(KINDS))
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each test of one server runs on each kind."""
+    if "kind" in metafunc.fixturenames:
+        kinds: dict[str, type[LocalServer]] = dict(KINDS)
+        name = metafunc.module.__name__.rpartition(".")[2]
+        if name in ON_CLUSTER and "server" in metafunc.fixturenames:
+            kinds["ejabberd-cluster"] = AlternatingCluster
+        metafunc.parametrize("kind", kinds.values(), ids=kinds, indirect=True, scope="package")
+
+
+@pytest.fixture(scope="package")
 def kind(request: pytest.FixtureRequest) -> type[LocalServer]:
     """The server under test."""
-    return KINDS[request.param]
+    found: type[LocalServer] = request.param
+    return found
 
 
 @pytest.fixture(scope="package")
@@ -34,9 +49,11 @@ async def actors() -> AsyncIterator[AsyncExitStack]:
 
 
 @pytest.fixture
-def stage(server: LocalServer, actors: AsyncExitStack) -> Stage:
+async def stage(server: LocalServer, actors: AsyncExitStack) -> AsyncIterator[Stage]:
     """Actors on the server for all tests."""
-    return Stage(server, actors)
+    yield Stage(server, actors)
+    if isinstance(server, AlternatingCluster):
+        await server.forget_parties()
 
 
 @pytest.fixture

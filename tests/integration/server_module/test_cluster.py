@@ -127,8 +127,7 @@ def cluster() -> Iterator[EjabberdCluster]:
 @pytest.fixture
 async def stage(cluster: EjabberdCluster, actors: AsyncExitStack) -> AsyncIterator[Stage]:
     yield Stage(cluster, actors)
-    for node in cluster.nodes:  # or the end of this test's parties is told to the next one
-        await node.evaluate("ets:delete_all_objects(mod_jingle_hnt_parties).")
+    await cluster.forget_parties()
 
 
 @pytest.mark.parametrize(("component", "caller", "callee"), WHERE, ids=IDS)

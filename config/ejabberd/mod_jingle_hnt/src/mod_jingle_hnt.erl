@@ -288,6 +288,11 @@ send(Host, Message) ->
         Process -> Process ! Message, true
     end.
 
+send_at(Node, Host, Message) when Node == node() ->
+    send(Host, Message);
+send_at(Node, Host, Message) ->
+    ejabberd_cluster:send({process_of(Host), Node}, Message) =/= false.
+
 %% The processes of this host on the other nodes of a cluster.
 send_elsewhere(Host, Message) ->
     case nodes() of
@@ -1032,10 +1037,13 @@ heard({send, Packet, Jingle}, #state{host = Host} = State) ->
     end,
     {noreply, State};
 heard({flush, Component}, #state{host = Host} = State) ->
-    [decide(Held, {fail, unseen})
-     || #held{verdict = undefined, component = C} = Held <- held_of(Host), C == Component],
-    advance_all(Host),
+    flushed(Host, Component),
     is_connected(Component) andalso report(Component, [passed, expired]),
+    %% Another node's word that a route is gone may come after this: what was asked on it meanwhile.
+    nodes() == [] orelse erlang:send_after(?MOVED_MS, self(), {flush_late, Component}),
+    {noreply, State};
+heard({flush_late, Component}, #state{host = Host} = State) ->
+    is_connected(Component) orelse flushed(Host, Component),
     {noreply, State};
 heard({report, Component}, State) ->
     report(Component, [passed, expired]),
@@ -1088,6 +1096,11 @@ heard(sweep, State) ->
     {noreply, State};
 heard(_, State) ->
     {noreply, State}.
+
+flushed(Host, Component) ->
+    [decide(Held, {fail, unseen})
+     || #held{verdict = undefined, component = C} = Held <- held_of(Host), C == Component],
+    advance_all(Host).
 
 %% Take out what is too old: the second of each row is until when it holds.
 sweep(Table) ->
@@ -1397,8 +1410,16 @@ on_nodes(Host, Others) ->
     {Answers, _} = rpc:multicall(Others, ?MODULE, loaded_for, [Host], ?OTHER_NODES_MS),
     Component = component(Host),
     Without = Others -- [Node || {Node, C} <- Answers, C == Component],
+    ets:insert(?COUNTS_TABLE, {{without, Host}, Without}),
     [{<<"without">>, iolist_to_binary(lists:join(" ", [atom_to_binary(N, utf8) || N <- Without]))}
      || Without =/= []].
+
+%% As last known: the component asks each minute.
+without(Host) ->
+    case ets:lookup(?COUNTS_TABLE, {without, Host}) of
+        [{_, Nodes}] -> Nodes;
+        [] -> []
+    end.
 
 %% Which component this node asks about a host; fails where the module is not loaded. Called by other nodes.
 -spec loaded_for(binary()) -> {node(), binary()}.
@@ -1446,11 +1467,24 @@ inject(IQ, El, Host) ->
                                 #host{name = First} -> First;
                                 none -> Host
                             end,
-                    case send(Asked, {send, Packet, Jingle}) of
+                    case send_at(holder(Asked, Packet#iq.from), Asked, {send, Packet, Jingle}) of
                         true -> xmpp:make_iq_result(IQ);
                         false -> xmpp:make_error(IQ, xmpp:err_internal_server_error())
                     end
             end
+    end.
+
+%% The node that holds what this sender said; ours, where it has no module.
+holder(Host, #jid{luser = U, lserver = S, lresource = R}) ->
+    case ejabberd_router:is_my_host(S) andalso ejabberd_sm:get_session_pid(U, S, R) of
+        Pid when is_pid(Pid) ->
+            Node = node(Pid),
+            case lists:member(Node, nodes()) andalso not lists:member(Node, without(Host)) of
+                true -> Node;
+                false -> node()
+            end;
+        _ ->
+            node()
     end.
 
 is_absent(#jid{luser = U, lserver = S, lresource = R}) ->
