@@ -198,6 +198,8 @@ class Signalling:
 
     def receive(self, request: Request) -> None:
         """A stanza that a server module holds; its user's turn comes soon."""
+        self._desk.whereabouts.seen(request.sender, request.sender_ip)
+        self._desk.whereabouts.seen(request.recipient, request.recipient_ip)
         line = self._registry.budgets.line_of(request.sender)
         if not self._waiting.put(line, request, self._clock()):
             self._registry.crowded(request)

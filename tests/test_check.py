@@ -2,12 +2,14 @@
 
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jingle_hnt.commands import check
-from jingle_hnt.commands.open_files import promises, writable_by_all
-from jingle_hnt.config import Settings
+from jingle_hnt.commands.open_files import privacy, promises, writable_by_all
+from jingle_hnt.commands.told import told_findings
+from jingle_hnt.config import Relay, Settings
 from tests.test_config import NEEDED
 from tests.threats.doses import Measured
 
@@ -93,3 +95,77 @@ def test_a_promise_that_the_world_may_not_keep_is_warned_of(settings: Settings) 
     budgets = settings.budgets.model_copy(update={"ports_per_user": PORTS // 2})
     warned = promises(settings.model_copy(update={"ice": ice, "budgets": budgets}))
     assert [finding.subject for finding in warned] == ["budgets", "promise of hidden addresses"]
+    warned = promises(settings.model_copy(update={"ice": ice}), alone=False)
+    assert list(warned) == []  # the server module says how it decides
+
+
+@pytest.mark.parametrize(("mode", "verdict"), [(0o644, "warn"), (0o640, "ok"), (0o666, "FAIL")])
+def test_a_secret_that_everybody_may_read_is_warned_of(
+    settings: Settings, tmp_path: Path, mode: int, verdict: str
+) -> None:
+    secret = tmp_path / "secret"
+    secret.touch()
+    secret.chmod(mode)
+    xmpp = settings.xmpp.model_copy(update={"secret_file": secret})
+    found = writable_by_all(settings.model_copy(update={"xmpp": xmpp}), tmp_path / "none")
+    told = [finding for finding in found if finding.verdict == verdict]
+    assert told
+    if verdict == "warn":
+        assert told[0].text.endswith(f"run chmod o-r {secret}")
+        secret.chmod(secret.stat().st_mode & ~0o004)
+        again = writable_by_all(settings.model_copy(update={"xmpp": xmpp}), tmp_path / "none")
+        assert {finding.verdict for finding in again} == {"ok"}
+
+
+@pytest.mark.parametrize(
+    ("relay", "verdict", "part"),
+    [
+        ({"interfaces": [{"address": "203.0.113.9"}]}, None, ""),
+        ({"interfaces": [{"address": "127.0.0.1"}]}, "FAIL", "loopback"),
+        ({"interfaces": [{"address": "::1"}]}, "FAIL", "loopback"),
+        ({"interfaces": [{"address": "fe80::1"}]}, "FAIL", "link-local"),
+        ({"interfaces": [{"address": "192.168.1.5"}]}, "warn", "advertise ="),
+        ({"interfaces": [{"address": "100.64.1.5"}]}, "warn", "is private"),
+        ({"interfaces": [{"address": "fd00::5"}]}, "warn", "is private"),
+        (
+            {"interfaces": [{"address": "127.0.0.1", "advertise": "192.168.1.5"}]},
+            "warn",
+            "is private",
+        ),
+        ({"interfaces": [{"address": "10.0.0.9", "advertise": "203.0.113.9"}]}, None, ""),
+        (
+            {
+                "interfaces": [{"address": "192.168.1.5"}],
+                "allow_networks": ["192.168.1.0/24"],
+            },
+            None,
+            "",
+        ),
+        (
+            {
+                "interfaces": [
+                    {"address": "192.168.1.5", "advertise": "203.0.113.9"},
+                    {"address": "192.168.1.5", "networks": ["192.168.1.0/24"]},
+                ]
+            },
+            None,
+            "",
+        ),
+    ],
+)
+def test_what_parties_are_told_is_looked_at(
+    relay: dict[str, Any], verdict: str | None, part: str
+) -> None:
+    """Samples O15 and O35."""
+    found = list(told_findings(Relay(**relay)))
+    assert [f.verdict for f in found] == ([] if verdict is None else [verdict])
+    assert all(part in f.text for f in found)
+
+
+def test_a_narrow_network_of_ipv6_is_warned_of(settings: Settings) -> None:
+    six = Relay.model_validate({"interfaces": [{"address": "2001:db8::9"}], "widen_v6": 128})
+    (warned,) = privacy(settings.model_copy(update={"relay": six}))
+    assert "widen_v6 = 64" in warned.text
+    wide = six.model_copy(update={"widen_v6": 64})
+    assert list(privacy(settings.model_copy(update={"relay": wide}))) == []
+    assert list(privacy(settings)) == []

@@ -20,6 +20,7 @@ from jingle_hnt.commands import processes
 from jingle_hnt.commands.plane import until_told
 from jingle_hnt.config import Settings
 from jingle_hnt.lock import alone
+from jingle_hnt.reading import load
 from tests.test_config import NEEDED
 from tests.threats.doses import Measured
 
@@ -53,6 +54,78 @@ def test_init_writes_what_check_can_use(tmp_path: Path) -> None:
     verdicts = {finding["subject"]: finding["verdict"] for finding in findings}
     assert verdicts["configuration"] == "ok"
     assert verdicts["relay address 127.0.0.1"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        (("--domain", "alice@example.org"), "write the name alone"),
+        (("--domain", "https://example.org"), "write the name alone"),
+        (("--domain", "example..org"), "is no domain"),
+        (("--domain", ""), "is no domain"),
+        (("--domain", "exa mple.org"), "is no domain"),
+        (("--domain", "a-.example"), "is no domain"),
+        (("--domain", f"{'a' * 64}.example"), "is no domain"),
+        (("--component", "example.org"), "name the component as hnt"),
+        (("--component", "hnt@example.org"), "is no component"),
+        (("--relay-address", "relay"), "is no IP address"),
+        (("--relay-address", "0.0.0.0"), "no party can send to it"),
+        (("--relay-address", "::ffff:192.0.2.1"), "write 192.0.2.1"),
+        (("--advertise", "2001:db8::1"), "same IP version"),
+        (("--advertise", "224.0.0.1"), "no party can send to it"),
+    ],
+)
+def test_init_writes_nothing_that_cannot_work(
+    tmp_path: Path, options: tuple[str, str], part: str
+) -> None:
+    """Sample O35."""
+    given = {"--domain": "example.org", "--relay-address": "203.0.113.9"} | dict([options])
+    words = [word for pair in given.items() for word in pair]
+    done = run("init", "--config", tmp_path / "c.toml", *words, "--yes")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert part in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_init_takes_domains_of_all_languages(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    words = ("--domain", "Bücher.Example.", "--relay-address", "203.0.113.9", "--yes")
+    assert run("init", "--config", file, *words).returncode == 0
+    assert load(file).xmpp.domains == ("bücher.example",)
+
+
+def test_init_keeps_what_it_writes_over(tmp_path: Path) -> None:
+    file, secret = tmp_path / "c.toml", tmp_path / "secret"
+    words = ("--config", file, "--domain", "example.org", "--relay-address", "203.0.113.9")
+    file.write_text("mine")
+    secret.write_text("hush")
+    kept = run("init", *words, "--yes")
+    assert (kept.returncode, file.read_text()) == (1, "mine")
+    done = run("init", *words, "--yes", "--force")
+    assert done.returncode == 0
+    assert f"{file} is there already; it is kept as c.toml.old" in done.stdout
+    assert (tmp_path / "c.toml.old").read_text() == "mine"
+    assert (tmp_path / "secret.old").read_text() == "hush"
+    assert load(file).secret == secret.read_text().strip() != "hush"
+
+
+def test_init_proposes_this_hosts_addresses_public_ones_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = ["10.0.0.9", "2001:db8::9", "127.0.0.1", "203.0.113.9", "fe80::1", "169.254.1.1"]
+    monkeypatch.setattr("aioice.ice.get_host_addresses", lambda **_: found)
+    file = tmp_path / "c.toml"
+    assert main(["init", "--config", str(file), "--domain", "example.org", "--yes"]) == 0
+    assert "addresses of this host: 203.0.113.9, 2001:db8::9, 10.0.0.9" in capsys.readouterr().out
+    assert str(load(file).relay.interfaces[0].address) == "203.0.113.9"
+    found[:] = ["10.0.0.9"]
+    words = ["init", "--config", str(file), "--domain", "example.org", "--yes", "--force"]
+    assert main(words) == 0
+    assert "10.0.0.9 is private" in capsys.readouterr().err
+    load(file)
+    assert main([*words, "--advertise", "203.0.113.200"]) == 0
+    (interface,) = load(file).relay.interfaces
+    assert (str(interface.address), str(interface.advertise)) == ("10.0.0.9", "203.0.113.200")
 
 
 def test_init_asks_for_a_real_address(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@
 _shtab_jingle_hnt_config_subparsers=(show)
 _shtab_jingle_hnt_subparsers=(init module unit check run signalling plane status stats limits policy calls call explain history top terminate drain undrain reload set block unblock loglevel config)
 
-_shtab_jingle_hnt_init_option_strings=(-h --help --config --domain --component --relay-address --secret-file --yes --force)
+_shtab_jingle_hnt_init_option_strings=(-h --help --config --domain --component --relay-address --advertise --stun --secret-file --yes --force)
 _shtab_jingle_hnt_module_option_strings=(-h --help --into)
 _shtab_jingle_hnt_unit_option_strings=(-h --help --into --force)
 _shtab_jingle_hnt_check_option_strings=(-h --help --config --offline --media --json)

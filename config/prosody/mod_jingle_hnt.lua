@@ -881,6 +881,10 @@ for_component("module", "get", function (event, query)
 	local attr = met(query);
 	attr.xmlns, attr.version, attr.fail, attr.timeout = NS, "0", policy, ("%g"):format(timeout);
 	attr.server, attr.conflict = "prosody", conflict;
+	local names = {};
+	for name in pairs(shared.askers) do if hosts[name] then names[#names + 1] = name; end end
+	table.sort(names);
+	attr.hosts = table.concat(names, " "):sub(1, LONGEST_NAMES);
 	event.origin.send(st.reply(event.stanza):tag("module", attr));
 	return true;
 end);

@@ -32,6 +32,7 @@ from jingle_hnt.admin.reports import (
     HistorySnapshot,
 )
 from jingle_hnt.admin.tally import FIELDS, KINDS, Tally
+from jingle_hnt.admin.whereabouts import Whereabouts
 from jingle_hnt.model.jid import JID
 from jingle_hnt.relay.binding import (
     Drained,
@@ -65,6 +66,7 @@ class Desk:
     def __init__(self, office: Office, archive: Archive, redact: bool = False) -> None:
         self.tally = Tally()
         self.refusals = Refusals(archive, office.soon)
+        self.whereabouts = Whereabouts()
         self._office = office
         self._archive = archive
         self._started_at = office.now()
@@ -201,6 +203,7 @@ class Desk:
 
     async def _check(self, _: Request) -> snapshots.CheckSnapshot:
         office = self._office
+        policy = office.registry.policy
         modules, services = await asyncio.gather(office.modules(), office.services())
         callers = {domain for doors in office.other_doors for domain in doors.callers}
         return snapshots.CheckSnapshot(
@@ -208,6 +211,11 @@ class Desk:
                 *selfcheck.links(office.links),
                 *selfcheck.rivalries(office.rivalries),
                 *selfcheck.modules(modules, callers),
+                *selfcheck.unlisted(modules, office.registry.policy.domains),
+                *(selfcheck.hidden_addresses(modules) if policy.terminates else ()),
+                *self.whereabouts.findings(
+                    (i.bound for i in office.registry.pool.interfaces), policy.peers.proxies
+                ),
                 *(found for doors in office.other_doors for found in selfcheck.other_doors(doors)),
                 *selfcheck.services(services),
                 selfcheck.plane(office.engine, office.plane_fault),

@@ -49,6 +49,34 @@ def modules(states: Mapping[str, ModuleState], callers: Container[str]) -> Itera
         yield CheckFinding(verdict=verdict, subject=f"server module of {domain}", text=text)
 
 
+def unlisted(states: Mapping[str, ModuleState], domains: Container[str]) -> Iterator[CheckFinding]:
+    """Hosts that load the module for our component and are not served; nothing of the others."""
+    hosts = dict.fromkeys(host for state in states.values() for host in state.hosts)
+    for host in hosts:
+        if host not in domains:
+            text = (
+                "loads the server module, and is not served: its calls pass unrelayed; write it"
+                " into xmpp.domains, or take jingle_hnt out of its modules"
+            )
+            yield CheckFinding(verdict="warn", subject=f"virtual host {host}", text=text)
+
+
+def hidden_addresses(states: Mapping[str, ModuleState]) -> Iterator[CheckFinding]:
+    """Where ICE ends at the relay so that nobody learns an address: whether that always holds."""
+    for domain, state in states.items():
+        subject = f"promise of hidden addresses of {domain}"
+        if state.fails == "open":
+            text = (
+                "ICE ends at the relay, and the module lets calls pass as they came when we do not"
+                ' answer; write jingle_hnt_fail = "closed" (ejabberd: fail: closed), so that they'
+                " are refused then"
+            )
+            yield CheckFinding(verdict="warn", subject=subject, text=text)
+        elif state.fails:
+            text = "held: without us its module refuses calls"
+            yield CheckFinding(verdict="ok", subject=subject, text=text)
+
+
 def other_doors(doors: OtherDoors) -> Iterator[CheckFinding]:
     """The second door, addresses at the component, and the third, relay channels."""
     text = "shut; where a server module cannot be, write enabled = true in [addresses]"

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from jingle_hnt.admin import selfcheck
 from jingle_hnt.admin.snapshots import CheckFinding, CheckSnapshot
-from jingle_hnt.commands import AddConfig, Commands, asking
-from jingle_hnt.commands.open_files import promises, writable_by_all
+from jingle_hnt.commands import AddConfig, Commands, asking, firewall
+from jingle_hnt.commands.open_files import privacy, promises, writable_by_all
 from jingle_hnt.commands.plane import descriptor_limit
 from jingle_hnt.commands.told import told_findings
 from jingle_hnt.config import Settings
@@ -35,7 +35,7 @@ from jingle_hnt.session.effects import (
     Withdrawn,
 )
 from jingle_hnt.surroundings import bind_fault
-from jingle_hnt.wiring import component_settings
+from jingle_hnt.wiring import component_settings, session_policy
 from jingle_hnt.xmpp import expat
 from jingle_hnt.xmpp.component import Component, ComponentSettings
 from jingle_hnt.xmpp.rivals import NODE
@@ -75,7 +75,8 @@ def check(options: argparse.Namespace) -> int:
     inside = None if options.offline else running(settings)
     findings = [_found("ok", "configuration", f"{options.config} can be used")]
     findings += writable_by_all(settings, options.config)
-    findings += promises(settings)
+    findings += promises(settings, alone=options.offline)
+    findings += privacy(settings)
     findings += offline(settings, running=inside is not None)
     findings += _scans(settings)
     if not options.offline:
@@ -113,6 +114,7 @@ def offline(settings: Settings, running: bool = False) -> Iterator[CheckFinding]
     yield from _addresses(settings, running)
     yield from told_findings(settings.relay)
     yield _port_range(settings)
+    yield from firewall.findings(settings.relay)
     yield _descriptors(settings)
     yield _native()
     yield _parser()
@@ -120,13 +122,14 @@ def offline(settings: Settings, running: bool = False) -> Iterator[CheckFinding]
 
 async def online(settings: Settings) -> CheckSnapshot:
     """What only the XMPP servers can tell: the handshake, every domain's module, STUN servers."""
-    found = [await _visited(each) for each in component_settings(settings)]
+    hides = session_policy(settings).terminates
+    found = [await _visited(each, hides) for each in component_settings(settings)]
     findings = tuple(finding for each in found for finding in each.findings)
     stun = dict.fromkeys(server for each in found for server in each.stun)
     return CheckSnapshot(findings=findings, stun=tuple(stun))
 
 
-async def _visited(settings: ComponentSettings) -> CheckSnapshot:
+async def _visited(settings: ComponentSettings, hides: bool) -> CheckSnapshot:
     async with _visiting(settings) as (component, visitor):
         failed = await visitor.arrived()
         where = f"{settings.host}:{settings.port}"
@@ -138,6 +141,8 @@ async def _visited(settings: ComponentSettings) -> CheckSnapshot:
         findings = [_found("ok", "handshake", f"{where} accepts {settings.jid}")]
         findings += _displaced(settings.jid, modules.values())
         findings += selfcheck.modules(modules, doors.callers)
+        findings += selfcheck.unlisted(modules, {*settings.domains, *settings.elsewhere})
+        findings += selfcheck.hidden_addresses(modules) if hides else ()
         findings += selfcheck.other_doors(doors)
         findings += selfcheck.services(services)
         if not any(state.server for state in modules.values()):
@@ -344,8 +349,8 @@ def _descriptors(settings: Settings) -> CheckFinding:
 
 
 def _parser() -> CheckFinding:
-    concern = expat.concern()
-    return _found("warn" if concern else "ok", "XML parser", concern or "expat is up to date")
+    concern, well = expat.found()
+    return _found("warn" if concern else "ok", "XML parser", concern or well)
 
 
 def _native() -> CheckFinding:

@@ -19,8 +19,11 @@ def writable_by_all(settings: Settings, config: Path) -> Iterator[CheckFinding]:
     yield from found or [well]
 
 
-def promises(settings: Settings) -> Iterator[CheckFinding]:
-    """What the configuration promises, and the world around it may not keep."""
+def promises(settings: Settings, alone: bool = True) -> Iterator[CheckFinding]:
+    """What the configuration promises, and the world around it may not keep.
+
+    Where we are `alone`, no server module can say how it decides without us.
+    """
     interfaces = len({interface.address for interface in settings.relay.interfaces})
     first, last = settings.relay.port_range
     ports, per_user = (last - first + 1) * interfaces, settings.budgets.ports_per_user
@@ -32,13 +35,24 @@ def promises(settings: Settings) -> Iterator[CheckFinding]:
         )
         yield CheckFinding(verdict="warn", subject="budgets", text=text)
     rules = {rule.mode for rule in settings.ice.rules}
-    if settings.ice.mode == "terminate" or "terminate" in rules:
+    if alone and (settings.ice.mode == "terminate" or "terminate" in rules):
         text = (
             "ICE ends at the relay, which hides addresses while the server asks us; write"
             ' jingle_hnt_fail = "closed" (ejabberd: fail: closed) for the module, so that calls are'
             " refused and not passed on when we do not answer"
         )
         yield CheckFinding(verdict="warn", subject="promise of hidden addresses", text=text)
+
+
+def privacy(settings: Settings) -> Iterator[CheckFinding]:
+    """Options that take a user for a stranger."""
+    versions = {interface.address.version for interface in settings.relay.interfaces}
+    if 6 in versions and settings.relay.widen_v6 == 128:
+        text = (
+            "widen_v6 = 128 takes a device for a stranger when it uses another address of its"
+            " network, which it does every day (RFC 8981); write widen_v6 = 64"
+        )
+        yield CheckFinding(verdict="warn", subject="users of IPv6", text=text)
 
 
 def _paths(settings: Settings, config: Path) -> Iterator[tuple[str, Path]]:
@@ -55,6 +69,9 @@ def _look(name: str, path: Path) -> Iterator[CheckFinding]:
         mode = path.stat().st_mode
     except OSError:
         return  # what is missing, others say
+    if name == "secret file" and mode & (stat.S_IROTH | stat.S_IWOTH) == stat.S_IROTH:
+        text = f"every user of this machine may read it; run chmod o-r {path}"
+        yield CheckFinding(verdict="warn", subject=f"{name} {path}", text=text)
     if mode & stat.S_IWOTH:
         text = f"every user of this machine may write it; run chmod o-w {path}"
         yield CheckFinding(verdict="FAIL", subject=f"{name} {path}", text=text)

@@ -11,7 +11,8 @@ class ModuleState:
     empty where all is well. `server` is what the module says that it runs in. `silent` is whether
     nothing at all came back, which may pass. `fails` is how the module decides without us
     (``open`` or ``closed``). `other` is the host of the process that asked as our component before,
-    `other_age_s` seconds ago; empty where none did.
+    `other_age_s` seconds ago; empty where none did. `hosts` are all hosts of that server whose
+    module asks our component.
     """
 
     fault: str = ""
@@ -21,6 +22,7 @@ class ModuleState:
     fails: str = ""
     other: str = ""
     other_age_s: float = 0.0
+    hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

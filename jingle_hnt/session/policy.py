@@ -150,6 +150,11 @@ class SessionPolicy:
     draining: Fallback = Fallback.PASS
     guests: frozenset[str] = frozenset()
 
+    @property
+    def terminates(self) -> bool:
+        """Whether ICE ends at the relay in some calls, which hides addresses."""
+        return IceMode.TERMINATE in (self.ice, *(rule.mode for rule in self.ice_rules))
+
     def ice_mode(self, parties: Iterable[JID], namespace: str) -> IceMode:
         """What becomes of an ICE transport of this namespace between these parties."""
         both = tuple(parties)

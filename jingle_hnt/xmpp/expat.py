@@ -1,27 +1,62 @@
 """Which expat reads what strangers send, and what is known of that version."""
 
+import gzip
+from pathlib import Path
 from pyexpat import version_info
 
-DEFERS = (2, 6, 0)
-"""From here on an unfinished token is not read anew with each of its bytes (CVE-2023-52425)."""
+FIXES = {
+    # An unfinished token was read anew with each of its bytes.
+    "CVE-2023-52425": (2, 6, 0),
+    # Names that share a hash could be chosen beforehand.
+    "CVE-2026-7210": (2, 8, 0),
+}
+"""What strangers could do, and the first release that has the fix."""
 
-SALTS = (2, 8, 0)
-"""From here on names that share a hash cannot be chosen beforehand (CVE-2026-7210)."""
+CHANGELOG = Path("/usr/share/doc/libexpat1/changelog.Debian.gz")
+MAPS = Path("/proc/self/maps")
+LONGEST = 1 << 20
+"""Bytes that are read of a package's list of changes."""
 
 
-def concern(version: tuple[int, int, int] = version_info) -> str:
+def concern(version: tuple[int, int, int] = version_info, changes: str | None = None) -> str:
     """What an operator should know of this version; empty where there is nothing.
 
-    Nothing here keeps us from starting: DTDs, entities and processing instructions are refused,
-    a token is given to expat whole, names are forgotten after a while and stanzas are bounded,
-    whatever the version (`guard.py`); distributions also carry fixes under old numbers.
+    `changes` are those of the distribution's package, which carries fixes under old numbers; None
+    where Python has an expat of its own. Nothing here keeps us from starting: DTDs, entities and
+    processing instructions are refused, a token is given to expat whole, names are forgotten after
+    a while and stanzas are bounded, whatever the version (`guard.py`).
     """
-    name = ".".join(map(str, version))
-    if version < DEFERS:
-        return (
-            f"{name} reads unfinished tokens anew (CVE-2023-52425) and can be flooded with names"
-            " that collide (CVE-2026-7210); our own limits bound both, but do update libexpat"
-        )
-    if version < SALTS:
-        return f"{name} can be flooded with names that collide (CVE-2026-7210); do update libexpat"
-    return ""
+    open_ = [cve for cve, fixed in FIXES.items() if version < fixed and cve not in (changes or "")]
+    if not open_:
+        return ""
+    name, which = ".".join(map(str, version)), " and ".join(open_)
+    what = "Python, which has its own expat" if changes is None else "libexpat1"
+    return f"expat {name} lacks the fix of {which}; our limits bound what it costs: update {what}"
+
+
+def found() -> tuple[str, str]:
+    """The concern of the expat in use, and what is said where there is none."""
+    if not is_the_distributions():
+        return concern(), "expat is up to date"
+    changes = package_changes()
+    if changes is None:
+        name = ".".join(map(str, version_info))
+        return "", f"expat {name} of the distribution, whose list of fixes is not installed"
+    return concern(changes=changes), "expat is up to date, or the distribution has mended it"
+
+
+def is_the_distributions() -> bool:
+    """Whether Python reads XML with a shared library of the distribution's."""
+    try:
+        return "/libexpat.so" in MAPS.read_text()
+    except OSError:
+        return False
+
+
+def package_changes() -> str | None:
+    """The list of changes of the distribution's package; None where it is not installed."""
+    try:
+        with gzip.open(CHANGELOG, "rt", encoding="utf-8", errors="replace") as file:
+            return file.read(LONGEST)
+    except (OSError, EOFError):
+        return None

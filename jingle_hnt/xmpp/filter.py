@@ -39,6 +39,9 @@ INJECT = f"{{{names.INTERCEPT}}}inject"
 _FORWARDED = f"{{{names.FORWARD}}}forwarded"
 _UNKNOWN_SESSION = f"{{{names.JINGLE_ERRORS}}}unknown-session"
 
+MOST_HOSTS = 100
+"""Of those that a server module names."""
+
 USUAL_TIMEOUT_S = 3.0
 LONGEST_TIMEOUT_S = 60.0
 MOST_NODES_NAMED = 3
@@ -238,7 +241,11 @@ def module_state(answer: Element | None, domain: str, component: str) -> ModuleS
     if answer.get("type") == "result" and module is not None:
         server, fails = module.get("server", ""), module.get("fail", "")
         return ModuleState(
-            _missing(module, domain), _caution(module, component), server, fails=fails
+            _missing(module, domain),
+            _caution(module, component),
+            server,
+            fails=fails,
+            hosts=_hosts(module),
         )
     conditions = {local_name(each) for each in answer.iter()}
     if "forbidden" in conditions:
@@ -288,6 +295,11 @@ def other_instance(answer: Element | None) -> tuple[str, float, bool] | None:
     if node is None:
         return None
     return _printable(node), _age_s(module.get("other-age")), module.get("again") == "1"
+
+
+def _hosts(module: Element) -> tuple[str, ...]:
+    named = module.get("hosts", "").split()[:MOST_HOSTS]
+    return tuple(host for host in named if host.isprintable())
 
 
 def _printable(node: str) -> str:

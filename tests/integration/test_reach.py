@@ -105,6 +105,21 @@ def test_behind_a_nat_the_public_address_is_to_be_told(lab: Lab, tmp_path: Path)
     assert (verdict, "relay.stun_server" in text) == ("warn", True)
 
 
+def test_init_finds_the_address_by_stun_and_check_agrees(lab: Lab, tmp_path: Path) -> None:
+    inside, public = lab.site("home", NatKind.FULL_CONE)
+    file = tmp_path / "new.toml"
+    words = ["init", "--config", str(file), "--domain", "example.org", "--yes"]
+    words += ["--stun", f"{SERVER}:3478"]
+    command = lab.command("home", [sys.executable, "-m", "jingle_hnt", *words])
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert f"addresses of this host: {inside}" in done.stdout
+    assert f"sees {inside} as {public}" in done.stdout
+    written = to_write(file.read_text())
+    assert written == f'{{ address = "{inside}", advertise = "{public}" }}'
+    ((verdict, _),) = Host(lab, "home", tmp_path).check(written)
+    assert verdict == "ok"
+
+
 def test_a_nat_that_changes_ports_is_warned_of(lab: Lab, tmp_path: Path) -> None:
     inside, public = lab.site("home", NatKind.SYMMETRIC)
     host = Host(lab, "home", tmp_path)

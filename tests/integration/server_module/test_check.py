@@ -8,7 +8,7 @@ import pytest
 from jingle_hnt.admin.snapshots import CheckFinding
 from jingle_hnt.commands.check import online
 from jingle_hnt.config import Settings, Xmpp
-from tests.integration.server_module.stage import COMPONENTS, HNT, OPEN, PLAIN, USERS
+from tests.integration.server_module.stage import CLOSED, COMPONENTS, HNT, OPEN, PLAIN, USERS
 from tests.lab.prosody import Prosody
 from tests.lab.server import LocalServer, VirtualHost
 
@@ -129,3 +129,26 @@ async def test_the_servers_own_list_of_stun_and_turn_servers_is_read(
 
 def _stun_disco(**options: Any) -> dict[str, Any]:
     return {OPEN: {"modules": {"mod_stun_disco": {"offer_local_services": False, **options}}}}
+
+
+async def test_a_host_with_the_module_that_is_not_served_is_named(
+    server: LocalServer, tmp_path: Path
+) -> None:
+    found = await findings(settings(server, tmp_path, OPEN))
+    (warned,) = (f for subject, f in found.items() if subject == f"virtual host {CLOSED}")
+    assert (warned.verdict, "xmpp.domains" in warned.text) == ("warn", True)
+    found = await findings(settings(server, tmp_path, OPEN, CLOSED))
+    assert f"virtual host {CLOSED}" not in found
+
+
+async def test_the_promise_of_hidden_addresses_is_held_by_a_closed_module(
+    server: LocalServer, tmp_path: Path
+) -> None:
+    given = settings(server, tmp_path, OPEN, CLOSED)
+    hiding = given.model_copy(update={"ice": given.ice.model_copy(update={"mode": "terminate"})})
+    found = await findings(hiding)
+    promise = "promise of hidden addresses of "
+    assert found[f"{promise}{CLOSED}"].verdict == "ok"
+    assert found[f"{promise}{OPEN}"].verdict == "warn"
+    assert 'jingle_hnt_fail = "closed"' in found[f"{promise}{OPEN}"].text
+    assert not any(subject.startswith(promise) for subject in await findings(given))

@@ -125,6 +125,9 @@ async def test_the_module_tells_what_it_is_set_to(stage: Stage) -> None:
         assert told is not None
         own = {"prosody": {"conflict": "kick_old"}, "ejabberd": {"routes": "1"}}[stage.server.kind]
         set_to = {"version": "0", "fail": fail, "timeout": f"{HOLD_S:g}"}
-        assert told.attrib == {**set_to, **own, "server": stage.server.kind}
+        known = {"server": stage.server.kind, "hosts": told.get("hosts")}
+        assert told.attrib == {**set_to, **own, **known}
+        assert {OPEN, CLOSED} <= set(told.get("hosts", "").split())
+        assert PLAIN not in told.get("hosts", "").split()
     absent = await hnt.request(PLAIN, "get", f"<module xmlns='{INTERCEPT}'/>")
     assert condition_of(absent) == "service-unavailable"

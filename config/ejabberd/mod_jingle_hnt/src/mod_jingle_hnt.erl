@@ -1399,7 +1399,8 @@ module_answer(IQ, Host, Attrs) ->
             Own = [{<<"xmlns">>, ?NS_INTERCEPT}, {<<"version">>, <<"0">>},
                    {<<"fail">>, atom_to_binary(Fail, utf8)}, {<<"timeout">>, number(Timeout / 1000)},
                    {<<"server">>, <<"ejabberd">>},
-                   {<<"routes">>, integer_to_binary(length(connections(Component)))}],
+                   {<<"routes">>, integer_to_binary(length(connections(Component)))},
+                   {<<"hosts">>, hosts_text(asking(Component))}],
             xmpp:make_iq_result(IQ, #xmlel{name = <<"module">>, attrs = Own ++ Attrs});
         none ->
             no_module(IQ, <<>>)
@@ -1426,6 +1427,10 @@ without(Host) ->
 loaded_for(Host) ->
     true = is_pid(whereis(process_of(Host))),
     {node(), component(Host)}.
+
+hosts_text(Hosts) ->
+    Text = iolist_to_binary(lists:join(<<" ">>, lists:sort(Hosts))),
+    binary:part(Text, 0, min(byte_size(Text), ?LONGEST_NAMES)).
 
 %% Which process of the component asked last, and which ever did: one that is back after another has
 %% asked lives as well as that one. As attributes of the answer.
