@@ -15,9 +15,10 @@ It follows its party through changes of port and stream, and nobody else. The ru
 4.  An owner is *provisional* until it has spoken for `TENURE_S`: quiet for `YIELD_S`, it gives way
     to a source that is believed. So a forged datagram before the first packet mutes nobody.
 5.  After `SILENCE_S` of silence a source takes over that carries on one of the owner's streams,
-    SSRC and sequence: a NAT re-mapping. What others send beside it does not matter. After the
-    evidence's `lapse_s` any source may that nobody competes with: a muted client comes back with
-    another port and SSRC. Where no media is expected (on hold) that does not happen.
+    SSRC and sequence: a NAT re-mapping. What others send beside it does not matter, and it is no
+    rival meanwhile if the owner was not heard since it began. After the evidence's `lapse_s` any
+    source may that nobody competes with: a muted client comes back with another port and SSRC.
+    Where no media is expected (on hold) that does not happen.
 6.  An owner that has spoken for `TENURE_S`, or for longer than the one in its place, comes back the
     moment it carries on its own stream; and one that lost its place by silence alone by a new
     stream that is believed, too.
@@ -480,7 +481,8 @@ class Latch:
         elif self._yields(owner, contender, now):
             needed = RETURN_PACKETS if self._is_for_reports else PROBATION_PACKETS
         elif not self._lapses(self._quiet_s(now)) or self._is_contested(source, now):
-            return Verdict.RIVAL
+            moved = carries_on and contender.first_at >= self.heard_at
+            return Verdict.PROBATION if moved else Verdict.RIVAL
         if contender.length < needed:
             return self._not_yet(source, now)
         if not carries_on:

@@ -185,7 +185,7 @@ def test_a_rival_of_the_same_address_is_told_and_not_heard(engine: Engine) -> No
         bound.party(0, ALICE) as rival,
     ):
         talk(bound, alice, bob)
-        rival.say(rtp(3))
+        rival.say(rtp(3, ssrc=9))
         (event,) = next_events(engine, Rivalry)
         assert event == Rivalry(bound.name, 0, rival.name)
         assert bob.hears_nothing()

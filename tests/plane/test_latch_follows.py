@@ -97,6 +97,18 @@ def test_a_remapped_stream_is_heard_after_a_second_whatever_is_sent_beside_it() 
     assert (told.injected, told.bled_s) == (0, 0.0)
 
 
+def test_a_remapped_party_is_no_rival_and_a_copy_of_its_stream_is_one() -> None:
+    latch = settled()
+    told = play(latch, talk(MOVED, 1, 10, 14, 500), party=PARTY, since=10)
+    assert Verdict.RIVAL not in {verdict for _, verdict in told.verdicts}
+    latch = settled()
+    copied = talk(NEIGHBOUR, 1, 10.01, 14, 505)
+    told = play(latch, talk(HOME, 1, 10, 14, 500), copied, party=PARTY, since=10)
+    rivals = [sent for sent, verdict in told.verdicts if verdict is Verdict.RIVAL]
+    assert len(rivals) >= 199
+    assert told.lost == told.injected == 0
+
+
 def test_two_of_one_stream_keep_one_another_out() -> None:
     both = talk(MOVED, 1, 10, 12, 500), talk(OTHER, 1, 10, 12, 500)
     told = play(settled(), *both, party=(HOME,), since=10)

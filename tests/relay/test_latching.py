@@ -84,7 +84,7 @@ def test_no_other_source_is_heard_while_the_learned_one_is() -> None:
 @pytest.mark.rule("L5")
 def test_a_remapped_port_takes_over_after_silence_with_the_stream_going_on() -> None:
     latch = settled()
-    assert say(latch, REMAPPED, 101, SILENCE_S - 0.01) is Verdict.RIVAL
+    assert say(latch, REMAPPED, 101, SILENCE_S - 0.01) is Verdict.PROBATION
     verdicts = [say(latch, REMAPPED, 200 + n, SILENCE_S + n * 0.02) for n in range(5)]
     assert verdicts == [Verdict.PROBATION] * 4 + [Verdict.RELATCHED]
     assert latch.source == REMAPPED

@@ -36,7 +36,8 @@ from jingle_hnt.model.content import (
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Jingle
 from jingle_hnt.plane.client import PlaneClient
-from jingle_hnt.relay.binding import Arm, Event, Gate
+from jingle_hnt.relay.binding import Arm, Event, Gate, Rivalry
+from jingle_hnt.relay.evidence import Sighting
 from jingle_hnt.relay.interfaces import Interface
 from jingle_hnt.relay.policy import PeerPolicy
 from jingle_hnt.relay.ports import PortPool
@@ -192,6 +193,10 @@ class Ours(ByHalves):
         self._settling = asyncio.Lock()
         self._safe = Safe()
         self._names: dict[int, str] = {}
+        # By the call's number, what its contents say besides, and where its caller was seen.
+        self.described: dict[int, dict[str, Any]] = {}
+        self.seen_at: dict[int, tuple[Sighting, ...]] = {}
+        self.rivals: list[Rivalry] = []
 
     def _fresh_registry(
         self,
@@ -343,6 +348,8 @@ class Ours(ByHalves):
 
     def told(self, event: Event) -> None:
         """An event of the plane."""
+        if isinstance(event, Rivalry):
+            self.rivals.append(event)
         self.registry.told(event, time.monotonic())
 
     async def keep(self) -> None:
@@ -361,18 +368,26 @@ class Ours(ByHalves):
         signalled: tuple[str, int],
         known: tuple[str, str],
     ) -> Replace:
-        jingle = Jingle(action, f"s{number}", contents=(content(signalled),))
-        answer = await self._request(jingle, sender, recipient, known)
+        said = replace(content(signalled), **self.described.get(number, {}))
+        jingle = Jingle(action, f"s{number}", contents=(said,))
+        seen = self.seen_at.get(number, ()) if action is Action.SESSION_INITIATE else ()
+        answer = await self._request(jingle, sender, recipient, known, seen)
         if not isinstance(answer, Replace):
             raise Refused(f"{action.value}: {answer}")
         return answer
 
     async def _request(
-        self, jingle: Jingle, sender: JID, recipient: JID, known: tuple[str, str]
+        self,
+        jingle: Jingle,
+        sender: JID,
+        recipient: JID,
+        known: tuple[str, str],
+        seen: tuple[Sighting, ...] = (),
     ) -> Answer | None:
         token = next(self._tokens)
         ips = [ip_address(text) if text else None for text in known]
-        self.registry.receive(Request(token, sender, recipient, jingle, *ips), time.monotonic())
+        request = Request(token, sender, recipient, jingle, *ips, sender_seen=seen)
+        self.registry.receive(request, time.monotonic())
         while token not in self._answers:
             await self._settle()
         return self._answers.pop(token)

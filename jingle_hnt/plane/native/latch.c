@@ -710,7 +710,7 @@ static enum hnt_verdict succession(struct hnt_latch *latch, const struct hnt_con
     } else if (yields(latch, contender, now)) {
         needed = latch->evidence->reports ? RETURN_PACKETS : HNT_PROBATION;
     } else if (!lapses(latch, quiet) || is_contested(latch, &source, now, NULL)) {
-        return HNT_RIVAL;
+        return carries_on && contender->first_at >= latch->heard_at ? HNT_ON_PROBATION : HNT_RIVAL;
     }
     if (length_of(contender) < needed)
         return not_yet(latch, &source, now);
