@@ -48,9 +48,8 @@ class Limits:
 
     def refusal(self, policy: LimitPolicy, caller: JID, callee: JID, now: float) -> Obstacle | None:
         """Why this call may not be made now; None where it may. The attempt counts."""
-        blocked = self._blocked_as(caller) or self._blocked_as(callee)
-        if blocked:
-            return Obstacle(Kind.BLOCK, blocked, BLOCKED)
+        if (blocked := self.block(caller, callee)) is not None:
+            return blocked
         if now - self._window_at >= WINDOW_S:
             self._window_at = now
             self._made.clear()
@@ -65,6 +64,11 @@ class Limits:
             if limit and count >= limit:
                 return Obstacle(Kind.LIMIT, f"limits.{option}", error)
         return None
+
+    def block(self, caller: JID, callee: JID) -> Obstacle | None:
+        """What an administrator's block of either party says."""
+        blocked = self._blocked_as(caller) or self._blocked_as(callee)
+        return Obstacle(Kind.BLOCK, blocked, BLOCKED) if blocked else None
 
     def opened(self, call: str, caller: JID) -> None:
         """A call of this user's begins; `call` is its name."""

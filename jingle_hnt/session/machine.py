@@ -287,9 +287,8 @@ class Session:
 
     @property
     def _does_without_us(self) -> bool:
-        """Whether ICE agents talk past the relay: the call is theirs, and not ours to end."""
-        agreed = self.state is State.ACTIVE and self.negotiation.places.has_agents
-        return agreed and not self.negotiation.allocations
+        """Whether nothing of it goes by way of the relay: it is theirs, and not ours to end."""
+        return self.state is State.ACTIVE and not self.negotiation.allocations
 
     def _lose_sight(self) -> None:
         """Forget a call that does without us and whose party has left the server."""

@@ -67,6 +67,10 @@ SCARCE = 8
 GIVEN_UP = 2
 """Offers that are given up for each new one, while ports are scarce."""
 
+FOLLOWED, FOLLOWED_OF_USER = 1000, 20
+"""Sessions that began without media and are followed, since they may get some: in all, and of one
+user. No limit of calls is for them; those beyond pass, and are not followed."""
+
 LATE_S, PATIENCE_S = 1.0, 5.0
 """A process that is woken so much too late stood still (suspended, SIGSTOP); then no call is ended
 for so long, in which the plane and the parties can say that they are there."""
@@ -112,6 +116,7 @@ class Registry:
         self._of_sid: dict[str, set[str]] = {}
         self._aliases: dict[Key, tuple[str, Leg]] = {}
         self._ringing: OrderedDict[str, None] = OrderedDict()  # by age
+        self._without_media: dict[str, JID] = {}  # who offered it
         # By `str(Key)`: ten thousand keys would be three times as many objects for the garbage
         # collector to look at, and strings are none.
         self._tombstones: OrderedDict[str, float] = OrderedDict()
@@ -366,11 +371,19 @@ class Registry:
         if session is not None:
             session.receive(Leg.INITIATOR, request, now)
             self._settle(session, now)
-        elif not self._is_ours(request):
+        elif not self._is_ours(request) or not self._may_follow(request):
             self._go_on(request)
         else:
             self._make_room(now)
             self._admit(key, request, now)
+
+    def _may_follow(self, request: Request) -> bool:
+        """Whether there is room to follow a session that has no media yet: only so many are."""
+        if _has_media(request):
+            return True
+        of_user = self._without_media.values()
+        mine = sum(user == request.sender.bare for user in of_user)
+        return mine < FOLLOWED_OF_USER and len(of_user) < FOLLOWED
 
     def _admit(self, key: Key, request: Request, now: float) -> None:
         """Follow a call from its offer on, where it may be made."""
@@ -399,6 +412,8 @@ class Registry:
             party.sight(seen)
         session = Session(name, key.sid, self.anchor(name, parties), self.policy, now)
         session.via = request.via
+        if not _has_media(request):
+            self._without_media[name] = request.sender.bare
         self._enter(key, session)
         session.initiate(request, now)
         self._settle(session, now)
@@ -417,6 +432,8 @@ class Registry:
             self.budgets.demand_offer(request)
         except BudgetExceeded as error:
             return obstacle_of(error)
+        if not _has_media(request):
+            return self.limits.block(request.sender, request.recipient)
         return self.limits.refusal(self.policy.limits, request.sender, request.recipient, now)
 
     def _channel_refusal(self, request: ChannelRequest, now: float) -> StanzaError | None:
@@ -559,23 +576,15 @@ class Registry:
     def _is_ours(self, request: Request) -> bool:
         """Whether the offer is one of media, or may become one: such sessions are followed.
 
-        One that begins with a data channel may get media later (XEP-0343). Until then no limit of
-        calls is for it.
+        One that begins with a data channel may get media later (XEP-0343), and where addresses are
+        hidden whatever begins with a file.
         """
-        contents = request.jingle.contents
-        if any(c.media is not None or isinstance(c.transport, RawUdp) for c in contents):
+        if _has_media(request):
             return True
-        may_become = any(isinstance(c.transport, Ice) for c in contents)
-        return (
-            may_become
-            and not self.draining
-            and {
-                request.sender.domain,
-                request.recipient.domain,
-            }
-            & self.policy.domains
-            != set()
-        )
+        jids = request.sender, request.recipient
+        may_become = any(isinstance(c.transport, Ice) for c in request.jingle.contents)
+        ours = {jid.domain for jid in jids} & self.policy.domains
+        return bool(ours) and not self.draining and (may_become or is_hiding(self.policy, jids))
 
     def _sessions_of(self, jid: JID) -> list[Session]:
         found = (self.find(name) for name in sorted(self._of_party.get(jid, ())))
@@ -618,6 +627,7 @@ class Registry:
         key = self._keys.pop(session.name)
         del self._sessions[key]
         self._ringing.pop(session.name, None)
+        self._without_media.pop(session.name, None)
         self._of_sid[key.sid].discard(session.name)
         if not self._of_sid[key.sid]:
             del self._of_sid[key.sid]
@@ -652,6 +662,12 @@ class Registry:
             if until > now and len(self._tombstones) <= TOMBSTONES:
                 break
             del self._tombstones[key]
+
+
+def _has_media(request: Request) -> bool:
+    """Whether an offer is a call, for which limits of calls are."""
+    contents = request.jingle.contents
+    return any(c.media is not None or isinstance(c.transport, RawUdp) for c in contents)
 
 
 def _leg_of(session: Session, jid: JID) -> Leg:
