@@ -134,8 +134,11 @@ class Signalling:
         self._registry.draining = bool(self._orders.order("draining"))
         if level := self._orders.order("loglevel"):
             set_level(str(level))
-        self._journal = Journal(wiring.journal)
-        self._history = History(wiring.history, wiring.history_calls, wiring.history_days)
+        journal_spill, history_spill = wiring.spills
+        self._journal = Journal(wiring.journal, journal_spill)
+        self._history = History(
+            wiring.history, wiring.history_calls, wiring.history_days, spill=history_spill
+        )
         self._desk = Desk(self, self._history, redact=wiring.history_is_redacted)
         self._rehearsals = Rehearsals(self._registry, clock, self._carry_out)
         self._components = Components(

@@ -47,6 +47,8 @@ class Wiring:
     history_calls: int
     history_days: float
     history_is_redacted: bool
+    spills: tuple[Path, Path]
+    """Where journal and history keep what their disk does not take."""
     metrics: tuple[str, int] | None
 
 
@@ -65,6 +67,7 @@ def wire(settings: Settings) -> Wiring:
         state.history_calls,
         state.history_days,
         state.history_addresses == "redacted",
+        (state.runtime_directory / "journal.spill", state.runtime_directory / "history.spill"),
         settings.metrics.endpoint,
     )
 

@@ -12,7 +12,7 @@ import json
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 import structlog
 
 from jingle_hnt.store.private import is_of_the_disk, make_private, set_aside
+from jingle_hnt.store.spill import Spill
 
 log = structlog.get_logger(__name__)
 
@@ -66,11 +67,17 @@ class History:
     `clock` is the wall clock, in seconds since 1970.
 
     Raises nothing: what goes wrong is logged once and `healthy` is False until all is written. Call
-    `retry` now and then while it is not.
+    `retry` now and then while it is not. Reports and blocks that a full disk does not take are kept
+    in the file `spill` of another disk meanwhile, where there is one: it outlives a crash.
     """
 
     def __init__(
-        self, path: Path, calls: int, days: float = 0.0, clock: Callable[[], float] = time.time
+        self,
+        path: Path,
+        calls: int,
+        days: float = 0.0,
+        clock: Callable[[], float] = time.time,
+        spill: Path | None = None,
     ) -> None:
         self.path = path
         self.healthy = True
@@ -84,7 +91,10 @@ class History:
         self._blocked: set[str] = set()
         self._db: sqlite3.Connection | None = None
         self._is_prepared = False
+        self._spill = Spill(spill)
+        self._take_up(self._spill.left())
         self._begin()
+        self._write()
         self.forget_old()
 
     @property
@@ -96,8 +106,10 @@ class History:
         """Add the report of a call that ends now, which is JSON, in place of an earlier one of the
         same name; the oldest goes where there are too many."""
         if self._calls:
-            self._unwritten.append((name, sid, report, self._clock()))
-            self._write()
+            row = name, sid, report, self._clock()
+            self._unwritten.append(row)
+            if not self._write():
+                self._spill.keep({f"call {name}": row})
 
     def refuse(self, calls: Sequence[Refused], alike_s: float) -> None:
         """Add refused calls; those that are alike, and apart by no more than this, are one row."""
@@ -190,7 +202,19 @@ class History:
     def _change(self, who: str, *, blocked: bool) -> None:
         self._changed[who] = blocked
         (self._blocked.add if blocked else self._blocked.discard)(who)
-        self._write()
+        if not self._write():
+            self._spill.keep({f"blocked {who}": blocked})
+
+    def _take_up(self, left: Mapping[str, Any]) -> None:
+        """What an earlier life of the process could not write."""
+        for key, value in left.items():
+            kind, _, name = key.partition(" ")
+            if kind == "blocked":
+                self._changed[name] = value is True
+                (self._blocked.add if value is True else self._blocked.discard)(name)
+            elif isinstance(value, list) and len(value) == 4 and self._calls:
+                _, sid, report, at = value
+                self._unwritten.append((name, str(sid), str(report), float(at)))
 
     def _begin(self) -> None:
         """Open the file as it is; a damaged one is set aside, what the disk refuses is left."""
@@ -255,14 +279,14 @@ class History:
             found = {str(who) for (who,) in self._db.execute("SELECT who FROM blocked")}
             self._blocked |= found - {who for who, stays in self._changed.items() if not stays}
 
-    def _write(self) -> None:
-        """Write all that is not written yet, or nothing of it."""
+    def _write(self) -> bool:
+        """Write all that is not written yet, or nothing of it; tells whether it was all."""
         nothing = not (self._unwritten or self._changed or self._refused)
         if nothing and self._is_prepared and self.healthy:
-            return
+            return True
         db = self._db
         if db is None:
-            return
+            return False
         try:
             db.execute("BEGIN")
             insert = "INSERT INTO call (name, sid, report, at) VALUES (?, ?, ?, ?)"
@@ -282,13 +306,15 @@ class History:
             self._suffer(error)
             with contextlib.suppress(sqlite3.Error):
                 db.rollback()
-            return
+            return False
         self._unwritten.clear()
         self._changed.clear()
         self._refused.clear()
+        self._spill.clear()
         if self._is_prepared and not self.healthy:
             log.warning("call history is written again")
             self.healthy = True
+        return True
 
     def _write_refused(self, db: sqlite3.Connection) -> None:
         alike = "SELECT number, report FROM refused WHERE alike = ? AND at >= ? ORDER BY at DESC"

@@ -18,6 +18,7 @@ from typing import Any
 import structlog
 
 from jingle_hnt.store.private import is_of_the_disk, make_private, set_aside
+from jingle_hnt.store.spill import Spill
 
 log = structlog.get_logger(__name__)
 
@@ -41,18 +42,22 @@ class Journal:
 
     What goes wrong with SQLite is logged once, and `healthy` is False until all is written: it is
     never raised. Where the file cannot be written when it is opened, its records are kept in memory
-    until it can. Call `retry` now and then while it is not healthy.
+    until it can. Call `retry` now and then while it is not healthy. What a full disk does not take
+    is kept in the file `spill` of another disk meanwhile, where there is one: it outlives a crash.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, spill: Path | None = None) -> None:
         self.path = path
         self.healthy = True
         self._is_on_disk = True
-        self._unwritten: dict[str, Record | None] = {}
+        self._spill = Spill(spill)
+        self._unwritten: dict[str, Record | None] = self._spill.left()
         try:
             self._db = self._open(path)
         except _WRONG as error:
             self._db = self._recover(error)
+        if self._unwritten:
+            self.retry()
 
     @property
     def is_gone(self) -> bool:
@@ -64,12 +69,16 @@ class Journal:
 
         What the disk does not take is written by `retry`, with what is written until then.
         """
-        if self._unwritten:
-            self._unwritten.update(records)
-        elif (error := self._try(records)) is None:
-            self._recovered()
-        elif is_of_the_disk(error):
-            self._unwritten.update(records)
+        if not self._unwritten:
+            error = self._try(records)
+            if error is None and self._is_on_disk:
+                self._recovered()
+                return
+            if error is None or not is_of_the_disk(error):
+                self._spill.keep(records)
+                return
+        self._unwritten.update(records)
+        self._spill.keep(records)
 
     def retry(self) -> None:
         """Write what could not be written so far, if that can be done now."""
@@ -97,8 +106,10 @@ class Journal:
         return None
 
     def _recovered(self) -> None:
-        if self._is_on_disk and not self.healthy:
-            log.warning("journal is written again")
+        if self._is_on_disk:
+            self._spill.clear()
+            if not self.healthy:
+                log.warning("journal is written again")
         self.healthy = self._is_on_disk
 
     def _leave_disk(self) -> None:
@@ -150,9 +161,11 @@ class Journal:
             self._suffer(error)
             return
         for rowid, name, text in rows:
-            record = self._read(rowid, str(name), text)
-            if record is not None:
-                yield record
+            if str(name) not in self._unwritten:
+                record = self._read(rowid, str(name), text)
+                if record is not None:
+                    yield record
+        yield from (record for record in self._unwritten.values() if record is not None)
 
     def close(self) -> None:
         """Close the file. Safe to call twice."""

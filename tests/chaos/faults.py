@@ -471,7 +471,7 @@ KINDS: dict[str, tuple[Fault, int]] = {
     "kill-run": (kill_run, 2),
     "kill-run-stopped": (kill_run_of_a_stopped_plane, 1),
     "stop-signalling": (_stopping("signalling", reach=Reach.SIGNALLING, most_s=6), 4),
-    "stop-plane": (_stopping("plane", reach=Reach.MEDIA, most_s=4), 2),
+    "stop-plane": (_stopping("plane", reach=Reach.MEDIA, most_s=8), 2),
     "stop-both": (_stopping("plane", "signalling", reach=Reach.MEDIA, most_s=4), 1),
     "stop-run": (stop_run, 2),
     "restart-server": (restart_server, 1),

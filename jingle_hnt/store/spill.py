@@ -1,0 +1,75 @@
+"""What a full disk does not take, kept on another one until it does.
+
+A crash while the disk is full would lose what is remembered in memory only. So it is appended to a
+file of the runtime directory, which is in memory as a rule (systemd's RuntimeDirectory=) and
+outlives the process. What comes last for a name is what holds.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jingle_hnt.store.private import MODE
+
+SLACK = 1000
+"""Lines beyond twice the number of names that the file may have before it is written anew."""
+
+
+class Spill:
+    """Values by name, in a file that is there only while it is needed.
+
+    What goes wrong with it is nobody's concern: it is one safety more. Without a path nothing is
+    kept.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._kept: dict[str, Any] = {}
+        self._lines = 0
+
+    def left(self) -> dict[str, Any]:
+        """What an earlier life of the process has left, and is kept on."""
+        if self._path is None:
+            return {}
+        try:
+            lines = self._path.read_bytes().splitlines()
+        except OSError:
+            return {}
+        for line in lines:
+            with contextlib.suppress(ValueError, TypeError):
+                name, value = json.loads(line)
+                self._kept[str(name)] = value
+        self._lines = len(lines)
+        return dict(self._kept)
+
+    def keep(self, values: Mapping[str, Any]) -> None:
+        """Keep these."""
+        if self._path is None or not values:
+            return
+        self._kept.update(values)
+        self._lines += len(values)
+        if self._lines > 2 * len(self._kept) + SLACK:
+            self._lines, values = len(self._kept), self._kept
+            _write(self._path, values, os.O_TRUNC)
+        else:
+            _write(self._path, values, os.O_APPEND)
+
+    def clear(self) -> None:
+        """All is where it belongs."""
+        if self._path is not None and self._lines:
+            self._kept.clear()
+            self._lines = 0
+            with contextlib.suppress(OSError):
+                self._path.unlink(missing_ok=True)
+
+
+def _write(path: Path, values: Mapping[str, Any], how: int) -> None:
+    """A line each; before the first one an end of what a crash may have cut."""
+    lines = [json.dumps(pair, separators=(",", ":")) for pair in values.items()]
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | how, MODE)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write("\n".join(["", *lines, ""]).encode())
