@@ -21,7 +21,7 @@ from jingle_hnt.errors import (
     UnprovenParty,
 )
 from jingle_hnt.model.address import TransportAddress
-from jingle_hnt.model.content import Content, RawUdp
+from jingle_hnt.model.content import Content, Ice, RawUdp
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Jingle, Reason, ReasonCondition
 from jingle_hnt.relay.binding import (
@@ -79,7 +79,7 @@ class Held:
     """A stanza that the server holds until it is answered.
 
     `waits_for` is the number of the bind that must succeed first, None where it may leave. The
-    session begins with what `is_offer`. What `has_passed` went on without us, and has no answer.
+    session begins with what `is_offer`. What has `passed` went on without us, and has no answer.
     """
 
     token: Token
@@ -90,7 +90,7 @@ class Held:
     attempts: int = 1
     is_offer: bool = False
     error: StanzaError | None = None
-    has_passed: bool = False
+    passed: Jingle | None = None
 
     @property
     def answer(self) -> Answer:
@@ -220,10 +220,11 @@ class Session:
         legal = transition(self.state, request.jingle.action, leg)
         if legal is not None and not self.has_ended:
             held = self._hold(leg, request)
-            held.has_passed = True
+            held.passed = request.jingle
             self._perform(legal, held, request, now)
-            ours = self.negotiation.ours(leg, request.jingle)
-            held.reply.promises = {**ours, **held.reply.promises}
+            if held.action is not Action.TRANSPORT_INFO:  # which may come for each candidate
+                ours = self.negotiation.ours(leg, request.jingle)
+                held.reply.promises = {**ours, **held.reply.promises}
             self._go_on(held)
 
     def expired(self, leg: Leg, request: Request) -> None:
@@ -231,10 +232,10 @@ class Session:
         into it is told in a transport-info of our own."""
         waiting = next((h for h in self._held if h.token == request.token), None)
         if waiting is not None:
-            waiting.has_passed = True
+            waiting.passed = request.jingle
         elif not self.has_ended:
             held = self._hold(leg, request)
-            held.has_passed = True
+            held.passed = request.jingle
             held.reply.promises = self.negotiation.ours(leg, request.jingle)
             self._go_on(held)
 
@@ -488,20 +489,31 @@ class Session:
     def _flush(self) -> None:
         while self._held and self._held[0].waits_for is None:
             held = self._held.popleft()
-            self._out.extend(self._told_late(held) if held.has_passed else [self._answer(held)])
+            answer = self._answer(held) if held.passed is None else None
+            self._out.extend(self._told_late(held) if answer is None else [answer])
 
     def _told_late(self, held: Held) -> list[Effect]:
-        """Our raw UDP candidates for a request that passed with the party's own, which a greater
-        generation makes obsolete (XEP-0177 section 5.3). ICE agents have other paths."""
-        contents = tuple(
-            Content(key, None, RawUdp(tuple(replace(c, generation=c.generation + 1) for c in own)))
-            for key, own in held.reply.substitution.items()
-            if key in self.negotiation.media and self.negotiation.media[key].agents is None
-        )
-        if held.error is not None or self.has_ended or not contents:
+        """Our candidates for a request that passed with the party's own.
+
+        Of raw UDP a greater generation makes those obsolete (XEP-0177 section 5.3); to those of an
+        ICE agent ours are added, as in a trickle (XEP-0176 section 5.6).
+        """
+        assert held.passed is not None
+        said = {content.key: content.transport for content in held.passed.contents}
+        told: list[Content] = []
+        for key, own in held.reply.substitution.items():
+            transport = said.get(key)
+            if key not in self.negotiation.media:
+                continue
+            if isinstance(transport, Ice):
+                told.append(Content(key, None, replace(transport, candidates=own)))
+            elif isinstance(transport, RawUdp):
+                later = tuple(replace(c, generation=c.generation + 1) for c in own)
+                told.append(Content(key, None, RawUdp(later)))
+        if held.error is not None or self.has_ended or not told:
             return []
         sender, recipient = self.parties[held.leg].jid, self.parties[held.leg.other].jid
-        jingle = Jingle(Action.TRANSPORT_INFO, self.sid, contents=contents)
+        jingle = Jingle(Action.TRANSPORT_INFO, self.sid, contents=tuple(told))
         return [Inject(sender, recipient, jingle, self.via)]
 
     def _answer(self, held: Held) -> Answer:

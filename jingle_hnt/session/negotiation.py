@@ -168,10 +168,14 @@ class Negotiation:
             return promises
         for medium, content in self._each(jingle, self._named):
             allocation, transport = medium.allocation, content.transport
-            if allocation is None or not allocation.bound or medium.agents is not None:
+            if allocation is None or not allocation.bound:
                 continue
-            if isinstance(transport, RawUdp):
+            if isinstance(transport, RawUdp) and medium.agents is None:
                 promises[content.key] = _ours(allocation, leg, transport)
+            elif isinstance(transport, Ice) and medium.is_optional and medium.agents is not None:
+                agent = medium.agents.of[leg]
+                shown = tuple(sorted(agent.shown))
+                promises[content.key] = Promise(allocation, leg.other, agent.generation, shown)
         return promises
 
     def forget(self, contents: Iterable[ContentKey]) -> None:

@@ -3,12 +3,12 @@
 from xml.etree.ElementTree import Element, SubElement
 
 from jingle_hnt.errors import StanzaError
-from jingle_hnt.model.content import Content, RawUdp
+from jingle_hnt.model.content import Content, Ice, RawUdp
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Jingle, Reason
 from jingle_hnt.xmpp import names
 from jingle_hnt.xmpp.codec import JINGLE, TRANSPORT
-from jingle_hnt.xmpp.substitution import written
+from jingle_hnt.xmpp.substitution import written, written_for_ice
 
 _LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
 
@@ -16,8 +16,9 @@ _LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
 def build(jingle: Jingle) -> Element:
     """The element for a request of our own (XEP-0166 section 7).
 
-    Raises ValueError where the value stands for something that we cannot write: an RTP description
-    or the inside of another transport than raw-udp.
+    Of an ICE transport all candidates are ours, to be added to those of its party. Raises
+    ValueError where the value stands for something that we cannot write: an RTP description or the
+    inside of another transport.
     """
     if jingle.action is None:
         raise ValueError("a request of our own has an action that we know")
@@ -56,6 +57,13 @@ def _content(content: Content) -> Element:
     if isinstance(content.transport, RawUdp):
         transport = SubElement(element, TRANSPORT)
         transport.extend(list(written(content.transport.candidates)))
+    elif isinstance(content.transport, Ice):
+        ice = content.transport
+        transport = SubElement(element, f"{{{ice.namespace}}}transport")
+        for name, value in (("ufrag", ice.ufrag), ("pwd", ice.pwd)):
+            if value:
+                transport.set(name, value)
+        transport.extend(list(written_for_ice(ice.candidates, transport)))
     elif content.transport is not None:
         raise ValueError(f"content {content.key}: {content.transport.namespace} is not ours")
     return element

@@ -73,6 +73,18 @@ def test_a_party_that_its_nat_has_forgotten_is_followed_once_it_speaks() -> None
     assert is_excused(gap, excuses(gap, silent, (), (), ((), (5.0,))))
 
 
+def test_who_has_moved_while_nobody_signalled_and_is_muted_is_found_when_it_speaks() -> None:
+    made = track((5.0, 6.0), (12.0, 13.5))
+    kept = [n for n, (at, _) in enumerate(made.sent) if not 6.0 <= at < 12.0]
+    made.heard = {kept.index(n) for n in kept if n in made.heard}
+    made.sent = [made.sent[n] for n in kept]
+    acts = (Act("transport-info", 5.0, 5.1),)
+    windows = [Window("stop-plane", Reach.MEDIA, 5.0, 8.0)]
+    for gap in gaps(made):
+        assert is_excused(gap, excuses(gap, track(seat=1), acts, windows, NEVER))
+        assert is_excused(gap, excuses(gap, track(seat=1), (), windows, NEVER)) is (gap.end < 8)
+
+
 def test_what_begins_while_media_is_away_takes_its_time_afterwards() -> None:
     (gap,) = gaps(track((5.0, 9.9)))
     windows = [Window("unplug", Reach.MEDIA, 5.0, 8.0)]

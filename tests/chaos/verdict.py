@@ -129,7 +129,9 @@ def excuses(
         met = [w.end for w in away if w.begin <= act.end + SETTLE_S and act.begin <= w.end]
         until = act.end
         if met:
-            until = _beyond(act.begin, max(met) + LEARNED_S[component], LEARNED_S[component], media)
+            learned_s = LEARNED_S[component]
+            at = max(max(met), _first(gap.track, max(met)))  # who is muted cannot be found
+            until = _beyond(act.begin, at + learned_s, learned_s, media)
         spans.append((act.begin, max(until, act.end) + SETTLE_S))
     for at in flushed[seat]:
         spans.append((at, _found(at, gap.track, media)))

@@ -8,13 +8,13 @@ import pytest
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import Candidate, CandidateType, Content, ContentKey, Ice, Senders
 from jingle_hnt.model.jid import JID
-from jingle_hnt.model.jingle import Action, Info
+from jingle_hnt.model.jingle import Action, Info, Jingle
 from jingle_hnt.relay.binding import Arm, Flow, Latched, Side
 from jingle_hnt.relay.evidence import IceKey, Rung
-from jingle_hnt.session.effects import Gone, Moved, Pass, Replace, Why
+from jingle_hnt.session.effects import Gone, Moved, Pass, Passed, Replace, Request, Why
 from jingle_hnt.session.policy import IceMode, Times
 from jingle_hnt.session.record import dump, load
-from tests.session.stage import ALICE, BOB, CAMERA, VOICE, Stage, content
+from tests.session.stage import ALICE, BOB, CAMERA, RELAY, VOICE, Stage, content
 
 NAMESPACE = "urn:xmpp:jingle:transports:ice-udp:1"
 OF_ALICE, OF_BOB = ("Aufrag", "pwd-of-alice"), ("Bufrag", "pwd-of-bob")
@@ -696,3 +696,59 @@ def test_passwords_are_not_shown() -> None:
     (session,) = stage.registry
     shown = repr(session.negotiation.media) + repr(armed(stage)) + repr(ice(OF_ALICE))
     assert "pwd-of" not in shown
+
+
+# What passed while nobody of ours was there
+
+
+def passes(stage: Stage, who: JID, action: Action, *contents: Content) -> list[Content]:
+    """What we told of it."""
+    jingle = Jingle(action, "a", contents=contents)
+    to = BOB if who == ALICE else ALICE
+    stage.registry.passed(Passed(who, to, "a", action, jingle), stage.now)
+    stage.settle()
+    told = [c for i in stage.injected if i.sender == who for c in i.jingle.contents]
+    stage.injected.clear()
+    return told
+
+
+def test_an_agent_whose_word_passed_without_us_is_followed_by_our_candidates() -> None:
+    """An ICE restart, a further content, and its answer."""
+    stage = called()
+    renewed, camera = ice(("new", "pwd-new"), generation=1), ice(("Acam", "pwd-acam"), key=CAMERA)
+    answer = ice(("Bcam", "pwd-bcam"), key=CAMERA)
+    for who, action, said in (
+        (ALICE, Action.TRANSPORT_INFO, renewed),
+        (ALICE, Action.CONTENT_ADD, camera),
+        (BOB, Action.CONTENT_ACCEPT, answer),
+    ):
+        (told,) = passes(stage, who, action, said)
+        assert told.key == said.key
+        assert isinstance(told.transport, Ice)
+        assert isinstance(said.transport, Ice)
+        assert (told.transport.ufrag, told.transport.pwd) == (
+            said.transport.ufrag,
+            said.transport.pwd,
+        )
+        assert {c.address.ip for c in told.transport.candidates} == {RELAY}
+        assert {c.component for c in told.transport.candidates} == {1, 2}
+        assert {c.generation for c in told.transport.candidates} == {said.transport.generation}
+        assert passes(stage, who, Action.TRANSPORT_INFO, said) == []
+    key = armed(stage, name="s1.2").evidence.keys
+    assert key == (IceKey("Bcam:Acam", "pwd-bcam"),)
+
+
+def test_an_agents_offer_that_was_answered_too_late_is_followed_by_our_candidates() -> None:
+    stage = Stage()
+    request = Request(
+        7, ALICE, BOB, Jingle(Action.SESSION_INITIATE, "a", contents=(ice(OF_ALICE),))
+    )
+    stage.registry.receive(request, stage.now)
+    stage.settle()
+    assert isinstance(stage.answers[7], Replace)
+    stage.registry.expired(request, stage.now)
+    stage.settle()
+    ((told,),) = [injected.jingle.contents for injected in stage.injected]
+    assert isinstance(told.transport, Ice)
+    assert told.transport.ufrag == OF_ALICE[0]
+    assert {c.address.ip for c in told.transport.candidates} == {RELAY}

@@ -13,6 +13,7 @@ from jingle_hnt.model.content import (
     Content,
     ContentKey,
     Creator,
+    Ice,
     OtherTransport,
     RawUdp,
     Senders,
@@ -70,6 +71,18 @@ def test_a_terminate_with_reason_and_text() -> None:
 )
 def test_what_is_built_reads_back(jingle: Jingle) -> None:
     assert parse(build(jingle)) == jingle
+
+
+def test_our_candidates_beside_those_of_an_agent() -> None:
+    ours = Candidate(1, 2, TransportAddress.of("203.0.113.9", 30000), "r1")
+    ice = Ice("urn:xmpp:jingle:transports:ice-udp:1", "uf", "pw", (ours,))
+    jingle = Jingle(Action.TRANSPORT_INFO, "s", contents=(Content(KEY, transport=ice),))
+    (content,) = parse(build(jingle)).contents
+    assert isinstance(content.transport, Ice)
+    assert (content.transport.ufrag, content.transport.pwd) == ("uf", "pw")
+    (read,) = content.transport.candidates
+    assert (read.address, read.generation) == (ours.address, 2)
+    assert read.type is CandidateType.RELAY
 
 
 def test_what_only_the_parties_know_is_not_written() -> None:
