@@ -360,7 +360,8 @@ class Signalling:
                     self._desk.refused(effect)
             case Ended(session=name, account=session):
                 reported = session is None or not self._rehearsals.is_one(session.sid)
-                if reported and session is not None and session.negotiation.allocations:
+                bound = session is not None and bool(session.negotiation.allocations)
+                if reported and bound and effect.obstacle is None:
                     self._over[name] = effect  # so long as its report waits for the plane
                 self._note(name, live=False)
                 if reported:

@@ -190,6 +190,14 @@ CALL_CAUSES = (
         hides=frozenset({"unknown-transport", "never-accepted"}),
     ),
     CallCause(
+        "ports-lost",
+        "its media ports could not be opened again after the forwarding plane was started anew",
+        "the log names the port and why; keep other programs off relay.ports with"
+        " net.ipv4.ip_local_reserved_ports",
+        lambda case: case.why is Why.PORTS_LOST,
+        hides=frozenset({"plane-away", "never-accepted"}),
+    ),
+    CallCause(
         "unproven",
         "nothing was known of where the callee's media would come from, and such calls are refused",
         'relay.unknown_source = "probation" accepts them after five packets in sequence',

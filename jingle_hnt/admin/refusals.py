@@ -50,6 +50,10 @@ WORDS: dict[Kind, tuple[str, str]] = {
         "widen relay.ports, or let such calls pass with relay.exhausted; `jingle-hnt status` counts"
         " the ports by state",
     ),
+    Kind.PLANE: (
+        "the forwarding plane was away",
+        "look at the log of `jingle-hnt plane`; `jingle-hnt status` tells whether it is back",
+    ),
     Kind.NOT_LOCAL: (
         "neither party is a user of a domain in xmpp.domains",
         "add the domain to xmpp.domains and restart, if its calls are to be relayed",

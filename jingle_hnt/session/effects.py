@@ -264,6 +264,7 @@ class Why(StrEnum):
     HOLD_TIMEOUT = "hold-timeout"
     CALL_TIMEOUT = "call-timeout"
     NO_CAPACITY = "no-capacity"
+    PORTS_LOST = "ports-lost"  # a new plane could not open its ports again
     UNPROVEN = "unproven"  # nothing is known of where the callee's media will come from
     ADMINISTRATOR = "administrator"
 

@@ -55,7 +55,7 @@ from jingle_hnt.session.hiding import demand_whole, hidden
 from jingle_hnt.session.life import Life
 from jingle_hnt.session.negotiation import Negotiation
 from jingle_hnt.session.policy import Fallback, GatePolicy, SessionPolicy
-from jingle_hnt.session.refusals import NO_CAPACITY, Kind, Obstacle, obstacle_of
+from jingle_hnt.session.refusals import NO_CAPACITY, NO_PLANE, Kind, Obstacle, obstacle_of
 from jingle_hnt.session.reply import Reply
 from jingle_hnt.session.table import Leg, State, Transition, transition
 
@@ -69,7 +69,7 @@ TOLD = {
     Why.CALL_TIMEOUT: (ReasonCondition.EXPIRED, "the call reached its longest duration"),
     Why.UNPROVEN: (ReasonCondition.FAILED_TRANSPORT, "it is not known where media will come from"),
     Why.ADMINISTRATOR: (ReasonCondition.GONE, "an administrator ended the call"),
-    Why.NO_CAPACITY: (ReasonCondition.FAILED_TRANSPORT, "the relay lost this call"),
+    Why.PORTS_LOST: (ReasonCondition.FAILED_TRANSPORT, "the relay lost this call"),
 }
 """What both parties are told when the end is ours (XEP-0166 section 7.4, XEP-0177 section 5.5)."""
 
@@ -357,7 +357,13 @@ class Session:
                 held.waits_for = None
         self._flush()
 
-    def unbound(self, number: int, taken: Collection[TransportAddress], now: float) -> None:
+    def unbound(
+        self,
+        number: int,
+        taken: Collection[TransportAddress],
+        now: float,
+        why: Obstacle = Obstacle(Kind.PORTS, "", NO_CAPACITY),  # noqa: B008 - a constant
+    ) -> None:
         """The plane could not make the bindings of a `Bind`: other ports for those that another
         process has taken, or none."""
         held = next((h for h in self._held if h.waits_for == number), None)
@@ -369,10 +375,10 @@ class Session:
         lost = self.anchor.abandon(number)
         if held is None:
             if not self.negotiation.places.do_without(lost):
-                self.terminate(Why.NO_CAPACITY)
+                self.terminate(Why.PORTS_LOST)
         else:
             held.waits_for = None
-            self._undo(held)
+            self._undo(held, why)
         self._flush()
 
     def told(self, allocation: Allocation, component: int, event: PinholeEvent, now: float) -> None:
@@ -407,7 +413,7 @@ class Session:
     def unanswered(self, number: int, now: float) -> None:
         """The plane went away before it answered a `Bind`: whoever waits for it is told."""
         if not self.anchor.unanswered(number):
-            self.unbound(number, (), now)
+            self.unbound(number, (), now, Obstacle(Kind.PLANE, "", NO_PLANE))
 
     def let_go(self, released: Collection[Allocation], now: float) -> None:
         """The plane says that we have released these: what is written down is of before.
@@ -522,7 +528,7 @@ class Session:
     def _leave(self, now: float) -> None:
         self.negotiation.places.leave(self._policy.times.ice_idle_s, now)
 
-    def _undo(self, held: Held) -> None:
+    def _undo(self, held: Held, why: Obstacle) -> None:
         """A proposal cannot be kept: its sender is told, and the session is as it was before."""
         if self.negotiation.places.do_without(held.reply.allocations):
             held.reply.break_promises()
@@ -531,15 +537,15 @@ class Session:
         held.reply = Reply()
         match held.action:
             case Action.SESSION_INITIATE:
-                self._obstacle = Obstacle(Kind.PORTS, "", NO_CAPACITY)
-                self._cannot_relay(held, NO_CAPACITY)
+                self._obstacle = why
+                self._cannot_relay(held, why.error or NO_CAPACITY)
                 return
             case Action.TRANSPORT_REPLACE:
                 self.negotiation.forget_replacement(held.leg, contents)
             case Action.CONTENT_ADD:
                 self.negotiation.forget(contents)
         self.negotiation.lose(lost)
-        held.error = NO_CAPACITY
+        held.error = why.error
 
     def _no_capacity(self, error: NoPorts) -> StanzaError:
         """What is told of a want of ports: which budget it is of, where it is of one."""

@@ -19,6 +19,9 @@ NOT_LOCAL = StanzaError(
 NO_CAPACITY = StanzaError(
     Condition.RESOURCE_CONSTRAINT, "wait", "the relay has no room for this now; try again later"
 )
+NO_PLANE = StanzaError(
+    Condition.RESOURCE_CONSTRAINT, "wait", "the relay is being started again; try again in a moment"
+)
 
 
 class Kind(StrEnum):
@@ -29,6 +32,7 @@ class Kind(StrEnum):
     BUDGET = "budget"  # a budget of the caller or its domain
     DRAIN = "drain"  # no new calls are relayed
     PORTS = "ports"  # no media ports are left
+    PLANE = "plane"  # the forwarding plane is away
     NOT_LOCAL = "not-local"  # neither party is of our domains
     UNPROVEN = "unproven"  # it is not known where the caller's media comes from
     HIDDEN = "hidden"  # addresses are to be hidden, and the offer cannot be rewritten

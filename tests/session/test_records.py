@@ -33,6 +33,7 @@ from jingle_hnt.session.machine import Session
 from jingle_hnt.session.policy import Times
 from jingle_hnt.session.reconcile import reconcile
 from jingle_hnt.session.record import dump, dump_ended, is_ended, load, load_ended
+from jingle_hnt.session.refusals import Kind
 from jingle_hnt.session.table import Leg
 from tests.session.stage import (
     ADDRESSES,
@@ -440,7 +441,12 @@ def test_who_waits_for_a_plane_that_goes_away_is_told() -> None:
     (bind,) = stage.binds
     stage.registry.unanswered(bind.session, bind.number, stage.now)
     stage.settle()
-    assert isinstance(stage.answers[1], Bounce)
+    told = stage.answers[1]
+    assert isinstance(told, Bounce)
+    assert "started again" in told.error.text  # ports are not what is missing
+    (ended,) = stage.ended
+    assert ended.obstacle is not None
+    assert ended.obstacle.kind is Kind.PLANE
 
 
 # What passed meanwhile

@@ -165,7 +165,7 @@ def test_a_call_that_a_new_plane_cannot_take_up_ends_for_both() -> None:
     reconcile(stage.registry, [], stage.now)
     stage.settle()
     stage.fail_all(port_taken=False)
-    assert [end.why for end in stage.ended] == [Why.NO_CAPACITY]
+    assert [end.why for end in stage.ended] == [Why.PORTS_LOST]
     assert {inject.recipient for inject in stage.injected} == {ALICE, BOB}
     stage.assert_nothing_left()
 
