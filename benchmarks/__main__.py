@@ -17,6 +17,7 @@ from benchmarks import (
     capacity,
     latency,
     memory,
+    neighbours,
     pages,
     reference,
     relay,
@@ -37,6 +38,7 @@ MAINS: dict[str, Callable[[list[str]], dict[str, Any]]] = {
     "setup": setup.main,
     "signalling": signalling.main,
     "capacity": capacity.main,
+    "neighbours": neighbours.main,
 }
 ROWS: dict[str, pages.Rows] = {
     "relay": relay.rows,
@@ -49,6 +51,7 @@ ROWS: dict[str, pages.Rows] = {
     "setup": setup.rows,
     "signalling": signalling.rows,
     "capacity": capacity.rows,
+    "neighbours": neighbours.rows,
 }
 
 

@@ -204,7 +204,8 @@ class Signalling:
         self._desk.whereabouts.seen(request.sender, request.sender_ip)
         self._desk.whereabouts.seen(request.recipient, request.recipient_ip)
         line = self._registry.budgets.line_of(request.sender)
-        if not self._waiting.put(line, request, self._clock()):
+        ends = request.jingle.action is Action.SESSION_TERMINATE
+        if not self._waiting.put(line, request, self._clock(), ends=ends):
             self._registry.crowded(request)
             self._carry_out()
         elif not self._serving:

@@ -39,7 +39,8 @@ local LARGEST_ERROR = 16 * 1024;
 local LONGEST_NAMES = 3 * 1023;
 -- Bounds of what is held, of what went on unasked, and of what is remembered: for all, and of one user.
 local HELD, HELD_BYTES = 10000, 128 * 1024 * 1024;
-local HELD_OF_USER, HELD_BYTES_OF_USER = 1000, 16 * 1024 * 1024;
+-- What one user has under way the others wait for: it all goes through one stream.
+local HELD_OF_USER, HELD_BYTES_OF_USER = 64, 512 * 1024;
 local PASSED, PASSED_BYTES = 500, 2 * 1024 * 1024;
 local WATCHED, WATCHED_OF_USER, WATCH_FOR = 10000, 200, 60;
 local PARTIES, PARTIES_OF_USER = 10000, 30;
@@ -572,6 +573,12 @@ local function advance(key)
 	if queue.first > queue.last then queues[key] = nil; end
 end
 
+-- Who pays for what is held: a user of this server, or another server as a whole.
+local function payer(full_jid)
+	local node, host = jid.split(full_jid);
+	return hosts[host] and jid.join(node, host) or host;
+end
+
 local function count_held(entry, sign)
 	for _, owner in ipairs { entry.owner, "" } do
 		local number = (shared.held_number[owner] or 0) + sign;
@@ -637,7 +644,7 @@ local function new_entry(origin, stanza, jingle)
 	return {
 		id = new_id(), origin = origin, stanza = stanza,
 		sid = jingle.attr.sid, action = jingle.attr.action,
-		key = stanza.attr.from.."\0"..stanza.attr.to, owner = jid.bare(stanza.attr.from), size = 0,
+		key = stanza.attr.from.."\0"..stanza.attr.to, owner = payer(stanza.attr.from), size = 0,
 	};
 end
 
@@ -653,7 +660,7 @@ local function reply_error(event, error_type, condition, text)
 	return true;
 end
 
--- One user cannot take the room of the others.
+-- One user cannot take the room of the others, nor another server, which may make up users.
 local function has_room(owner, number, bytes, size)
 	return (shared.held_number[owner] or 0) < number and (shared.held_bytes[owner] or 0) + size <= bytes;
 end
@@ -675,7 +682,8 @@ local function hold(event, jingle)
 		entry.size = #text;
 		if entry.size > LARGEST_QUESTION then
 			return reply_error(event, "modify", "policy-violation", "This Jingle request is larger than any call needs");
-		elseif not has_room(entry.owner, HELD_OF_USER, HELD_BYTES_OF_USER, entry.size) then
+		elseif not has_room(entry.owner, HELD_OF_USER * (entry.action == "session-terminate" and 2 or 1),
+			HELD_BYTES_OF_USER, entry.size) then -- to hang up there is room yet
 			return reply_error(event, "wait", "resource-constraint", "Too many requests of yours wait for the media relay");
 		elseif not has_room("", HELD, HELD_BYTES, entry.size) then
 			asked = nil;

@@ -62,7 +62,7 @@ TICK_S = 0.1
 RIVALRY_EVENT_S = STREAM_EVENT_S = 1.0
 """A rivalry, or another stream, is told at most this often per pinhole."""
 
-UNASKED_PER_S, UNASKED_AT_ONCE, BYSTANDERS = 20.0, 40.0, 1024
+UNASKED_PER_S, UNASKED_AT_ONCE, BYSTANDERS = 10.0, 20.0, 1024
 """Checks of our own to an address that was never heard; addresses that share a place share them."""
 
 BATCH = 64

@@ -35,7 +35,7 @@ class Flow(IntEnum):
 NOMINAL_PACKETS_PER_S, NOMINAL_BYTES_PER_S = 20, 16_000
 """What NOMINAL lets through per second and side: enough for a handshake, useless for media."""
 
-UNPROVEN_PACKETS, PROVEN_S = 250, 1.0
+UNPROVEN_PACKETS, PROVEN_S = 240, 1.0
 """What a source gets for one packet of its own, and when it has proven that it wants more."""
 
 EARLY_PACKETS, EARLY_BYTES = 5, 1000

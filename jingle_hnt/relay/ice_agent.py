@@ -39,7 +39,7 @@ TARGETS = 16
 RETRY_S, LONGEST_RETRY_S = 0.2, 1.6
 ATTEMPTS = 10
 PER_TICK = 2
-UNASKED, UNASKED_EACH = 4, 2
+UNASKED, UNASKED_EACH = 1, 2
 
 CONSENT_S = 4.0
 """The least time between two requests for consent; a second more on average."""

@@ -99,13 +99,13 @@ UNPROVEN = Budget(
     "unproven-packets",
     "",
     "address",
-    "250 packets to a source that one signed or guessed packet has taught, until it sends again",
+    "240 packets to a source that one signed or guessed packet has taught, until it sends again",
 )
 UNASKED = Budget(
     "unasked-checks",
     "",
     "address",
-    "20 ICE checks of ours a second to an address that was never heard; of one port in all 4, and 2"
+    "10 ICE checks of ours a second to an address that was never heard; of one port in all 1, and 2"
     " for each candidate",
 )
 HANDSHAKE = Budget(

@@ -31,10 +31,13 @@ class FairQueue(Generic[T]):
         """Whether anything waits in this line."""
         return line in self._lines
 
-    def put(self, line: str, item: T, now: float) -> bool:
-        """Wait at the end of a line; False, and nothing waits, where it is full."""
+    def put(self, line: str, item: T, now: float, *, ends: bool = False) -> bool:
+        """Wait at the end of a line; False, and nothing waits, where it is full.
+
+        For what ends a call there is as much room again: nobody is kept from hanging up.
+        """
         waiting = self._lines.setdefault(line, deque())
-        if len(waiting) >= self._longest:
+        if len(waiting) >= self._longest * (1 + ends):
             return False
         waiting.append((item, now))
         return True

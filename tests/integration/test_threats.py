@@ -10,7 +10,7 @@ from tests.threats.matrix import entries
 from tests.threats.rows import MEASURED, figures
 
 DOSE = 0.02
-WHOLE_MACHINE = ("M16", "F5", "X8", "X9", "X11")
+WHOLE_MACHINE = ("M16", "F5", "X8", "X9", "X11", "P5")
 """Rows that need a machine of their own: their figures are times."""
 
 TO_THE_PACKET = ("M8", "F8", "F13", "F18")

@@ -165,7 +165,10 @@ class Ejabberd(LocalServer):
             }
         ]
         for each in self.listen:
-            common = {"ip": each, "shaper": "none"}
+            common = {
+                "ip": each,
+                "shaper": "c2s_shaper" if self.limited_but is not None else "none",
+            }
             limits = {"max_stanza_size": 262144}
             listen.append(
                 {
@@ -199,6 +202,9 @@ class Ejabberd(LocalServer):
             "listen": listen,
             "auth_method": "internal",
             "auth_password_format": "plain",
+            "shaper": {"normal": {"rate": 3000, "burst_size": 20000}},
+            "acl": {"unlimited": {"user": list(self.limited_but or ())}},
+            "shaper_rules": {"c2s_shaper": [{"none": "unlimited"}, {"normal": "all"}]},
             "s2s_use_starttls": False,
             "s2s_dns_timeout": "1 second",
             "s2s_dns_retries": 1,

@@ -326,6 +326,7 @@ async def stage(
     six: bool = False,
     web: bool = False,
     rooms: bool = False,
+    limited_but: Sequence[str] | None = None,
     processes: Sequence[str] = (),
     state_bytes: int = 0,
 ) -> AsyncIterator[Stage]:
@@ -334,7 +335,8 @@ async def stage(
     With `relayed` False the server has no module and jingle-hnt does not run; with `module`
     False it has none, and jingle-hnt runs; with `six` server and relay have IPv6 addresses beside
     their IPv4 ones; with `web` browsers can log in at its port 5280; with `rooms` it has rooms at
-    ROOMS. `processes` are those of jingle-hnt, where it is to be run in another way. With
+    ROOMS; with `limited_but` the server limits traffic as Debian's package has it, but not that of
+    these users. `processes` are those of jingle-hnt, where it is to be run in another way. With
     `state_bytes` the state directory is a disk of its own, of that size.
     """
     with (
@@ -380,6 +382,7 @@ async def stage(
             namespace=lab.namespace("server"),
             web=5280 if web else None,
             rooms=ROOMS if rooms else None,
+            limited_but=limited_but,
         )
         await asyncio.to_thread(server.start)
         made = Stage(lab, server, Relay(lab, directory))

@@ -85,6 +85,9 @@ class Prosody(LocalServer):
 
     def _configuration(self, directory: Path) -> str:
         options = {**self._options(directory), **self.settings}
+        if self.limited_but is not None:
+            options |= {"limits": {"c2s": {"rate": "10kb/s"}, "s2sin": {"rate": "30kb/s"}}}
+            options |= {"unlimited_jids": [f"{u}@{self.hosts[0].domain}" for u in self.limited_but]}
         lines = [f"{name} = {_lua(value)}" for name, value in options.items()]
         for host in self.hosts:
             lines += _host_lines(host)
@@ -102,6 +105,8 @@ class Prosody(LocalServer):
             modules += ["bosh", "websocket"]
         if "external_services" in self.settings:
             modules.append("external_services")
+        if self.limited_but is not None:
+            modules.append("limits")
         routes = self.routes or {}
         return {
             "run_as_root": True,

@@ -55,9 +55,10 @@ class LocalServer(ABC):
     servers, `component_listen` the one for components (default: the first of `listen`). Ports left
     out are free ones, or 5222, 5347 and 5269 inside a network `namespace`, where nobody else
     listens. `routes` maps the domains of other servers to their endpoints and allows s2s (also an
-    empty table does; it is read at the first start); without it there is none. `web` is a port for
-    BOSH and WebSocket (XEP-0124, RFC 7395) on plain HTTP. `rooms` is a domain of rooms (XEP-0045).
-    `settings` are further global options.
+    empty table does; it is read at the first start); without it there is none. `limited_but` sets
+    the limits of traffic that Debian's package comes with, for all but these users. `web` is a port
+    for BOSH and WebSocket (XEP-0124, RFC 7395) on plain HTTP. `rooms` is a domain of rooms
+    (XEP-0045). `settings` are further global options.
 
     Raises ServerFailed if it does not listen within three minutes.
     """
@@ -79,6 +80,7 @@ class LocalServer(ABC):
         namespace: str | None = None,
         web: int | None = None,
         rooms: str | None = None,
+        limited_but: Sequence[str] | None = None,
         settings: Mapping[str, object] | None = None,
     ) -> None:
         self.hosts = tuple(hosts)
@@ -88,6 +90,7 @@ class LocalServer(ABC):
         self.routes = routes
         self.web = web
         self.rooms = rooms
+        self.limited_but = limited_but
         self.settings = dict(settings or {})
         self.c2s: Endpoint = self._endpoint(self.listen[0], c2s_port, 5222)
         self.component: Endpoint = self._endpoint(

@@ -176,6 +176,12 @@ class Stream:
             with suppress(ConnectionError):
                 await writer.wait_closed()
 
+    async def drop(self) -> None:
+        """The same without what was not sent yet: a server that reads slowly is not waited for."""
+        if self._writer is not None:
+            self._writer.transport.abort()
+        await self.abort()
+
     async def _wait_news(self) -> None:
         self._news.clear()
         if not self._ended:

@@ -15,9 +15,11 @@ def test_one_line_does_not_keep_the_others_waiting() -> None:
     queue: FairQueue[str] = FairQueue(longest=64)
     for number in range(100):
         assert queue.put("mallory", f"m{number}", 0.0) is (number < 64)
+    assert queue.put("mallory", "hangs up", 0.0, ends=True)
     assert queue.put("alice", "a", 1.0)
     assert [queue.take() for _ in range(3)] == [("m0", 0.0), ("a", 1.0), ("m1", 0.0)]
     assert queue.put("mallory", "m100", 2.0)
+    assert not queue.put("mallory", "m101", 2.0)
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9)), max_size=60))

@@ -25,6 +25,7 @@ OTHERS: dict[str, Callable[[], bytes]] = {
     "large": lambda: b"\xff" * LARGEST,
     "hello": null_hello,
     "srtp": lambda: signed()[0],
+    "video": lambda: b"\x80\x60" + bytes(6) + b"\x12\x34\x56\x78".ljust(1192, b"\x55"),
 }
 PARTIES = range(1000, 3000)
 """The SSRCs of the parties: their media is known by them where it cannot be read."""

@@ -1,13 +1,17 @@
 """Rows M18 and S8: a party sends ten times what a side of a call may (4 Mbit/s unless configured).
 
 The party is the caller of the first call, in its own name and stream; the others are neighbours.
+Row P5: strangers send as much at calls whose packets are signed.
 """
 
+import statistics
+from collections.abc import Iterable
 from itertools import pairwise
 
 from jingle_hnt.config import Relay
-from tests.threats.anchors import Ours
-from tests.threats.field import Field, Outcome, delivered
+from tests.threats.anchors import Call, Ours
+from tests.threats.field import Attack, Field, Outcome, delivered
+from tests.threats.guards import Guard, forged_checks
 from tests.threats.media import CALLS
 from tests.threats.party import loud_size
 
@@ -66,3 +70,64 @@ def bounded(outcome: Outcome) -> bool:
     tried = notes["sent_kbps"] > 5 * LIMIT_KBPS and notes["policed"] > 0
     calm = notes["back"] >= 0.995 and outcome.neighbours >= 0.999
     return within and tried and calm and notes["others_policed"] == 0
+
+
+STRANGERS_PPS, LARGE = 29_000, 1200
+"""280 Mbit/s of packets as of video."""
+CALM_CPU = 0.05
+
+
+async def p5(field: Field) -> Outcome:
+    """Strangers send 280 Mbit/s of large packets of every shape, which nothing has signed, at a
+    live port of ICE and SDES calls each: what it costs, and how long other calls' packets take.
+
+    `cpu` is what it adds, as a part of a core; `way_ms` is p50 of the calls that are not attacked.
+    """
+    assert isinstance(field.anchor, Ours)
+    others = await field.calls(CALLS - 2)
+    before = [*await _signed(field, CALLS), *others]
+    calls = [*await _signed(field, CALLS + 2), *others]
+    seconds = field.seconds(30, 4)
+    quiet = await field.talk(before, seconds)
+    quiet_ms = _way_ms(field, range(2, CALLS))
+    ports = ",".join(str(call.ports[0][0]) for call in calls[:2])
+    named = [check.hex() for check in forged_checks(calls[0].terms[0])]
+    shapes = ",".join([*["video"] * 9, "srtp", *(f"0x{check}" for check in named)])
+    words = ["--ports", ports, "--shapes", shapes, "--pps", str(STRANGERS_PPS)]
+    attack = Attack([*words, "--seconds", str(seconds + 1)])
+    outcome = await field.talk(calls, seconds, [attack], attacked=[0, 1])
+    outcome.notes |= {
+        "mbps": round(outcome.notes["sent_bytes"] * 8e-6 / (seconds + 1)),
+        "cpu": round(max(0.0, outcome.cpu_s - quiet.cpu_s) / seconds, 3),
+        "quiet_ms": quiet_ms,
+        "way_ms": _way_ms(field, range(2, CALLS)),
+    }
+    return outcome
+
+
+async def _signed(field: Field, first: int) -> list[Call]:
+    """A call of ICE agents, and one with SDES keys."""
+    agents = await field.calls(1, first=first, guard=Guard.ICE)
+    return agents + await field.calls(1, first=first + 1, guard=Guard.SDES)
+
+
+def _way_ms(field: Field, places: Iterable[int]) -> float:
+    """The median of how long RTP of these calls was under way, in milliseconds."""
+    ways = []
+    for sender, receiver in (field.told, field.told[::-1]):
+        for place in places:
+            sent_at = sender[place][0]["sent_at"]
+            heard = receiver[place][0]
+            ways += [
+                at - sent_at[number]
+                for number, at in zip(heard["numbers"], heard["heard_at"], strict=True)
+            ]
+    return 1000 * float(statistics.median(ways))
+
+
+def cheap(outcome: Outcome) -> bool:
+    """The process hardly notices, and nobody else does."""
+    notes = outcome.notes
+    calm = notes["cpu"] <= CALM_CPU and notes["way_ms"] <= notes["quiet_ms"] + 1.0
+    nothing_leaks = outcome.bleed == outcome.inject == 0
+    return nothing_leaks and calm and min(outcome.live, outcome.neighbours) >= 0.995

@@ -20,6 +20,7 @@ from tests.lab.world import RELAY, STRANGER
 from tests.threats.anchors import PORTS, Call, Ours, Refused, ours
 from tests.threats.attacker import forged
 from tests.threats.field import BYSTANDER, Field, Outcome
+from tests.threats.guards import Guard, check
 
 PARTY, OTHER = (STRANGER, 9000), (STRANGER, 9002)
 BATCH = 40
@@ -30,7 +31,7 @@ LOOPED = 10
 LOOPS_FROM = 0.05
 """Two relays are tried at this dose and above."""
 RELAY2 = "203.0.113.10"
-PACKET_S = 0.02
+PACKET_S, LOUD_PACKET_S = 0.02, 0.003
 UNKNOWN_S, TALK_S, RESUMED_S = 7.0, 2.0, 1.0
 
 RULES = f"""
@@ -156,6 +157,43 @@ async def s4(field: Field) -> Outcome:
                 resumed += at >= until_s
     notes = {"allowed_s": consent_s, "sent_on_s": heard_at - TALK_S, "resumed": resumed}
     return Outcome(notes=notes)
+
+
+async def p6(field: Field) -> Outcome:
+    """ICE, append: one of two parties who conspire nominates in a bystander's name, once; the other
+    sends as much as may be."""
+    _watch(field)
+    call = await field.anchor.guarded(0, (PARTY, OTHER), Guard.ICE)
+    v = udp_socket(field.lab.namespace("v"), (BYSTANDER, 5000))
+    namespace = field.lab.namespace("x")
+    arrived: list[float] = []
+    count = 0
+    with v, udp_socket(namespace, PARTY) as one, udp_socket(namespace, OTHER) as other:
+        v.setblocking(False)
+        parties = zip((one, other), call.terms, call.ports, strict=True)
+        for party, terms, ports in parties:
+            for number in range(3):
+                made = check(terms["own"], terms["peer"], terms["controlling"], 1, number)
+                party.sendto(made, (RELAY, ports[0]))
+                await asyncio.sleep(0.1)
+        terms, ports = call.terms[0], call.ports[0]
+        with _raw(field) as raw:
+            made = check(terms["own"], terms["peer"], True, 1, 99)
+            forged(raw, (BYSTANDER, 5000), (RELAY, ports[0]), made)
+        started = time.monotonic()
+        seconds = field.seconds(30.0, 6.0)
+        while time.monotonic() - started < seconds:
+            other.sendto(rtp(b"x", 2, count).ljust(1200, b"\x55"), (RELAY, call.ports[1][0]))
+            count += 1
+            await asyncio.sleep(started + count * LOUD_PACKET_S - time.monotonic())
+            arrived += [time.monotonic() - started for _ in _waiting(v)]
+    return _told(field, sent=count, unknown=len(arrived), unknown_s=max(arrived, default=0.0))
+
+
+def as_unknown(outcome: Outcome) -> bool:
+    """The bound of row S3; and the bystander was tried."""
+    notes = outcome.notes
+    return 0 < notes["unknown"] <= 250 and notes["unknown_s"] <= 5.0
 
 
 async def s5(field: Field) -> Outcome:

@@ -107,6 +107,8 @@ MEASURED: dict[str, Row] = {
     "S4": Row(reflection.s4, ("allowed_s", "sent_on_s", "resumed"), reflection.stopped),
     "S5": Row(reflection.s5, LOOPS, reflection.cut),
     "S8": Row(excess.s8, EXCESS, excess.bounded, OURS),
+    "P5": Row(excess.p5, ("mbps", "cpu", "quiet_ms", "way_ms", "live"), excess.cheap, OURS),
+    "P6": Row(reflection.p6, ("sent", "unknown", "unknown_s"), reflection.as_unknown, OURS),
     "X1": Row(signalling.x1, ("tries", "changes", "told_apart"), signalling.no_oracle, OURS),
     "X9": Row(signalling.x9, ("stanzas", "let_in", "longest_ms"), signalling.pruned, OURS),
     "X10": Row(signalling.x10, ("bombs", "let_in", "grew"), signalling.refused, OURS),

@@ -21,8 +21,8 @@
 #define HNT_RIVALRY_EVENT_S 1.0
 #define HNT_STREAM_EVENT_S 1.0
 
-#define HNT_UNASKED_PER_S 20.0
-#define HNT_UNASKED_AT_ONCE 40.0
+#define HNT_UNASKED_PER_S 10.0
+#define HNT_UNASKED_AT_ONCE 20.0
 
 enum {
     HNT_BATCH = 32,
@@ -31,7 +31,7 @@ enum {
     HNT_BYSTANDERS = 1024,
     HNT_STRANGERS_PER_S = 500, /* past this it lets in so many of those whom a signature may yet prove */
     HNT_FIRST_IN = 16, HNT_MOST_IN = 4096, /* one of so many */
-    HNT_UNPROVEN = 250, /* packets that a source gets for one of its own, before it is proven */
+    HNT_UNPROVEN = 240, /* packets that a source gets for one of its own, before it is proven */
 };
 
 #define HNT_PROVEN_S 1.0

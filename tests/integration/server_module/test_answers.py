@@ -84,6 +84,30 @@ async def test_drop_says_nothing_to_anybody_and_makes_way(stage: Stage) -> None:
 
 # Order
 
+AT_ONCE = 64
+"""Requests of one user that are held at a time."""
+
+
+async def test_who_asks_for_too_much_at_once_is_refused_and_may_hang_up(own_stage: Stage) -> None:
+    """All questions go through one stream: what one user has under way the others wait for."""
+    alice, bob = await own_stage.pair()
+    hnt = await own_stage.component()
+    name = unique("sid")
+    sent = [alice.request(bob.jid, "transport-info", f"{name}#{n}") for n in range(AT_ONCE + 1)]
+    refusal = await alice.reply_to(sent[-1])
+    assert refusal.find(f".//{{{CONDITIONS}}}resource-constraint") is not None
+    alice.request(bob.jid, "session-terminate", f"{name}#0")
+    bob.request(alice.jid, "transport-info", f"{name}#of-bob")
+    asked = [await hnt.question() for _ in range(AT_ONCE + 2)]
+    assert {q.jingle.get("action") for q in asked[-2:]} == {"session-terminate", "transport-info"}
+    for question in asked:
+        hnt.answer(question, "pass")
+    assert len([await bob.next_request() for _ in range(AT_ONCE + 1)]) == AT_ONCE + 1
+    await alice.next_request(f"{name}#of-bob")
+    again = alice.request(bob.jid, "transport-info", f"{name}#again")
+    hnt.answer(await hnt.question(f"{name}#again"), "pass")
+    assert (await bob.next_request()).get("id") == again
+
 
 async def test_300_requests_keep_their_order_and_come_once(
     own_stage: Stage, record_property: Measured
@@ -91,16 +115,19 @@ async def test_300_requests_keep_their_order_and_come_once(
     alice, bob = await own_stage.pair()
     hnt = await own_stage.component()
     name = unique("sid")
-    for number in range(300):
-        alice.request(bob.jid, "transport-info", f"{name}#{number}")
-    for number in range(300):
-        question = await hnt.question()
-        assert question.jingle.get("sid") == f"{name}#{number}"
-        if number % 3:
-            hnt.answer(question, "pass")
-        else:
-            hnt.replace(question, jingle_text(f"{name}#{number}", action="transport-info"))
-    arrived = [await bob.next_request() for _ in range(300)]
+    arrived = []
+    for first in range(0, 300, AT_ONCE):
+        numbers = range(first, min(first + AT_ONCE, 300))
+        for number in numbers:
+            alice.request(bob.jid, "transport-info", f"{name}#{number}")
+        for number in numbers:
+            question = await hnt.question()
+            assert question.jingle.get("sid") == f"{name}#{number}"
+            if number % 3:
+                hnt.answer(question, "pass")
+            else:
+                hnt.replace(question, jingle_text(f"{name}#{number}", action="transport-info"))
+        arrived += [await bob.next_request() for _ in numbers]
     order = order_of(arrived)
     assert order == list(range(300))
     record_property("requests", len(order))

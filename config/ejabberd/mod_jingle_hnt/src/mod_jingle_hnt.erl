@@ -40,8 +40,9 @@
 %% Bounds of what is held, of what went on unasked, and of what is remembered: for all, and of one user.
 -define(HELD, 10000).
 -define(HELD_BYTES, 134217728).
--define(HELD_OF_USER, 1000).
--define(HELD_BYTES_OF_USER, 16777216).
+%% What one user has under way the others wait for: it all goes through one stream.
+-define(HELD_OF_USER, 64).
+-define(HELD_BYTES_OF_USER, 524288).
 -define(PASSED, 500).
 -define(PASSED_BYTES, 2097152).
 -define(WATCHED, 10000).
@@ -494,9 +495,17 @@ entry(#host{name = Name, component = Component, timeout = Timeout}, #iq{from = F
           component = Component, until = erlang:monotonic_time(millisecond) + Timeout, bytes = Bytes}.
 
 %% One user cannot take the room of the others.
-room(#held{key = {Host, {S, U, _}, _, _}, bytes = Bytes}) ->
-    Own = ets:select(?HELD_TABLE, [{#held{key = {Host, {S, U, '_'}, '_', '_'}, bytes = '$1', _ = '_'}, [], ['$1']}]),
-    case length(Own) >= ?HELD_OF_USER orelse lists:sum(Own) + Bytes > ?HELD_BYTES_OF_USER of
+room(#held{key = {Host, {S, U, _}, _, _}, action = Action, bytes = Bytes}) ->
+    Most = case Action of
+               <<"session-terminate">> -> 2 * ?HELD_OF_USER; % to hang up there is room yet
+               _ -> ?HELD_OF_USER
+           end,
+    User = case ejabberd_router:is_my_host(S) of
+               true -> U;
+               false -> '_' % another server may make up users
+           end,
+    Own = ets:select(?HELD_TABLE, [{#held{key = {Host, {S, User, '_'}, '_', '_'}, bytes = '$1', _ = '_'}, [], ['$1']}]),
+    case length(Own) >= Most orelse lists:sum(Own) + Bytes > ?HELD_BYTES_OF_USER of
         true -> none_for_user;
         false ->
             case ets:info(?HELD_TABLE, size) >= ?HELD
