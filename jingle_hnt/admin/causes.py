@@ -105,6 +105,10 @@ FEW, SMALL = 100, 0.02
 strangers, and of a party before its peer is heard."""
 
 
+LATE = 3
+"""So many packets of a port that its party has left may come late: they are no rival's."""
+
+
 def is_many(stream: Stream, reason: str) -> bool:
     """Whether more packets were dropped for this reason than of a healthy call."""
     count = stream.dropped(reason)
@@ -384,7 +388,7 @@ LEG_CAUSES = (
         "somebody else sends to its port or in its name, its NAT changes its mapping, or its client"
         " signals one stream and sends two; where the rung is R5, make the party's address known to"
         " the relay (relay.proxies), so that the latch rests on R3",
-        lambda case, s: s.dropped("rival") > 0,
+        lambda case, s: s.dropped("rival") > LATE,
         count=lambda stream: stream.dropped("rival"),
         explains=frozenset({"rival", "stranger", "kernel", "unfit", "probation"}),
     ),
