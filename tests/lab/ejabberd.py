@@ -232,7 +232,7 @@ def compiled() -> Path:
     """The directory of the compiled module; made once per test run, from stock packages."""
     directory = Path(tempfile.mkdtemp(prefix="hnt-ejabberd-module-"))
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
-    command = ["erlc", "-o", str(directory)]
+    command = ["erlc", "+debug_info", "-Wall", "-Werror", "-o", str(directory)]
     roots = (_FOUND, _ROOT / "usr/lib/erlang/lib")
     for name in ("ejabberd-*", "p1_xmpp-*", "xmpp-*"):
         for library in (path for root in roots for path in root.glob(name)):
