@@ -20,8 +20,15 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
-from jingle_hnt.commands import top
+from jingle_hnt.admin.snapshots import (
+    CallSnapshot,
+    ComponentSnapshot,
+    ContentSnapshot,
+    LegSnapshot,
+)
+from jingle_hnt.commands import inspect, lines, top
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import Candidate, Content, ContentKey, Creator, RawUdp, Senders
 from jingle_hnt.model.jid import JID
@@ -282,9 +289,14 @@ def _imported(room: str) -> set[str]:
 
 def live_view() -> str:
     """What `jingle-hnt top` shows: a good call, and one whose callee is not heard."""
-    before, now = _look(0), _look(1)
-    console = Console(record=True, width=128, file=io.StringIO(), force_terminal=True)
-    console.print(top.table(list(top.rows(now, before, 1.0)), len(now["calls"])))
+    trails = lines.Trails()
+    for second in range(0, 61, 2):
+        trails.look(_look(second), float(second))
+    pen = lines.pen(80, "utf-8", trails=True)
+    found = lines.lines(_look(60), inspect.causes, trails, 60.0)
+    console = Console(record=True, width=80, file=io.StringIO(), force_terminal=True)
+    for line, style in top.View().frame(found, pen, len(found) + 4):
+        console.print(Text(line, style=style))
     svg = console.export_svg(title="jingle-hnt top", unique_id="top")
     return re.sub(r"\s*@font-face \{.*?\}", "", svg, flags=re.DOTALL)  # they are fetched from afar
 
@@ -292,39 +304,67 @@ def live_view() -> str:
 def _look(second: int) -> dict[str, Any]:
     """The answer to `calls` after so many seconds at 50 packets a second."""
     heard = 1000 + 50 * second
-    alice = _seen("initiator", "R3", "198.51.100.1:40112", heard, heard, 0, 1.2)
-    bob = _seen("responder", "R3", "198.51.100.2:61034", heard, heard, 4, 3.8)
-    carol = _seen("initiator", "R1", "203.0.113.77:51220", heard, 0, 11, 7.5)
-    dave = _seen("responder", "R3", None, 0, 0, 0, 0.0)
+    calls = [
+        ("s5e1b07", "alice", "bob", (heard, 0, 1.2, 4.4), (heard, 40, 3.8, 4.1)),
+        ("s91c4d2", "carol", "dave", (heard, 11, 7.5, 4.3), (0, 0, 0.0, None)),
+        ("s0f77a9", "erin", "frank", (heard, 300, 35.0, 2.7), (max(0, 50 * (second - 30)),)),
+    ]
     return {
         "calls": [
-            _on_view("s5e1b", "alice@example.org/phone", "bob@example.org/desk", alice, bob),
-            _on_view("s91c4", "carol@example.org/phone", "dave@example.org/desk", carol, dave),
+            _on_view(name, caller, callee, _seen("initiator", *one), _seen("responder", *other))
+            for name, caller, callee, one, other in calls
         ]
     }
 
 
-def _on_view(name: str, caller: str, callee: str, *legs: dict[str, Any]) -> dict[str, Any]:
-    content = {"name": "voice", "components": [{"component": 1, "legs": list(legs)}]}
-    return {"call": name, "initiator": caller, "responder": callee, "contents": [content]}
+def _on_view(name: str, caller: str, callee: str, *legs: LegSnapshot) -> dict[str, Any]:
+    content = ContentSnapshot(
+        creator="initiator",
+        name="voice",
+        transport="raw-udp",
+        senders="both",
+        agreed=True,
+        relayed=True,
+        components=(ComponentSnapshot(component=1, legs=legs),),
+        media="audio",
+    )
+    call = CallSnapshot(
+        call=name,
+        sid=name,
+        initiator=f"{caller}@example.org/phone",
+        responder=f"{callee}@example.org/desk",
+        state="active",
+        age_s=754.0 + len(name + caller) * 60,
+        setup_s=4.0,
+        held=False,
+        contents=(content,),
+    )
+    return call.model_dump(mode="json")
 
 
 def _seen(
-    leg: str, rung: str, learned: str | None, came: int, went: int, lost: int, jitter_ms: float
-) -> dict[str, Any]:
-    return {
-        "leg": leg,
-        "rung": rung,
-        "learned": learned,
-        "flow": "open",
-        "heard_s": 0.01 if came else None,
-        "received_packets": came,
-        "rtp_packets": came,
-        "dropped": {},
-        "sent_packets": went,
-        "lost_packets": lost,
-        "jitter_ms": jitter_ms,
-    }
+    leg: str, came: int, lost: int = 0, jitter_ms: float = 2.0, mos: float | None = 4.4
+) -> LegSnapshot:
+    return LegSnapshot(
+        leg=leg,
+        signalled=(),
+        advertised="203.0.113.9:24100",
+        learned="198.51.100.1:40112" if came else None,
+        rung="R3",
+        latch="latched" if came else "armed",
+        latched_after_s=0.1 if came else None,
+        flow="open",
+        heard_s=0.01 if came else None,
+        received_packets=came,
+        received_bytes=172 * came,
+        sent_packets=came,
+        sent_bytes=172 * came,
+        dropped={},
+        rtp_packets=came,
+        lost_packets=lost,
+        jitter_ms=jitter_ms,
+        mos=mos,
+    )
 
 
 DRAWINGS: dict[str, Callable[[], str]] = {

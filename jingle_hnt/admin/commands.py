@@ -5,15 +5,20 @@ the command line and the ad-hoc commands of XMPP clients (XEP-0050) are made fro
 none of them can do what the others cannot.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from pydantic import BaseModel
 
+from jingle_hnt.admin.spoken import spoken
+
 Run = Callable[[Mapping[str, object]], Awaitable[BaseModel]]
 """Takes the fields' values; raises ValueError with a text for the administrator."""
 
+
+Spoken = Callable[[BaseModel], Mapping[str, Sequence[str]]]
+"""Takes an answer; returns lines by the dotted name of each list that it knows."""
 
 SHUTDOWN = "http://jabber.org/protocol/admin#shutdown"
 """Where XEP-0133 section 4.31 has the end of a service; a drain is how ours begins."""
@@ -44,7 +49,7 @@ class Field:
 @dataclass(frozen=True, slots=True)
 class Command:
     """One thing to ask. `changes` tells that it changes something; `node` is its XEP-0133 node,
-    where that standard has one for it."""
+    where that standard has one for it. `spoken` tells the lists of an answer in short lines."""
 
     name: str
     title: str
@@ -52,3 +57,4 @@ class Command:
     fields: tuple[Field, ...] = ()
     changes: bool = False
     node: str | None = None
+    spoken: Spoken = spoken

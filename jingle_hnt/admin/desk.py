@@ -49,6 +49,8 @@ log = structlog.get_logger(__name__)
 LEVELS = ("debug", "info", "warning", "error")
 SHOWN = 20
 MOST_SHOWN = 1000
+SHORTEST_NAME = 5
+"""Characters that a call's name may be cut to."""
 LONGEST_ANNOUNCEMENT = 1000
 
 NOT_FOUND = (
@@ -250,7 +252,10 @@ class Desk:
             raise ValueError(
                 f"{len(found)} calls have this sid: write a call's name, such as {some}"
             )
-        return found[0] if found else None
+        if not found and len(wanted) >= SHORTEST_NAME:
+            # As `calls` and `top` show names.
+            found = [s for s in registry if s.name.startswith(wanted)]
+        return found[0] if len(found) == 1 else None
 
     def _of_user(self, wanted: str) -> list[Session]:
         """The calls in which this bare or full JID is a party."""

@@ -1,6 +1,7 @@
 """What a running jingle-hnt does and did: how it stands, what it counted, calls and reports."""
 
 import argparse
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,14 @@ from jingle_hnt.commands.asking import (
     print_lines,
     shown,
 )
-from jingle_hnt.commands.screen import console, printable
+from jingle_hnt.commands.screen import columns, console, printable
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 RTP = 1
+ORDERS = ("trouble", "score", "loss", "age", "caller")
+"""What calls may be sorted by; see `lines.ORDERS`."""
 
 
 def add_to(commands: Commands, add_config: AddConfig) -> None:
@@ -33,6 +36,10 @@ def add_to(commands: Commands, add_config: AddConfig) -> None:
     policy = add(commands, add_config, "policy", "the options that new calls follow, as in force")
     policy.set_defaults(command=show_policy)
     calls = add(commands, add_config, "calls", "the calls that are going on", addresses=True)
+    calls.add_argument(
+        "--sort", choices=ORDERS, default=ORDERS[0], help="what comes first (default: trouble)"
+    )
+    calls.add_argument("--filter", default="", metavar="TEXT", help="only calls with this text")
     calls.set_defaults(command=show_calls)
     call = add(commands, add_config, "call", "one call that is going on, in full", addresses=True)
     call.add_argument("call", metavar="NAME|SID", help="the call's name, or its Jingle sid")
@@ -84,26 +91,60 @@ def show_policy(options: argparse.Namespace) -> int:
 
 
 def show_calls(options: argparse.Namespace) -> int:
-    """Print the calls, one line per leg and component."""
-    return _show(
-        options,
-        ask(options, "calls"),
-        lambda answer: console().print(
-            table(answer["calls"], f"calls: {len(answer['calls'])}", options.addresses)
-        ),
-    )
+    """Print the calls, one line each, trouble first; with `--addresses` what each leg says too."""
+    return _show(options, ask(options, "calls"), lambda answer: _print_calls(options, answer))
+
+
+def _print_calls(options: argparse.Namespace, answer: Answer) -> None:
+    from jingle_hnt.commands import lines
+
+    found = lines.ordered(lines.lines(answer, causes), options.sort, options.filter)
+    bad = sum(line.is_bad for line in found)
+    print(f"calls: {len(found)}, in trouble: {bad}")
+    if not found:
+        return
+    pen = lines.pen(columns(), sys.stdout.encoding)
+    head, *rows = pen.draw(found)
+    print(head)
+    calls = {call["call"]: call for call in answer["calls"]}
+    for line, row in zip(found, rows, strict=True):
+        print(row)
+        if options.addresses:
+            print("\n".join(_told(calls[line.name])))
+    print(lines.legend(pen))
+
+
+def _told(call: Answer) -> Iterator[str]:
+    """Where each leg of a call is said to be, and where it was learned."""
+    for content, component, leg in legs(call):
+        says = ", ".join(leg["signalled"]) or "-"
+        yield f"    {content['name']}/{component} {leg['leg']}: says {says},"
+        yield f"      is told {leg['advertised']}, learned {leg['learned'] or '-'}"
+
+
+def causes(call: Mapping[str, Any]) -> list[str]:
+    """What is wrong with a call that goes on, as the causes of `explain`."""
+    from jingle_hnt.admin.causes import Case
+    from jingle_hnt.admin.diagnosis import diagnose
+    from jingle_hnt.admin.snapshots import CallSnapshot
+
+    return [finding.cause for finding in diagnose(Case(CallSnapshot.model_validate(call)))]
 
 
 def show_call(options: argparse.Namespace) -> int:
     """Print one call in full."""
     answer = ask(options, "call", call=options.call)
-    return _show(options, answer, lambda call: _print_call(call, options.addresses))
+    return _show(
+        options, answer, lambda call: print("\n".join(call_lines(call, options.addresses)))
+    )
 
 
 def show_explanation(options: argparse.Namespace) -> int:
     """Print a call, and what is wrong with it."""
     answer = ask(options, "explain", call=options.call, at=options.at)
-    return _show(options, answer, lambda found: _print_explanation(found, options.addresses))
+    return _show(
+        options, answer, lambda found: print("\n".join(explanation_lines(found, options.addresses)))
+    )
 
 
 def show_history(options: argparse.Namespace) -> int:
@@ -112,37 +153,9 @@ def show_history(options: argparse.Namespace) -> int:
     return _show(options, answer, _print_history)
 
 
-def table(calls: list[Answer], title: str, whole: bool) -> "Table":
-    """Calls as a table; addresses are redacted unless `whole`."""
-    from rich.table import Table  # `status`, the health check, prints without it
-
-    made = Table(title=title)
-    for column in ("call", "state", "leg", "party", "media", "signalled", "told", "learned"):
-        made.add_column(column, overflow="fold")
-    for column in ("rung", "flow", "in", "out"):
-        made.add_column(column, overflow="fold")
-    for call in calls:
-        for content, component, leg in legs(call):
-            made.add_row(
-                call["call"],
-                call["state"],
-                leg["leg"],
-                call[leg["leg"]],
-                f"{content['name']}/{component}",
-                shown(", ".join(leg["signalled"]) or None, whole),
-                shown(leg["advertised"], whole),
-                shown(leg["learned"], whole),
-                leg["rung"] or "-",
-                leg["flow"],
-                str(leg["received_packets"]),
-                str(leg["sent_packets"]),
-            )
-    return made
-
-
 def legs(call: Mapping[str, Any]) -> Iterator[tuple[Answer, int, Answer]]:
     """Every leg of every component of a call."""
-    for content in call["contents"]:
+    for content in [*call["contents"], *call["removed"]]:
         for component in content["components"]:
             for leg in component["legs"]:
                 yield content, component["component"], leg
@@ -164,33 +177,39 @@ def _print(options: argparse.Namespace, answer: Answer, show: Callable[[Answer],
         show(printable(answer))
 
 
-def _print_call(call: Answer, whole: bool) -> None:
+def call_lines(call: Answer, whole: bool) -> Iterator[str]:
+    """One call in full."""
     setup = "not accepted" if call["setup_s"] is None else f"accepted after {call['setup_s']:g} s"
-    print(f"{call['call']}  sid {call['sid']}  {call['state']}, {setup}, age {call['age_s']:g} s")
-    print(f"  {call['initiator']} calls {call['responder']}{', on hold' if call['held'] else ''}")
+    yield f"{call['call']}  sid {call['sid']}  {call['state']}, {setup}, age {call['age_s']:g} s"
+    yield f"  {call['initiator']} calls {call['responder']}{', on hold' if call['held'] else ''}"
     for content in call["contents"]:
         relayed = "relayed" if content["relayed"] else "not relayed"
         agreed = "agreed" if content["agreed"] else "offered"
-        print(f"  {content['name']}: {content['transport']}, {relayed}, {agreed}")
+        yield f"  {content['name']}: {content['transport']}, {relayed}, {agreed}"
+    for content in call["removed"]:
+        after = f"removed after {content['agreed_s']:g} s"
+        yield f"  {content['name']}: {content['transport']}, {after}"
     for content, component, leg in legs(call):
-        print(f"  {content['name']}/{component} {leg['leg']} ({call[leg['leg']]})")
-        says = shown(", ".join(leg["signalled"]) or None, whole)
-        print(f"    says {says}, is told {shown(leg['advertised'], whole)}")
-        latch = f"{leg['latch']}, {leg['rung'] or 'no rung'}, flow {leg['flow']}"
-        after = leg["latched_after_s"]
-        print(
-            f"    learned {shown(leg['learned'], whole)} ({latch})"
-            + ("" if after is None else f" after {after:.3f} s")
-        )
-        print(
-            f"    in {leg['received_packets']} packets, {leg['received_bytes']} bytes;"
-            f" out {leg['sent_packets']} packets, {leg['sent_bytes']} bytes"
-        )
-        if leg["dropped"]:
-            told = ", ".join(f"{reason} {count}" for reason, count in leg["dropped"].items())
-            print(f"    dropped: {told}")
-        if leg["rtp_packets"] and component == RTP:
-            print(f"    {leg['rtp_packets']} of RTP, heard with {_quality(leg)}")
+        yield f"  {content['name']}/{component} {leg['leg']} ({call[leg['leg']]})"
+        yield from (f"    {line}" for line in _leg_lines(component, leg, whole))
+
+
+def _leg_lines(component: int, leg: Answer, whole: bool) -> Iterator[str]:
+    says = shown(", ".join(leg["signalled"]) or None, whole)
+    yield f"says {says}, is told {shown(leg['advertised'], whole)}"
+    latch = f"{leg['latch']}, {leg['rung'] or 'no rung'}, flow {leg['flow']}"
+    after = leg["latched_after_s"]
+    learned = f"learned {shown(leg['learned'], whole)} ({latch})"
+    yield learned + ("" if after is None else f" after {after:.3f} s")
+    yield (
+        f"in {leg['received_packets']} packets, {leg['received_bytes']} bytes;"
+        f" out {leg['sent_packets']} packets, {leg['sent_bytes']} bytes"
+    )
+    if leg["dropped"]:
+        told = ", ".join(f"{reason} {count}" for reason, count in leg["dropped"].items())
+        yield f"dropped: {told}"
+    if leg["rtp_packets"] and component == RTP:
+        yield f"{leg['rtp_packets']} of RTP, heard with {_quality(leg)}"
 
 
 def _quality(leg: Mapping[str, Any]) -> str:
@@ -218,39 +237,42 @@ def _print_policy(answer: Answer) -> None:
         print(f"{option['option']} = {option['value']}")
 
 
-def _print_explanation(found: Answer, whole: bool) -> None:
+def explanation_lines(found: Answer, whole: bool) -> Iterator[str]:
+    """A call, or one that was refused, and what is wrong with it."""
     report, refused = found["report"], found["refused"]
     if refused is not None:
-        _print_refused(refused)
+        yield from _refused_lines(refused)
     else:
-        _print_call(found["call"], whole)
+        yield from call_lines(found["call"], whole)
     if report is not None:
         reason = "" if report["reason"] is None else f" ({report['reason']})"
-        print(f"  ended {local_time(report['ended'])}: {report['why']}{reason}")
-    print()
+        yield f"  ended {local_time(report['ended'])}: {report['why']}{reason}"
+    yield ""
     if not found["diagnosis"]:
-        print("Nothing is wrong with this call as far as the relay can see.")
+        yield "Nothing is wrong with this call as far as the relay can see."
         if found["dropped"]:
-            print(f"Few packets were dropped of it: {found['dropped']}.")
+            yield f"Few packets were dropped of it: {found['dropped']}."
     for finding in found["diagnosis"]:
-        print(f"* {finding['text']}.\n  {finding['advice']}.")
+        yield f"* {finding['text']}."
+        yield f"  {finding['advice']}."
     if found["others"]:
-        print("\nOther calls of about then:")
-        print("\n".join(f"  {line}" for line in found["others"]))
+        yield ""
+        yield "Other calls of about then:"
+        yield from (f"  {line}" for line in found["others"])
 
 
-def _print_refused(refused: Answer) -> None:
+def _refused_lines(refused: Answer) -> Iterator[str]:
     if refused["outcome"] == "refused":
-        print(f"{refused['caller']} could not call {refused['callee']}")
+        yield f"{refused['caller']} could not call {refused['callee']}"
     else:
-        print(f"the call of {refused['caller']} to {refused['callee']} went on without the relay")
+        yield f"the call of {refused['caller']} to {refused['callee']} went on without the relay"
     first, last = local_time(refused["first"]), local_time(refused["last"])
     if refused["count"] > 1:
-        print(f"  {refused['count']} times, from {first} to {last}")
+        yield f"  {refused['count']} times, from {first} to {last}"
     else:
-        print(f"  at {last}")
+        yield f"  at {last}"
     if refused["told"]:
-        print(f"  the caller was told: {refused['told']}")
+        yield f"  the caller was told: {refused['told']}"
 
 
 def _print_history(found: Answer) -> None:

@@ -3,6 +3,7 @@
 The names of contents and sessions are chosen by clients: they are neither markup nor control codes.
 """
 
+import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,11 @@ def console() -> "Console":
 
     width = None if sys.stdout.isatty() else WHOLE
     return Console(width=width, markup=False, emoji=False, highlight=False)
+
+
+def columns() -> int | None:
+    """The columns of standard output; None where it is no terminal."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def printable(value: Any) -> Any:

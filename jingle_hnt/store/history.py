@@ -9,6 +9,7 @@ stays so.
 
 import contextlib
 import json
+import re
 import sqlite3
 import time
 from collections import deque
@@ -53,6 +54,9 @@ UNWRITTEN_REFUSALS = 1000
 SIDS_KEPT = 4
 
 SECONDS_A_DAY = 86400.0
+
+_BEGINNING = re.compile("s[0-9a-f]{4,}")
+"""The beginning of a name, as `calls` and `top` show it."""
 
 Report = dict[str, Any]
 Refused = tuple[str, str, Report]
@@ -132,10 +136,15 @@ class History:
             self._suffer(error)
 
     def find(self, call: str) -> Report | None:
-        """The report of the latest call of this name or sid."""
+        """The report of the latest call of this name or sid, or whose name begins so."""
         waiting = (text for *names, text, _ in reversed(self._unwritten) if call in names)
         query = "SELECT report FROM call WHERE name = ? OR sid = ? ORDER BY number DESC LIMIT 1"
-        return next(self._reports(waiting, query, call, call), None)
+        found = next(self._reports(waiting, query, call, call), None)
+        if found is None and _BEGINNING.fullmatch(call):
+            cut = (t for name, _, t, _ in reversed(self._unwritten) if name.startswith(call))
+            query = "SELECT report FROM call WHERE name GLOB ? ORDER BY number DESC LIMIT 1"
+            found = next(self._reports(cut, query, f"{call}*"), None)
+        return found
 
     def latest(
         self, count: int, party: str = "", since: float = 0.0, until: float = float("inf")

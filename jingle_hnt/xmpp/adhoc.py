@@ -55,6 +55,8 @@ class Command(Protocol):
     @property
     def fields(self) -> Sequence[forms.Field]: ...
     @property
+    def spoken(self) -> Callable[[BaseModel], Mapping[str, Sequence[str]]]: ...
+    @property
     def changes(self) -> bool: ...
     @property
     def node(self) -> str | None: ...
@@ -288,7 +290,8 @@ class AdHoc:
         done = _command(node, id_, "completed")
         try:
             async with asyncio.timeout(RUN_S):
-                layout = tables.lay_out(await command.run(values))
+                found = await command.run(values)
+            layout = tables.lay_out(found, command.spoken(found))
             layout = layout.redacted(redact_text) if self.redacts else layout
         except ValueError as error:
             _note(done, "error", str(error))

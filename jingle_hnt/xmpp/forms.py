@@ -166,9 +166,16 @@ def _single(field: Field, text: str) -> object:
 
 
 def _append_lines(form: Element, table: Table) -> None:
-    """A table for who shows none: a line for each row, without the cells that are empty."""
+    """A table for who shows none: in the words that there are for it, else a line for each row,
+    without the cells that are empty."""
     kind = "text-multi" if table.rows else "text-single"
     field = SubElement(form, _FIELD, {"var": table.name, "type": kind, "label": table.name})
+    for line in table.lines[:MOST_LINES]:
+        SubElement(field, _VALUE).text = line
+    if len(table.lines) > MOST_LINES:
+        SubElement(field, _VALUE).text = f"and {len(table.lines) - MOST_LINES} more"
+    if table.lines:
+        return
     for row in table.rows[:MOST_LINES]:
         cells = zip(table.labels, map(tables.text, row), strict=True)
         line = ", ".join(f"{label} {text}" for label, text in cells if text)

@@ -14,6 +14,9 @@ MOST_ROWS = 200
 MOST_CHARACTERS = 64_000
 """Of all cells of a table. Servers end a stream on which one stanza is too large."""
 
+NOTHING: Mapping[str, Sequence[str]] = {}
+"""Nobody has words for any list."""
+
 Value = str | int | float | bool | None
 Row = dict[str, Value]
 
@@ -23,7 +26,8 @@ class Table:
     """Complete rows: a value for each column, in their order; `labels` are unique.
 
     `members` are those of the list that it is made of, each of which may have several rows, and
-    `total` counts the rows that are left out as well.
+    `total` counts the rows that are left out as well. `lines` say it for who shows no table; there
+    are none where nobody has words for it.
     """
 
     name: str
@@ -31,6 +35,7 @@ class Table:
     rows: tuple[tuple[Value, ...], ...]
     total: int
     members: int
+    lines: tuple[str, ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -51,7 +56,12 @@ class Layout:
             return redact(value) if isinstance(value, str) else value
 
         tables = (
-            replace(t, rows=tuple(tuple(map(shown, row)) for row in t.rows)) for t in self.tables
+            replace(
+                table,
+                rows=tuple(tuple(map(shown, row)) for row in table.rows),
+                lines=tuple(map(redact, table.lines)),
+            )
+            for table in self.tables
         )
         return Layout({name: shown(value) for name, value in self.values.items()}, tuple(tables))
 
@@ -63,14 +73,15 @@ class Layout:
         return ", ".join(said)
 
 
-def lay_out(answer: BaseModel) -> Layout:
-    """The single values and tables of a model."""
+def lay_out(answer: BaseModel, spoken: Mapping[str, Sequence[str]] = NOTHING) -> Layout:
+    """The single values and tables of a model; `spoken` has lines for some of its lists."""
     values: Row = {}
     tables: list[Table] = []
     for name, value in _flat(answer.model_dump(mode="json")):
         if isinstance(value, list):
             rows = [row for member in value for row in _rows(member)]
-            tables.append(_table(name, rows, len(value)))
+            table = _table(name, rows, len(value))
+            tables.append(replace(table, lines=tuple(spoken.get(name, ()))))
         else:
             values[name] = value
     return Layout(values, tuple(tables))

@@ -49,11 +49,15 @@ async def test_an_operator_follows_a_call_from_its_start_to_its_report() -> None
         for phone in (alice, bob):
             await phone.hears(1, component="rtcp")
         table = await typed(at, "top", "--once")
-        assert "alice@example.org/phone" in table
-        assert "R3" in table
-        assert re.search(r"198\.51\.100\.x", table)
-        assert not re.search(r"198\.51\.100\.\d", table)
+        assert "calls: 1, in trouble: 0" in table
+        assert "alice@example.org > bob@example.org" in table
+        assert "alice@example.org > bob@example.org" in await typed(at, "calls")
         name = (await told(at, "calls"))["calls"][0]["call"]
+        in_full = await typed(at, "call", name[:7])
+        assert "R3" in in_full
+        for text in (in_full, await typed(at, "call", name, "--json")):
+            assert re.search(r"198\.51\.100\.x", text)
+            assert not re.search(r"198\.51\.100\.\d", text)
         assert "learned 198.51.100." in await typed(at, "call", name, "--addresses")
         assert "Nothing is wrong" in await typed(at, "explain", name)
         assert "calls left: 1" in await typed(at, "drain", "--announce", "Update at <nine>")
@@ -197,7 +201,7 @@ async def test_a_party_that_sends_nothing_is_named() -> None:
         name = (await told(at, "calls"))["calls"][0]["call"]
         live = await typed(at, "explain", name)
         assert "only alice@example.org/phone is heard: no audio of bob@example.org/phone" in live
-        assert "never heard" in await typed(at, "top", "--once")
+        assert "one-way" in await typed(at, "top", "--once")
         await hang_up(alice, bob)
         over = await typed(at, "explain", name)
         assert "no audio of bob@example.org/phone" in over

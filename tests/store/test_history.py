@@ -22,6 +22,9 @@ def test_the_oldest_calls_make_room(path: Path) -> None:
     assert history.find("s3") is None
     assert history.find("s4") == {"n": 4}
     assert history.find("same") == {"n": 6}
+    history.add("s0a1b2c3d4", "x", '{"n": 7}')
+    assert history.find("s0a1b2") == {"n": 7}
+    assert history.find("s0a") is None
     history.close()
     history.close()
 
