@@ -24,6 +24,8 @@ from jingle_hnt.app import PLANE_RETRY_S, drawn
 from jingle_hnt.errors import PlaneError, PortTaken
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import (
+    RTCP,
+    RTP,
     Candidate,
     Content,
     ContentKey,
@@ -36,8 +38,8 @@ from jingle_hnt.model.content import (
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Jingle
 from jingle_hnt.plane.client import PlaneClient
-from jingle_hnt.relay.binding import Arm, Event, Gate, Rivalry
-from jingle_hnt.relay.evidence import Sighting
+from jingle_hnt.relay.binding import Arm, BindingSpec, Event, Gate, Rivalry, Side
+from jingle_hnt.relay.evidence import UNTOLD, Sighting
 from jingle_hnt.relay.interfaces import Interface
 from jingle_hnt.relay.policy import PeerPolicy
 from jingle_hnt.relay.ports import PortPool
@@ -229,6 +231,14 @@ class Ours(ByHalves):
         self.client = await _connected(self._path, self.told)
         reconcile(self.registry, await self.client.snapshot(), time.monotonic())
         await self._settle()
+
+    async def watch(self) -> None:
+        """Hold some free ports open, as `app` does, to see who sprays."""
+        sides: tuple[Side, Side] = (0, 1)
+        for lease in self.registry.pool.watch():
+            pair = lease.bound(RTP), lease.bound(RTCP)
+            spec = BindingSpec(f"watch.{lease.port}", pair)
+            await self.client.bind([spec], [Arm(spec.name, side, 0, UNTOLD) for side in sides])
 
     async def crash(self) -> None:
         """Kill the plane; the one that stands by takes over, as the supervisor has it."""

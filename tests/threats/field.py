@@ -109,15 +109,21 @@ class Field:
         """So long at this dose."""
         return max(least, full * self.dose)
 
-    async def calls(self, count: int, first: int = 0, guard: Guard = Guard.NONE) -> list[Call]:
-        """Make calls between the two sites."""
+    async def calls(
+        self,
+        count: int,
+        first: int = 0,
+        guard: Guard = Guard.NONE,
+        known: tuple[str, str] | None = None,
+    ) -> list[Call]:
+        """Make calls between the two sites; `known` is where they signal from, by default there."""
         made = []
+        at = known or (self.home_public, self.office_public)
         for number in range(first, first + count):
-            at = FIRST_PORT + 2 * (number - first)
-            signalled = ((self.home, at), (self.office, at))
+            port = FIRST_PORT + 2 * (number - first)
+            signalled = ((self.home, port), (self.office, port))
             if guard is Guard.NONE:
-                known = self.home_public, self.office_public
-                made.append(await self.anchor.call(number, signalled, known))
+                made.append(await self.anchor.call(number, signalled, at))
             else:
                 made.append(await self.anchor.guarded(number, signalled, guard))
         return made

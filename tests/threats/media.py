@@ -176,6 +176,21 @@ async def m22(field: Field, remap: Callable[[], Awaitable[None]] | None = None) 
     return outcome
 
 
+async def e1(field: Field) -> Outcome:
+    """The whole range from before the calls on, one stream of RTP at each port; nothing is known of
+    the parties but private addresses."""
+    if isinstance(field.anchor, Ours):
+        await field.anchor.watch()
+    seconds = field.seconds(30, 8)
+    options = ["--ports", whole_range(), "--pps", "4000", "--seconds", str(seconds + 6)]
+    spraying = await field.attack(Attack(options))
+    await asyncio.sleep(3.0)
+    calls = await field.calls(CALLS, known=("", ""))
+    outcome = await field.talk(calls, seconds)
+    count_in(outcome, await finished(spraying))
+    return outcome
+
+
 async def f28(field: Field) -> Outcome:
     """M22, and the plane is killed in the moment in which the NAT forgets its mappings."""
     anchor = field.anchor

@@ -49,6 +49,12 @@ def _healed(outcome: Outcome) -> bool:
     return outcome.bleed == outcome.inject == 0 and went_on
 
 
+def _believed(outcome: Outcome) -> bool:
+    """Whoever is on probation loses four packets."""
+    heard = outcome.live >= 0.95 and outcome.gap_ms <= 2000
+    return heard and outcome.bleed == outcome.inject == 0
+
+
 def _muted_by_nobody(outcome: Outcome) -> bool:
     """A forged datagram may go on where nobody was heard yet, two for each call."""
     heard = outcome.live >= 0.9 and outcome.gap_ms <= 2000
@@ -123,6 +129,7 @@ MEASURED: dict[str, Row] = {
     "F10": Row(faults.f10, ("still_s", "lost_calls", "gap_ms", "inject"), faults.goes_on, OURS),
     "F12": Row(faults.f12, ("allowed_s", "free_s"), faults.freed, OURS),
     "F21": Row(faults.f21, ("came", "went", "unlatched", "added"), faults.adds_nothing, OURS),
+    "E1": Row(media.e1, ("sent", "pps", "gap_ms", "bleed", "inject", "live"), _believed),
     "F28": Row(media.f28, ("sent", "pps", "gap_ms", "bleed", "inject", "live"), _healed, OURS),
     "F5": Row(media.f5, ("gap_ms", "gap_packets", "inject"), _resumed, OURS),
     "F16": Row(soak.f16, LEFT, soak.flat, OURS, linger_s=0.0),
