@@ -469,8 +469,8 @@ message(#message{from = #jid{lserver = A} = From, to = #jid{lserver = B}, sub_el
     Ends = [{Name, Sid} || #xmlel{name = Name} = El <- Els,
                            Name == <<"retract">> orelse Name == <<"finish">>,
                            fxml:get_tag_attr_s(<<"xmlns">>, El) == ?NS_JINGLE_MESSAGE,
-                           (Sid = fxml:get_tag_attr_s(<<"id">>, El)) =/= <<>>,
-                           byte_size(Sid) =< ?LONGEST_NAMES],
+                           Sid <- [fxml:get_tag_attr_s(<<"id">>, El)],
+                           Sid =/= <<>>, byte_size(Sid) =< ?LONGEST_NAMES],
     case Ends =/= [] andalso is_full(From) andalso not xmpp:get_meta(Packet, hnt_told, false)
         andalso hosts(A, B) of
         [_ | _] = Hosts ->
