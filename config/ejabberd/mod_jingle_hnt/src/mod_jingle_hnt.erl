@@ -79,16 +79,18 @@
 -define(MOVED_MS, 200).
 -define(OTHER_NODES_MS, 1500).
 
--type usr() :: {binary(), binary(), binary()}. % host, user, resource: the users of a host side by side
+-type or_any(Type) :: Type | '_' | '$1'. % as in a pattern of a table
+-type usr() :: {binary(), or_any(binary()), or_any(binary())}. % host, user, resource: the users of a host side by side
 -type verdict() :: undefined | go_on | drop | {replace, xmlel()} | {bounce, xmlel()} |
                    {fail, unseen | expired | seen}.
 
 %% state: `on`, `stopping` while its module is being stopped, `closing` while the server is.
 -record(host, {name :: binary(), state = on :: on | stopping | closing, component :: binary(),
                fail :: open | closed, timeout :: pos_integer()}).
--record(held, {key :: {binary(), usr(), usr(), pos_integer()}, id :: binary(), packet :: iq(),
-               sid :: binary(), action :: binary(), component :: binary(), until :: integer(),
-               bytes :: non_neg_integer(), verdict :: verdict()}).
+-record(held, {key :: {binary(), or_any(usr()), or_any(usr()), or_any(pos_integer())},
+               id :: or_any(binary()), packet :: or_any(iq()), sid :: or_any(binary()),
+               action :: or_any(binary()), component :: or_any(binary()), until :: or_any(integer()),
+               bytes :: or_any(non_neg_integer()), verdict :: or_any(verdict())}).
 -record(state, {host :: binary(), silent = false :: boolean()}).
 
 %%% gen_mod
