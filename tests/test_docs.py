@@ -19,6 +19,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("config/
 TYPED = re.compile(
     r"`(?:\$ )?jingle-hnt ([^`\n]+)`|^(?:\$ |    (?:\$ )?)jingle-hnt ([^#\n]+)", re.M
 )
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 
 
@@ -91,3 +92,19 @@ def test_every_metric_is_in_the_table_with_its_labels_and_no_other() -> None:
         name = family.name + ("_total" if family.type == "counter" else "")
         found[name] = {label for s in family.samples for label in s.labels} - {"le"}
     assert told == found
+
+
+def test_the_index_names_every_page() -> None:
+    index = (ROOT / "docs" / "README.md").read_text()
+    missing = [
+        p.name for p in ROOT.glob("docs/*.md") if p.name != "README.md" and p.name not in index
+    ]
+    assert missing == []
+
+
+def test_what_the_recipes_name_is_there() -> None:
+    words = re.findall(
+        r"`((?:jingle_hnt|tests|scripts|config|docs)/[^` ]*)", CONTRIBUTING.read_text()
+    )
+    assert len(words) > 20
+    assert [word for word in words if not (ROOT / word).exists()] == []
