@@ -26,6 +26,7 @@ MODULES = {
         *("calls", "call", "explain", "history"),
     ),
     "top": ("top",),
+    "report": ("report",),
     "operate": (
         *("terminate", "drain", "undrain", "reload", "set"),
         *("block", "unblock", "loglevel", "config"),

@@ -6,7 +6,7 @@
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
 _shtab_jingle_hnt_config_subparsers=(show)
-_shtab_jingle_hnt_subparsers=(init module unit check run signalling plane status stats limits policy calls call explain history top terminate drain undrain reload set block unblock loglevel config)
+_shtab_jingle_hnt_subparsers=(init module unit check run signalling plane status stats limits policy calls call explain history top report terminate drain undrain reload set block unblock loglevel config)
 
 _shtab_jingle_hnt_init_option_strings=(-h --help --config --domain --component --relay-address --advertise --stun --secret-file --yes --force)
 _shtab_jingle_hnt_module_option_strings=(-h --help --into)
@@ -24,6 +24,7 @@ _shtab_jingle_hnt_call_option_strings=(-h --help --config --json --addresses)
 _shtab_jingle_hnt_explain_option_strings=(-h --help --config --json --addresses --at)
 _shtab_jingle_hnt_history_option_strings=(-h --help --config --json --addresses --count --party)
 _shtab_jingle_hnt_top_option_strings=(-h --help --config --json --addresses --once --interval --sort --filter)
+_shtab_jingle_hnt_report_option_strings=(-h --help --config --since --until --html)
 _shtab_jingle_hnt_terminate_option_strings=(-h --help --config --json)
 _shtab_jingle_hnt_drain_option_strings=(-h --help --config --json --announce)
 _shtab_jingle_hnt_undrain_option_strings=(-h --help --config --json)
@@ -43,7 +44,7 @@ _shtab_jingle_hnt_calls___sort_choices=(trouble score loss age caller)
 _shtab_jingle_hnt_top___sort_choices=(trouble score loss age caller)
 _shtab_jingle_hnt_loglevel_pos_0_choices=(debug info warning error)
 _shtab_jingle_hnt_config_pos_0_choices=(show)
-_shtab_jingle_hnt_pos_0_choices=(init module unit check run signalling plane status stats limits policy calls call explain history top terminate drain undrain reload set block unblock loglevel config)
+_shtab_jingle_hnt_pos_0_choices=(init module unit check run signalling plane status stats limits policy calls call explain history top report terminate drain undrain reload set block unblock loglevel config)
 
 _shtab_jingle_hnt_init__h_nargs=0
 _shtab_jingle_hnt_init___help_nargs=0
@@ -99,6 +100,8 @@ _shtab_jingle_hnt_top___help_nargs=0
 _shtab_jingle_hnt_top___json_nargs=0
 _shtab_jingle_hnt_top___addresses_nargs=0
 _shtab_jingle_hnt_top___once_nargs=0
+_shtab_jingle_hnt_report__h_nargs=0
+_shtab_jingle_hnt_report___help_nargs=0
 _shtab_jingle_hnt_terminate__h_nargs=0
 _shtab_jingle_hnt_terminate___help_nargs=0
 _shtab_jingle_hnt_terminate___json_nargs=0

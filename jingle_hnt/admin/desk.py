@@ -5,15 +5,12 @@ which the local socket, the command line and the ad-hoc commands of XMPP clients
 """
 
 import asyncio
-import contextlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
 
 import structlog
-from pydantic import BaseModel, ValidationError
 
 from jingle_hnt import __version__
 from jingle_hnt.admin import moments, person, selfcheck, snapshots
@@ -30,6 +27,7 @@ from jingle_hnt.admin.reports import (
     CallReport,
     Explanation,
     HistorySnapshot,
+    valid,
 )
 from jingle_hnt.admin.tally import FIELDS, KINDS, Tally
 from jingle_hnt.admin.whereabouts import Whereabouts
@@ -59,7 +57,6 @@ NOT_FOUND = (
 )
 NO_SUCH_CALL = "no such call; `jingle-hnt calls` lists them by name"
 Request = Mapping[str, object]
-M = TypeVar("M", bound=BaseModel)
 
 
 class Desk:
@@ -293,7 +290,7 @@ class Desk:
         """What is no call's name: the sid of one that was refused, or a user."""
         self.refusals.flush()
         named = self._archive.refused(SHOWN, json.dumps(wanted))
-        for refused in _valid(RefusedCall, named):
+        for refused in valid(RefusedCall, named):
             if wanted in refused.sids:
                 return _of_refused(refused)
         try:
@@ -336,9 +333,9 @@ class Desk:
         if when is not None:  # a call may be long, and ends after the time that is meant
             since, until = when[0].timestamp() - FAR_S, when[1].timestamp() + 86400.0
         calls = self._archive.latest(MOST_SHOWN if when else SHOWN, name, since, until)
-        yield from person.over(user, _valid(CallReport, calls))
+        yield from person.over(user, valid(CallReport, calls))
         refused = self._archive.refused(MOST_SHOWN if when else SHOWN, name, since, until)
-        yield from person.refused(user, _valid(RefusedCall, refused))
+        yield from person.refused(user, valid(RefusedCall, refused))
 
     async def _live(self, session: Session) -> Case:
         own = session.negotiation
@@ -358,8 +355,8 @@ class Desk:
             raise ValueError(f"count: write a number from 1 to {MOST_SHOWN}")
         self.refusals.flush()
         party = str(request.get("party") or "")
-        calls = _valid(CallReport, self._archive.latest(count, party))
-        refused = _valid(RefusedCall, self._archive.refused(count, party))
+        calls = valid(CallReport, self._archive.latest(count, party))
+        refused = valid(RefusedCall, self._archive.refused(count, party))
         return HistorySnapshot(calls=tuple(calls), refused=tuple(refused))
 
     async def _stats(self, _: Request) -> snapshots.StatsSnapshot:
@@ -504,13 +501,6 @@ def _of_refused(refused: RefusedCall) -> Explanation:
         cause=f"refused-{refused.kind}", party=None, text=refused.text, advice=refused.advice
     )
     return Explanation(call=None, report=None, diagnosis=(finding,), refused=refused)
-
-
-def _valid(model: type[M], found: Iterable[Mapping[str, object]]) -> Iterator[M]:
-    """What is of this version."""
-    for each in found:
-        with contextlib.suppress(ValidationError):
-            yield model.model_validate(each)
 
 
 def _text(request: Request, name: str) -> str:

@@ -1,10 +1,11 @@
 """What is kept of a call that is over: one report, for the history and, in short, for the log."""
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from jingle_hnt.admin.causes import Case
 from jingle_hnt.admin.diagnosis import Finding, diagnose, streams
@@ -78,6 +79,8 @@ def report(case: Case, reason: Reason | None, ended: datetime) -> CallReport:
     )
 
 
+M = TypeVar("M", bound=BaseModel)
+
 _ADDRESSES = frozenset({"signalled", "advertised", "learned"})
 
 
@@ -98,6 +101,13 @@ def _unspecific(value: Any) -> Any:
     if isinstance(value, list):
         return [_unspecific(item) for item in value]
     return redact_text(value) if isinstance(value, str) else value
+
+
+def valid(model: type[M], found: Iterable[Mapping[str, object]]) -> Iterator[M]:
+    """Rows of the history as this model; those of other versions are left out."""
+    for each in found:
+        with contextlib.suppress(ValidationError):
+            yield model.model_validate(each)
 
 
 def log_line(made: CallReport) -> dict[str, object]:

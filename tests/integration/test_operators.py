@@ -73,6 +73,10 @@ async def test_an_operator_follows_a_call_from_its_start_to_its_report() -> None
         assert all(leg["received_packets"] > 50 for leg in rtp)
         assert all(0 <= leg["latched_after_s"] < 5 for leg in rtp)
         assert at.relay.log_text().count("call ended") == 1
+        assert "answered 1, in trouble 0" in await typed(at, "report")
+        day = at.relay.directory / "day.html"
+        await typed(at, "report", "--html", str(day))
+        assert "<b>1</b>" in day.read_text()
         stats = await told(at, "stats")
         assert stats["ended"] == {"terminated": 1}
         assert stats["received_packets"]["rtp"] >= sum(leg["received_packets"] for leg in rtp)
