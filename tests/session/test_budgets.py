@@ -305,7 +305,7 @@ class Abuse(RuleBasedStateMachine):
         self.say(who, Action.SESSION_INITIATE, *some(count), sid=sid)
         self.calls.append((who, sid))
 
-    @precondition(lambda self: getattr(self, "calls", None))
+    @precondition(lambda self: bool(getattr(self, "calls", None)))
     @rule(
         call=st.integers(0, 99),
         callee=st.booleans(),
