@@ -19,10 +19,12 @@ from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.relay.evidence import LAPSE_S, Evidence
 from jingle_hnt.relay.latch import SILENCE_S, SUCCESSION_S
 from tests.plane.both import BY_ADDRESS, ELSEWHERE, GOES_ON, HOME, UNKNOWN, Both
-from tests.plane.packets import dtls, rtcp, rtp, stun, zrtp
+from tests.plane.packets import PRESS, dtls, press, rtcp, rtp, stun, zrtp
 
 pytestmark = pytest.mark.native
 
+BY_KEYS = replace(BY_ADDRESS, events=(PRESS,))
+KEYS_S = 0.64
 SPEAKS_S = 2.6
 """The party speaks for so long after each event: long enough to be sure again."""
 EACH_S = 0.02
@@ -44,7 +46,9 @@ class Happens(Enum):
     MOVE = SLACK_S + 0.3  # it signals another port, and begins a new stream there
     LONG_MUTE = SLACK_S + 0.004  # and comes back with another port and stream
     RESTART = SLACK_S + 0.005  # of the plane, which is told the stream
-    RESTART_MOVED = SILENCE_S + SLACK_S + 0.001  # which is not told, and the port is another one
+    RESTART_MOVED = SILENCE_S + SLACK_S + 0.001  # as it was long ago, and the port is another one
+    RESTART_FORGOT = SILENCE_S + SLACK_S + 0.002  # not at all, and the port is another one
+    KEYS = SLACK_S + 0.006  # are pressed, as a stream of their own
 
 
 class Attacks(Enum):
@@ -57,7 +61,7 @@ class Attacks(Enum):
     ELSEWHERE = "another address, its own stream's SSRC and numbers"
 
 
-UNTOUCHED = frozenset({Happens.LONG_MUTE, Happens.RESTART_MOVED, Happens.MOVE})
+UNTOUCHED = frozenset({Happens.LONG_MUTE, Happens.RESTART_FORGOT, Happens.MOVE})
 """What heals by silence alone: not while somebody else at the same address speaks steadily."""
 
 
@@ -78,6 +82,9 @@ class World:
     spoke_at: float = 0.0
     ends: float = 0.0
     foreign: int = 0
+    keys: int = 1000  # their SSRC
+    pressing: float = 0.0  # for so long
+    unheard_keys: int = 0
     _attacked: int = 0
 
     def pass_time(self, seconds: float, speaks: bool) -> float:
@@ -91,6 +98,10 @@ class World:
                 if self.latch.hears(self.source, datagram, self.now) in GOES_ON:
                     longest = max(longest, self.now - heard_at)
                     heard_at = self.now
+            if speaks and self.pressing > 0:
+                self.pressing -= EACH_S
+                key = press(self.sequence, self.keys)
+                self.unheard_keys += self.latch.hears(self.source, key, self.now) not in GOES_ON
         return max(longest, self.now - heard_at)
 
     def _said(self) -> Iterator[bytes]:
@@ -120,7 +131,7 @@ class World:
 
     def happens(self, event: Happens) -> None:
         """Change the party, or what is told of it."""
-        if event in (Happens.PORT, Happens.MOVE, Happens.LONG_MUTE, Happens.RESTART_MOVED):
+        if event in MOVED:
             self.source = replace(HOME, port=self.source.port + 1)
         if event in (Happens.SSRC, Happens.MOVE, Happens.LONG_MUTE):
             self.ssrc += 1
@@ -139,14 +150,34 @@ class World:
         elif event in (Happens.GENERATION, Happens.MOVE):
             self.generation += 1
             assert self.latch.arm(self.generation, self.evidence)
-        elif event in (Happens.RESTART, Happens.RESTART_MOVED):
+        elif event is Happens.KEYS:
+            self.keys += 1
+            self.pressing = KEYS_S
+        elif event in RESTARTS:
             learned, stream = self.latch.source, self.latch.python.stream
             assert learned is not None
+            assert stream is not None
+            assert self.latch.told == stream[0]
+            told = {
+                Happens.RESTART: stream,
+                Happens.RESTART_MOVED: (stream[0], self.chance.randrange(65536)),
+                Happens.RESTART_FORGOT: None,
+            }
             self.latch = Both(self.evidence)
             self.generation = 0
-            self.latch.resume(learned, stream if event is Happens.RESTART else None, self.now)
+            self.latch.resume(learned, told[event], self.now)
 
 
+MOVED = frozenset(
+    {
+        Happens.PORT,
+        Happens.MOVE,
+        Happens.LONG_MUTE,
+        Happens.RESTART_MOVED,
+        Happens.RESTART_FORGOT,
+    }
+)
+RESTARTS = frozenset({Happens.RESTART, Happens.RESTART_MOVED, Happens.RESTART_FORGOT})
 Attacker = Callable[[World, int], tuple[TransportAddress, bytes]]
 SETUPS = (rtcp(SPRAYER_SSRC), dtls(), zrtp(), stun())
 ATTACKERS: dict[Attacks, Attacker] = {
@@ -166,6 +197,8 @@ def allowed_s(event: Happens, attacks: frozenset[Attacks], evidence: Evidence) -
         return None
     if event in {*ARMS_ANEW, Happens.LONG_MUTE} and evidence is UNKNOWN and attacks:
         return None
+    if event is Happens.KEYS and (Attacks.FORGED in attacks or PRESS not in evidence.events):
+        return None
     if event is Happens.SSRC and Attacks.FORGED in attacks:
         return SILENCE_S + SLACK_S
     return event.value + (SLACK_S if attacks else 0)
@@ -173,7 +206,7 @@ def allowed_s(event: Happens, attacks: frozenset[Attacks], evidence: Evidence) -
 
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(
-    evidence=st.sampled_from([BY_ADDRESS, BY_ADDRESS, UNKNOWN]),
+    evidence=st.sampled_from([BY_ADDRESS, BY_KEYS, UNKNOWN]),
     events=st.lists(st.sampled_from(Happens), min_size=1, max_size=7),
     attacks=st.frozensets(st.sampled_from(Attacks), max_size=3),
     rough=st.booleans(),
@@ -197,4 +230,4 @@ def test_the_party_is_heard_and_nobody_else(
         world.happens(event)
         assert world.pass_time(SPEAKS_S, speaks=True) <= allowed, event
         assert world.latch.source == world.source
-    assert world.foreign == 0
+    assert world.foreign == world.unheard_keys == 0
