@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 from jingle_hnt.config import IceRule, Interface, Server, Settings
 from jingle_hnt.defaults import ENVIRONMENT
 from jingle_hnt.reload import needs_restart
-from jingle_hnt.session.budgets import BUDGETS, FIXED
+from jingle_hnt.session.budgets import BUDGETS, FIXED, BudgetPolicy
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "configuration.md"
@@ -108,12 +108,14 @@ def _budgets() -> Iterator[str]:
     yield "told `resource-constraint` with the budget's name. `jingle-hnt limits` shows who is near"
     yield 'which, the metric `jingle_hnt_budget_exceeded_total{budget="..."}` counts, the log has a'
     yield "line a second at most, and the call's report in the history names what it exceeded.\n"
-    yield "| budget | owner | option | what it bounds |"
-    yield "| --- | --- | --- | --- |"
-    for budget in BUDGETS:
-        yield f"| `{budget.name}` | {budget.owner} | `{budget.option}` | {budget.what} |"
-    for budget in FIXED:
-        yield f"| `{budget.name}` | {budget.owner} | fixed | {budget.what} |"
+    yield "Where an option is 0 there is no such budget.\n"
+    yield "| budget | owner | option | default | what it bounds | what counts more than that |"
+    yield "| --- | --- | --- | --- | --- | --- |"
+    for budget in (*BUDGETS, *FIXED):
+        option = f"`{budget.option}`" if budget.option else ""
+        default = getattr(BudgetPolicy(), budget.option) if option else "fixed"
+        told = (f"`{budget.name}`", budget.owner, option, str(default), budget.what, budget.counts)
+        yield "| " + " | ".join(told) + " |"
     yield ""
 
 

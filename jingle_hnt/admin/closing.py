@@ -4,7 +4,6 @@ Where the end is ours, both parties are told why, and in the words of the diagno
 """
 
 import asyncio
-import json
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from jingle_hnt.admin.office import Archive, Office
 from jingle_hnt.admin.refusals import Refusals
 from jingle_hnt.admin.reports import (
     CallReport,
+    bounded,
     is_one_way,
     legs,
     log_line,
@@ -161,7 +161,7 @@ class Closing:
         answered = made.call.setup_s is not None
         log.info("call ended" if answered else "call ended unanswered", **log_line(made))
         told = made.model_dump(mode="json")
-        text = json.dumps(redacted(told) if self._redact else told)
+        text = bounded(redacted(told) if self._redact else told)
         self._archive.add(session.name, session.sid, text)
         return made
 

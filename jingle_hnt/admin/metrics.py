@@ -19,7 +19,7 @@ from jingle_hnt.admin.snapshots import StatusSnapshot
 from jingle_hnt.admin.tally import FIELDS, KINDS, Histogram, Tally
 from jingle_hnt.errors import Condition
 from jingle_hnt.relay.evidence import Rung
-from jingle_hnt.session.budgets import BUDGETS
+from jingle_hnt.session.budgets import COUNTED
 from jingle_hnt.session.effects import Why
 from jingle_hnt.session.policy import IceMode
 from jingle_hnt.session.table import State
@@ -97,7 +97,7 @@ class Metrics(Collector):
         text = "Requests that were refused, by the condition told."
         yield _totals("refused", text, "condition", Condition, tally.refused)
         text = "Requests beyond a budget, by the budget's name."
-        names = [budget.name for budget in BUDGETS]
+        names = [budget.name for budget in COUNTED]
         yield _totals("budget_exceeded", text, "budget", names, tally.exceeded)
         text = "Accepted calls in which RTP of one party only was heard."
         yield _total("calls_one_way", text, tally.one_way)

@@ -1,6 +1,7 @@
 """What is kept of a call that is over: one report, for the history and, in short, for the log."""
 
 import contextlib
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -15,12 +16,15 @@ from jingle_hnt.log import redact_text
 from jingle_hnt.model.content import RTP
 from jingle_hnt.model.jingle import Reason
 
+MOST_BYTES = 64 * 1024
+"""Of a report: parties choose the number of contents and their names."""
+
 
 class CallReport(BaseModel):
     """A call that is over. `why` is ours, `reason` what the party who ended it has said.
 
     `started` and `ended` are ISO 8601 in UTC. `counted` tells whether the plane's last counters are
-    in `call`.
+    in `call`, `left_out` how many contents are not, as `MOST_BYTES` have no room for them.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -34,6 +38,19 @@ class CallReport(BaseModel):
     counted: bool
     call: CallSnapshot
     diagnosis: tuple[Finding, ...]
+    left_out: int = 0
+
+
+def bounded(told: dict[str, Any], most: int = MOST_BYTES) -> str:
+    """A report as JSON of so many bytes at most: removed contents are left out first."""
+    text = json.dumps(told)
+    for kind in ("removed", "contents"):
+        contents = told["call"][kind]
+        while len(text) > most and contents:
+            told["left_out"] += 1
+            contents.pop()
+            text = json.dumps(told)
+    return text
 
 
 class HistorySnapshot(BaseModel):

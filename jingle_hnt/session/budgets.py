@@ -41,13 +41,15 @@ EVERYBODY_ELSE: Owner = ("other servers", "all")
 class Budget:
     """One budget: its name in metrics and logs, who owns it, and what it bounds.
 
-    `option` names it in the configuration's table ``budgets``; one without is fixed.
+    `option` names it in the configuration's table ``budgets``; one without is fixed. `counts` says
+    what counts more than that: a metric without its prefix, or where else it is told of.
     """
 
     name: str
     option: str
     owner: str
     what: str
+    counts: str = "`budget_exceeded_total`"
 
 
 PORTS_USER = Budget("ports-user", "ports_per_user", "user", "media ports leased or in quarantine")
@@ -74,7 +76,10 @@ NAMES = Budget(
     "name-bytes", "name_bytes", "session", "bytes in its sid, and in each content's name"
 )
 STANZAS_SESSION = Budget(
-    "stanzas-session", "stanzas_per_s", "party of a session", "stanzas a second"
+    "stanzas-session",
+    "stanzas_per_s",
+    "party of a session",
+    "stanzas a second; each arms a pinhole anew once at most",
 )
 STANZAS_USER = Budget(
     "stanzas-user", "user_stanzas_per_s", "user", "stanzas a second in all its sessions"
@@ -85,21 +90,28 @@ WRITE_DOWNS = Budget(
     "write_downs_per_s",
     "session",
     "records in the journal a second; what changes faster is written a moment later",
+    "what is too soon waits",
 )
 NOMINATIONS = Budget(
-    "nominations", "", "pinhole", "8 moves of an ICE nomination at once, then one a second"
+    "nominations",
+    "",
+    "pinhole",
+    "8 moves of an ICE nomination at once, then one a second; of other latches one a second",
+    "what is too soon moves nothing",
 )
 DIGESTS = Budget(
     "failed-digests",
     "",
     "pinhole",
     "500 digests a second that fail, of sources that were not seen at, or named, by the party",
+    '`dropped_packets_total{reason="unfit"}`',
 )
 UNPROVEN = Budget(
     "unproven-packets",
     "",
     "address",
     "240 packets to a source that one signed or guessed packet has taught, until it sends again",
+    '`dropped_packets_total{reason="policed"}`',
 )
 UNASKED = Budget(
     "unasked-checks",
@@ -107,15 +119,26 @@ UNASKED = Budget(
     "address",
     "10 ICE checks of ours a second to an address that was never heard; of one port in all 1, and 2"
     " for each candidate",
+    "`checks` of `call`",
 )
 HANDSHAKE = Budget(
     "handshake",
     "",
     "pinhole",
     "20 packets and 16,000 bytes a second of STUN and DTLS before media may flow",
+    '`dropped_packets_total{reason="gate"}`',
 )
-LOG_LINE = Budget("line-bytes", "", "line of the log", "4096 characters, 512 of each value")
-RECORD = Budget("record-bytes", "", "session", "256 kB in the journal")
+LOG_LINE = Budget(
+    "line-bytes", "", "line of the log", "4096 characters, 512 of each value", "… where it is cut"
+)
+RECORD = Budget("record-bytes", "", "session", "256 kB in the journal", "the log")
+REPORT = Budget(
+    "report-bytes",
+    "",
+    "call",
+    "64 kB in the history; removed contents are left out first",
+    "`left_out` of the report",
+)
 
 WAITING = Budget("stanzas-waiting", "", "user", "64 stanzas that wait for their turn")
 
@@ -133,8 +156,11 @@ BUDGETS = (
 )
 """Those that count what exceeds them."""
 
-FIXED = (WAITING, NOMINATIONS, DIGESTS, UNPROVEN, UNASKED, HANDSHAKE, LOG_LINE, RECORD)
-"""Those that are no options: what exceeds them is dropped, and counted as other drops are."""
+FIXED = (WAITING, NOMINATIONS, DIGESTS, UNPROVEN, UNASKED, HANDSHAKE, LOG_LINE, RECORD, REPORT)
+"""Those that are no options."""
+
+COUNTED = (*BUDGETS, WAITING)
+"""Those of which `Exceeded` tells."""
 
 
 _CHARGED = {

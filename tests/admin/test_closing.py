@@ -1,6 +1,7 @@
 """What a call leaves behind when it is over."""
 
 import asyncio
+import json
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ import structlog
 from jingle_hnt.admin import closing
 from jingle_hnt.admin.closing import LONGEST_TEXT
 from jingle_hnt.admin.desk import Desk
+from jingle_hnt.admin.reports import MOST_BYTES, CallReport, bounded
 from jingle_hnt.model.content import ContentKey, Creator
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Reason
@@ -261,3 +263,20 @@ async def test_a_camera_that_came_a_moment_ago_is_not_called_silent(
     office.stage.passes(6.0)
     found = (await ask(desk, "explain", call="x")).diagnosis
     assert [f.cause for f in found] == ["never-sent", "never-sent"]
+
+
+async def test_a_report_has_an_end(office: Office, desk: Desk) -> None:
+    office.stage.call(sid="x")
+    await hang_up(office, desk)
+    (made,) = (await ask(desk, "history")).calls
+    told = made.model_dump(mode="json")
+    assert bounded(told) == json.dumps(told)
+    (voice,) = told["call"]["contents"]
+    told["call"]["removed"] = [voice] * 50
+    text = bounded(told)
+    assert len(text) <= MOST_BYTES
+    kept = CallReport.model_validate_json(text)
+    assert kept.call.contents == made.call.contents
+    assert len(kept.call.removed) + kept.left_out == 50
+    assert kept.left_out > 0
+    assert len(bounded(told, most=3000)) <= 3000
