@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.integration.server_module.stage import CLOSED, OPEN, Stage, order_of
+from tests.integration.server_module.stage import CLOSED, HNT, OPEN, Stage, order_of
 from tests.lab.xmpp_actors import INTERCEPT, condition_of, unique
 
 pytestmark = pytest.mark.integration
@@ -77,8 +77,9 @@ async def test_a_dead_connection_of_the_component_is_asked_nothing_more(own_stag
     alice, bob = await own_stage.pair(CLOSED)
     dead = await own_stage.component()
     await dead.turn_deaf()
-    filler = "<x xmlns='urn:example:x'>" + "x" * 150_000 + "</x>"
-    lost = [alice.request(bob.jid, "session-info", unique("sid"), filler) for _ in range(100)]
+    for _ in range(100):  # more than its buffers take
+        alice.send(f"<message to='{HNT}'><body>{'x' * 150_000}</body></message>")
+    lost = [alice.request(bob.jid, "session-info", unique("sid")) for _ in range(10)]
     await alice.caught_up()
     hnt = await own_stage.component()
     for stanza_id in lost:
