@@ -5,6 +5,7 @@ import contextlib
 import json
 import shutil
 import subprocess
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tests.integration.test_ice_calls import TAKING_PART
 from tests.integration.test_nat_calls import legs
 from tests.lab.play import DOMAIN, Event, Stage, stage
 from tests.lab.world import SERVER, NatKind
+from tests.threats.doses import Measured
 
 SOURCE = Path(__file__).parent.parent / "lab" / "purple_phone.c"
 PLUGINS = "purple-2"
@@ -76,7 +78,7 @@ class Purple:
     async def _read(self) -> None:
         assert self._process.stdout is not None
         while line := await self._process.stdout.readline():
-            self.events.append(json.loads(line))
+            self.events.append({"at": time.monotonic(), **json.loads(line)})
             self._news.set()
 
 
@@ -136,7 +138,7 @@ async def test_libpurple_calls_libpurple_through_two_nats(program: Path) -> None
 @pytest.mark.rule("I2", "I3")
 @pytest.mark.parametrize("mode", TAKING_PART)
 async def test_libpurple_reaches_libpurple_by_ice_through_us_alone(
-    program: Path, mode: IceMode
+    program: Path, mode: IceMode, record_property: Measured
 ) -> None:
     """libnice, between two symmetric NATs and without a STUN server, has no other candidate."""
     async with (
@@ -149,8 +151,11 @@ async def test_libpurple_reaches_libpurple_by_ice_through_us_alone(
         await asyncio.sleep(3)  # presence and capabilities go back and forth
         alice.tell(f"call bob@{DOMAIN}/laptop")
         await bob.expect("ringing")
-        await alice.expect("accepted")
-        await asyncio.sleep(6)
+        accepted = await alice.expect("accepted")
+        for name, party in (("caller", alice), ("callee", bob)):
+            hears = await party.expect("hears")
+            record_property(f"{mode} {name} hears after s", round(hears["at"] - accepted["at"], 2))
+        await asyncio.sleep(4)
         (call,) = await at.relay.calls()
         alice.tell("hangup")
         await bob.expect("ended")

@@ -90,8 +90,8 @@ static void heard(GstElement *sink, GstBuffer *buffer, GstPad *pad, gpointer dat
     gint loudest = 0;
     for (gsize i = 0; i < map.size / sizeof *samples; i++)
         loudest = MAX(loudest, ABS((gint)samples[i]));
-    if (loudest > 500)
-        phone.loud_buffers++;
+    if (loudest > 500 && phone.loud_buffers++ == 0)
+        say("hears", NULL);
     gst_buffer_unmap(buffer, &map);
 }
 
