@@ -1,7 +1,8 @@
 """Makes docs/conformance.md and docs/clients.md.
 
 The first comes from docs/rules.toml and the tests that carry a rule's mark, the second from the
-table of quirks in `jingle_hnt/model/compat.py`. `python scripts/conformance.py` writes the pages,
+table of quirks in `jingle_hnt/model/compat.py` and from what `scripts/browsers --record` wrote.
+`python scripts/conformance.py` writes the pages,
 `--check` says whether they are up to date. A rule that has neither a test nor a reason, and a mark
 that names no rule, are errors.
 """
@@ -38,6 +39,18 @@ its name in `tests/xmpp/test_compat.py`.
 
 | quirk | who | what it does | what we do |
 | --- | --- | --- | --- |
+"""
+
+MEASURED = ROOT / "tests" / "lab" / "browser" / "measured.md"
+BROWSERS_HEAD = """
+## Browsers
+
+Both parties are stanza.js in a real browser, behind symmetric NATs, with no path but the relay. A
+column is what a user does, and the time until media of all contents is heard at both ends after it.
+`audio` lasts from the call to half a second of sound; video counts from its tenth packet. `mute`
+and `hold` are put on and taken off, `restart` is one of ICE, and in `refusal` the caller rejects a
+content that the callee adds. The figures grow with how busy the machine is.
+
 """
 
 Rule = dict[str, str]
@@ -87,9 +100,10 @@ def _row(rule: Rule, tests: set[str]) -> str:
 
 
 def clients() -> str:
-    """The page of quirks in Markdown."""
+    """The page of quirks, and of calls between browsers, in Markdown."""
     rows = (f"| {q.id} | {q.who} | {q.does} | {q.we} |\n" for q in COMPAT)
-    return CLIENTS_HEAD + "".join(rows).replace("<trying/>", "`<trying/>`")
+    quirks = CLIENTS_HEAD + "".join(rows).replace("<trying/>", "`<trying/>`")
+    return quirks + BROWSERS_HEAD + MEASURED.read_text()
 
 
 def main() -> int:

@@ -13,7 +13,7 @@ pytestmark = [
 ]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.rule("I2", "I3")
 @pytest.mark.parametrize(
     ("caller", "callee", "mode"),

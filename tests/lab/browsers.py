@@ -1,7 +1,7 @@
 """A call between two browsers, from its beginning to its end, with what users do in the middle.
 
 Run as a program (`scripts/browsers`) it plays all pairs of browsers in both modes and prints what
-was seen, as a table.
+was seen, as a table; with `--record` it is what docs/clients.md shows.
 """
 
 import argparse
@@ -11,18 +11,27 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
 
 from tests.lab import play
 from tests.lab.browser_phone import PROGRAMS, missing
 from tests.lab.play import Caller, Event, Stage, stage
 from tests.lab.world import RELAY, NatKind
 
-PATIENCE_S = 40.0
+PATIENCE_S = 120.0
 """How long a browser may take for one thing, whatever else is running."""
 ENOUGH = {"audio": 25, "video": 10}
 """So many packets more show that media flows: half a second of audio, a second of video."""
 ENGINES = tuple(PROGRAMS)
 MODES = ("append", "terminate")
+RECORD = Path(__file__).parent / "browser" / "measured.md"
+"""What was measured last; `scripts/conformance.py` puts it into docs/clients.md."""
+RECORDED = """\
+`scripts/browsers --record` measured this on {day} with {browsers}.
+
+{table}
+"""
 
 
 @dataclass(slots=True)
@@ -184,11 +193,12 @@ def _last_words(*parties: Caller) -> str:
 # As a program
 
 
-async def _table(callers: list[str], callees: list[str], modes: list[str]) -> bool:
-    """Print a row for each pair and mode; returns whether all was well."""
+async def _play(callers: list[str], callees: list[str], modes: list[str]) -> tuple[str, bool]:
+    """Print a row for each pair and mode; returns the record, and whether all was well."""
     names = list(STEPS)
-    print("| mode | caller | callee | " + " | ".join(names) + " |")
-    print("| --- " * (3 + len(names)) + "|")
+    rows = ["| mode | caller | callee | " + " | ".join(names) + " |"]
+    rows.append("| --- " * (3 + len(names)) + "|")
+    print(*rows, sep="\n")
     agents: dict[str, str] = {}
     errors = []
     for mode in modes:
@@ -201,12 +211,16 @@ async def _table(callers: list[str], callees: list[str], modes: list[str]) -> bo
                     errors.append((mode, caller, callee, error))
                 agents |= seen.agents
                 cells = [f"{seen.steps[n]:.1f} s" if n in seen.steps else "no" for n in names]
-                print(f"| {mode} | {caller} | {callee} | " + " | ".join(cells) + " |", flush=True)
-    print("\n" + ", ".join(sorted(agents.values())))
+                rows.append(f"| {mode} | {caller} | {callee} | " + " | ".join(cells) + " |")
+                print(rows[-1], flush=True)
+    browsers = " and ".join(sorted(agents.values()))
+    print("\n" + browsers)
     for mode, caller, callee, failure in errors:
         print(f"\n{mode} {caller} {callee}: {failure!r}", file=sys.stderr)
         print(*getattr(failure, "__notes__", ()), sep="\n", file=sys.stderr)
-    return not errors
+    day = datetime.now(UTC).date().isoformat()
+    table = "\n".join(rows)
+    return RECORDED.format(day=day, browsers=browsers, table=table), not errors
 
 
 def main() -> None:
@@ -216,14 +230,18 @@ def main() -> None:
     parser.add_argument("--callee", choices=ENGINES, action="append")
     parser.add_argument("--mode", choices=MODES, action="append")
     parser.add_argument("--server", choices=play.SERVERS, default="prosody")
+    parser.add_argument("--record", action="store_true", help="have docs/clients.md show it")
     options = parser.parse_args()
     if why := missing():
         sys.exit(why)
     play.in_use = play.SERVERS[options.server]
     engines = list(ENGINES)
-    well = asyncio.run(
-        _table(options.caller or engines, options.callee or engines, options.mode or list(MODES))
+    record, well = asyncio.run(
+        _play(options.caller or engines, options.callee or engines, options.mode or list(MODES))
     )
+    if options.record and well:
+        RECORD.write_text(record)
+        print("recorded; `python scripts/conformance.py` puts it into docs/clients.md")
     sys.exit(not well)
 
 
