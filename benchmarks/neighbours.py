@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks.figures import cpu_s, machine, rss_bytes, table
 from benchmarks.talk import USERS
 from tests.lab import play
-from tests.lab.play import ROOT, Stage, stage
+from tests.lab.play import ROOT, Stage, descriptors, stage
 from tests.threats.abuses import BYSTANDER
 
 Figures = dict[str, Any]
@@ -34,6 +34,8 @@ WORST = (
     "names",
     "nominates",
     "adds-one-by-one",
+    "rings",
+    "huge",
 )
 ACCOUNTS = 40
 PORTS = "24000-26767"
@@ -101,10 +103,12 @@ async def beside(
     extra: str = "",
     unlimited: bool = False,
     accounts: int = ACCOUNTS,
+    settle_s: float = 0.0,
 ) -> Figures:
     """What Alice notices of these abuses on this kind of server, and what they have come to.
 
-    `extra` is further configuration of jingle-hnt. The server's limits are for the noisy users
+    `extra` is further configuration of jingle-hnt. With `settle_s` it is waited for so long until
+    no call of the noisy users is left. The server's limits are for the noisy users
     only: what Prosody does is to wait for a stanza's length before it is read.
     """
     noisy = [f"{who}noisy{n}" for n in range(len(abuses)) for who in ("", "deaf-")]
@@ -118,13 +122,13 @@ async def beside(
             limited_but=None if unlimited else calm,
             extra=extra,
         ) as at:
-            return await _on(at, abuses, seconds, quiet_s, accounts) | {"server": server}
+            return await _on(at, abuses, seconds, quiet_s, accounts, settle_s) | {"server": server}
     finally:
         play.in_use = before
 
 
 async def _on(
-    at: Stage, abuses: Sequence[str], seconds: float, quiet_s: float, accounts: int
+    at: Stage, abuses: Sequence[str], seconds: float, quiet_s: float, accounts: int, settle_s: float
 ) -> Figures:
     for node, address in (("clients", CLIENTS), ("talkers", TALKERS), ("noisy", NOISY)):
         at.lab.public(node, address)
@@ -149,6 +153,7 @@ async def _on(
         status, limits = await at.relay.ask("status"), await at.relay.ask("limits")
         after, lasted = _used(at), time.monotonic() - began
         did = [await each.told() for each in noise]
+        left = await _left(at, settle_s, before) if settle_s else {}
     finally:
         for each in programs:
             await each.end()
@@ -161,6 +166,17 @@ async def _on(
         "budgets": {b["budget"]: b["uses"][:3] for b in limits["budgets"] if b["uses"]},
         "bystander": _checks(at),
         **_a_second(before, after, lasted),
+        **left,
+    }
+
+
+async def _left(at: Stage, settle_s: float, before: dict[str, float]) -> Figures:
+    """What is left when the noisy users are gone: nothing but the call of those who talk."""
+    status = await at.relay.until(lambda status: status["calls"] <= 1, settle_s)
+    return {
+        "calls_left": status["calls"] - 1,
+        "descriptors_left": descriptors(at.relay.processes["signalling"].pid)
+        - round(before["descriptors"]),
     }
 
 
@@ -197,6 +213,7 @@ def _used(at: Stage) -> dict[str, float]:
     seconds = [line[:19] for line in lines if re.match(r"\d{4}-\d\d-\d\dT", line)]
     return {
         **{name: cpu_s(pid) for name, pid in pids.items()},
+        "descriptors": descriptors(pids["signalling"]),
         "lines": len(lines),
         "log": sum(len(line) + 1 for line in lines),
         "most": max(map(seconds.count, set(seconds)), default=0),

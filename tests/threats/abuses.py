@@ -123,6 +123,26 @@ def names(sid: str) -> Iterator[Stanza]:
         yield "session-terminate", f"{long}{sid}{number}", "<reason><success/></reason>"
 
 
+def rings(sid: str) -> Iterator[Stanza]:
+    """Row X8: small offers that are given up, that ring on, and that are odd, in turn."""
+    for number in itertools.count():
+        odd = raw_udp().replace('port="', 'port="9999') if number % 3 == 2 else raw_udp()
+        yield "session-initiate", f"{sid}.{number}", content("c", odd)
+        if number % 3 == 1:
+            yield "session-terminate", f"{sid}.{number}", "<reason><success/></reason>"
+
+
+def huge(sid: str) -> Iterator[Stanza]:
+    """Row X9: as much as a server takes in one stanza, in candidates, contents, and depth."""
+    for number in itertools.count():
+        payload = (
+            content("c", raw_udp(0, 900)),
+            contents(0, 300),
+            content("c", raw_udp()) + "<a>" * 500 + "</a>" * 500,
+        )[number % 3]
+        yield "session-initiate", f"{sid}.{number}", payload
+
+
 SAID: dict[str, Callable[[str], Iterator[Stanza]]] = {
     "adds": adds,
     "adds-one-by-one": adds_one_by_one,
@@ -131,6 +151,8 @@ SAID: dict[str, Callable[[str], Iterator[Stanza]]] = {
     "offers": offers,
     "gives-up": gives_up,
     "names": names,
+    "rings": rings,
+    "huge": huge,
 }
 
 
@@ -183,6 +205,11 @@ async def nominates(at: At, calls: int = CALLS) -> dict[str, object]:
                     pair[sent // len(ports) % 2].sendto(told, (RELAY, port))
                 sent += 1
             await asyncio.sleep(1 / NOMINATIONS_PER_S)
+    # Who was nominated is in a call that is not relayed: we would not end it.
+    for number in range(calls):
+        end = "<reason><success/></reason>"
+        at.caller.request(at.callee.jid, "session-terminate", f"ice{number}", end)
+    await at.caller.flushed()
     return {"calls": len(ports), "nominations": sent}
 
 
