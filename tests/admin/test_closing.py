@@ -280,3 +280,19 @@ async def test_a_report_has_an_end(office: Office, desk: Desk) -> None:
     assert len(kept.call.removed) + kept.left_out == 50
     assert kept.left_out > 0
     assert len(bounded(told, most=3000)) <= 3000
+
+
+@pytest.mark.parametrize("redact", [False, True])
+async def test_a_history_may_keep_addresses_without_their_last_part(
+    office: Office, history: History, redact: bool
+) -> None:
+    desk = Desk(office, history, redact=redact)
+    office.stage.call(sid="x")
+    await hang_up(office, desk)
+    (report,) = (await ask(desk, "history")).calls
+    leg = report.call.contents[0].components[0].legs[0]
+    assert leg.signalled == (("192.0.2.x:5000",) if redact else ("192.0.2.10:5000",))
+    assert leg.advertised.startswith("203.0.113.x:" if redact else "203.0.113.9:")
+    assert report.call.initiator == str(ALICE)
+    history.close()
+    assert (b"192.0.2.10" in history.path.read_bytes()) is not redact

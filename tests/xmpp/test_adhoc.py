@@ -1,6 +1,7 @@
 """Ad-hoc commands: who may ask, what forms look like, and what a session survives."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Mapping
 from xml.etree import ElementTree as ET
 
@@ -599,3 +600,21 @@ async def test_ended_sessions_are_forgotten_in_the_end(
     answers = [await client.ask(step("terminate", session, "cancel")) for session in sessions]
     found = [conditions(answer)[-1] for answer in answers]
     assert found == ["bad-sessionid", "session-expired", "session-expired"]
+
+
+@pytest.mark.parametrize("redacts", [False, True])
+async def test_administrators_may_be_shown_addresses_without_their_last_part(
+    client: Client, component: Component, desk: Desk, monkeypatch: pytest.MonkeyPatch, redacts: bool
+) -> None:
+    """In the table, the lines, the single values and the note."""
+    whole = ANSWER.model_copy(
+        update={
+            "plane": Plane(up=True, engine="at 192.0.2.10"),
+            "calls": (Call(call="s1 at 192.0.2.10:5000", age_s=1.0, legs=()),),
+        }
+    )
+    monkeypatch.setattr(sys.modules[__name__], "ANSWER", whole)
+    component.administer([JID.of("admin@example.org")], redacts=redacts)
+    said = ET.tostring(await client.ask(step("calls"))).decode()
+    assert ("192.0.2.10" in said) is not redacts
+    assert ("192.0.2.x" in said) is redacts
