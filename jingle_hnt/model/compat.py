@@ -136,8 +136,8 @@ COMPAT: tuple[Quirk, ...] = (
     Quirk(
         "gajim-nominates-late",
         "Gajim (libnice)",
-        "It nominates our path only when its checks of direct ones have failed: the callee hears the"
-        " caller 2.5 s after the accept where no direct path exists (libnice 0.1.21,"
+        "It nominates our path only when its checks of direct ones have failed: the callee hears"
+        " the caller 2.5 s after the accept where no direct path exists (libnice 0.1.21,"
         " `tests/integration/test_libpurple.py`).",
         "That is its precedence for a direct path, which is not ours to cut short: two private"
         ' networks may reach each other. With `ice.mode = "terminate"` it is 0.15 s.',
