@@ -155,6 +155,7 @@ class Closing:
         if counted and case.had_time and case.is_relayed:
             unheard = self._tally.unheard_in_a_row
             self._tally.unheard_in_a_row = unheard + 1 if case.nobody_heard else 0
+            self._tally.unheard += case.nobody_heard
         case = replace(case, nobody_lately=self._tally.nobody_lately)
         made = report(case, over.ended.reason, over.at)
         self._count(made)

@@ -101,6 +101,8 @@ class Metrics(Collector):
         yield _totals("budget_exceeded", text, "budget", names, tally.exceeded)
         text = "Accepted calls in which RTP of one party only was heard."
         yield _total("calls_one_way", text, tally.one_way)
+        text = "Relayed calls, accepted for long enough, in which nobody was heard."
+        yield _total("calls_unheard", text, tally.unheard)
         yield _histogram("setup_seconds", "From the offer of a call to its accept.", tally.setup)
 
     def _latches(self) -> Iterator[Metric]:

@@ -99,6 +99,7 @@ class Tally:
     refused: Counter[str] = field(default_factory=Counter)
     exceeded: Counter[str] = field(default_factory=Counter)
     one_way: int = 0
+    unheard: int = 0
     unheard_in_a_row: int = 0
     latches: Counter[tuple[str, str]] = field(default_factory=Counter)
     rivalries: int = 0

@@ -296,3 +296,17 @@ async def test_a_history_may_keep_addresses_without_their_last_part(
     assert report.call.initiator == str(ALICE)
     history.close()
     assert (b"192.0.2.10" in history.path.read_bytes()) is not redact
+
+
+async def test_calls_in_which_nobody_is_heard_are_counted(office: Office, desk: Desk) -> None:
+    office.heard = (0, 0)
+    for sid in "abcd":
+        office.stage.call(sid=sid)
+    office.stage.passes(8.0)
+    for sid in "abcd":
+        office.stage.says(ALICE, Action.SESSION_TERMINATE, sid=sid, reason=Reason("success"))
+    for ended in office.stage.ended:
+        await desk.closing.close(ended)
+    assert desk.tally.unheard == desk.tally.unheard_in_a_row == 4
+    causes = [{f.cause for f in r.diagnosis} for r in (await ask(desk, "history")).calls]
+    assert causes == [{"nobody-heard"}, {"nobody-heard"}, {"never-sent"}, {"never-sent"}]
