@@ -209,14 +209,6 @@ local function forwarded(stanza)
 	return st.stanza("forwarded", { xmlns = NS_FORWARD }):add_child(copy);
 end
 
-local function from_component(event)
-	local origin = event.origin;
-	if origin.type ~= "component" or event.stanza.attr.from ~= component then return false; end
-	-- A connection, and not the host that answers for one that is not there.
-	if origin.conn and shared.session == nil then shared.session = origin; end
-	return true;
-end
-
 ---- What went on unasked, until the component is there to hear of it
 
 local function forget_first_passed()
@@ -239,18 +231,46 @@ local function unseen(stanza, expired)
 	end
 end
 
+local function report_row(session, row)
+	local passed = shared.passed;
+	session.send(st.message({ from = row.host, to = component })
+		:add_child(st.stanza("intercept", { xmlns = NS, event = "passed",
+			age = ("%.3f"):format(math.max(0, now() - row.at)), missed = tostring(passed.missed) })
+			:add_child(row.xml)));
+	passed.missed = 0;
+end
+
 local function report(session)
 	local passed = shared.passed;
 	while passed.first <= passed.last do
 		local row = forget_first_passed();
-		if row then
-			session.send(st.message({ from = row.host, to = component })
-				:add_child(st.stanza("intercept", { xmlns = NS, event = "passed",
-					age = ("%.3f"):format(math.max(0, now() - row.at)), missed = tostring(passed.missed) })
-					:add_child(row.xml)));
-			passed.missed = 0;
+		if row then report_row(session, row); end
+	end
+end
+
+-- While it is connected: what it was asked on this connection, and will come to, is not told again.
+local function report_unasked()
+	local session, passed = component_session(), shared.passed;
+	if not session then return; end
+	for number = passed.first, passed.last do
+		local row = passed[number];
+		if row and not row.expired then
+			passed.bytes = passed.bytes - row.size;
+			passed[number] = nil;
+			report_row(session, row);
 		end
 	end
+end
+
+local function from_component(event)
+	local origin = event.origin;
+	if origin.type ~= "component" or event.stanza.attr.from ~= component then return false; end
+	-- A connection, and not the host that answers for one that is not there.
+	if origin.conn and shared.session == nil then
+		shared.session = origin;
+		report_unasked();
+	end
+	return true;
 end
 
 -- It answers: what was held too long for it has reached it.
@@ -516,7 +536,11 @@ local function fail(entry)
 end
 
 local function fail_unseen(entry)
-	if policy == "open" then unseen(entry.stanza, false); end
+	if policy == "open" then
+		unseen(entry.stanza, false);
+		-- It may be there all the same: this module is being reloaded, or holds too much.
+		report_unasked();
+	end
 	return fail(entry);
 end
 

@@ -20,6 +20,7 @@ from benchmarks.network import udp_socket
 from tests.chaos.phones import Exchange, Town
 from tests.chaos.verdict import Reach, Window
 from tests.lab.play import DOMAIN, Stage
+from tests.lab.processes import roles
 from tests.lab.world import RELAY
 
 POLL_S, ANSWER_S = 0.1, 1.0
@@ -116,14 +117,7 @@ class World:
 
     def pid_of(self, role: str) -> int | None:
         """The process that works as this: "signalling", "plane", or "spare"."""
-        plane = _number(self.stage.relay.directory / "plane.sock.lock")
-        for pid in _children(self.supervisor):
-            words = _words(pid)
-            if role in words and role == "signalling":
-                return pid
-            if "plane" in words and role == ("plane" if pid == plane else "spare"):
-                return pid
-        return None
+        return roles(self.supervisor, self.stage.relay.directory).get(role)
 
     def send(self, number: signal.Signals, *roles: str) -> list[int]:
         """A signal to these processes; returns those that there are."""
@@ -140,24 +134,6 @@ class World:
                 async with asyncio.timeout(ANSWER_S):
                     return await self.stage.relay.ask(command, **fields)
             await asyncio.sleep(POLL_S)
-
-
-def _children(pid: int) -> list[int]:
-    with contextlib.suppress(OSError):
-        return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return []
-
-
-def _words(pid: int) -> list[str]:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-    return []
-
-
-def _number(path: Path) -> int:
-    with contextlib.suppress(OSError, ValueError):
-        return int(path.read_text())
-    return 0
 
 
 Fault = Callable[[World, random.Random], Awaitable[None]]

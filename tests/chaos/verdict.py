@@ -16,6 +16,9 @@ PAUSE_S = (0.5, 2.5)
 """Who has sent nothing for so long was muted meanwhile: that is no gap."""
 SETTLE_S = 0.6
 """From the answer to a request until all that it changes is in force."""
+SETTLED_S = (SETTLE_S, 6.0)
+"""The same of RTP and RTCP: to follow RTCP to another port may take packets that come once a
+second."""
 LEARNED_S = (2.0, 8.0)
 """From the return of the signalling process until what passed meanwhile is learned (row F34), RTP
 and RTCP: to believe a latch's RTCP may take five packets, which come once a second."""
@@ -132,7 +135,7 @@ def excuses(
             learned_s = LEARNED_S[component]
             at = max(max(met), _first(gap.track, max(met)))  # who is muted cannot be found
             until = _beyond(act.begin, at + learned_s, learned_s, media)
-        spans.append((act.begin, max(until, act.end) + SETTLE_S))
+        spans.append((act.begin, max(until, act.end) + SETTLED_S[component]))
     for at in flushed[seat]:
         spans.append((at, _found(at, gap.track, media)))
     for at in flushed[1 - seat]:

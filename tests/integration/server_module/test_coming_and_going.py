@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.integration.server_module.stage import CLOSED, HNT, OPEN, Stage, order_of
-from tests.lab.xmpp_actors import INTERCEPT, condition_of, unique
+from tests.lab.xmpp_actors import INTERCEPT, as_text, condition_of, unique
 
 pytestmark = pytest.mark.integration
 
@@ -57,6 +57,19 @@ async def test_a_reload_in_the_middle_of_a_call_forgets_nothing(own_stage: Stage
         carol = await own_stage.client(f"carol@{OPEN}")
         carol.request(bob.jid, "session-initiate", other := unique("sid"))
         await bob.next_request(other)
+
+
+async def test_what_a_reload_lets_go_is_told_at_once(own_stage: Stage) -> None:
+    """Later it would be taken for what was said last: the beginning of a hold after its end."""
+    alice, bob = await own_stage.pair()
+    hnt = await own_stage.component()
+    alice.request(bob.jid, "session-info", sid := unique("sid"))
+    await hnt.question(sid)
+    await own_stage.server.reload_module(True)
+    await bob.next_request(sid)
+    told = await hnt.event("passed")
+    assert float(told.get("age", "9")) < 5
+    assert f'sid="{sid}"' in as_text(told)
 
 
 async def test_after_a_restart_of_the_server_everything_works_again(own_stage: Stage) -> None:

@@ -1258,10 +1258,13 @@ carry_out({bounce, Error}, #held{packet = #iq{from = From, to = To} = Packet} = 
     done;
 carry_out(drop, _Held, _Host) ->
     done;
-carry_out({fail, Why}, Held, #host{name = Name, fail = open} = Host) ->
+carry_out({fail, Why}, #held{component = Component} = Held, #host{name = Name, fail = open} = Host) ->
     count(Name, failed),
     case Why of
-        unseen -> unseen(passed, Held);
+        unseen ->
+            unseen(passed, Held),
+            %% It may be there all the same: this module is being reloaded, or holds too much.
+            is_connected(Component) andalso report(Component, [passed]);
         expired -> unseen(expired, Held);
         seen -> ok
     end,
