@@ -109,6 +109,9 @@ WRITE_AGAIN_S = 0.5
 LOOK_S = 5.0
 """For how long it is believed what was found of the host."""
 
+PLANE_PATIENCE_S = 2.0
+"""How long stanzas that need ports wait for a plane that is away; servers wait three seconds."""
+
 PLANE_RETRY_S = 0.02
 """Pause between attempts to reach the plane: a local socket, and media waits behind it."""
 
@@ -145,6 +148,7 @@ class Signalling:
             wiring.components, self, self._desk.commands, lambda: bool(self._registry)
         )
         self._plane: PlaneClient | None = None
+        self._met = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._carrying_out = False
@@ -403,13 +407,41 @@ class Signalling:
 
     def _bind(self, bind: Bind) -> None:
         if self._plane is None:
-            self._bind_failed(bind, PlaneGone("the forwarding plane is not connected"))
+            self._spawn(self._bind_when_met(bind))
         else:
             self._spawn(self._bind_on(self._plane, bind))
+
+    async def _bind_when_met(self, bind: Bind) -> None:
+        """A plane that is away for a moment refuses nobody: the stanza waits."""
+        plane = await self._met_another(None)
+        if plane is not None:
+            await self._bind_on(plane, bind)
+        else:
+            self._bind_failed(bind, PlaneGone("the forwarding plane is not connected"))
+            self._carry_out()
+
+    async def _met_another(self, before: PlaneClient | None) -> PlaneClient | None:
+        """The next plane that is met soon; None for the one before, of which nobody knows what it
+        has carried out."""
+        if self._plane is before:
+            self._met.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PLANE_PATIENCE_S):
+                await self._met.wait()
+        plane = self._plane
+        is_other = before is None or (plane is not None and plane.instance != before.instance)
+        return plane if is_other else None
 
     async def _bind_on(self, plane: PlaneClient, bind: Bind) -> None:
         try:
             await plane.bind(bind.specs, bind.orders)
+        except PlaneGone as error:
+            if not self._registry.makes_again(bind.session, bind.number):
+                another = await self._met_another(plane)
+                if another is not None:
+                    await self._bind_on(another, bind)
+                    return
+                self._bind_failed(bind, error)
         except PlaneError as error:
             self._bind_failed(bind, error)
         else:
@@ -470,6 +502,7 @@ class Signalling:
                 log.warning("forwarding plane does not answer", why=str(error))
             finally:
                 self._plane = None
+                self._met.clear()
                 await plane.close()
             log.warning("forwarding plane is gone; reconnecting", calls=len(self._registry))
             await asyncio.sleep(PLANE_RETRY_S)
@@ -500,6 +533,7 @@ class Signalling:
         self._written_on.clear()
         reconcile(self._registry, bindings, self._clock(), served)
         self._carry_out()
+        self._met.set()
         for ended, at in self._ended_before:
             self._spawn(self._desk.closing.close(ended, self._clock() - at))
         self._ended_before.clear()

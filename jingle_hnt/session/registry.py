@@ -231,6 +231,12 @@ class Registry:
             session.unbound(number, taken, now)
             self._settle(session, now)
 
+    def makes_again(self, name: str, number: int) -> bool:
+        """Whether the bindings of a `Bind` that a plane has not answered are made again when the
+        next one is met: a call that had them before has them still."""
+        session = self.find(name)
+        return session is not None and session.anchor.unanswered(number)
+
     def unanswered(self, name: str, number: int, now: float) -> None:
         """The plane went away before it answered a `Bind` effect."""
         session = self.find(name)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.integration.test_ice_calls import connect
 from tests.integration.test_nat_calls import assert_heard, hang_up, legs, with_action
-from tests.lab.play import Caller, Stage, in_a_call, stage
+from tests.lab.play import Caller, Stage, in_a_call, phones, stage
 from tests.lab.processes import roles
 from tests.lab.rtp import RTP_INTERVAL_S
 from tests.lab.world import RELAY, NatKind
@@ -259,6 +259,18 @@ async def test_run_starts_again_while_the_plane_of_before_stands_still() -> None
         await at.relay.end("run")
         await at.relay.start("run")
         assert (await at.relay.status())["calls"] == 1
+        await hear(alice, bob)
+        await hang_up(alice, bob)
+
+
+async def test_a_call_that_comes_while_the_plane_is_away_waits_for_it() -> None:
+    async with stage(processes=("run",), timeout_s=10) as at:
+        alice, bob = await phones(at)
+        await until(lambda: "spare" in children(at))
+        os.kill(children(at)["plane"], signal.SIGKILL)
+        alice.tell("call", to=bob.jid)
+        await bob.expect("ringing")
+        assert RELAY in with_action(bob, "session-initiate")
         await hear(alice, bob)
         await hang_up(alice, bob)
 
