@@ -15,6 +15,9 @@ import pytest
 
 from jingle_hnt.admin.snapshots import CheckFinding
 from jingle_hnt.commands.check import online
+from jingle_hnt.wiring import component_settings
+from jingle_hnt.xmpp import modules
+from jingle_hnt.xmpp.components import Components
 from tests.integration.server_module.stage import (
     CLOSED,
     COMPONENTS,
@@ -40,6 +43,7 @@ from tests.lab.xmpp_actors import (
     condition_of,
     unique,
 )
+from tests.xmpp.recorder import Recorder, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
@@ -420,6 +424,41 @@ async def test_a_node_without_the_module_is_named(stage: Stage, node: int, tmp_p
     finally:
         await without.reload_module(True, OPEN)
     assert (await found(stage, tmp_path)).verdict == "ok"
+
+
+class Follower(Recorder):
+    """Tells the components that a link is up, as the signalling process does."""
+
+    components: Components
+
+    def link_up(self, component: str) -> None:
+        super().link_up(component)
+        self.components.linked(component)
+
+
+async def test_a_node_without_the_module_makes_it_not_ready(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `ready`, /readyz and the alert go by."""
+    monkeypatch.setattr(modules, "ASK_EVERY_S", 0.1)
+    monkeypatch.setattr(modules, "ASK_AGAIN_S", 0.1)
+    follower = Follower()
+    components = Components(component_settings(settings(stage.cluster, tmp_path, OPEN)), follower)
+    follower.components = components
+    tasks = [asyncio.create_task(run()) for run in (components.run, components.watch_modules)]
+    other = stage.cluster.nodes[1]
+    try:
+        await until(lambda: not any(components.links.values()) and not components.modules_down, 20)
+        await other.reload_module(False, OPEN)
+        await until(lambda: bool(components.modules_down), 20)
+        assert f"does not answer on {other.name}" in components.modules_down[OPEN]
+        await other.reload_module(True, OPEN)
+        await until(lambda: not components.modules_down, 20)
+    finally:
+        await components.stop()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def test_a_node_that_asks_another_component_is_named(stage: Stage, tmp_path: Path) -> None:
