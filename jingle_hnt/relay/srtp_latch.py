@@ -16,7 +16,8 @@ authenticate. The rules:
 5.  The rollover counter is not on the wire. That of a new stream is 0, or 1 where its first packets
     were missed; that of a known one goes on. A stream that an earlier life of the plane had learned
     may be at any of the first `MOST_ROLLOVERS`: each packet tries `ROLLOVERS` of them, and until
-    one fits, the stream is heard unproven.
+    one fits, the stream is heard unproven. Where it comes from elsewhere by now, each packet tries
+    the first `RESUMED_ROLLOVERS`.
 6.  A client may make its SRTP state anew, at a hold or when its network changes: its counters begin
     at 0 again. Where `MISFITS` packets in a row fit nothing, counter 0 and the neighbours of the
     expected one are tried. An index greater than all before is believed at once. A lesser one may
@@ -51,6 +52,9 @@ STREAMS = 8
 
 ROLLOVERS = 16
 """Rollover counters that a packet is tried with, of a stream whose beginning nobody saw."""
+
+RESUMED_ROLLOVERS = 64
+"""The same where it comes from elsewhere: 23 hours of audio, or an hour or two of video."""
 
 MOST_ROLLOVERS = 4096
 """Where that begins anew: 62 days of audio."""
@@ -241,6 +245,9 @@ class SrtpLatch:
         if not (failures.allows(now) or self.evidence.is_likely(source.ip)):
             return None
         key, index = self._signer(header, datagram, stream)
+        resumed = self._resumed and header.kind is Kind.RTP
+        if key is None and stream is None and resumed:
+            key, index = self._signer_among(header, datagram, range(2, RESUMED_ROLLOVERS))
         if key is None and stream is not None and stream.sure and self._armed_anew:
             key, index = self._signer_gone_on(header, datagram, stream)
         if key is None:
@@ -248,6 +255,7 @@ class SrtpLatch:
             return None
         if stream is None:
             self._enter(header, index, now, sure=True)
+            self._resumed = self._resumed and not resumed
             return key
         if stream.sure and index <= stream.index:
             goes_on = header.kind is Kind.RTP and _goes_on(stream, header)

@@ -85,6 +85,13 @@ def test_both_follow_a_party_through_rollovers_and_moves_alike(data: st.DataObje
     python.arm(0, Evidence(Rung.R2, FROM, tags=sender.keys))
     native.arm(0, pack_networks(FROM), b"", pack_tags(sender.keys))
     sequence = data.draw(st.integers(0, 65535))
+    if data.draw(st.booleans()):
+        source = data.draw(ADDRESSES)
+        python.resume(source, now)
+        native.resume(pack(source), now)
+        for _ in range(data.draw(st.sampled_from([0, 3, 40, 150]))):
+            sequence += 30000
+            sender.rtp(sequence)
     for _ in range(data.draw(st.integers(1, 30))):
         sequence += data.draw(st.integers(1, 20000))
         now += data.draw(st.sampled_from([0.02, 0.02, 1.0]))

@@ -8,7 +8,7 @@ import pytest
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import TagKey
 from jingle_hnt.relay.evidence import Evidence, Rung
-from jingle_hnt.relay.latch import State, Verdict
+from jingle_hnt.relay.latch import SILENCE_S, State, Verdict
 from jingle_hnt.relay.packet import classify
 from jingle_hnt.relay.srtp import is_rtcp_signed, is_rtp_signed, read_keys
 from jingle_hnt.relay.srtp_latch import ROLLOVERS, WINDOW, SrtpLatch
@@ -186,6 +186,26 @@ def test_a_stream_of_an_earlier_life_is_heard_and_soon_shown_to_be_the_senders()
     assert heard.hear(forged(sender.rtp(first + 6))) is Verdict.RIVAL
     assert heard.hear(packets[0]) is Verdict.UNFIT
     assert heard.hear(sender.rtp(first + 7)) is Verdict.PASS
+
+
+def test_a_stream_of_an_earlier_life_is_found_at_another_port() -> None:
+    """The plane crashes in a long call, and the NAT has another port for the party then."""
+    rollovers = 2 * ROLLOVERS + 1
+    sender, other = Sender(1), Sender(9)
+    for sequence in range(0, rollovers * 65536, 30000):
+        sender.rtp(sequence)
+    heard = Heard(*sender.keys)
+    heard.latch.resume(ALICE, heard.now)
+    first = rollovers * 65536
+    assert heard.hear(sender.rtp(first), MOVED) is Verdict.RIVAL
+    heard.now += SILENCE_S
+    assert heard.hear(other.rtp(1), MALLORY) is Verdict.UNFIT
+    assert heard.hear(sender.rtp(first + 1), MOVED) is Verdict.RELATCHED
+    assert heard.hear(sender.rtp(first + 2), MOVED) is Verdict.PASS
+    assert heard.hear(forged(sender.rtp(first + 3)), MOVED) is Verdict.RIVAL
+    # Without a crash a stream that was never heard is of those that begin.
+    heard = Heard(*sender.keys)
+    assert heard.hear(sender.rtp(first + 4), MOVED) is Verdict.UNFIT
 
 
 def rolled_over() -> tuple[Heard, list[bytes]]:

@@ -251,6 +251,9 @@ static const struct hnt_tag *believe(struct hnt_latch *latch, const struct hnt_a
         !hnt_evidence_is_likely(latch->evidence, source))
         return NULL;
     const struct hnt_tag *key = signer(latch, header, data, length, stream, &index);
+    bool resumed = srtp->resumed && header.kind == HNT_RTP;
+    for (uint32_t rollover = 2; key == NULL && stream == NULL && resumed && rollover < HNT_RESUMED_ROLLOVERS; rollover++)
+        key = signer_at(latch, header, data, length, rollover, &index);
     bool renewable = stream != NULL && stream->sure && srtp->armed_anew && header.kind == HNT_RTP &&
                      goes_on(stream, header);
     if (key == NULL && renewable)
@@ -261,6 +264,7 @@ static const struct hnt_tag *believe(struct hnt_latch *latch, const struct hnt_a
     }
     if (stream == NULL) {
         enter(srtp, header, index, now, true);
+        srtp->resumed = srtp->resumed && !resumed;
         return key;
     }
     if (stream->sure && index <= stream->index) {

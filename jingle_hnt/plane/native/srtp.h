@@ -16,6 +16,7 @@ enum {
     HNT_TAG_KEY = 20,
     HNT_STREAMS = 8,
     HNT_ROLLOVERS = 16,
+    HNT_RESUMED_ROLLOVERS = 64,
     HNT_MOST_ROLLOVERS = 4096,
     HNT_RTCP_TAG = 10,
     HNT_WINDOW = 1024, /* a power of two */
