@@ -265,9 +265,9 @@ def _judge(world: World, calls: Sequence[Call]) -> None:
         for gap, spans in _gaps(world, call):
             if not is_excused(gap, spans):
                 world.fail(_gap_told(world, call, gap, spans))
-    if world.exchange.crossed:
+    if len(world.exchange.crossed) > world.crossed:
+        world.crossed = len(world.exchange.crossed)
         world.fail(f"crossed: {len(world.exchange.crossed)}: {world.exchange.crossed[:10]}")
-        world.exchange.crossed.clear()
     text = world.stage.relay.log_text()
     if (count := text.count("Traceback")) > world.tracebacks:
         world.tracebacks = count
@@ -328,6 +328,7 @@ def _verdict(world: World) -> dict[str, Any]:
         "relayed": len(relayed),
         "doubtful": sum(call.is_doubtful for call in exchange.calls),
         "packets": exchange.packets,
+        "crossed": len(exchange.crossed),
         "lost": sum(s.track.lost for call in relayed for s in call.streams),
         "faults": dict(sorted(Counter(w.kind for w in world.windows).items())),
         "recovered_s": {kind: _spread(times) for kind, times in sorted(world.recovered.items())},

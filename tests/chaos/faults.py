@@ -54,6 +54,7 @@ class World:
     windows: list[Window] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     tracebacks: int = 0
+    crossed: int = 0
     status: dict[str, Any] = field(default_factory=dict)
     worked_at: float = 0.0
     """When it was asked last whether calls would be relayed, if they would be; else 0."""

@@ -1,4 +1,4 @@
-"""A minute of faults, and one without: what `scripts/chaos` runs for as long as it is told."""
+"""Row F40 of docs/threats.md: a minute of faults, and some seconds without (`scripts/chaos`)."""
 
 import asyncio
 from typing import Any
@@ -6,26 +6,39 @@ from typing import Any
 import pytest
 
 from tests.chaos.__main__ import Plan, chaos
+from tests.threats import doses
+from tests.threats.doses import Measured
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
+FULL_S = 3600.0
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(400 + 3 * FULL_S)]
 
 PAIRS = 20
 """Beside other tests."""
 
 
-def test_without_faults_nothing_is_lost() -> None:
-    verdict = run(Plan(seconds=15, seed=1, faults=False, pairs=PAIRS))
+def test_without_faults_nothing_is_lost(record_property: Measured) -> None:
+    verdict = run(Plan(seconds=15, seed=1, faults=False, pairs=PAIRS), record_property)
     assert verdict["failures"] == []
     assert verdict["gaps_s"] == {}
     assert verdict["relayed"] == verdict["calls"] >= PAIRS
 
 
-def test_whatever_fails_nothing_is_lost() -> None:
-    verdict = run(Plan(seconds=60, seed=20, pairs=PAIRS))
+def test_whatever_fails_nothing_is_lost(record_property: Measured) -> None:
+    seconds = doses.seconds(FULL_S, least=60) if doses.dose() == 1 else 60
+    verdict = run(Plan(seconds=seconds, seed=20, pairs=PAIRS), record_property)
     assert verdict["failures"] == []
     assert sum(verdict["faults"].values()) >= 5
     assert verdict["relayed"] >= PAIRS
 
 
-def run(plan: Plan) -> dict[str, Any]:
-    return asyncio.run(chaos(plan, echo=False))
+def run(plan: Plan, record: Measured) -> dict[str, Any]:
+    verdict = asyncio.run(chaos(plan, echo=False))
+    record("seconds", int(plan.seconds))
+    record("faults", sum(verdict["faults"].values()))
+    for name in ("calls", "relayed", "packets", "crossed"):
+        record(name, verdict[name])
+    for kind in ("kill-plane", "kill-run", "kill-signalling"):
+        if kind in verdict["gaps_s"]:
+            record(f"{kind}_gap_s", verdict["gaps_s"][kind]["median"])
+    return verdict

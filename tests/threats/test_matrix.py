@@ -10,7 +10,7 @@ from tests.threats.matrix import entries
 from tests.threats.rows import MEASURED, figures
 
 ROOT = Path(__file__).parent.parent.parent
-ROWS = [f"{kind}{n}" for kind, last in (("M", 22), ("S", 8), ("X", 19), ("F", 33), ("E", 4),
+ROWS = [f"{kind}{n}" for kind, last in (("M", 22), ("S", 8), ("X", 19), ("F", 40), ("E", 4),
                            ("P", 14))
         for n in range(1, last + 1)]  # fmt: skip
 
