@@ -5,12 +5,13 @@ test_srtp_calls.py play is not here.
 """
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from tests.lab.play import Caller, Stage, stage
+from tests.lab.play import ROOT, Caller, Stage, stage
 from tests.lab.world import RELAY, NatKind
 
 pytestmark = pytest.mark.integration
@@ -168,9 +169,72 @@ async def test_parties_of_whom_too_little_is_known() -> None:
         assert [f["cause"] for f in answer["calls"][0]["diagnosis"]] == ["unproven"]
 
 
+async def test_parties_that_are_elsewhere_and_strangers_that_are_near() -> None:
+    """Hosts without a NAT, each of which has two addresses."""
+    users = "anna abel bea ben cleo carl dora dirk emma emil"
+    async with stage(tuple(users.split()), extra="[times]\nsetup_s = 1") as at:
+        second = iter(range(201, 220))
+
+        async def roaming(name: str, *extra: str) -> tuple[Caller, str]:
+            """A phone on a public host, and the host's other address."""
+            address, public = at.lab.site(name, NatKind.NONE)
+            other = f"198.51.100.{next(second)}"
+            at.lab.add_address(name, other)
+            return await at.phone_at(name, name, address, public, extra=extra), other
+
+        callers = [
+            await at.phone(name, NatKind.PORT_RESTRICTED)
+            for name in ("anna", "bea", "cleo", "dora", "emma")
+        ]
+        abel, abels_other = await roaming("abel")
+        ben, _ = await roaming("ben")
+        carl, carls_other = await roaming("carl", "--mute")
+        dirk = await at.phone("dirk", NatKind.SYMMETRIC)
+        address, public = at.lab.site("emil", NatKind.NONE)
+        at.lab.also("emil", "2001:db8:7::7")
+        six = ("--from", address, "--mute")
+        emil = await at.phone_at("emil", "emil", "2001:db8:7::7", public, extra=six)
+        at.lab.public("guest", "198.51.100.250")
+
+        moved, sprayed, astray = (
+            Pair(at, caller, callee)
+            for caller, callee in zip(callers, (abel, ben, carl), strict=False)
+        )
+        rings, foreign = Pair(at, callers[3], dirk), Pair(at, callers[4], emil)
+        await at.relay.ask("set", option="relay.proxies", value=f'["{carl.public}"]')
+        for each in (moved, sprayed, astray, foreign):
+            await each.begin()
+        dirk.tell("answer", how="ring")
+        rings.caller.tell("call", to=dirk.jid)
+        await dirk.expect("ringing")
+        rings.name = (await rings.call())["call"]
+        await dirk.vanish()
+
+        for party in (abel, ben):
+            await party.hears(10)
+        abel.tell("quiet")
+        await moved.callee_sends(40, port=9000, address=abels_other)
+        await astray.callee_sends(40, port=9000, address=carls_other)
+        leg = (await sprayed.call())["contents"][0]["components"][0]["legs"][1]
+        host, _, port = leg["advertised"].rpartition(":")
+        words = ["--address", host, "--ports", port, "--count", "600", "--seconds", "2"]
+        spraying = at.lab.command("guest", [sys.executable, "-m", "tests.lab.sprayer", *words])
+        process = await asyncio.create_subprocess_exec(
+            *spraying, cwd=ROOT, stdout=asyncio.subprocess.DEVNULL
+        )
+        assert await process.wait() == 0
+        await asyncio.sleep(CAUSE_S)
+        assert await moved.explained() == [("moved-away", "callee")]
+        assert await astray.explained() == [("stranger", "callee")]
+        assert await foreign.explained() == [("no-family", "callee")]
+        assert await sprayed.explained() == [("other-drops", "callee")]  # by the kernel
+        assert await rings.explained() == [("setup-timeout", None)]
+
+
 @pytest.mark.parametrize(
     ("mode", "walls", "found"),
     [
+        ("pass", (), ("unknown-transport", None)),
         ("append", ("anna", "abel"), ("unused-relay", None)),
         ("terminate", ("abel",), ("unanswered-checks", "callee")),
     ],

@@ -309,14 +309,21 @@ class Phone:
                 say("stats", media=media)
 
     async def _emit(
-        self, to: str, count: int, kind: str = "rtp", interval: float = 0.02, port: int = 0
+        self,
+        to: str,
+        count: int,
+        kind: str = "rtp",
+        interval: float = 0.02,
+        port: int = 0,
+        address: str = "",
     ) -> None:
-        """Send packets of the voice's stream there by hand, from its port for RTP or another."""
+        """Send packets of the voice's stream there by hand, from its port for RTP, or from another
+        port, perhaps of another address of this host."""
         component = self.media["voice"][0]
         sender = component
         if port:
             sender = Component(component.stream, component.ssrc, control=False)
-            await sender.open(self.options.address, port)
+            await sender.open(address or self.options.address, port)
         host, _, number = to.rpartition(":")
         make = {"rtp": rtp, "rtcp": rtcp, "stun": _binding}[kind]
         for _ in range(count):
