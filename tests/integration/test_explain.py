@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jingle_hnt.session.policy import IceMode
-from tests.integration.test_ice_calls import TAKING_PART
+from tests.integration.test_ice_calls import TAKING_PART, both_outcomes
 from tests.integration.test_nat_calls import hang_up
 from tests.lab.play import ROOT, Caller, Stage, stage
 from tests.lab.world import NatKind
@@ -81,12 +81,11 @@ async def test_two_that_send_nothing_are_named() -> None:
 async def test_checks_that_are_signed_with_other_credentials_are_named(mode: IceMode) -> None:
     """Where ICE ends at the relay Bob answers its checks rightly; his own are wrong still."""
     async with stage(extra=f'[ice]\nmode = "{mode}"') as at:
-        alice = await at.ice_phone("alice", NatKind.SYMMETRIC)
-        bob = await at.ice_phone(
-            "bob", NatKind.SYMMETRIC, "--sign-with", "x" * 22, "--patience", "5"
-        )
-        alice.tell("call", to=bob.jid)
-        await bob.expect("unconnected")
+        words = ("--patience", "5")
+        alice = await at.ice_phone("alice", NatKind.SYMMETRIC, *words)
+        bob = await at.ice_phone("bob", NatKind.SYMMETRIC, "--sign-with", "x" * 22, *words)
+        _, end = await both_outcomes(alice, bob)
+        assert end["event"] == "unconnected"
         alice.tell("hangup")
         await bob.expect("ended")
         report = await explained(at)

@@ -20,8 +20,10 @@ from tests.threats.doses import Measured
 pytestmark = pytest.mark.integration
 
 STUN = "203.0.113.30"
-OUTCOME_S = 45.0
+OUTCOME_S = 60.0
 """By then an agent has connected or given up, on a busy machine as well."""
+PATIENT_S, HOPELESS_S = 40.0, 3.0
+"""What an agent is given to connect in, and where it is to find no path."""
 TRIES = 3
 UNFORESEEABLE = {NatKind.SYMMETRIC, NatKind.TWO_IN_A_ROW}
 """Who is mapped to a port that nobody can know beforehand."""
@@ -95,12 +97,13 @@ async def test_the_same_call_without_us_does_not_connect() -> None:
     async with stage(relayed=False) as at:
         alice = await at.ice_phone("alice", NatKind.SYMMETRIC, "--patience", "3")
         bob = await at.ice_phone("bob", NatKind.SYMMETRIC, "--patience", "3")
-        alice.tell("call", to=bob.jid)
-        await alice.expect("unconnected")
+        ends = await both_outcomes(alice, bob)
+        assert [end["event"] for end in ends] == ["unconnected"] * 2
 
 
 FIRST_PACKET_S = 1.5
-"""After the answer; 0.2 s on an idle machine, where without early checks it is two or four."""
+"""After the answer; 0.2 s on an idle machine, where without early checks it is two or four. Of
+some calls the best counts: the others tell how busy the machine is."""
 
 
 @pytest.mark.rule("I2", "I3")
@@ -113,16 +116,22 @@ async def test_who_checks_while_it_rings_is_heard_at_once_when_it_answers(
     async with stage(extra=f'[ice]\nmode = "{mode}"') as at:
         alice = await at.ice_phone("alice", NatKind.SYMMETRIC, *patience)
         bob = await at.ice_phone("bob", NatKind.SYMMETRIC, "--rings", "4", *patience)
-        for paths in await connect(alice, bob):
-            assert through_us(paths)
-        answered = await bob.expect("answering")
-        await asyncio.sleep(1.0)
-        for name, party in (("alice", alice), ("bob", bob)):
-            (stats,) = (await party.stats()).values()
-            took_s = stats["first_at"] - answered["at"]
+        best = {"alice": FIRST_PACKET_S, "bob": FIRST_PACKET_S}
+        for _ in range(TRIES):
+            after = len(bob.events)
+            for paths in await connect(alice, bob):
+                assert through_us(paths)
+            answered = await bob.expect("answering", after=after)
+            for name, party in (("alice", alice), ("bob", bob)):
+                await party.hears(10)
+                (stats,) = (await party.stats()).values()
+                best[name] = min(best[name], stats["first_at"] - answered["at"])
+            await assert_talk(alice, bob)
+            if max(best.values()) < FIRST_PACKET_S:
+                break
+        for name, took_s in best.items():
             record_property(f"{mode} first packet at {name} s", round(took_s, 3))
-            assert took_s <= FIRST_PACKET_S
-        await assert_talk(alice, bob)
+            assert took_s < FIRST_PACKET_S
 
 
 @pytest.mark.rule("I3")
@@ -179,17 +188,21 @@ async def outcome(caller: Caller, callee: Caller) -> tuple[list[str], list[str]]
     raise AssertionError(f"of {caller.jid} and {callee.jid} one connects and the other gives up")
 
 
-async def every_pair(relayed: bool, patience_s: int) -> dict[tuple[NatKind, NatKind], Any]:
+async def every_pair(relayed: bool) -> dict[tuple[NatKind, NatKind], Any]:
     """What came of a call of every kind of site to every kind, each with a STUN server to ask."""
     kinds = list(NatKind)
     paths: dict[tuple[NatKind, NatKind], Any] = {}
     users = tuple(f"{role}{n}" for role in "ab" for n in range(len(kinds)))
     async with stage(users=users, relayed=relayed) as at, stun_server(at) as stun:
-        words = ("--stun", stun, "--patience", str(patience_s))
+        words = ("--stun", stun)
         callers = [await at.ice_phone(f"a{n}", kind, *words) for n, kind in enumerate(kinds)]
         callees = [await at.ice_phone(f"b{n}", kind, *words) for n, kind in enumerate(kinds)]
         for turn in range(len(kinds)):
             pairs = [(n, (n + turn) % len(kinds)) for n in range(len(kinds))]
+            for n, m in pairs:
+                meet = relayed or meet_by_themselves(kinds[n], kinds[m])
+                for party in (callers[n], callees[m]):
+                    party.tell("patience", seconds=PATIENT_S if meet else HOPELESS_S)
             found = await asyncio.gather(*(outcome(callers[n], callees[m]) for n, m in pairs))
             paths |= {(kinds[n], kinds[m]): path for (n, m), path in zip(pairs, found, strict=True)}
     return paths
@@ -200,7 +213,7 @@ async def every_pair(relayed: bool, patience_s: int) -> dict[tuple[NatKind, NatK
 async def test_every_pair_of_nats_connects_and_directly_where_it_does_without_us() -> None:
     """aioice takes the first pair that works, and some direct ones work at the second try only,
     half a second later: the relay waits for that (`ice.direct_first_s`)."""
-    without, with_us = await every_pair(False, 3), await every_pair(True, 8)
+    without, with_us = await every_pair(False), await every_pair(True)
     for (caller, callee), paths in with_us.items():
         meet = without[caller, callee] is not None
         assert meet is meet_by_themselves(caller, callee), (caller, callee)

@@ -1,6 +1,7 @@
 """ICE that ends at the relay (aioice behind a real Prosody and real NATs), and what it heals."""
 
 import asyncio
+from collections.abc import Mapping
 from itertools import combinations_with_replacement, pairwise
 
 import pytest
@@ -120,26 +121,34 @@ async def test_an_agent_talks_to_a_party_that_knows_raw_udp_only(caller_is_agent
         assert {c["ip"] for c in candidates(with_action(phones[raw], action))} == {RELAY}
 
 
-def longest_gap_s(sent: list[float], numbers: list[int]) -> float:
-    """Of what was sent, the longest time of which nothing was heard after it had begun."""
-    heard = sorted(number for number in numbers if number < len(sent))
-    return max(
-        (sent[after] - sent[before] for before, after in pairwise(heard)),
-        default=sent[-1] - sent[0],
-    )
+def longest_gap_s(sent: int, numbers: list[int]) -> float:
+    """Of what was sent, the longest time of which nothing was heard after it had begun.
+
+    It is the time that a sender takes on an idle machine: on a busy one it is late by as much as
+    all that heals is.
+    """
+    heard = sorted(number for number in numbers if number < sent)
+    gaps = (after - before for before, after in pairwise(heard))
+    return max(gaps, default=sent) * RTP_INTERVAL_S
+
+
+async def connected_again(after: Mapping[Caller, int]) -> list[list[str]]:
+    """The paths of all that restarted, once each has an outcome after so many of its events."""
+    ends = [await p.expect("connected|unconnected", after=n) for p, n in after.items()]
+    assert [end["event"] for end in ends] == ["connected"] * len(ends), ends
+    return [end["paths"] for end in ends]
 
 
 async def assert_healed(one: Caller, other: Caller) -> None:
     """Neither was unheard for longer than it may be, and both are heard at the end."""
     for party in (one, other):
         party.tell("quiet")
-    await asyncio.sleep(0.2)
-    stats = {party: (await party.stats())["rtp"] for party in (one, other)}
+    stats = {party: (await party.settled())["rtp"] for party in (one, other)}
     for sender, receiver in ((one, other), (other, one)):
-        sent, numbers = stats[sender]["sent_at"], stats[receiver]["numbers"]
+        sent, numbers = stats[sender]["sent"], stats[receiver]["numbers"]
         gap_s = longest_gap_s(sent, numbers)
         assert gap_s <= HEALED_S, f"{sender.jid} was not heard for {gap_s:.2f} s"
-        assert sent[-1] - sent[max(numbers)] < 5 * RTP_INTERVAL_S
+        assert sent - max(numbers) <= 5
 
 
 @pytest.mark.rule("I2", "I3", "L4")
@@ -152,8 +161,8 @@ async def test_an_ice_restart_is_not_heard(mode: IceMode, who: str) -> None:
         (before,) = await at.relay.calls()
         after = {party: len(party.events) for party in (alice, bob)}
         (alice if who == "alice" else bob).tell("restart")
-        for party, number in after.items():
-            assert through_us((await party.expect("connected", after=number))["paths"])
+        for paths in await connected_again(after):
+            assert through_us(paths)
         old = {legs(before)[1, role]["learned"] for role in ("initiator", "responder")}
         for role in ("initiator", "responder"):
             await learns(at, role, lambda source: source not in ("", *old))
@@ -176,8 +185,7 @@ async def test_a_change_of_network_heals_within_two_seconds(mode: IceMode, who: 
         after = {each: len(each.events) for each in (alice, bob)}
         public = at.lab.move(who)
         party.tell("restart")
-        for each, number in after.items():
-            await each.expect("connected", after=number)
+        await connected_again(after)
         await learns(at, role, lambda source: source.rpartition(":")[0] == public)
         for each in (alice, bob):
             await each.hears(20)

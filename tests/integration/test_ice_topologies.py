@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import pytest
 
 from tests.integration.test_ice_calls import (
+    HOPELESS_S,
+    PATIENT_S,
     assert_talk,
     connect,
     outcome,
@@ -54,7 +56,8 @@ async def agents(at: Stage, topology: Topology, *extra: str) -> tuple[Caller, Ca
 async def meet_without_us(topology: Topology) -> bool:
     """Whether the same two agents connect where no relay is."""
     async with stage(relayed=False) as at, stun_server(at) as stun:
-        alice, bob = await agents(at, topology, "--stun", stun, "--patience", "3")
+        patience_s = PATIENT_S if topology.meet else HOPELESS_S
+        alice, bob = await agents(at, topology, "--stun", stun, "--patience", str(patience_s))
         return await outcome(alice, bob) is not None
 
 

@@ -20,7 +20,9 @@ from tests.threats.doses import Measured
 
 SOURCE = Path(__file__).parent.parent / "lab" / "purple_phone.c"
 PLUGINS = "purple-2"
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
+TALK = 150
+"""Packets of three seconds."""
 
 pytestmark = pytest.mark.integration
 
@@ -104,6 +106,20 @@ async def phone(
         await purple.quit()
 
 
+async def talked(at: Stage) -> Event:
+    """The only call, when the callee has been heard for some seconds and the caller at all."""
+
+    def is_long(answer: Event) -> bool:
+        (call,) = answer["calls"]
+        caller, callee = (legs(call)[1, role] for role in ("initiator", "responder"))
+        full = min(callee["received_packets"], caller["sent_packets"]) > TALK
+        return bool(full and caller["received_packets"] and callee["sent_packets"])
+
+    answer = await at.relay.until(is_long, command="calls")
+    await asyncio.sleep(1)  # what was relayed last is played
+    return dict(answer["calls"][0])
+
+
 @pytest.mark.timeout(120)
 async def test_libpurple_calls_libpurple_through_two_nats(program: Path) -> None:
     """The callee's media is a full stream; the caller's GStreamer source stalls after its first
@@ -119,8 +135,7 @@ async def test_libpurple_calls_libpurple_through_two_nats(program: Path) -> None
         alice.tell(f"call bob@{DOMAIN}/laptop")
         await bob.expect("ringing")
         await alice.expect("accepted")
-        await asyncio.sleep(5)
-        (call,) = await at.relay.calls()
+        call = await talked(at)
         alice.tell("hangup")
         await bob.expect("ended")
     assert max(event["heard"] for event in alice.events) > 100
@@ -155,8 +170,7 @@ async def test_libpurple_reaches_libpurple_by_ice_through_us_alone(
         for name, party in (("caller", alice), ("callee", bob)):
             hears = await party.expect("hears")
             record_property(f"{mode} {name} hears after s", round(hears["at"] - accepted["at"], 2))
-        await asyncio.sleep(4)
-        (call,) = await at.relay.calls()
+        call = await talked(at)
         alice.tell("hangup")
         await bob.expect("ended")
     assert max(event["heard"] for event in alice.events) > 100
