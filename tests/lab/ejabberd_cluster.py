@@ -1,4 +1,4 @@
-"""A cluster of ejabberd nodes for tests: real ones, each with its own database, on loopback.
+"""A cluster of ejabberd nodes for tests: real ones, each with its own database.
 
 Each node has an address of its own and all listen for one another on the same port, so that no epmd
 is needed: none is started, and none of the machine's is asked.
@@ -6,7 +6,7 @@ is needed: none is started, and none of the machine's is asked.
 
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle
 from typing import Any
@@ -15,17 +15,16 @@ from tests.lab.ejabberd import Ejabberd
 from tests.lab.server import Endpoint
 from tests.ports import free_port
 
-NETWORK = "127.0.77"
-NODES = 2
+LOOPBACK = ("127.0.77.1", "127.0.77.2")
 
 
 class EjabberdNode(Ejabberd):
     """One node, at an address of its own; `port` and `cookie` are those of its cluster."""
 
     def __init__(
-        self, number: int, port: int, cookie: str, *arguments: Any, **options: Any
+        self, address: str, port: int, cookie: str, *arguments: Any, **options: Any
     ) -> None:
-        self.address = f"{NETWORK}.{number}"
+        self.address = address
         self.name = f"ejabberd@{self.address}"
         self._port, self._cookie = port, cookie
         super().__init__(*arguments, listen=(self.address,), **options)
@@ -44,13 +43,13 @@ class EjabberdNode(Ejabberd):
 
 
 class EjabberdCluster(EjabberdNode):
-    """Two nodes, the first of which this is."""
+    """Nodes at these addresses, of which this is the first."""
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        port, cookie = free_port(f"{NETWORK}.1", socket.SOCK_STREAM), secrets.token_hex(8)
-        common = (port, cookie, *arguments)
-        super().__init__(1, *common, **options)
-        self.others = [EjabberdNode(n, *common, **options) for n in range(2, NODES + 1)]
+    def __init__(self, *arguments: Any, listen: Sequence[str] = LOOPBACK, **options: Any) -> None:
+        port = free_port("127.0.0.1", socket.SOCK_STREAM)
+        common = (port, secrets.token_hex(8), *arguments)
+        super().__init__(listen[0], *common, **options)
+        self.others = [EjabberdNode(address, *common, **options) for address in listen[1:]]
         self._joined = False
 
     @property
@@ -100,7 +99,8 @@ class AlternatingCluster(EjabberdCluster):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._turns: Iterator[Endpoint] = iter(())
-        options.setdefault("c2s_port", free_port(f"{NETWORK}.1", socket.SOCK_STREAM))
+        if "namespace" not in options:
+            options.setdefault("c2s_port", free_port(LOOPBACK[0], socket.SOCK_STREAM))
         super().__init__(*arguments, **options)
 
     @property

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tests.lab.ejabberd import Ejabberd
+from tests.lab.ejabberd_cluster import EjabberdCluster
 from tests.lab.prosody import Prosody
 from tests.lab.server import LocalServer, VirtualHost
-from tests.lab.world import RELAY, RELAY6, SERVER, SERVER6, Lab, NatKind
+from tests.lab.world import RELAY, RELAY6, SERVER, SERVER6, SERVER_TOO, Lab, NatKind
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 60.0
@@ -348,6 +349,9 @@ async def stage(
         lab.public("server", SERVER)
         lab.public("relay", RELAY)
         servers, relays = [SERVER], [RELAY]
+        if issubclass(in_use, EjabberdCluster):
+            lab.add_address("server", SERVER_TOO)
+            servers.append(SERVER_TOO)
         if six:
             servers.append(lab.also("server", SERVER6))
             relays.append(lab.also("relay", RELAY6))

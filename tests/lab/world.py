@@ -21,6 +21,8 @@ from types import TracebackType
 from typing import Self
 
 SERVER = "203.0.113.2"
+SERVER_TOO = "203.0.113.3"
+"""Of the second node, where the server is a cluster."""
 RELAY = "203.0.113.9"
 STRANGER = "198.51.100.66"
 GATEWAY = "198.51.100.254"
