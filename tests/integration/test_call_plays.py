@@ -146,24 +146,6 @@ async def test_two_stages_refuse_before_the_callee_rings() -> None:
         await nothing_left(at)
 
 
-@pytest.mark.rule("J14")
-async def test_a_phone_rings_for_as_long_as_its_user_likes() -> None:
-    """Neither is told anything at `times.setup_s`, and a late accept gets its media."""
-    async with stage(extra="[times]\nsetup_s = 1") as at:
-        alice, bob = await phones(at)
-        bob.tell("answer", how="early")
-        alice.tell("call", to=bob.jid)
-        await bob.expect("ringing")
-        await asyncio.sleep(3)
-        bob.tell("accept")
-        await alice.expect("accepted")
-        for party in (alice, bob):
-            await party.hears(20)
-            assert not any("session-terminate" in stanza for stanza in party.stanzas)
-        await hang_up(alice, bob)
-        await nothing_left(at)
-
-
 @pytest.mark.rule("J10", "J14")
 async def test_a_caller_that_vanishes_is_not_waited_for() -> None:
     async with stage(extra="[times]\nsilence_s = 2") as at:

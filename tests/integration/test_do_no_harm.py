@@ -59,10 +59,12 @@ class _Here:
 
 
 @asynccontextmanager
-async def relay(server: LocalServer, directory: Path, mode: IceMode) -> AsyncIterator[Relay]:
+async def relay(
+    server: LocalServer, directory: Path, mode: IceMode, extra: str = ""
+) -> AsyncIterator[Relay]:
     values = {"component": COMPONENT, "domain": DOMAIN, "port": server.component[1]}
     values |= {"secret": SECRET, "relay": RELAY, "mode": str(mode), "directory": str(directory)}
-    (directory / "jingle-hnt.toml").write_text(CONFIGURATION.format(**values))
+    (directory / "jingle-hnt.toml").write_text(CONFIGURATION.format(**values) + extra)
     running = Relay(_Here(), directory)
     try:
         await running.start()

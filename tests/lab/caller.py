@@ -81,6 +81,7 @@ class Phone:
         self.awaited: dict[str, asyncio.Future[ET.Element]] = {}
         self.peer = ""
         self.role = "initiator"
+        self.offer: ET.Element | None = None
         self.habits = Habits()
         self.creators: dict[str, str] = {}
         self.generation = 0
@@ -175,14 +176,23 @@ class Phone:
 
     async def _rung(self, caller: str, jingle: ET.Element) -> None:
         self.peer, self.sid, self.role = caller, jingle.get("sid", ""), "responder"
+        self.offer = jingle
+        await self._close()
         say("ringing", peer=caller, sid=self.sid)
-        if self.answer in ("accept", "early"):
+        if self.answer == "accept":
+            await self._accept()
+        elif self.answer == "early":
             await self._open("voice", "initiator")
-            if self.answer == "accept":
-                self._request("session-accept", self._content("voice", answers=True))
             self._send_media(jingle)
         elif self.answer == "decline":
             self._request("session-terminate", "<reason><decline/></reason>")
+
+    async def _accept(self) -> None:
+        assert self.offer is not None
+        if "voice" not in self.media:
+            await self._open("voice", "initiator")
+            self._send_media(self.offer)
+        self._request("session-accept", self._content("voice", answers=True))
 
     async def _added(self, jingle: ET.Element) -> None:
         """Every further content is welcome."""
@@ -280,7 +290,7 @@ class Phone:
             case "habits":
                 self.habits = Habits(command["creator"], command["senders"])
             case "accept":
-                self._request("session-accept", self._content("voice", answers=True))
+                await self._accept()
             case "add":
                 await self._open(command["content"], self.role)
                 self._request("content-add", self._content(command["content"]))

@@ -97,6 +97,7 @@ class IcePhone:
         self.client: Client | None = None
         self.peer = self.sid = ""
         self.role = "initiator"
+        self.answer = "accept"
         self.habits = Habits()
         self.contents: dict[str, Content] = {}
         self.tasks: list[asyncio.Task[None]] = []
@@ -140,6 +141,9 @@ class IcePhone:
                 self.role = "responder"
                 await self._renew(names)
                 await self._learn(jingle)
+                if self.answer == "ring":
+                    say("ringing", peer=self.peer, sid=self.sid)
+                    return
                 if self.options.rings:
                     self._begin(names)
                     self.tasks.append(asyncio.create_task(self._answer_later(names)))
@@ -284,7 +288,12 @@ class IcePhone:
 
     async def _move_to(self, content: Content, fresh: aioice.Connection | None) -> None:
         assert fresh is not None
-        await fresh.connect()
+        try:
+            async with asyncio.timeout(self.options.patience):
+                await fresh.connect()
+        except (ConnectionError, TimeoutError):
+            say("unconnected", content=content.name)
+            return
         before, content.agent, content.fresh = content.agent, fresh, None
         say("connected", content=content.name, paths=paths(fresh))
         content.begin(self._hear(content, fresh))
@@ -364,6 +373,13 @@ class IcePhone:
                 self.role = "initiator"
                 await self._renew(["voice"])
                 self._offer("session-initiate", ["voice"])
+            case "patience":
+                self.options.patience = command["seconds"]
+            case "answer":
+                self.answer = command["how"]
+            case "accept":
+                self._offer("session-accept", self.contents, answers=True)
+                self._begin(self.contents)
             case "habits":
                 self.habits = Habits(command["creator"], command["senders"])
             case "add":
@@ -472,7 +488,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trickle", action="store_true")
     parser.add_argument("--like-raw", action="store_true", help="send what raw phones expect")
     parser.add_argument("--rings", type=float, default=0.0, help="seconds of checks, then answer")
-    parser.add_argument("--patience", type=float, default=20.0, help="seconds to connect in")
+    parser.add_argument("--patience", type=float, default=40.0, help="seconds to connect in")
 
 
 if __name__ == "__main__":
