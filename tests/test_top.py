@@ -112,6 +112,16 @@ def test_trouble_comes_first_and_five_hundred_calls_stay_readable() -> None:
     assert view.frame(found, lines.pen(80, "utf-8"), 24)[0][0].endswith("1-20 of 500")
 
 
+def test_who_is_not_heard_at_all_is_worse_than_who_sounds_bad() -> None:
+    bad = call("s1", leg("initiator", mos=2.2), GOOD[1])
+    mute_one = call("s2", leg("initiator", mos=4.4), silent("responder"))
+    assert [line.name for line in lines.ordered(of(bad, call("s3"), mute_one))] == [
+        "s2",
+        "s1",
+        "s3",
+    ]
+
+
 def test_keys_sort_filter_and_quit() -> None:
     found = of(call("s1", initiator="zoe@x/1"), call("s2", initiator="amy@x/1", age_s=99.0))
     view, pen = View(), lines.pen(80, "utf-8")

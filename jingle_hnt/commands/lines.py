@@ -20,7 +20,7 @@ MINUTE_S, BUCKETS = 60.0, 10
 
 BLOCKS, ASCII_BLOCKS = " ▁▂▃▄▅▆▇█", " .:-=+*#@"
 
-BAD_LOSS, BAD_JITTER_MS, BEST_SCORE = 0.1, 60.0, 4.5
+BAD_LOSS, BAD_JITTER_MS, LEAST_SCORE, BEST_SCORE = 0.1, 60.0, 1.0, 4.5
 """What fills a bar."""
 
 POOR = 3.0
@@ -195,6 +195,9 @@ ORDERS: dict[str, Callable[[Line], object]] = {
 
 
 def _worst(line: Line) -> float:
+    """The score of the direction that is heard worse; whoever is not heard in trouble is worst."""
+    if line.is_bad and not all(direction.is_heard for direction in line.directions):
+        return LEAST_SCORE
     return min((d.score for d in line.directions if d.score is not None), default=BEST_SCORE)
 
 
