@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -202,9 +203,7 @@ class Ejabberd(LocalServer):
             "listen": listen,
             "auth_method": "internal",
             "auth_password_format": "plain",
-            "shaper": {"normal": {"rate": 3000, "burst_size": 20000}},
-            "acl": {"unlimited": {"user": list(self.limited_but or ())}},
-            "shaper_rules": {"c2s_shaper": [{"none": "unlimited"}, {"normal": "all"}]},
+            **(_limits(self.limited_but) if self.limited_but is not None else {}),
             "s2s_use_starttls": False,
             "s2s_dns_timeout": "1 second",
             "s2s_dns_retries": 1,
@@ -221,6 +220,15 @@ class Ejabberd(LocalServer):
             },
             **self.settings,
         }
+
+
+def _limits(but: Sequence[str]) -> dict[str, object]:
+    """Those of Debian's ejabberd.yml, for all but these users."""
+    return {
+        "shaper": {"normal": {"rate": 3000, "burst_size": 20000}},
+        "acl": {"unlimited": {"user": list(but)}},
+        "shaper_rules": {"c2s_shaper": [{"none": "unlimited"}, {"normal": "all"}]},
+    }
 
 
 def _options(host: VirtualHost) -> dict[str, object]:

@@ -245,11 +245,12 @@ class LocalServer(ABC):
             wanted.add(self.s2s[1])
         if self.web is not None:
             wanted.add(self.web)
-        deadline = time.monotonic() + _START_S
+        deadline, pause_s = time.monotonic() + _START_S, 0.02
         while not wanted <= _listening_ports(process.pid):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise ServerFailed(f"{self.kind} does not listen on {wanted}:\n{self._log_end()}")
-            time.sleep(0.02)
+            time.sleep(pause_s)  # looking is work: a busy machine has better to do
+            pause_s = min(0.5, 1.5 * pause_s)
 
     def _log_end(self) -> str:
         return "\n".join(self.log_text().splitlines()[-40:])
