@@ -421,25 +421,24 @@ class Signalling:
             self._carry_out()
 
     async def _met_another(self, before: PlaneClient | None) -> PlaneClient | None:
-        """The next plane that is met soon; None for the one before, of which nobody knows what it
-        has carried out."""
+        """The plane that is met next, if it is soon; what it has made by then is known."""
         if self._plane is before:
             self._met.clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PLANE_PATIENCE_S):
                 await self._met.wait()
-        plane = self._plane
-        is_other = before is None or (plane is not None and plane.instance != before.instance)
-        return plane if is_other else None
+        return self._plane if self._met.is_set() else None
 
     async def _bind_on(self, plane: PlaneClient, bind: Bind) -> None:
         try:
             await plane.bind(bind.specs, bind.orders)
         except PlaneGone as error:
             if not self._registry.makes_again(bind.session, bind.number):
-                another = await self._met_another(plane)
-                if another is not None:
-                    await self._bind_on(another, bind)
+                again = await self._met_another(plane)
+                if not self._registry.waits_for(bind.session, bind.number):
+                    return  # it was made all the same, or is not wanted any more
+                if again is not None:
+                    await self._bind_on(again, bind)
                     return
                 self._bind_failed(bind, error)
         except PlaneError as error:

@@ -406,6 +406,18 @@ class Anchor:
         self.made += 1
         self.bind(allocations)
 
+    def waits_for(self, number: int) -> bool:
+        """Whether a request to bind is not answered yet."""
+        return number in self._binding
+
+    def made_meanwhile(self, alive: Collection[str]) -> list[int]:
+        """The requests to bind that a plane has carried out without a word, by what it has."""
+        return [
+            number
+            for number, (allocations, _) in self._binding.items()
+            if allocations and all(name in alive for a in allocations for name in a.bindings)
+        ]
+
     def unanswered(self, number: int) -> bool:
         """The plane went away before it answered; tells whether nobody needs to be told.
 

@@ -8,6 +8,7 @@ true of sockets and latches, what the registry says is true of calls. Everything
 *   bindings of a live call that the plane is draining were released by us, and what is written down
     is of before: that content is over, and so is a call that has no other. So it is with bindings
     that a plane does not have any more which had them when they were written down;
+*   bindings that it was asked for, and made without an answer, are a call's from now on;
 *   bindings of no call are released, and their ports kept until they have drained;
 *   of a latch the later order is in force: it is given where the plane does not have it. What the
     plane has learned is taken over, also that it has learned nothing;
@@ -48,6 +49,9 @@ def reconcile(
     alive = {b.name: b for b in bindings if not b.draining}
     draining = {b.name for b in bindings if b.draining}
     _count_on(registry, [b.name for b in bindings])
+    for session in registry:
+        for number in session.anchor.made_meanwhile(alive):
+            registry.bound(session.name, number, now)
     _let_go(registry, set(alive), draining, written_on, now)
     known = _rebind_lost(registry, set(alive), now)
     orphans = [b for b in alive.values() if b.name not in known]

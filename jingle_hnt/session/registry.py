@@ -237,6 +237,11 @@ class Registry:
         session = self.find(name)
         return session is not None and session.anchor.unanswered(number)
 
+    def waits_for(self, name: str, number: int) -> bool:
+        """Whether a session still waits for the bindings of a `Bind`."""
+        session = self.find(name)
+        return session is not None and session.anchor.waits_for(number)
+
     def unanswered(self, name: str, number: int, now: float) -> None:
         """The plane went away before it answered a `Bind` effect."""
         session = self.find(name)

@@ -19,6 +19,9 @@ SETTLE_S = 0.6
 SETTLED_S = (SETTLE_S, 6.0)
 """The same of RTP and RTCP: to follow RTCP to another port may take packets that come once a
 second."""
+MOVED_S = 1.5
+"""The same of who tells of other ports: it may have been a rival of its former self for a second
+(rule 8 of `relay.latch`)."""
 LEARNED_S = (2.0, 8.0)
 """From the return of the signalling process until what passed meanwhile is learned (row F34), RTP
 and RTCP: to believe a latch's RTCP may take five packets, which come once a second."""
@@ -135,7 +138,10 @@ def excuses(
             learned_s = LEARNED_S[component]
             at = max(max(met), _first(gap.track, max(met)))  # who is muted cannot be found
             until = _beyond(act.begin, at + learned_s, learned_s, media)
-        spans.append((act.begin, max(until, act.end) + SETTLED_S[component]))
+        settled_s = SETTLED_S[component]
+        if act.action == "transport-info":
+            settled_s = max(settled_s, MOVED_S)
+        spans.append((act.begin, max(until, act.end) + settled_s))
     for at in flushed[seat]:
         spans.append((at, _found(at, gap.track, media)))
     for at in flushed[1 - seat]:
@@ -169,7 +175,8 @@ def _beyond(begin: float, until: float, most: float, media: Sequence[Window]) ->
 
 def _heard_again(until: float, reverse: Track) -> float:
     """Nothing can go to a party that has not spoken since it was moved or lost."""
-    return max(until, _first(reverse, until - SETTLE_S) + SETTLE_S)
+    at = _first(reverse, until - SETTLE_S)
+    return until if at <= until else at + REMAPPED_S[reverse.component]
 
 
 def unexcused_s(gap: Gap, spans: Iterable[Span]) -> float:

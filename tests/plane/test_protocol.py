@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import time
 from collections.abc import AsyncIterator, Callable
 from ipaddress import ip_network
 from pathlib import Path
@@ -308,3 +309,24 @@ async def test_a_plane_that_does_not_answer_is_lost(
             await plane.ping()
         served.set()
         await plane.close()
+
+
+async def test_who_stood_still_itself_reads_before_it_gives_the_plane_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "ANSWER_S", 0.1)
+    monkeypatch.setattr(client, "STOOD_STILL_S", 0.05)
+    server = PlaneServer(tmp_path / "plane", ReferenceEngine())
+    ready = asyncio.Event()
+    serving = asyncio.create_task(server.run(ready))
+    await ready.wait()
+    lost = asyncio.Event()
+    plane = await PlaneClient.connect(tmp_path / "plane", lambda _: None, lost.set)
+    asking = asyncio.create_task(plane.ping())
+    await asyncio.sleep(0)
+    time.sleep(0.3)  # noqa: ASYNC251 - this process stands still
+    await asking
+    assert not lost.is_set()
+    await plane.close()
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)

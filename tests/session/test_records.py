@@ -434,6 +434,25 @@ def test_a_plane_that_goes_away_while_it_makes_bindings_again_ends_no_call() -> 
     assert stage.plane.armed[RTP, 0].resume == PHONE
 
 
+def test_what_a_plane_has_made_without_an_answer_is_the_calls() -> None:
+    """The connection was lost, and the plane has carried out what it had read."""
+    stage = Stage()
+    stage.held = True
+    stage.says(ALICE, Action.SESSION_INITIATE, content())
+    (bind,) = stage.binds
+    assert stage.registry.waits_for(bind.session, bind.number)
+    reconcile(stage.registry, [], stage.now)
+    stage.settle()
+    assert stage.registry.waits_for(bind.session, bind.number)
+    stage.plane.bind(bind.specs)
+    reconcile(stage.registry, stage.plane.snapshot(), stage.now)
+    stage.settle()
+    assert not stage.registry.waits_for(bind.session, bind.number)
+    assert isinstance(stage.answers[1], Replace)
+    assert set(stage.plane.bindings) == {spec.name for spec in bind.specs}
+    assert stage.pool.counts.leased == 4
+
+
 def test_who_waits_for_a_plane_that_goes_away_is_told() -> None:
     stage = Stage()
     stage.held = True
