@@ -16,6 +16,7 @@
 -- When the component is down, silent or answers nonsense, jingle_hnt_fail decides: "open" lets the
 -- stanza go on as it came, "closed" answers it with remote-server-timeout.
 
+local async = require "util.async";
 local jid = require "util.jid";
 local new_id = require "util.id".medium;
 local now = require "util.time".now;
@@ -49,6 +50,7 @@ local PARTY_FOR = 24 * 60 * 60;
 local PARTY_GONE_FOR = 10 * 60;
 local INSTANCES, INSTANCE_FOR = 100, 15 * 60;
 local LOG_EVERY = 60;
+local WRITTEN_IN = 0.1; -- seconds that the server takes at most to write what it has, unless a client reads slowly
 
 local INJECTABLE = { ["session-terminate"] = true, ["session-info"] = true, ["transport-info"] = true };
 local ERROR_TYPES = { auth = true, cancel = true, continue = true, modify = true, wait = true };
@@ -859,11 +861,25 @@ module:hook_global("host-activated", follow_component);
 -- A host that is being taken away has no events of its own left.
 module:hook_global("component-disconnected", on_disconnect);
 
--- Streams are closed by this event, too (-80 and below): what is held goes first.
+-- Streams are closed by this event, too (-80 and below): what is held goes first, and is written. A
+-- connection that has something to read would otherwise be closed with what was not written yet.
+local stop = module:shared("/*/jingle_hnt_stop/state");
 module:hook_global("server-stopping", function ()
 	stopping = true;
-	decide_all();
+	if next(held) then
+		stop.written_in = WRITTEN_IN;
+		decide_all();
+	end
 end, 100);
+module:hook_global("server-stopping", function ()
+	local seconds = stop.written_in;
+	stop.written_in = nil; -- once for all hosts
+	if seconds and async.ready() then
+		local wait, done = async.waiter();
+		module:add_timer(seconds, done);
+		wait();
+	end
+end, 90);
 
 ---- Requests of the component
 

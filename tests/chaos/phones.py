@@ -82,8 +82,8 @@ class _Distant(Client):
         except BaseException:
             connection.close()
             raise
-        reader, self._writer = await asyncio.open_connection(sock=connection)
-        self._task = asyncio.create_task(self._read(reader))
+        _, self._writer = await asyncio.open_connection(sock=connection)
+        self._begin_to_read()
 
 
 class Phone:

@@ -70,6 +70,8 @@ class Ejabberd(LocalServer):
     def __init__(self, *arguments: Any, module_on_path: bool = True, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._module_on_path = module_on_path
+        self.listeners: list[dict[str, object]] = []
+        """Further ones, as in ejabberd.yml; read at the first start."""
 
     @property
     def directory(self) -> Path:
@@ -163,7 +165,8 @@ class Ejabberd(LocalServer):
                 "module": "ejabberd_service",
                 "hosts": secrets,
                 "global_routes": False,
-            }
+            },
+            *self.listeners,
         ]
         for each in self.listen:
             common = {
@@ -193,6 +196,7 @@ class Ejabberd(LocalServer):
                     }
                 )
         modules = ["mod_disco", "mod_ping", "mod_roster", "mod_carboncopy", "mod_s2s_dialback"]
+        modules += ["mod_privacy", "mod_blocking"]
         if self.web is not None:
             modules.append("mod_bosh")
         own = {host.domain for host in self.hosts}
@@ -214,7 +218,7 @@ class Ejabberd(LocalServer):
                 "mod_stream_mgmt": {"resend_on_timeout": "if_offline", "max_ack_queue": 5000},
             },
             "append_host_config": {
-                host.domain: {"modules": {"mod_jingle_hnt": _options(host)}}
+                host.domain: {"modules": {"mod_jingle_hnt": options_of(host)}}
                 for host in self.hosts
                 if host.component
             },
@@ -231,7 +235,7 @@ def _limits(but: Sequence[str]) -> dict[str, object]:
     }
 
 
-def _options(host: VirtualHost) -> dict[str, object]:
+def options_of(host: VirtualHost) -> dict[str, object]:
     return {"component": host.component, "fail": host.fail, "timeout": host.timeout_s}
 
 

@@ -98,7 +98,7 @@ class Prosody(LocalServer):
         return "\n".join(lines) + "\n"
 
     def _options(self, directory: Path) -> dict[str, object]:
-        modules = ["roster", "saslauth", "disco", "ping", "smacks", "admin_shell"]
+        modules = ["roster", "saslauth", "disco", "ping", "smacks", "blocklist", "admin_shell"]
         if self.routes is not None:
             modules += ["s2s", "dialback", "lab_routes"]
         if self.web is not None:

@@ -8,6 +8,7 @@ import asyncio
 import base64
 import hashlib
 import itertools
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -97,10 +98,19 @@ class Stream:
 
     async def open(self, endpoint: tuple[str, int], local: str | None = None) -> None:
         """Connect, from the address `local` if given."""
-        reader, self._writer = await asyncio.open_connection(
+        _, self._writer = await asyncio.open_connection(
             *endpoint, local_addr=(local, 0) if local else None
         )
-        self._task = asyncio.create_task(self._read(reader))
+        self._begin_to_read()
+
+    def _begin_to_read(self) -> None:
+        # By another descriptor: a transport that fails to write throws away what has come.
+        assert self._writer is not None
+        transport = cast(asyncio.Transport, self._writer.transport)
+        transport.pause_reading()
+        connection: socket.socket = transport.get_extra_info("socket").dup()
+        connection.setblocking(False)
+        self._task = asyncio.create_task(self._read(connection))
 
     async def header(self, text: str) -> dict[str, str]:
         """(Re)start the stream with this header; returns the attributes of the server's."""
@@ -111,6 +121,11 @@ class Stream:
             while not self._header:
                 await self._wait_news()
         return self._header
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection as far as we know."""
+        return self._writer is not None and not self._ended
 
     def send(self, text: str) -> None:
         """Put this text on the stream."""
@@ -187,9 +202,10 @@ class Stream:
         if not self._ended:
             await self._news.wait()
 
-    async def _read(self, reader: asyncio.StreamReader) -> None:
+    async def _read(self, connection: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
         try:
-            while data := await reader.read(65536):
+            while data := await loop.sock_recv(connection, 65536):
                 self._parser.feed(data)
                 for event, element in cast(_Events, self._parser.read_events()):
                     self._on_event(event, element)
@@ -197,6 +213,7 @@ class Stream:
         except (ConnectionError, ET.ParseError):
             pass
         finally:
+            connection.close()
             self._ended = True
             self._news.set()
 

@@ -10,8 +10,11 @@
 %%% Whoever sends a request writes it into the table of what is held, starts its timer and asks, all in
 %%% its own process. One gen_server per host only carries out verdicts, in the order in which requests
 %%% from one sender to one recipient came; it calls no other process, and has no state but the tables,
-%%% which outlive it. When the component is down, silent or answers nonsense, the option `fail` decides:
-%%% `open` lets the stanza go on as it came, `closed` answers it with remote-server-timeout.
+%%% which outlive it. It is the child of the process that ejabberd starts for the host, whose end it
+%%% outlives until it has done what it does: a stanza is delivered and struck out, or neither.
+%%%
+%%% When the component is down, silent or answers nonsense, the option `fail` decides: `open` lets the
+%%% stanza go on as it came, `closed` answers it with remote-server-timeout.
 
 -module(mod_jingle_hnt).
 -behaviour(gen_mod).
@@ -78,6 +81,8 @@
 -define(ABSENT_MS, 1000).
 -define(MOVED_MS, 200).
 -define(OTHER_NODES_MS, 1500).
+-define(DRAIN_MS, 5000).
+-define(WRITTEN_MS, 100). % what a stream takes at most to send what it has, unless its client reads slowly
 
 -type or_any(Type) :: Type | '_' | '$1'. % as in a pattern of a table
 -type usr() :: {binary(), or_any(binary()), or_any(binary())}. % host, user, resource: the users of a host side by side
@@ -92,6 +97,7 @@
                action :: or_any(binary()), component :: or_any(binary()), until :: or_any(integer()),
                bytes :: or_any(non_neg_integer()), verdict :: or_any(verdict())}).
 -record(state, {host :: binary(), silent = false :: boolean()}).
+-record(parent, {turns :: pid()}). % of the process that ejabberd starts and stops
 
 %%% gen_mod
 
@@ -205,14 +211,22 @@ keypos(?HOSTS_TABLE) -> #host.name;
 keypos(?HELD_TABLE) -> #held.key;
 keypos(_) -> 1.
 
-%% The end of the server: streams are closed after this hook.
+%% The end of the server: streams are ended after this hook, without regard to what they have yet to send.
 -spec stopping() -> ok.
 stopping() ->
-    [begin mark(Name, closing), drain(Name) end || #host{name = Name} <- ets:tab2list(?HOSTS_TABLE)],
-    ok.
+    Hosts = ets:tab2list(?HOSTS_TABLE),
+    [mark(Name, closing) || #host{name = Name} <- Hosts],
+    case ets:info(?HELD_TABLE, size) of
+        0 -> ok;
+        _ ->
+            [drain(Name) || #host{name = Name} <- Hosts],
+            timer:sleep(?WRITTEN_MS),
+            [drain(Name) || #host{name = Name} <- Hosts], % what somebody was about to write into the table
+            ok
+    end.
 
 drain(Host) ->
-    try gen_server:call(process_of(Host), drain, 5000)
+    try gen_server:call(process_of(Host), drain, ?DRAIN_MS)
     catch _:_ -> ok
     end.
 
@@ -270,9 +284,13 @@ answer(#iq{id = <<"hnt-", Rest/binary>> = Id, from = From, to = #jid{luser = <<>
             case jid:encode(From) == Component andalso ejabberd_cluster:get_node_by_id(Node) of
                 false -> Packet;
                 Here when Here == node() ->
-                    case ets:member(?QUESTIONS_TABLE, Id) of
-                        true -> send(Host, {answer, Id, Packet}), drop;
-                        false -> Packet
+                    %% Into the table first: there it is safe from whatever happens to the host's process.
+                    case waiting_held(Id) of
+                        #held{key = {_, Sender, Recipient, _}} = Held ->
+                            decide(Held, verdict(Packet, Host)),
+                            send(Host, {answered, Component, Sender, Recipient}),
+                            drop;
+                        none -> Packet
                     end;
                 Other ->
                     ejabberd_cluster:send({process_of(Host), Other}, {answer, Id, Packet}),
@@ -340,9 +358,10 @@ wait_until(Fun, Left) ->
         false -> timer:sleep(5), wait_until(Fun, Left - 5)
     end.
 
-%% The sender's host, then the recipient's; but no component twice, and none about its own stanzas.
+%% The sender's host, then the recipient's; but no component twice, none about its own stanzas, and nobody
+%% after the recipient's host: a stanza that came back would be behind later ones.
 next_to_ask(#iq{from = #jid{lserver = A} = From, to = #jid{lserver = B} = To} = Packet) ->
-    case is_full(From) andalso is_full(To) of
+    case is_full(From) andalso is_full(To) andalso not xmpp:get_meta(Packet, hnt_done, false) of
         true ->
             Asked = [A, B | xmpp:get_meta(Packet, hnt_asked, [])],
             case [Found || #host{component = C} = Found <- hosts(A, B), not lists:member(C, Asked)] of
@@ -362,7 +381,9 @@ next_to_ask(#iq{from = #jid{lserver = A} = From, to = #jid{lserver = B} = To} = 
 hosts(A, A) -> ets:lookup(?HOSTS_TABLE, A);
 hosts(A, B) -> ets:lookup(?HOSTS_TABLE, A) ++ ets:lookup(?HOSTS_TABLE, B).
 
-asked(Packet, Component) ->
+asked(#iq{to = #jid{lserver = Name}} = Packet, Name, _Component) ->
+    xmpp:put_meta(Packet, hnt_done, true);
+asked(Packet, _Name, Component) ->
     xmpp:put_meta(Packet, hnt_asked, [Component | xmpp:get_meta(Packet, hnt_asked, [])]).
 
 take(_Host, #iq{sub_els = Els, id = Id} = Packet, _Jingle) when length(Els) =/= 1; Id == <<>> ->
@@ -379,7 +400,7 @@ take(#host{name = Name, component = Component} = Host, Packet, Jingle) ->
                 true ->
                     %% The server refuses it; nobody need have asked for that.
                     count(Name, blocked),
-                    request(asked(Packet, Component), Jingle);
+                    request(asked(Packet, Name, Component), Jingle);
                 false ->
                     begun(Entry),
                     try_to_hold(Host, Entry, Jingle)
@@ -405,14 +426,24 @@ try_to_hold(#host{component = Component} = Host, #held{packet = Packet} = Entry,
 unasked(#host{name = Name} = Host, #held{key = {_, From, To, _}} = Entry, Jingle) ->
     case next_held(Name, From, To) of
         none ->
-            case carry_out({fail, unseen}, Entry, Host) of
-                {on, Packet} -> request(Packet, Jingle);
-                done -> drop
-            end;
+            go_unasked(Host, Entry, Jingle);
         _ ->
             insert(Entry#held{verdict = {fail, unseen}}),
             present(Host, Entry, Jingle, {advance, From, To})
     end.
+
+go_unasked(Host, Entry, Jingle) ->
+    case carry_out({fail, unseen}, Entry, Host) of
+        {on, Packet} -> request(Packet, Jingle);
+        done -> drop
+    end.
+
+%% What this sender sent before, while there was a process for it.
+advance_undecided(Name, From, To) ->
+    [decide(Held, {fail, unseen})
+     || #held{verdict = undefined} = Held
+            <- ets:match_object(?HELD_TABLE, #held{key = {Name, From, To, '_'}, _ = '_'})],
+    advance(Name, From, To).
 
 ask(#host{name = Name, timeout = Timeout} = Host, #held{packet = Packet, id = Id} = Entry, Jingle) ->
     count(Name, asked),
@@ -421,22 +452,33 @@ ask(#host{name = Name, timeout = Timeout} = Host, #held{packet = Packet, id = Id
     insert(Entry),
     ets:insert(?QUESTIONS_TABLE, {Id, Entry#held.key}),
     erlang:send_after(Timeout, process_of(Name), {expired, Id}),
-    case present(Host, Entry, Jingle, none) of
-        drop -> ejabberd_router:route(Question), drop;
-        Other -> Other
+    case host_named(Name) of
+        #host{state = on} ->
+            case present(Host, Entry, Jingle, none) of
+                drop -> ejabberd_router:route(Question), drop;
+                Other -> Other
+            end;
+        _ ->
+            %% It has begun to stop since we looked: whoever drains may have been there before us.
+            {_, From, To, _} = Entry#held.key,
+            decide(Entry, {fail, unseen}),
+            present(Host, Entry, Jingle, {advance, From, To})
     end.
 
 %% It is in the table, where the host's process finds it, also one that is started anew. If there is
-%% none, we decide ourselves.
+%% none, we decide ourselves, and the next ones need not wait for it.
 present(#host{name = Name} = Host, #held{key = Key} = Entry, Jingle, Message) ->
     Process = process_of(Name),
-    whereis(Process) =/= undefined orelse
+    whereis(Process) =/= undefined orelse ets:member(?COUNTS_TABLE, {absent, Name}) orelse
         waiting(fun() -> wait_until(fun() -> whereis(Process) =/= undefined orelse host_named(Name) == none end,
                                     ?ABSENT_MS) end),
     case whereis(Process) of
         undefined ->
+            ets:insert(?COUNTS_TABLE, {{absent, Name}, true}),
             case remove(Key) of
-                #held{} -> unasked(Host, Entry, Jingle);
+                #held{key = {_, From, To, _}} ->
+                    advance_undecided(Name, From, To),
+                    go_unasked(Host, Entry, Jingle);
                 none -> drop
             end;
         _ ->
@@ -971,11 +1013,12 @@ number(Seconds) -> float_to_binary(Seconds, [{decimals, 3}, compact]).
 %%% gen_server: carries out verdicts, in turn
 
 process_of(Host) ->
-    gen_mod:get_module_proc(Host, ?MODULE).
+    gen_mod:get_module_proc(Host, mod_jingle_hnt_turns).
 
-init([Host | _]) ->
+init({turns, Host}) ->
     process_flag(trap_exit, true),
     make_tables(),
+    ets:delete(?COUNTS_TABLE, {absent, Host}),
     _ = net_kernel:monitor_nodes(true),
     erlang:send_after(?SWEEP_MS, self(), sweep),
     %% What an earlier process held; timers that ran out meanwhile found nobody.
@@ -985,7 +1028,20 @@ init([Host | _]) ->
     self() ! advance_all,
     %% Calls go on while a node is away.
     send_elsewhere(Host, {newcomer, self()}),
-    {ok, #state{host = Host}}.
+    {ok, #state{host = Host}};
+init([Host | _]) ->
+    process_flag(trap_exit, true),
+    {ok, #parent{turns = start_turns(Host)}}.
+
+%% One at a time: that of a parent that was killed ends when it has done what it does.
+start_turns(Host) ->
+    case gen_server:start_link({local, process_of(Host)}, ?MODULE, {turns, Host}, []) of
+        {ok, Turns} ->
+            Turns;
+        {error, {already_started, Earlier}} ->
+            Watch = monitor(process, Earlier),
+            receive {'DOWN', Watch, process, Earlier, _} -> start_turns(Host) end
+    end.
 
 handle_call(drain, _From, #state{host = Host} = State) ->
     sweep_held(Host),
@@ -996,6 +1052,10 @@ handle_call(_Request, _From, State) ->
 handle_cast(_, State) ->
     {noreply, State}.
 
+handle_info({'EXIT', Turns, Reason}, #parent{turns = Turns} = State) ->
+    {stop, Reason, State};
+handle_info(_, #parent{} = State) ->
+    {noreply, State};
 %% Nothing that is said to this process may end it: others wait for it.
 handle_info(Message, #state{host = Host} = State) ->
     try heard(Message, State)
@@ -1008,14 +1068,16 @@ handle_info(Message, #state{host = Host} = State) ->
 heard({answer, Id, Answer}, #state{host = Host} = State) ->
     case waiting_held(Id) of
         #held{component = Component, key = {_, From, To, _}} = Held ->
-            Heard = awake(Component, State),
-            count(Host, answered),
             decide(Held, verdict(Answer, Host)),
-            advance(Host, From, To),
-            {noreply, Heard};
+            heard({answered, Component, From, To}, State);
         none ->
             {noreply, State}
     end;
+heard({answered, Component, From, To}, #state{host = Host} = State) ->
+    Heard = awake(Component, State),
+    count(Host, answered),
+    advance(Host, From, To),
+    {noreply, Heard};
 heard({expired, Id}, #state{host = Host} = State) ->
     case waiting_held(Id) of
         #held{component = Component, key = {_, From, To, _}} = Held ->
@@ -1121,6 +1183,12 @@ sweep(Table) ->
             end,
     ets:select_delete(Table, [{Arity, [{'<', '$1', now_s()}], [true]}]).
 
+terminate(_Reason, #parent{turns = Turns}) ->
+    try gen_server:stop(Turns, shutdown, ?DRAIN_MS)
+    catch _:_ -> ok % it went first
+    end;
+terminate(killed, _) -> % so was its parent: whoever is next carries on
+    ok;
 terminate(_Reason, #state{host = Host}) ->
     try sweep_held(Host)
     catch _:_ -> ok % the tables went first
@@ -1240,15 +1308,16 @@ deliver(Verdict, Held, Name) ->
         done -> ok
     catch Class:Error:Stack ->
             complain({exception, Name}, "A held stanza could not be delivered: ~p:~p ~p", [Class, Error, Stack]),
-            Verdict == go_on orelse ejabberd_router:route(asked(Held#held.packet, Held#held.component))
+            Verdict == go_on orelse ejabberd_router:route(asked(Held#held.packet, Name, Held#held.component))
     end.
 
 %%% Verdicts: what is done with a held stanza once it is its turn
 
-carry_out(go_on, #held{packet = #iq{from = From, to = To} = Packet, component = Component} = Held, _Host) ->
+carry_out(go_on, #held{packet = #iq{from = From, to = To} = Packet, component = Component} = Held,
+          #host{name = Name}) ->
     watch(Held),
     Held#held.action == <<"session-terminate">> andalso ended(Held#held.sid, From, To),
-    {on, asked(Packet, Component)};
+    {on, asked(Packet, Name, Component)};
 carry_out({replace, Jingle}, #held{packet = Packet} = Held, Host) ->
     %% The envelope is the one that was held: only the payload can be another.
     carry_out(go_on, Held#held{packet = Packet#iq{sub_els = [Jingle]}}, Host);
