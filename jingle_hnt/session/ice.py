@@ -131,6 +131,14 @@ class StandIn:
         self.secret = drawn[40:72]
         self.tie_breaker = self.tie_breaker or int(drawn[72:88], 16)
 
+    def take(self, told: Credentials) -> bool:
+        """Take the party's own credentials, which have passed to the other one in the place of
+        ours; tells whether they are others than those in force."""
+        if self.credentials[:1] == (told,):
+            return False
+        self.credentials = (told, *self.credentials[1:])
+        return True
+
 
 @dataclass(slots=True)
 class Agents:

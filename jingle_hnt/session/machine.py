@@ -222,6 +222,8 @@ class Session:
             held = self._hold(leg, request)
             held.passed = request.jingle
             self._perform(legal, held, request, now)
+            if held.error is None:
+                self.negotiation.passed(held.reply, leg, request.jingle)
             if held.action is not Action.TRANSPORT_INFO:  # which may come for each candidate
                 ours = self.negotiation.ours(leg, request.jingle)
                 held.reply.promises = {**ours, **held.reply.promises}
@@ -502,14 +504,16 @@ class Session:
         """Our candidates for a request that passed with the party's own.
 
         Of raw UDP a greater generation makes those obsolete (XEP-0177 section 5.3); to those of an
-        ICE agent ours are added, as in a trickle (XEP-0176 section 5.6).
+        ICE agent ours are added, as in a trickle (XEP-0176 section 5.6): also where ICE ends at the
+        relay, for our agent has taken the credentials that passed.
         """
         assert held.passed is not None
         said = {content.key: content.transport for content in held.passed.contents}
+        own_words = {k: t.candidates for k, t in held.reply.transports.items() if t.namespace}
         told: list[Content] = []
-        for key, own in held.reply.substitution.items():
+        for key, own in {**held.reply.substitution, **own_words}.items():
             transport = said.get(key)
-            if key not in self.negotiation.media:
+            if key not in self.negotiation.media or not own:
                 continue
             if isinstance(transport, Ice):
                 told.append(Content(key, None, replace(transport, candidates=own)))

@@ -178,6 +178,11 @@ class Negotiation:
                 promises[content.key] = Promise(allocation, leg.other, agent.generation, shown)
         return promises
 
+    def passed(self, reply: Reply, leg: Leg, jingle: Jingle) -> None:
+        """What this leg has said passed as it was, and the other party knows it."""
+        for medium, content in self._each(jingle, self._named):
+            self._stand_ins.take_over(reply, medium, leg, content)
+
     def forget(self, contents: Iterable[ContentKey]) -> None:
         """Undo a proposal that came to nothing; its bindings are released."""
         for key in contents:

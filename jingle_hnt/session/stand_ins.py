@@ -18,7 +18,7 @@ from jingle_hnt.model.content import (
 )
 from jingle_hnt.session.allocation import Allocation
 from jingle_hnt.session.anchor import Anchor
-from jingle_hnt.session.ice import Agents, StandIn
+from jingle_hnt.session.ice import Agents, Credentials, StandIn
 from jingle_hnt.session.medium import Medium
 from jingle_hnt.session.policy import IceMode, SessionPolicy, matches
 from jingle_hnt.session.reply import Promise, Reply
@@ -87,6 +87,21 @@ class StandIns:
         if is_first and leg.other in agents.raw and not allocation.is_armed(leg.other):
             self._anchor.arm_early(allocation, leg.other)
         reply.promises[content.key] = _in_our_name(allocation, agents, leg, transport)
+
+    def take_over(self, reply: Reply, medium: Medium, leg: Leg, content: Content) -> None:
+        """The other party was told this leg's own credentials: our agent goes on with those.
+
+        Of our candidates it was told none then.
+        """
+        transport, agents, allocation = content.transport, medium.agents, medium.allocation
+        if allocation is None or agents is None or agents.stand_ins is None:
+            return
+        if not isinstance(transport, Ice) or not transport.ufrag or leg.other in agents.raw:
+            return
+        if agents.stand_ins[leg].take(Credentials(transport.ufrag, transport.pwd)):
+            agents.unsay(leg)
+            self._arm_stand_ins(allocation, agents)
+            reply.promises[content.key] = _in_our_name(allocation, agents, leg, transport)
 
     def demand_kind(self, leg: Leg, contents: Sequence[tuple[Medium, Content]]) -> None:
         """Where ICE ends here, each leg keeps to the transport that it was offered.

@@ -16,12 +16,12 @@ from jingle_hnt.model.content import (
     RawUdp,
 )
 from jingle_hnt.model.jid import JID
-from jingle_hnt.model.jingle import Action, Info
+from jingle_hnt.model.jingle import Action, Info, Jingle
 from jingle_hnt.relay.binding import Arm, Flow
 from jingle_hnt.relay.evidence import IceKey, Rung
 from jingle_hnt.relay.ice_agent import TARGETS, Checks
 from jingle_hnt.relay.policy import PeerPolicy
-from jingle_hnt.session.effects import Bounce, Pass, Replace, Why
+from jingle_hnt.session.effects import Bounce, Pass, Passed, Replace, Why
 from jingle_hnt.session.policy import Fallback, IceMode, IceRule, Times
 from jingle_hnt.session.record import dump, load
 from tests.session.stage import (
@@ -418,3 +418,46 @@ def test_a_drain_tells_no_address_that_is_to_be_hidden() -> None:
         assert isinstance(stage.says(ALICE, Action.SESSION_INITIATE, offer), Bounce)
     stage.registry.follow(policy())
     assert isinstance(stage.says(ALICE, Action.SESSION_INITIATE, ice(OF_ALICE)), Pass)
+
+
+def passes(stage: Stage, who: JID, action: Action, *contents: Content) -> list[Ice]:
+    """What we told of a request that nobody showed us."""
+    jingle = Jingle(action, "a", contents=contents)
+    stage.registry.passed(Passed(who, BOB if who == ALICE else ALICE, "a", action, jingle), 0.0)
+    stage.settle()
+    told = [c.transport for i in stage.injected if i.sender == who for c in i.jingle.contents]
+    stage.injected.clear()
+    assert all(isinstance(transport, Ice) for transport in told)
+    return [transport for transport in told if isinstance(transport, Ice)]
+
+
+@pytest.mark.rule("I2")
+def test_who_was_told_a_party_s_own_credentials_finds_our_agent_at_them() -> None:
+    """The answer passed while nobody signalled: ours is trickled to it, with what it knows."""
+    stage = Stage(ice=IceMode.TERMINATE)
+    offer = at(ice(OF_ALICE), "198.51.100.1", components=2)
+    to_bob = ours(stage.says(ALICE, Action.SESSION_INITIATE, offer))
+    answer = at(ice(OF_BOB), "198.51.100.2", components=2)
+    (told,) = passes(stage, BOB, Action.SESSION_ACCEPT, answer)
+    assert (told.ufrag, told.pwd) == OF_BOB
+    assert [c.component for c in told.candidates] == [1, 2]
+    assert {c.address.ip for c in told.candidates} == {RELAY}
+    of_alice, of_bob = armed(stage, 0), armed(stage, 1)
+    assert of_alice.evidence.keys == (IceKey(f"{OF_BOB[0]}:{OF_ALICE[0]}", OF_BOB[1]),)
+    assert checks(of_alice).username == f"{OF_ALICE[0]}:{OF_BOB[0]}"
+    assert of_bob.evidence.keys == (IceKey(f"{to_bob.ufrag}:{OF_BOB[0]}", to_bob.pwd),)
+    assert passes(stage, BOB, Action.TRANSPORT_INFO, answer) == [], "it is told once"
+    again = ours(stage.says(BOB, Action.TRANSPORT_INFO, answer))
+    assert (again.ufrag, again.pwd) == OF_BOB, "what it was told stays so"
+
+
+@pytest.mark.rule("I2")
+def test_a_restart_that_passed_is_followed_by_our_agent() -> None:
+    call = Call()
+    renewed = at(ice(("new", "pwd-new"), generation=1), "198.51.100.2", components=2)
+    (told,) = passes(call.stage, BOB, Action.TRANSPORT_INFO, renewed)
+    assert (told.ufrag, told.pwd) == ("new", "pwd-new")
+    assert [c.component for c in told.candidates] == [1, 2]
+    keys = armed(call.stage, 0).evidence.keys
+    assert IceKey(f"new:{OF_ALICE[0]}", "pwd-new") in keys
+    assert IceKey(f"{call.to_alice.ufrag}:{OF_ALICE[0]}", call.to_alice.pwd) in keys
