@@ -42,6 +42,8 @@ local LONGEST_NAMES = 3 * 1023;
 local HELD, HELD_BYTES = 10000, 128 * 1024 * 1024;
 -- What one user has under way the others wait for: it all goes through one stream.
 local HELD_OF_USER, HELD_BYTES_OF_USER = 64, 512 * 1024;
+-- Messages of one user, or of another server, that are told in a second.
+local TOLD_OF_USER = 20;
 local PASSED, PASSED_BYTES = 500, 2 * 1024 * 1024;
 local WATCHED, WATCHED_OF_USER, WATCH_FOR = 10000, 200, 60;
 local PARTIES, PARTIES_OF_USER = 10000, 30;
@@ -432,7 +434,22 @@ module:add_timer(60, function ()
 	return 60;
 end);
 
+-- Who pays for what is asked and told: a user of this server, or another server as a whole.
+local function payer(full_jid)
+	local node, host = jid.split(full_jid);
+	return hosts[host] and jid.join(node, host) or host;
+end
+
 ---- Jingle messages (XEP-0353)
+
+-- How many were told of whom in this second.
+local told_of, told_at = {}, 0;
+local function may_tell(owner)
+	local second = os.time();
+	if second ~= told_at then told_of, told_at = {}, second; end
+	told_of[owner] = (told_of[owner] or 0) + 1;
+	return told_of[owner] <= TOLD_OF_USER;
+end
 
 -- They pass untouched, at once. That a call is withdrawn or over is told, for a client may say so in
 -- a message only.
@@ -444,6 +461,7 @@ local function on_message(event)
 		local from, sid = stanza.attr.from, element and element.attr.id;
 		if sid and #sid <= LONGEST_NAMES and is_full(from) then
 			settled[stanza] = true;
+			if not may_tell(payer(from)) then return; end
 			tell(st.stanza("intercept", { xmlns = NS, event = "message", action = name, jid = from, sid = sid }));
 			return;
 		end
@@ -597,12 +615,6 @@ local function advance(key)
 	end
 	queue.advancing = nil;
 	if queue.first > queue.last then queues[key] = nil; end
-end
-
--- Who pays for what is held: a user of this server, or another server as a whole.
-local function payer(full_jid)
-	local node, host = jid.split(full_jid);
-	return hosts[host] and jid.join(node, host) or host;
 end
 
 local function count_held(entry, sign)

@@ -79,7 +79,7 @@ STANZAS_SESSION = Budget(
     "stanzas-session",
     "stanzas_per_s",
     "party of a session",
-    "stanzas a second; each arms a pinhole anew once at most",
+    "stanzas a second",
 )
 STANZAS_USER = Budget(
     "stanzas-user", "user_stanzas_per_s", "user", "stanzas a second in all its sessions"
@@ -98,6 +98,13 @@ NOMINATIONS = Budget(
     "pinhole",
     "8 moves of an ICE nomination at once, then one a second; of other latches one a second",
     "what is too soon moves nothing",
+)
+REARMS = Budget(
+    "re-arms",
+    "",
+    "pinhole",
+    "one for each stanza of its session, of which there are so many a second",
+    '`budget_exceeded_total{budget="stanzas-session"}`',
 )
 DIGESTS = Budget(
     "failed-digests",
@@ -156,7 +163,18 @@ BUDGETS = (
 )
 """Those that count what exceeds them."""
 
-FIXED = (WAITING, NOMINATIONS, DIGESTS, UNPROVEN, UNASKED, HANDSHAKE, LOG_LINE, RECORD, REPORT)
+FIXED = (
+    WAITING,
+    NOMINATIONS,
+    REARMS,
+    DIGESTS,
+    UNPROVEN,
+    UNASKED,
+    HANDSHAKE,
+    LOG_LINE,
+    RECORD,
+    REPORT,
+)
 """Those that are no options."""
 
 COUNTED = (*BUDGETS, WAITING)

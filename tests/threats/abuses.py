@@ -168,6 +168,19 @@ async def says(at: At, kind: str) -> dict[str, object]:
     return dict(sent)
 
 
+async def retracts(at: At) -> dict[str, object]:
+    """Messages that withdraw calls which nobody has made (XEP-0353)."""
+    sent = 0
+    told = (
+        '<message to="{}" id="m{}"><retract xmlns="urn:xmpp:jingle-message:0" id="{}"/></message>'
+    )
+    while True:
+        sent += 1
+        at.caller.send(told.format(at.callee.jid, sent, f"call{sent}"))
+        if sent % 20 == 0 and not await _taken(at):
+            return {"messages": sent}
+
+
 async def _taken(at: At) -> bool:
     """Wait until the system takes more, and count what came back; False when the time is over."""
     try:
@@ -259,6 +272,7 @@ def _socket() -> socket.socket:
 
 OTHERS: dict[str, Callable[[At], Awaitable[dict[str, object]]]] = {
     "nominates": nominates,
+    "retracts": retracts,
     "names-one-port": lambda at: names_a_bystander(at, 1),
     "names-many-ports": lambda at: names_a_bystander(at, CANDIDATES),
 }

@@ -21,6 +21,8 @@ from tests.lab.xmpp_actors import (
 
 pytestmark = pytest.mark.integration
 
+FLOOD = 400
+
 
 @pytest.mark.parametrize("caller", [OPEN, PLAIN])
 async def test_a_refused_request_is_reported(stage: Stage, caller: str) -> None:
@@ -160,3 +162,17 @@ async def test_a_message_that_ends_a_call_passes_and_is_announced(
     told = await hnt.event("message")
     assert told.attrib == {"event": "message", "action": action, "jid": alice.jid, "sid": sid}
     assert hnt.inbox == []
+
+
+async def test_no_flood_of_messages_reaches_the_component(stage: Stage) -> None:
+    """They are not held, so nothing else would slow them down; all of them go on."""
+    alice, bob = await stage.pair()
+    hnt = await stage.component()
+    payload = "<retract xmlns='urn:xmpp:jingle-message:0' id='{}'/>"
+    for number in range(FLOOD):
+        alice.send(f"<message to='{bob.jid}'>{payload.format(number)}</message>")
+    for _ in range(FLOOD):
+        await bob.next(lambda e: bare_name(e) == "message")
+    alice.request(bob.jid, "session-info", sid := unique("sid"))
+    hnt.answer(await hnt.question(sid), "pass")
+    assert 0 < len(hnt.inbox) < FLOOD / 2

@@ -46,6 +46,8 @@
 %% What one user has under way the others wait for: it all goes through one stream.
 -define(HELD_OF_USER, 64).
 -define(HELD_BYTES_OF_USER, 524288).
+%% Messages of one user, or of another server, that are told in a second.
+-define(TOLD_OF_USER, 20).
 -define(PASSED, 500).
 -define(PASSED_BYTES, 2097152).
 -define(WATCHED, 10000).
@@ -516,7 +518,7 @@ message(#message{from = #jid{lserver = A} = From, to = #jid{lserver = B}, sub_el
                            Sid <- [fxml:get_tag_attr_s(<<"id">>, El)],
                            Sid =/= <<>>, byte_size(Sid) =< ?LONGEST_NAMES],
     case Ends =/= [] andalso is_full(From) andalso not xmpp:get_meta(Packet, hnt_told, false)
-        andalso hosts(A, B) of
+        andalso may_tell(payer(From)) andalso hosts(A, B) of
         [_ | _] = Hosts ->
             [{Action, Sid} | _] = Ends,
             Told = [{C, Name} || #host{name = Name, component = C} <- Hosts],
@@ -527,6 +529,22 @@ message(#message{from = #jid{lserver = A} = From, to = #jid{lserver = B}, sub_el
         _ ->
             Packet
     end.
+
+%% Who pays for what is asked and told: a user of this server, or another server, which may make up users.
+payer(#jid{luser = U, lserver = S}) ->
+    case ejabberd_router:is_my_host(S) of
+        true -> {S, U};
+        false -> {S, '_'}
+    end.
+
+may_tell(Owner) ->
+    Now = now_s(),
+    Told = case ets:lookup(?COUNTS_TABLE, {told, Owner}) of
+               [{_, Now, Number}] -> Number;
+               _ -> 0
+           end,
+    ets:insert(?COUNTS_TABLE, {{told, Owner}, Now, Told + 1}),
+    Told < ?TOLD_OF_USER.
 
 %%% What is held
 
@@ -544,10 +562,7 @@ room(#held{key = {Host, {S, U, _}, _, _}, action = Action, bytes = Bytes}) ->
                <<"session-terminate">> -> 2 * ?HELD_OF_USER; % to hang up there is room yet
                _ -> ?HELD_OF_USER
            end,
-    User = case ejabberd_router:is_my_host(S) of
-               true -> U;
-               false -> '_' % another server may make up users
-           end,
+    {S, User} = payer(#jid{luser = U, lserver = S}),
     Own = ets:select(?HELD_TABLE, [{#held{key = {Host, {S, User, '_'}, '_', '_'}, bytes = '$1', _ = '_'}, [], ['$1']}]),
     case length(Own) >= Most orelse lists:sum(Own) + Bytes > ?HELD_BYTES_OF_USER of
         true -> none_for_user;
@@ -1164,6 +1179,7 @@ heard({closed, JID}, State) ->
     {noreply, State};
 heard(sweep, State) ->
     [sweep(Table) || Table <- [?WATCHED_TABLE, ?PARTIES_TABLE, ?ADDRESSES_TABLE]],
+    ets:select_delete(?COUNTS_TABLE, [{{{told, '_'}, '$1', '_'}, [{'<', '$1', now_s() - 1}], [true]}]),
     ets:info(?HELD_TABLE, size) == 0 andalso ets:insert(?COUNTS_TABLE, {held_bytes, 0}),
     erlang:send_after(?SWEEP_MS, self(), sweep),
     {noreply, State};
