@@ -93,7 +93,7 @@ class Desk:
 
     def refused(self, refused: CallRefused) -> None:
         """A call was refused, or goes on without the relay."""
-        self.refusals.add(refused, datetime.now(UTC))
+        self.refusals.add(refused, datetime.now(UTC) - timedelta(seconds=refused.age_s))
 
     def plane_met(self, instance: str) -> None:
         """The plane is connected; another instance than the last counts from zero."""

@@ -242,7 +242,8 @@ class Exceeded:
 class CallRefused:
     """A call was not made, or without the relay where the obstacle has no error.
 
-    `owner` is whom it is counted for: a user, or a domain of another server.
+    `owner` is whom it is counted for: a user, or a domain of another server. It was `age_s` seconds
+    ago.
     """
 
     caller: JID
@@ -250,6 +251,7 @@ class CallRefused:
     sid: str
     obstacle: Obstacle
     owner: str
+    age_s: float = 0.0
 
 
 class Why(StrEnum):

@@ -262,7 +262,8 @@ class Registry:
         found = self._find(passed.sender, passed.recipient, passed.sid, passed.action)
         if passed.action is Action.SESSION_INITIATE:
             if passed.jingle is None or any(c.media for c in passed.jingle.contents):
-                self._note(passed.sender, passed.recipient, passed.sid, Obstacle(Kind.AWAY))
+                who = passed.sender, passed.recipient
+                self._note(*who, passed.sid, Obstacle(Kind.AWAY), passed.age_s)
             return
         if found is None:
             return
@@ -412,9 +413,11 @@ class Registry:
         if request.jingle.action is Action.SESSION_INITIATE:
             self._note(request.sender, request.recipient, request.jingle.sid, obstacle)
 
-    def _note(self, caller: JID, callee: JID, sid: str, obstacle: Obstacle) -> None:
+    def _note(
+        self, caller: JID, callee: JID, sid: str, obstacle: Obstacle, age_s: float = 0.0
+    ) -> None:
         owner = self.budgets.line_of(caller)
-        self._effects.append(CallRefused(caller, callee, sid, obstacle, owner))
+        self._effects.append(CallRefused(caller, callee, sid, obstacle, owner, age_s))
 
     def _begin(self, key: Key, request: Request, now: float) -> None:
         name = self._names()

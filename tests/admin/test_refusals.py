@@ -196,3 +196,11 @@ def test_of_a_time_the_refusal_is_meant_that_is_near_it() -> None:
     assert person.meant([far], when)[0] is far
     assert person.meant([occasion(10 * 3600, 10 * 3600)], when) == (None, ())
     assert person.meant([long, near, far], None) == (far, ("90", "-600"))
+
+
+async def test_what_is_told_late_has_the_time_at_which_it_was(desk: Desk) -> None:
+    desk.refused(CallRefused(ALICE, BOB, "x", Obstacle(Kind.AWAY), "alice", age_s=3600.0))
+    (found,) = await rows(desk)
+    ago = datetime.now(UTC) - datetime.fromisoformat(found.last)
+    assert timedelta(minutes=59) < ago < timedelta(minutes=61)
+    assert (await ask(desk, "explain", call="alice@example.org", at="1h")).refused is not None

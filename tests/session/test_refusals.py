@@ -125,8 +125,10 @@ def test_an_offer_that_waited_or_that_nobody_showed_us() -> None:
             stage.registry.crowded(request)
         else:
             wait(request, 0.0)
-    stage.registry.passed(Passed(ALICE, BOB, "x", Action.SESSION_INITIATE, jingle), 0.0)
+    passed = Passed(ALICE, BOB, "x", Action.SESSION_INITIATE, jingle, age_s=90.0)
+    stage.registry.passed(passed, 0.0)
     stage.settle()
+    assert [refused.age_s for refused in stage.refused] == [0.0, 0.0, 90.0]
     kinds = [refused.obstacle.kind for refused in stage.refused]
     assert kinds == [Kind.LATE, Kind.BUDGET, Kind.AWAY]
     assert [refused.obstacle.error is None for refused in stage.refused] == [True, False, True]
