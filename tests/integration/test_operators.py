@@ -117,6 +117,22 @@ async def test_alice_could_not_call_and_the_operator_can_say_why() -> None:
         assert at.relay.log_text().count("call refused") == 3
 
 
+async def test_a_call_that_was_made_while_we_were_away_is_told_of_when_we_are_back() -> None:
+    async with stage() as at:
+        alice = await at.phone("alice", NatKind.PORT_RESTRICTED)
+        bob = await at.phone("bob", NatKind.SYMMETRIC)
+        await at.relay.end("signalling")
+        alice.tell("call", to=bob.jid)
+        await alice.expect("accepted")
+        await at.relay.start("signalling")
+        found = await at.relay.until(lambda a: bool(a["refused"]), command="history")
+        assert found["calls"] == []
+        said = await typed(at, "explain", alice.jid)
+        assert f"the call of {alice.jid} to {bob.jid} went on without the relay" in said
+        assert "the XMPP server had no connection to jingle-hnt" in said
+        await hang_up(alice, bob)
+
+
 async def test_the_commands_of_the_troubleshooting_page_answer_during_a_call() -> None:
     page = (ROOT / "docs" / "troubleshooting.md").read_text()
     lines = list(dict.fromkeys(re.findall(r"^\$ jingle-hnt (.*)$", page, re.M)))
