@@ -190,4 +190,10 @@ COMPAT: tuple[Quirk, ...] = (
         "A content-accept is said twice.",
         "What is said again means the same.",
     ),
+    Quirk(
+        "rooms-rewrite-the-pair",
+        "rooms (XEP-0045, private IQs)",
+        "Occupants call each other by their addresses in the room, which are other ones for each.",
+        "The sid and the room make it one call, which goes through us.",
+    ),
 )

@@ -43,10 +43,14 @@ class Line:
     def __init__(self) -> None:
         self.stage = Stage()
 
-    def says(self, sender: JID, jingle: ET.Element) -> tuple[Answer | None, ET.Element]:
+    def says(
+        self, sender: JID, jingle: ET.Element, to: JID | None = None
+    ) -> tuple[Answer | None, ET.Element]:
         """The answer to a request, and the stanza as the other party receives it."""
         read = parse(jingle)
-        answer = self.stage.says(sender, read.action, *read.contents, sid=read.sid, info=read.info)
+        answer = self.stage.says(
+            sender, read.action, *read.contents, to=to, sid=read.sid, info=read.info
+        )
         went_on = substitute(jingle, answer.substitution) if isinstance(answer, Replace) else jingle
         return answer, went_on
 
@@ -329,3 +333,19 @@ def reject_without_contents() -> None:
     assert len(line.stage.plane.bindings) == len(bindings) + 2
     assert isinstance(line.says(BOB, later("content-reject", ""))[0], Pass)
     assert set(line.stage.plane.bindings) == bindings
+
+
+@quirk("rooms-rewrite-the-pair")
+def occupants_of_a_room() -> None:
+    in_the_room = JID.of("lounge@rooms.example.net/bob"), JID.of("lounge@rooms.example.net/alice")
+    line = Line()
+    offer = stanza("libpurple-initiate")
+    assert isinstance(line.says(ALICE, offer, to=in_the_room[0])[0], Replace)
+    (first, *_) = parse(offer).contents
+    content = f"<content creator='initiator' name='{first.key.name}'>{CAMERA}</content>"
+    accept = later("session-accept", content)
+    assert isinstance(line.says(BOB, accept, to=in_the_room[1])[0], Replace)
+    assert line.stage.plane.flows["s1.1.1"] == (Flow.OPEN, Flow.OPEN)
+    line.stage.passes(90_000.0)
+    assert line.stage.ended
+    assert line.stage.injected == []
