@@ -270,7 +270,7 @@ def destination_of_check(
 def may_flow(pinhole: Pinhole, header: Header, size: int, now: float) -> bool:
     """Whether this side's flow lets the packet through (media-path-middleboxes section 4)."""
     match pinhole.flow:
-        case Flow.OPEN:
+        case Flow.OPEN | Flow.HOLDING:
             return True
         case Flow.HELD:
             return header.kind is Kind.RTCP or (

@@ -30,6 +30,7 @@ class Flow(IntEnum):
     HELD = 2  # RTCP only: on hold (XEP-0167 section 5.4); of an ICE agent its checks and DTLS too
     OPEN = 3  # everything
     WAITING = 4  # of ICE agents STUN, but their checks are kept until something else is ordered
+    HOLDING = 5  # everything; this side has put the call on hold, so its silence means nothing
 
 
 NOMINAL_PACKETS_PER_S, NOMINAL_BYTES_PER_S = 20, 16_000

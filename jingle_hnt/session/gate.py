@@ -38,11 +38,15 @@ def before_accept(policy: SessionPolicy) -> tuple[Flow, Flow]:
 def after_accept(senders: Senders, holders: Set[Leg]) -> tuple[Flow, Flow]:
     """What flows of an agreed content.
 
-    A party that put the call on hold may go on sending (music); the other party's media is held
-    until it is active again (XEP-0167 section 8).
+    A party that put the call on hold may go on sending (music), or be silent for long; the other
+    party's media is held until it is active again (XEP-0167 section 8).
     """
     sending = _SENDING[senders] - {holder.other for holder in holders}
-    return _flows(sending, otherwise=Flow.HELD)
+    initiator, responder = (
+        Flow.HOLDING if leg in holders and flow is Flow.OPEN else flow
+        for leg, flow in zip(Leg, _flows(sending, otherwise=Flow.HELD), strict=True)
+    )
+    return (initiator, responder)
 
 
 def to_the_willing(

@@ -5,8 +5,9 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -16,6 +17,7 @@ from jingle_hnt.admin import snapshots
 from jingle_hnt.admin.causes import Case
 from jingle_hnt.admin.diagnosis import OTHER_DROPS, diagnose
 from jingle_hnt.model.address import literal
+from jingle_hnt.model.jingle import Info
 from jingle_hnt.relay.evidence import Sighting, Via
 from tests.lab.world import RELAY
 from tests.threats import anchors
@@ -56,6 +58,7 @@ class Row:
     seen: tuple[Sighting, ...] = ()
     moves_at: float | None = None
     resumes_at: float | None = None
+    holds_at: tuple[float, ...] = ()
     rivals: bool = False
     explained: frozenset[str] = frozenset()  # causes that `explain` names
 
@@ -132,6 +135,21 @@ ROWS = {
         rivals=True,
         explained=frozenset({"rival"}),
     ),
+    "reports and media of a neighbour while the call is on hold": Row(
+        [
+            voice(0, 3),
+            voice(4.2, 4.3, port=1, ssrc=7, way="rtcp", own=False),
+            voice(4.3, 6.9, port=1, ssrc=7, own=False),
+            voice(7.1, sequence=150),
+        ],
+        gap_s=0.3,
+        lost=10,
+        since=7.2,
+        ports=2,
+        holds_at=(3.0, 7.0),
+        rivals=True,
+        explained=frozenset({"rival"}),
+    ),
     "a neighbour's media in a mute of two seconds": Row(
         [voice(0, 3), voice(3.2, 5.2, port=1, ssrc=7, own=False), voice(5, sequence=150)],
         gap_s=0.1,
@@ -194,14 +212,19 @@ async def _calls(at: Field, rows: Sequence[Row]) -> list[anchors.Call]:
 async def _signal(at: Field, rows: Sequence[Row], starts_at: float) -> None:
     """Parties announce another port, or their servers another address."""
     anchor = at.anchor
-    due = [(row.moves_at, number, row) for number, row in enumerate(rows) if row.moves_at]
-    due += [(row.resumes_at, number, row) for number, row in enumerate(rows) if row.resumes_at]
-    for when, number, row in sorted(due, key=lambda each: each[:2]):
-        await asyncio.sleep(starts_at + (when or 0.0) - time.time())
-        if row.moves_at:
-            await anchor.move(number, 0, (at.home, _at(number, row)[0][1]), 1)
-        else:
-            await anchor.reconnected(number, 0, ELSEWHERE)
+    assert isinstance(anchor, anchors.Ours)
+    due: list[tuple[float, int, Callable[[], Awaitable[None]]]] = []
+    for number, row in enumerate(rows):
+        if row.moves_at is not None:
+            to = at.home, _at(number, row)[0][1]
+            due.append((row.moves_at, number, partial(anchor.move, number, 0, to, 1)))
+        if row.resumes_at is not None:
+            due.append((row.resumes_at, number, partial(anchor.reconnected, number, 0, ELSEWHERE)))
+        for when, info in zip(row.holds_at, (Info.HOLD, Info.ACTIVE), strict=False):
+            due.append((when, number, partial(anchor.informs, number, 0, info)))
+    for when, _, order in sorted(due, key=lambda each: each[:2]):
+        await asyncio.sleep(starts_at + when - time.time())
+        await order()
 
 
 def _gap_s(heard: Sequence[Sequence[Any]], begins: float, ends: float) -> float:

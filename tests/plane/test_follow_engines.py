@@ -1,10 +1,11 @@
 """The latch follows its party on real sockets, doors and lines: both engines."""
 
 import time
+from dataclasses import replace
 
 import pytest
 
-from jingle_hnt.plane.api import Arm, Engine, StreamChanged
+from jingle_hnt.plane.api import Arm, Engine, Flow, StreamChanged
 from jingle_hnt.relay.latch import State
 from tests.plane.bound import ALICE, BOB, Bound, Party, next_events, only, talk, until
 from tests.plane.packets import rtcp, rtp
@@ -91,3 +92,28 @@ def test_a_new_plane_follows_the_stream_that_was_told_to_another_port(engine: En
                 alice.say(rtp(40_000 + number // 2))
             number += 1
             time.sleep(0.01)
+
+
+@pytest.mark.rule("G4", "L7")
+@pytest.mark.parametrize("flow", [Flow.OPEN, Flow.HOLDING])
+def test_the_silence_of_who_holds_the_call_means_nothing(engine: Engine, flow: Flow) -> None:
+    bound = Bound(engine)
+    bound.arm(0, replace(only(ALICE), lapse_s=1.0))
+    bound.arm(1, only(BOB))
+    bound.open(flow, Flow.HELD)
+    with (
+        bound.party(0, ALICE) as alice,
+        bound.party(1, BOB) as bob,
+        bound.party(0, ALICE) as neighbour,
+    ):
+        bob.say(rtp(1, ssrc=2))
+        until(lambda: bound.pinhole(1).learned == bob.name)
+        alice.say(rtp(1))
+        assert bob.hears(rtp(1)), "music"
+        speak(alice, 2, 110)
+        until(lambda: bound.pinhole(0).stream == (1, 111))
+        time.sleep(1.1)
+        speak(neighbour, 0, 10, ssrc=9)
+        taken = (Flow.OPEN, neighbour.name), (Flow.HOLDING, alice.name)
+        until(lambda: bound.pinhole(0).learned == dict(taken)[flow])
+        assert (bound.pinhole(0).counters.dropped_rival > 5) is (flow is Flow.HOLDING)

@@ -157,7 +157,7 @@ def test_hold_keeps_the_other_partys_media_back_and_active_lets_it_flow() -> Non
     stage = Stage()
     stage.call()
     stage.says(ALICE, Action.SESSION_INFO, info=Info.HOLD)
-    assert stage.plane.flows["s1.1.1"] == (Flow.OPEN, Flow.HELD)
+    assert stage.plane.flows["s1.1.1"] == (Flow.HOLDING, Flow.HELD)
     stage.says(BOB, Action.SESSION_INFO, info=Info.HOLD)
     assert stage.plane.flows["s1.1.1"] == (Flow.HELD, Flow.HELD)
     stage.says(ALICE, Action.SESSION_INFO, info=Info.ACTIVE)

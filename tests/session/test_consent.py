@@ -77,15 +77,16 @@ def test_one_way_media_goes_on_to_who_sends_rtcp(how: str) -> None:
     else:
         changed = content(VOICE, senders=Senders.INITIATOR)
         stage.says(ALICE, Action.CONTENT_MODIFY, changed)
+    sends = Flow.HOLDING if how == "hold" else Flow.OPEN
     stage.passes(SILENT_S)
     stage.silent(RTP, 1)
     stage.passes(600.0)
-    assert stage.plane.flows[RTP] == (Flow.OPEN, Flow.HELD)
+    assert stage.plane.flows[RTP] == (sends, Flow.HELD)
     stage.silent(RTCP, 1)
     stage.passes(30.0)
     assert stage.plane.flows[RTP] == (Flow.CLOSED, Flow.HELD)
     stage.heard(RTCP, 1)
-    assert stage.plane.flows[RTP] == (Flow.OPEN, Flow.HELD)
+    assert stage.plane.flows[RTP] == (sends, Flow.HELD)
 
 
 def test_what_is_agreed_meanwhile_opens_nothing_to_the_silent() -> None:

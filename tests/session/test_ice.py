@@ -504,7 +504,7 @@ def test_what_flows_of_one_content_flows_of_all_between_agents() -> None:
     accepted(stage, ice(OF_BOB, **camera), ice(OF_BOB))  # type: ignore[arg-type]
     assert set(stage.plane.flows.values()) == {(Flow.OPEN, Flow.OPEN)}
     stage.says(ALICE, Action.SESSION_INFO, info=Info.HOLD)
-    assert set(stage.plane.flows.values()) == {(Flow.OPEN, Flow.HELD)}
+    assert set(stage.plane.flows.values()) == {(Flow.HOLDING, Flow.HELD)}
     stage.says(ALICE, Action.SESSION_INFO, info=Info.UNHOLD)
     assert set(stage.plane.flows.values()) == {(Flow.OPEN, Flow.OPEN)}
 

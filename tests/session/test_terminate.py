@@ -218,7 +218,7 @@ def test_media_flows_from_the_accept_on_and_stops_on_hold() -> None:
     stage.says(BOB, Action.SESSION_ACCEPT, ice(OF_BOB))
     assert stage.plane.flows["s1.1.1"] == (Flow.OPEN, Flow.OPEN)
     stage.says(ALICE, Action.SESSION_INFO, info=Info.HOLD)
-    assert stage.plane.flows["s1.1.1"] == (Flow.OPEN, Flow.HELD)
+    assert stage.plane.flows["s1.1.1"] == (Flow.HOLDING, Flow.HELD)
 
 
 def test_a_call_of_which_nothing_comes_ends_as_any_relayed_one() -> None:

@@ -36,7 +36,7 @@ from jingle_hnt.model.content import (
     TagKey,
 )
 from jingle_hnt.model.jid import JID
-from jingle_hnt.model.jingle import Action, Jingle
+from jingle_hnt.model.jingle import Action, Info, Jingle
 from jingle_hnt.plane.client import PlaneClient
 from jingle_hnt.relay.binding import Arm, BindingSpec, Event, Gate, Rivalry, Side
 from jingle_hnt.relay.evidence import UNTOLD, Sighting
@@ -294,6 +294,12 @@ class Ours(ByHalves):
         jingle = Jingle(
             Action.TRANSPORT_INFO, f"s{number}", contents=(content(signalled, generation),)
         )
+        await self._request(jingle, parties[leg], parties[1 - leg], ("", ""))
+
+    async def informs(self, number: int, leg: int, info: Info) -> None:
+        """A party holds the call, or goes on (session-info)."""
+        parties = _parties(number)
+        jingle = Jingle(Action.SESSION_INFO, f"s{number}", info=info)
         await self._request(jingle, parties[leg], parties[1 - leg], ("", ""))
 
     async def guarded(self, number: int, signalled: Addresses, guard: Guard) -> Call:

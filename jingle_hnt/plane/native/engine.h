@@ -12,7 +12,7 @@
 #include "policing.h"
 #include "quality.h"
 
-enum hnt_flow { HNT_CLOSED = 0, HNT_NOMINAL = 1, HNT_HELD = 2, HNT_OPEN = 3, HNT_WAITING = 4 };
+enum hnt_flow { HNT_CLOSED = 0, HNT_NOMINAL = 1, HNT_HELD = 2, HNT_OPEN = 3, HNT_WAITING = 4, HNT_HOLDING = 5 };
 
 /* The order is that of the fields of `Counters` in jingle_hnt/relay/binding.py. */
 enum hnt_counter {

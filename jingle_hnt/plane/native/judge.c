@@ -22,6 +22,7 @@ static bool may_flow(struct pinhole *from, struct hnt_header header, size_t leng
 {
     switch (from->flow) {
     case HNT_OPEN:
+    case HNT_HOLDING:
         return true;
     case HNT_HELD:
         return header.kind == HNT_RTCP || (from->latch.ice != NULL && is_setup(header));
