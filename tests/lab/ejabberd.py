@@ -95,13 +95,13 @@ class Ejabberd(LocalServer):
                 await self.evaluate("code:purge(mod_jingle_hnt), code:load_file(mod_jingle_hnt).")
                 await self.evaluate(f"gen_mod:start_module({host}, mod_jingle_hnt).")
 
-    def _evaluate(self, expressions: str) -> str:
+    def _evaluate(self, expressions: str, patience_s: float = _ANSWER_S) -> str:
         assert self._process is not None, "start the server first"
         assert self._process.stdin is not None
         before = len(self._answers())
         self._process.stdin.write(expressions.encode() + b"\n")
         self._process.stdin.flush()
-        deadline = time.monotonic() + _ANSWER_S
+        deadline = time.monotonic() + patience_s
         while len(answers := self._answers()) == before and time.monotonic() < deadline:
             time.sleep(0.005)
         answer = answers[-1] if len(answers) > before else "no answer"

@@ -15,6 +15,7 @@ from tests.lab.ejabberd import Ejabberd
 from tests.lab.server import Endpoint
 from tests.ports import free_port
 
+_JOIN_S = 120.0
 LOOPBACK = ("127.0.77.1", "127.0.77.2")
 
 
@@ -31,7 +32,7 @@ class EjabberdNode(Ejabberd):
 
     def join(self, other: "EjabberdNode") -> None:
         """Leave its own cluster for that of `other`; it is restarted inside."""
-        self._evaluate(f"ok = ejabberd_cluster:join('{other.name}').")
+        self._evaluate(f"ok = ejabberd_cluster:join('{other.name}').", _JOIN_S)
 
     def _distribution(self) -> list[str]:
         interface = "{" + self.address.replace(".", ",") + "}"

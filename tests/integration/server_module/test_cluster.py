@@ -32,7 +32,8 @@ from tests.integration.server_module.stage import (
 )
 from tests.integration.server_module.test_check import settings
 from tests.lab.ejabberd_cluster import EjabberdCluster
-from tests.lab.server import VirtualHost
+from tests.lab.prosody import Prosody
+from tests.lab.server import Endpoint, LocalServer, VirtualHost
 from tests.lab.xmpp_actors import (
     INTERCEPT,
     Client,
@@ -48,6 +49,7 @@ from tests.xmpp.recorder import Recorder, until
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
 SOON = "soon.example.org"
+ELSEWHERE = "two.example.net"  # on another server, which knows of the second node only
 HOLD_S = 60.0
 WHERE = list(product((0, 1), repeat=3))
 IDS = [f"component-{c}-caller-{a}-callee-{b}" for c, a, b in WHERE]
@@ -61,8 +63,10 @@ HOSTS = [
 class Stage:
     """Logs actors in at either node."""
 
-    def __init__(self, cluster: EjabberdCluster, actors: AsyncExitStack) -> None:
-        self.cluster = cluster
+    def __init__(
+        self, cluster: EjabberdCluster, other: LocalServer, actors: AsyncExitStack
+    ) -> None:
+        self.cluster, self.other = cluster, other
         self._actors = actors
 
     async def client(self, node: int, bare: str, local: str | None = None) -> Client:
@@ -74,6 +78,11 @@ class Stage:
         client = await self._actors.enter_async_context(await login)
         await self._settled(node, jid)
         return client
+
+    async def elsewhere(self, bare: str) -> Client:
+        """A client of the other server."""
+        login = Client.login(self.other, f"{bare}/{unique('r')}")
+        return await self._actors.enter_async_context(await login)
 
     async def resumed(self, node: int, lost: Client, local: str) -> Client:
         resume = Client.resume(self.cluster.nodes[node], lost, local=local)
@@ -122,16 +131,24 @@ class Stage:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[EjabberdCluster]:
-    """One for all tests that leave it as they found it."""
-    with EjabberdCluster(HOSTS, COMPONENTS) as running:
-        yield running
+def servers() -> Iterator[tuple[EjabberdCluster, LocalServer]]:
+    """One for all tests that leave it as they found it; another server finds its second node."""
+    routes: dict[str, Endpoint] = {}
+    made = EjabberdCluster(HOSTS, COMPONENTS, routes=routes)
+    back = dict.fromkeys((OPEN, CLOSED, SOON), made.nodes[1].s2s)
+    idle = {f"hnt.{ELSEWHERE}": "secret"}
+    other = Prosody([VirtualHost(ELSEWHERE, USERS)], idle, routes=back)
+    routes[ELSEWHERE] = other.s2s
+    with other, made as running:
+        yield running, other
 
 
 @pytest.fixture
-async def stage(cluster: EjabberdCluster, actors: AsyncExitStack) -> AsyncIterator[Stage]:
-    yield Stage(cluster, actors)
-    await cluster.forget_parties()
+async def stage(
+    servers: tuple[EjabberdCluster, LocalServer], actors: AsyncExitStack
+) -> AsyncIterator[Stage]:
+    yield Stage(*servers, actors)
+    await servers[0].forget_parties()
 
 
 @pytest.mark.parametrize(("component", "caller", "callee"), WHERE, ids=IDS)
@@ -214,6 +231,26 @@ async def test_a_party_anywhere_is_found_and_its_end_of_a_call_heard(
     alice.send(f"<message to='{bob.jid}'>{payload}</message>")
     await bob.next(lambda e: bare_name(e) == "message")
     assert (await hnt.event("message")).get("jid") == alice.jid
+    assert list(map(as_text, hnt.inbox)) == []
+
+
+@pytest.mark.parametrize(("component", "node"), list(product((0, 1), repeat=2)))
+async def test_an_answer_of_another_server_is_told_on_whichever_node_it_arrives(
+    stage: Stage, component: int, node: int
+) -> None:
+    alice = await stage.client(node, f"alice@{OPEN}")
+    bob = await stage.elsewhere(f"bob@{ELSEWHERE}")
+    hnt = await stage.component(component)
+    stanza_id = alice.request(bob.jid, "session-initiate", sid := unique("sid"))
+    hnt.answer(await hnt.question(sid), "pass")
+    bob.reject(await bob.next_request(sid))
+    assert (await alice.reply_to(stanza_id)).get("type") == "error"
+    assert (await hnt.event("error")).get("sid") == sid
+    bob.request(alice.jid, "session-initiate", back := unique("sid"))
+    question = await hnt.question(back)
+    assert question.intercept.get("via") == "s2s"
+    hnt.answer(question, "pass")
+    await alice.next_request(back)
     assert list(map(as_text, hnt.inbox)) == []
 
 

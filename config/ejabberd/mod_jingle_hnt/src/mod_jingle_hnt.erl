@@ -863,13 +863,16 @@ watch(#held{key = {Host, {S, U, _} = From, {RS, RU, RR} = To, _}, sid = Sid, act
         true ->
             Row = {{Host, From, To, Id}, now_s() + ?WATCH_FOR_S, Sid, Action},
             watched({{Host, {S, U, '_'}, '_', '_'}, '_', '_', '_'}, Row),
-            %% The recipient answers on the node that it is connected to.
-            nodes() == [] orelse
-                case ejabberd_sm:get_session_pid(RU, RS, RR) of
-                    Pid when is_pid(Pid), node(Pid) =/= node() ->
-                        ejabberd_cluster:send({process_of(Host), node(Pid)}, {watch, Row});
-                    _ -> ok
-                end;
+            %% The recipient answers on the node that it is connected to; another server on any.
+            case nodes() =/= [] andalso ejabberd_router:is_my_host(RS) of
+                true ->
+                    case ejabberd_sm:get_session_pid(RU, RS, RR) of
+                        Pid when is_pid(Pid), node(Pid) =/= node() ->
+                            ejabberd_cluster:send({process_of(Host), node(Pid)}, {watch, Row});
+                        _ -> ok
+                    end;
+                false -> send_elsewhere(Host, {watch, Row})
+            end;
         false ->
             ok
     end.
