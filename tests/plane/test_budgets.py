@@ -207,6 +207,28 @@ def test_a_crowd_of_many_sources_is_turned_away_as_well() -> None:
         assert counters.dropped_unfit <= sent / 4
 
 
+def test_any_stream_of_an_agents_source_passes_and_none_from_elsewhere(engine: Engine) -> None:
+    """Row P15: ICE tells who sends, not what; SECURITY.md says so."""
+    bound = Bound(engine)
+    bound.arm(0, signed(OF_ALICE))
+    bound.arm(1, only(BOB))
+    bound.open()
+    with (
+        bound.party(0, ALICE) as alice,
+        bound.party(0, ALICE) as neighbour,
+        bound.party(1, BOB) as bob,
+    ):
+        alice.say(nomination(1))
+        bob.say(rtp(1))
+        until(lambda: bound.pinhole(1).learned == bob.name)
+        until(lambda: bound.pinhole(0).learned == alice.name)
+        for ssrc in (1, 2, 3):
+            neighbour.say(rtp(7, ssrc=ssrc))
+            alice.say(told := rtp(8, ssrc=ssrc))
+            assert bob.hears(told)
+        assert bob.hears_nothing()
+
+
 def test_both_twins_try_so_many_tags_of_strangers() -> None:
     sender, other = Sender(1), Sender(9)
     python, native = SrtpLatch(), _engine.SrtpLatch()
