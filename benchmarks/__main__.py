@@ -17,6 +17,7 @@ from benchmarks import (
     capacity,
     latency,
     memory,
+    modules,
     neighbours,
     pages,
     reference,
@@ -37,6 +38,7 @@ MAINS: dict[str, Callable[[list[str]], dict[str, Any]]] = {
     "bindings": bindings.main,
     "setup": setup.main,
     "signalling": signalling.main,
+    "modules": modules.main,
     "capacity": capacity.main,
     "neighbours": neighbours.main,
 }
@@ -50,6 +52,7 @@ ROWS: dict[str, pages.Rows] = {
     "bindings": bindings.rows,
     "setup": setup.rows,
     "signalling": signalling.rows,
+    "modules": modules.rows,
     "capacity": capacity.rows,
     "neighbours": neighbours.rows,
 }
