@@ -4,12 +4,14 @@ What can change for new calls does; what cannot is named as needing a restart. W
 changes nothing.
 """
 
+import difflib
 import tomllib
 from collections.abc import Callable, Iterator
+from ipaddress import ip_address
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from jingle_hnt.config import Settings
+from jingle_hnt.config import Interface, Settings
 from jingle_hnt.errors import ConfigurationError
 
 NEEDS_RESTART = (
@@ -28,6 +30,10 @@ NEEDS_RESTART = (
     "metrics",
 )
 """Options, and tables of options, that are read at the start only."""
+
+ADVERTISE = "relay.advertise"
+"""No option of the file's, but what its `relay.interfaces` say: a script that follows a dynamic
+address sets it without editing the file."""
 
 FILE_ONLY = ("admin", "log")
 """What an administrator's client does not set: who may do so, and what is kept of it."""
@@ -55,15 +61,19 @@ class Reloader:
 
     def followed(self) -> dict[str, object]:
         """What new calls follow: every option that `alter` takes, as JSON has it."""
-        return {key: value for key, value in shown(self.settings).items() if is_alterable(key)}
+        found = {key: value for key, value in shown(self.settings).items() if is_alterable(key)}
+        return {ADVERTISE: _told(self.settings), **found}
 
     def alter(self, key: str, text: str) -> None:
         """Put one option in force until the next reload. Raises ConfigurationError.
 
         `text` is a value as TOML writes it; quotes around a single word may be left out.
         """
+        if key == ADVERTISE:
+            self.settings = _advertised(self.settings, text)
+            return
         if key not in self.followed():
-            raise ConfigurationError(f"{key}: only the file sets this; write it there, and reload")
+            raise ConfigurationError(f"{key}: {self._why_not(key)}")
         section, _, name = key.partition(".")
         table: BaseModel = getattr(self.settings, section)
         values = {field: getattr(table, field) for field in type(table).model_fields}
@@ -74,6 +84,52 @@ class Reloader:
             said = "; ".join(p["msg"].removeprefix("Value error, ") for p in problems)
             raise ConfigurationError(f"{key}: {said}") from None
         self.settings = self.settings.model_copy(update={section: fresh})
+
+    def _why_not(self, key: str) -> str:
+        """Why an option cannot be set by itself, and what to do."""
+        known = dict(leaves(self.settings))
+        if key in known and needs_restart(key):
+            return "needs a restart: write it into the file, and restart jingle-hnt"
+        if key in known:
+            return "only the file sets this: write it there, and `jingle-hnt reload`"
+        close = difflib.get_close_matches(key, self.followed(), n=1)
+        if close:
+            return f"no such option; did you mean {close[0]!r}?"
+        return "no such option; `jingle-hnt policy` lists those that can be set"
+
+
+def _advertised(settings: Settings, text: str) -> Settings:
+    """With another address told of those that face everybody; of one IP version, the value's."""
+    try:
+        ip = ip_address(text.strip('"'))
+    except ValueError:
+        raise ConfigurationError(
+            f'{ADVERTISE}: {text!r} is no IP address; write one such as "203.0.113.9"'
+        ) from None
+    suited = [
+        each
+        for each in settings.relay.interfaces
+        if not each.networks and each.address.version == ip.version
+    ]
+    if len(suited) != 1:
+        raise ConfigurationError(
+            f"{ADVERTISE}: {len(suited)} of relay.interfaces are of IPv{ip.version} and face"
+            " everybody; where it is not one, write it into the file, and `jingle-hnt reload`"
+        )
+    try:
+        told = Interface.model_validate({**suited[0].model_dump(), "advertise": ip})
+    except ValidationError as error:
+        said = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise ConfigurationError(f"{ADVERTISE}: {said}") from None
+    interfaces = tuple(told if each is suited[0] else each for each in settings.relay.interfaces)
+    relay = settings.relay.model_copy(update={"interfaces": interfaces})
+    return settings.model_copy(update={"relay": relay})
+
+
+def _told(settings: Settings) -> str:
+    """What everybody is told of the relay's addresses, joined by commas."""
+    facing = (each for each in settings.relay.interfaces if not each.networks)
+    return ", ".join(str(each.advertise or each.address) for each in facing)
 
 
 def is_alterable(key: str) -> bool:

@@ -103,17 +103,34 @@ def test_one_option_is_set_until_the_next_reload(
     assert reloader.followed() == before
 
 
+def test_a_script_tells_the_address_of_today_without_editing_the_file(
+    file: Path, reloader: Reloader
+) -> None:
+    """Sample O14."""
+    reloader.alter("relay.advertise", "198.51.100.7")
+    assert reloader.followed()["relay.advertise"] == "198.51.100.7"
+    (told,) = interfaces(reloader.settings)
+    assert (str(told.bound), str(told.advertised)) == ("203.0.113.9", "198.51.100.7")
+    assert reloader.reload() == (("relay.interfaces",), ())
+    (told,) = interfaces(reloader.settings)
+    assert told.advertised == told.bound
+
+
 @pytest.mark.parametrize(
     ("option", "text", "why"),
     [
         ("gate.policy", "ajar", "gate.policy: Input should be"),
         ("times.setup_s", "-1", "greater than 0"),
-        ("relay.ports", "40000-40999", "only the file sets this"),
-        ("xmpp.secret", "x", "only the file sets this"),
+        ("relay.ports", "40000-40999", "needs a restart: write it into the file"),
+        ("xmpp.secret", "x", "needs a restart"),
+        ("gate.polcy", "open", r"did you mean 'gate.policy'\?"),
         ("admin.jids", '["mallory@example.org"]', "only the file sets this"),
         ("log.redact", "false", "only the file sets this"),
-        ("gate", "{}", "only the file sets this"),
-        ("nonsense", "1", "only the file sets this"),
+        ("gate", "{}", "no such option"),
+        ("nonsense", "1", "`jingle-hnt policy` lists"),
+        ("relay.advertise", "elsewhere.example", "is no IP address"),
+        ("relay.advertise", "0.0.0.0", "no party can send to it"),
+        ("relay.advertise", "2001:db8::1", "0 of relay.interfaces are of IPv6"),
     ],
 )
 def test_what_cannot_be_set_changes_nothing(

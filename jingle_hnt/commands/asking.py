@@ -62,13 +62,13 @@ def ask_at(path: Path, request: Mapping[str, object]) -> Answer | None:
     return answer
 
 
-def exchange(path: Path, request: Mapping[str, object]) -> Answer:
-    """One question and its answer.
+def exchange(path: Path, request: Mapping[str, object], patience_s: float = ANSWER_S) -> Answer:
+    """One question and its answer, which may take `patience_s`.
 
     Raises OSError where nobody answers at the socket, ValueError where what answers is not ours.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(ANSWER_S)
+        connection.settimeout(patience_s)
         connection.connect(str(path))
         connection.sendall(json.dumps(request).encode() + b"\n")
         with connection.makefile("rb") as lines:

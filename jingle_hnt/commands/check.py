@@ -43,6 +43,8 @@ from jingle_hnt.xmpp.rivals import NODE
 CONNECT_S = 5.0
 REPLACED_S = 2.0
 """How long a server may take to close the connection that was replaced."""
+RUNNING_S = 20.0
+"""How long a running process may take: it asks its servers, which may not answer."""
 LATELY_S = 120.0
 """Who serves a component says so to its server modules at least as often as this."""
 EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
@@ -101,8 +103,12 @@ def running(settings: Settings) -> CheckSnapshot | None:
     calls would not be relayed.
     """
     try:
-        answer = asking.exchange(settings.state.admin_socket, {"command": "check"})
+        path = settings.state.admin_socket
+        answer = asking.exchange(path, {"command": "check"}, RUNNING_S)
         found = CheckSnapshot.model_validate(answer)
+    except TimeoutError:
+        text = f"running, and gives no answer within {RUNNING_S:g} s; its log may say why"
+        return CheckSnapshot(findings=(_found("FAIL", "process", text),))
     except (OSError, ValueError):
         return None
     here = _found("ok", "process", "running; what follows is what it finds")

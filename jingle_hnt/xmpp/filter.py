@@ -39,6 +39,9 @@ INJECT = f"{{{names.INTERCEPT}}}inject"
 _FORWARDED = f"{{{names.FORWARD}}}forwarded"
 _UNKNOWN_SESSION = f"{{{names.JINGLE_ERRORS}}}unknown-session"
 
+ELSEWHERE = {"not-allowed", "remote-server-not-found", "remote-server-timeout"}
+"""What a server says of a domain that is not its own (RFC 6120 section 8.3.3)."""
+
 MOST_HOSTS = 100
 """Of those that a server module names."""
 
@@ -234,8 +237,8 @@ def address_in(element: Element) -> IPAddress | None:
 
 def module_state(answer: Element | None, domain: str, component: str) -> ModuleState:
     """What the answer to a <module/> query says. `answer` is the IQ, or None where none came."""
+    fault = f"{domain} does not answer: is it a virtual host of the server we are connected to?"
     if answer is None:
-        fault = f"{domain} does not answer: is it a virtual host of the server we are connected to?"
         return ModuleState(fault, silent=True)
     module = answer.find(MODULE)
     if answer.get("type") == "result" and module is not None:
@@ -254,6 +257,8 @@ def module_state(answer: Element | None, domain: str, component: str) -> ModuleS
             f'write jingle_hnt_component = "{component}" (Prosody) or component: {component}'
             " (ejabberd)"
         )
+    if conditions & ELSEWHERE:
+        return ModuleState(fault)
     if "item-not-found" in conditions:
         return ModuleState(
             f"the server module of {domain} asks nobody: write component: {component} among the"
