@@ -391,6 +391,9 @@ async def test_the_end_of_a_node_ends_no_call_of_the_others(stage: Stage, orderl
     bob.request(alice.jid, "session-info", held := unique("sid"))
     question = await hnt.question(held)
     await asyncio.to_thread(node.stop if orderly else node.kill)
+    if orderly:  # it decides about what it holds, and says so
+        await alice.next_request(held)
+        assert (await hnt.event("passed")).get("missed") == "0"
     gone = await hnt.event("gone")
     assert gone.attrib == {"event": "gone", "jid": bob.jid}
     hnt.answer(question, "pass")  # nobody holds it any more
