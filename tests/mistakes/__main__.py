@@ -48,7 +48,7 @@ def main() -> int:
         known = {mistake.id for mistake in CATALOGUE}
         results = {id_: found for id_, found in results.items() if id_ in known}
         RESULTS.write_text(_json(results))
-        PAGE.write_text(page(results))
+        PAGE.write_text(page(json.loads(_json(results))))
     return 1 if failed else 0
 
 

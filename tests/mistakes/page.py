@@ -53,6 +53,6 @@ def _row(mistake: Mistake, result: Mapping[str, Any]) -> str:
 
 def _cell(text: str) -> str:
     """Text as it is, in a table of Markdown."""
-    for character in "\\`*_<|[":
+    for character in "\\*<|[":
         text = text.replace(character, f"\\{character}")
     return " ".join(text.split())
