@@ -18,7 +18,11 @@ from tests.lab.world import RELAY, NatKind
 from tests.threats.doses import Measured
 from tests.xmpp.recorder import until
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("each_server")]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.timeout(240),
+    pytest.mark.usefixtures("each_server"),
+]
 
 KILLED_S, KILLS = 0.5, 5
 
