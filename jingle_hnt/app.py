@@ -485,6 +485,7 @@ class Signalling:
                 self._plane_fault = ""
                 await asyncio.sleep(PLANE_RETRY_S)
                 continue
+            plane.hold_events()
             try:
                 await plane.serve()
                 self._plane_fault = ""
@@ -532,6 +533,7 @@ class Signalling:
         self._written_on.clear()
         reconcile(self._registry, bindings, self._clock(), served)
         self._carry_out()
+        plane.tell_events()
         self._met.set()
         for ended, at in self._ended_before:
             self._spawn(self._desk.closing.close(ended, self._clock() - at))

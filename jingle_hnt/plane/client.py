@@ -41,7 +41,15 @@ from jingle_hnt.plane.protocol import (
     encode,
     read_reply,
 )
-from jingle_hnt.relay.binding import Arm, BindingName, BindingSnapshot, BindingSpec, Event, Gate
+from jingle_hnt.relay.binding import (
+    Arm,
+    BindingName,
+    BindingSnapshot,
+    BindingSpec,
+    Drained,
+    Event,
+    Gate,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -94,6 +102,7 @@ class PlaneClient:
         self._waiting: dict[int, asyncio.Future[Done]] = {}
         self._parts: dict[int, list[BindingSnapshot]] = {}
         self._unsent: list[bytes] = []
+        self._held: list[Event] | None = None
         self._lost = False
         self._listening = asyncio.get_running_loop().create_task(self._listen(reader))
 
@@ -163,6 +172,16 @@ class PlaneClient:
         finally:
             del self._parts[request.id]
         return found
+
+    def hold_events(self) -> None:
+        """Tell of no events until `tell_events`: what is newer than a snapshot comes after it."""
+        self._held = []
+
+    def tell_events(self) -> None:
+        """Tell of events again, first of those since the last snapshot."""
+        held, self._held = self._held or [], None
+        for event in held:
+            self._on_event(event)
 
     async def ping(self) -> None:
         """Returns when the plane has answered."""
@@ -238,11 +257,17 @@ class PlaneClient:
     def _hear(self, reply: Reply) -> None:
         match reply:
             case Happened():
+                if self._held is not None:
+                    self._held += reply.events
+                    return
                 for event in reply.events:
                     self._on_event(event)
             case Part() if reply.id in self._parts:
                 self._parts[reply.id] += reply.bindings
             case Done() if reply.id in self._waiting:
+                if reply.id in self._parts and self._held is not None:
+                    # What it tells is newer; only of what is gone it tells nothing.
+                    self._held = [event for event in self._held if isinstance(event, Drained)]
                 _settle(self._waiting[reply.id], reply)
             case Failed(id=int(id)) if id in self._waiting:
                 error = _ERRORS.get(reply.code, PlaneError)(reply.text, reply.address)

@@ -41,6 +41,7 @@ from jingle_hnt.relay.binding import (
 )
 from jingle_hnt.relay.evidence import Evidence, Rung
 from tests.plane.bound import RELAY, free_port, only
+from tests.session.stage import shut
 
 ADDRESS = TransportAddress.of("203.0.113.9", 2200)
 EVIDENCE = Evidence(Rung.R3, (ip_network("198.51.100.7"),), (ip_network("10.0.0.0/8"),), 5)
@@ -330,3 +331,35 @@ async def test_who_stood_still_itself_reads_before_it_gives_the_plane_up(
     await plane.close()
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)
+
+
+async def test_events_that_are_older_than_a_snapshot_do_not_come_after_it(tmp_path: Path) -> None:
+    """A party that fell silent while the plane was met stays silent (row F27)."""
+    old: list[Event] = [Heard("a.1", 0), Drained("b.1", (shut(ADDRESS), shut(ADDRESS)))]
+    new: list[Event] = [Silent("a.1", 0, 4.5)]
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        hello = protocol.Hello(
+            protocol=protocol.PROTOCOL, version="", engine="", instance="i", pid=1
+        )
+        writer.write(protocol.encode(hello))
+        request = protocol.read_request(await reader.readline())
+        for reply in (
+            protocol.Happened.of(old),
+            protocol.Done(id=request.id),
+            protocol.Happened.of(new),
+        ):
+            writer.write(protocol.encode(reply))
+        await reader.read()
+        writer.close()
+
+    told: list[Event] = []
+    async with await asyncio.start_unix_server(serve, tmp_path / "plane"):
+        plane = await PlaneClient.connect(tmp_path / "plane", told.append, lambda: None)
+        plane.hold_events()
+        assert await plane.snapshot() == []
+        await asyncio.sleep(0.1)
+        assert told == []
+        plane.tell_events()
+        assert told == [old[1], *new]
+        await plane.close()
