@@ -40,17 +40,35 @@ def hosts(hold_s: float = HOLD_S) -> list[VirtualHost]:
 KINDS: dict[str, type[LocalServer]] = {"prosody": Prosody, "ejabberd": Ejabberd}
 
 
+_former: set[str] = set()
+"""Full JIDs of the clients of tests that are over, as they stand in a stanza's text."""
+
+
+class _Inbox(list[Element]):
+    """Without what is still told of earlier tests: a server notices when it comes to it that their
+    clients have gone, and tells whoever is connected then."""
+
+    def append(self, element: Element) -> None:
+        text = as_text(element)
+        if not any(jid in text for jid in _former):
+            super().append(element)
+
+
 class Stage:
     """Logs actors in and out of one server."""
 
     def __init__(self, server: LocalServer, actors: AsyncExitStack) -> None:
         self.server = server
         self._actors = actors
+        self._jids: set[str] = set()
+        actors.callback(lambda: _former.update(self._jids))
 
     async def client(self, bare: str, local: str | None = None) -> Client:
         """A client of this user, online from the address `local`."""
         login = Client.login(self.server, f"{bare}/{unique('r')}", local=local)
-        return await self._actors.enter_async_context(await login)
+        client = await self._actors.enter_async_context(await login)
+        self._jids.add(f'"{client.jid}"')
+        return client
 
     async def resumed(self, lost: Client, local: str) -> Client:
         """The session of `lost` on a new connection."""
@@ -61,6 +79,7 @@ class Stage:
         """The component, connected, and told what went on while nobody was (by earlier tests)."""
         connect = Component.connect(self.server, domain)
         component = await self._actors.enter_async_context(await connect)
+        component.inbox = _Inbox()
         host = self.server.hosts[0].domain
         await asyncio.sleep(0.05)  # what an earlier test left is told by other processes
         await component.request(host, "get", f"<module xmlns='{INTERCEPT}'/>")

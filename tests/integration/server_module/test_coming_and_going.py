@@ -101,3 +101,22 @@ async def test_a_dead_connection_of_the_component_is_asked_nothing_more(own_stag
         alice.request(bob.jid, "session-initiate", sid := unique("sid"))
         hnt.answer(await hnt.question(sid), "pass")
         await bob.next_request(sid)
+
+
+@pytest.mark.parametrize("domain", [OPEN, CLOSED])
+async def test_an_orderly_stop_of_the_server_decides_what_is_held(
+    own_stage: Stage, domain: str
+) -> None:
+    """Delivered or refused, while there still are connections to do so by."""
+    alice, bob = await own_stage.pair(domain)
+    hnt = await own_stage.component()
+    name = unique("sid")
+    ids = [alice.request(bob.jid, "session-terminate", f"{name}#{n}") for n in range(5)]
+    for _ in range(5):
+        await hnt.question()
+    await asyncio.to_thread(own_stage.server.stop)
+    if domain == OPEN:
+        assert order_of([await bob.next_request() for _ in range(5)]) == list(range(5))
+    else:
+        for stanza_id in ids:
+            assert condition_of(await alice.reply_to(stanza_id)) == "remote-server-timeout"

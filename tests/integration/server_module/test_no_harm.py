@@ -6,6 +6,7 @@ import pytest
 
 from tests.integration.server_module.stage import HNT, OPEN, Stage, jingle_of, order_of
 from tests.lab.ejabberd import Ejabberd
+from tests.lab.prosody import Prosody
 from tests.lab.server import VirtualHost
 from tests.lab.xmpp_actors import (
     CLIENT,
@@ -48,12 +49,36 @@ async def test_an_offer_of_a_blocked_stranger_is_not_asked_about(own_stage: Stag
         f"<iq type='set' id='block'><block xmlns='urn:xmpp:blocking'><item jid='{bare}'/>"
         "</block></iq>"
     )
-    if (await bob.reply_to("block")).get("type") == "error":
-        pytest.skip("this lab server has no blocking command")
+    assert (await bob.reply_to("block")).get("type") == "result"
     stanza_id = alice.request(bob.jid, "session-initiate", unique("sid"))
     assert condition_of(await alice.reply_to(stanza_id)) == "service-unavailable"
     await hnt.request(OPEN, "get", f"<module xmlns='{INTERCEPT}'/>")
     assert [bare_name(e) for e in hnt.inbox] == []
+
+
+FIREWALLS = {
+    "prosody": f"> prosody.hosts['{OPEN}'].events.add_handler('iq/full', function (event)"
+    " return event.stanza.attr.type == 'set' or nil; end, 0.1)",
+    "ejabberd": "ejabberd_hooks:add(filter_packet, fun(P) -> case element(1, P) == iq andalso"
+    ' element(3, P) == set andalso element(2, element(6, P)) == <<"bob">> of'
+    " true -> drop; false -> P end end, 100).",
+}
+"""Drop every request: as mod_firewall's deliver chain does, and another module's filter."""
+
+
+async def test_what_a_firewall_drops_is_not_asked_about(own_stage: Stage) -> None:
+    alice, bob = await own_stage.pair()
+    hnt = await own_stage.component()
+    server = own_stage.server
+    if isinstance(server, Prosody):
+        await server.shell(FIREWALLS["prosody"])
+    elif isinstance(server, Ejabberd):
+        await server.evaluate(FIREWALLS["ejabberd"])
+    alice.request(bob.jid, "session-initiate", unique("sid"))
+    await alice.caught_up()
+    await hnt.request(OPEN, "get", f"<module xmlns='{INTERCEPT}'/>")
+    assert [bare_name(e) for e in hnt.inbox] == []
+    assert await bob.caught_up() == []
 
 
 async def test_a_killed_process_of_a_host_loses_nothing_that_it_held() -> None:
