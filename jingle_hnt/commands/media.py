@@ -115,7 +115,8 @@ class _Call:
         ):
             answer = await self._say(role, action, **sender.says())
             if answer["verdict"] == "bounce":
-                raise MediaFailed(f"{action} was refused: {answer['text']}")
+                why = answer["text"]
+                raise MediaFailed(f"{action} was refused ({why}): `jingle-hnt status` says why")
             places = [(c, *self._reached(ip, port)) for c, ip, port in answer["candidates"]]
             if not places:
                 raise MediaFailed(f"{action} passed the relay by: `jingle-hnt status` says why")

@@ -38,7 +38,7 @@ async def test_each_kind_of_call_is_made_and_leaves_nothing_behind() -> None:
         assert (await told(at, "calls"))["calls"] == []
         await told(at, "drain")
         for verdict, text in media(at).values():
-            assert (verdict, text.endswith("`jingle-hnt status` says why")) == ("FAIL", True)
+            assert (verdict, text.endswith("`jingle-hnt status` says why")) == ("FAIL", True), text
 
 
 async def test_what_keeps_media_from_the_relay_is_seen() -> None:
