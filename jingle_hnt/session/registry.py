@@ -590,15 +590,14 @@ class Registry:
     def _is_ours(self, request: Request) -> bool:
         """Whether the offer is one of media, or may become one: such sessions are followed.
 
-        One that begins with a data channel may get media later (XEP-0343), and where addresses are
-        hidden whatever begins with a file.
+        One that begins with a data channel may get media later (XEP-0343).
         """
         if _has_media(request):
             return True
         jids = request.sender, request.recipient
         may_become = any(isinstance(c.transport, Ice) for c in request.jingle.contents)
         ours = {jid.domain for jid in jids} & self.policy.domains
-        return bool(ours) and not self.draining and (may_become or is_hiding(self.policy, jids))
+        return bool(ours) and not self.draining and may_become
 
     def _sessions_of(self, jid: JID) -> list[Session]:
         found = (self.find(name) for name in sorted(self._of_party.get(jid, ())))

@@ -180,6 +180,10 @@ async def test_twenty_calls_at_once_and_nothing_left_of_them() -> None:
         assert after["ports"] == idle["ports"]
         assert after["calls"] == after["plane"]["bindings"] == 0
         assert after["tasks"] <= idle["tasks"]
+        for _ in range(200):  # what writes the reports ends a moment later
+            if [descriptors(p.pid) for p in processes] == descriptors_idle:
+                break
+            await asyncio.sleep(0.1)
         assert [descriptors(p.pid) for p in processes] == descriptors_idle
 
 

@@ -166,6 +166,15 @@ class Commands(Protocol):
         """The command line that runs something on a node."""
 
 
+def _is_ready(status: Event) -> bool:
+    return bool(status["ready"])
+
+
+def _is_linked(status: Event) -> bool:
+    """Without a module calls pass by, and it is never ready."""
+    return bool(status["link_up"] and status["plane"]["up"])
+
+
 class Relay:
     """jingle-hnt in the relay's namespace, its two processes apart so that each can be ended."""
 
@@ -178,7 +187,7 @@ class Relay:
     async def start(
         self,
         *names: str,
-        until: Callable[[Event], bool] = lambda status: bool(status["ready"]),
+        until: Callable[[Event], bool] = _is_ready,
         patience_s: float = PATIENCE_S,
     ) -> None:
         """Start these processes (both by default) and wait until calls would be relayed."""
@@ -392,7 +401,7 @@ async def stage(
         made = Stage(lab, server, Relay(lab, directory))
         try:
             if relayed:
-                await made.relay.start(*processes)
+                await made.relay.start(*processes, until=_is_ready if module else _is_linked)
             yield made
         finally:
             for caller in made.callers:

@@ -308,9 +308,7 @@ def test_a_file_transfer_is_not_ours(transfer: str) -> None:
         for action in ("session-initiate", "transport-info", "session-accept", "content-add"):
             for sender in (ALICE, BOB):
                 assert isinstance(play.says(sender, jingle(action, transfer)), Pass)
-        # Where addresses are hidden it is followed: it may become a call.
-        assert (len(play.stage.registry) == 0) is (mode is not IceMode.TERMINATE)
-        assert play.stage.plane.bindings == {}
+        assert len(play.stage.registry) == 0
 
 
 def test_a_candidate_that_nobody_can_use_costs_no_call() -> None:
