@@ -11,6 +11,7 @@ import secrets
 import socket
 import struct
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -147,7 +148,7 @@ class _Call:
         return answer
 
 
-class _Party:
+class _Party(ABC):
     """One party of a call, with one stream of RTP (RFC 3550 section 5.1)."""
 
     credentials = ("", "")
@@ -160,28 +161,32 @@ class _Party:
         number, self._number = self._number, self._number + 1
         return struct.pack(">BBHII", 0x80, 0, number, number * 160, self._stream) + payload
 
+    @abstractmethod
     async def open(self) -> None:
-        raise NotImplementedError
+        """Make the socket or the agent that it speaks by."""
 
+    @abstractmethod
     def says(self) -> dict[str, object]:
         """What it signals."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def learn(self, places: Sequence[tuple[int, str, int]], of: tuple[str, str]) -> None:
         """These are the relay's addresses by component, and the credentials of who is there."""
-        raise NotImplementedError
 
-    async def connect(self) -> None:
+    async def connect(self) -> None:  # noqa: B027 - without ICE it may be sent at once
         """Returns when media may be sent."""
 
+    @abstractmethod
     async def send(self, packet: bytes) -> None:
-        raise NotImplementedError
+        """Send a packet of media."""
 
+    @abstractmethod
     async def hear(self) -> bytes:
-        raise NotImplementedError
+        """The next packet of media that has come."""
 
+    @abstractmethod
     async def close(self) -> None:
-        raise NotImplementedError
+        """Close what `open` has made."""
 
 
 class _Agent(_Party):

@@ -267,10 +267,9 @@ class Budgets:
 
     def demand_contents(self, session: str, held: int, added: Sequence[Content]) -> None:
         """Raise BudgetExceeded where a session that has so many contents may not have these."""
-        policy = self.policy
         if self.contents_left(held) < len(added):
             raise BudgetExceeded(*self._refusal(CONTENTS, session))
-        if policy.name_bytes and not all(map(self.may_follow, added)):
+        if not all(map(self.may_follow, added)):
             raise BudgetExceeded(*self._refusal(NAMES, session))
 
     def contents_left(self, held: int) -> int:

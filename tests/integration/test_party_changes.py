@@ -3,7 +3,6 @@ engine: all of it at once, each in a call of its own. Each row names what it was
 
 import asyncio
 import json
-import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,7 +22,7 @@ from tests.lab.world import RELAY
 from tests.threats import anchors
 from tests.threats.changing import Call, Script, Talk
 from tests.threats.doses import Measured
-from tests.threats.field import ROOT, SETTLING_S, Attack, Field, finished, on
+from tests.threats.field import SETTLING_S, Attack, Field, finished, on, start_party
 
 pytestmark = pytest.mark.integration
 
@@ -176,19 +175,7 @@ async def _party(
     lab: Any, node: str, address: str, starts_at: float, calls: list[Call]
 ) -> asyncio.subprocess.Process:
     script = Script(address=address, starts_at=starts_at, seconds=SECONDS, calls=calls)
-    process = await asyncio.create_subprocess_exec(
-        *lab.command(node, [sys.executable, "-m", "tests.threats.changing"]),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        cwd=ROOT,
-        limit=1 << 26,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(json.dumps(script).encode() + b"\n")
-    await process.stdin.drain()
-    assert json.loads(await process.stdout.readline())["open"]
-    return process
+    return await start_party(lab, node, "tests.threats.changing", script)
 
 
 def _at(number: int, row: Row) -> tuple[list[int], list[int]]:

@@ -7,7 +7,6 @@ import asyncio
 import base64
 import os
 import struct
-from types import TracebackType
 from typing import Self
 
 from tests.lab.server import LocalServer
@@ -87,15 +86,8 @@ class Bosh:
         finally:
             writer.close()
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def close(self) -> None:
+        """Go without a word."""
         for task in list(self._held):
             task.cancel()
         await asyncio.gather(*self._held, return_exceptions=True)
@@ -159,13 +151,6 @@ class WebSocket:
             (length,) = struct.unpack("!Q", await self._reader.readexactly(8))
         return (await self._reader.readexactly(length)).decode()
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def close(self) -> None:
+        """Go without a word."""
         self._writer.close()

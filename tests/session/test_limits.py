@@ -1,7 +1,5 @@
 """Limits: who may make how many calls, and what becomes of the one too many."""
 
-from dataclasses import replace
-
 import pytest
 
 from jingle_hnt.errors import Condition
@@ -11,9 +9,10 @@ from jingle_hnt.model.jingle import Action, Reason
 from jingle_hnt.session import registry
 from jingle_hnt.session.budgets import BudgetPolicy
 from jingle_hnt.session.effects import Bounce, Gone, Pass, Replace, Why
-from jingle_hnt.session.policy import Fallback, LimitPolicy
+from jingle_hnt.session.policy import Fallback, IceMode, LimitPolicy
 from jingle_hnt.session.registry import SPARE_TIMERS
 from tests.session.stage import ALICE, BOB, MALLORY, Stage, content
+from tests.session.test_ice import OF_ALICE, OF_BOB, ice
 
 
 def offer(stage: Stage, sid: str, caller: JID = ALICE, callee: JID = BOB) -> object:
@@ -156,12 +155,11 @@ def test_a_blocked_user_opens_no_data_channel_by_us() -> None:
     assert is_refused(answer, Condition.FORBIDDEN)
 
 
-def test_a_session_without_media_is_forgotten_when_its_party_has_left() -> None:
-    stage = Stage()
-    stage.says(ALICE, Action.SESSION_INITIATE, CHANNEL)
-    stage.says(BOB, Action.SESSION_ACCEPT, replace(CHANNEL, transport=None))
-    stage.says(ALICE, Action.TRANSPORT_REPLACE, replace(CHANNEL, transport=None))
-    stage.passes(100)
+def test_a_call_in_which_we_have_no_part_is_forgotten_when_its_party_has_left() -> None:
+    stage = Stage(ice=IceMode.PASS)
+    stage.says(ALICE, Action.SESSION_INITIATE, ice(OF_ALICE))
+    stage.says(BOB, Action.SESSION_ACCEPT, ice(OF_BOB))
+    assert len(stage.registry) == 1
     stage.registry.gone(Gone(BOB), stage.now)
     stage.settle()
     assert len(stage.registry) == 0

@@ -219,19 +219,26 @@ class Field:
             gone={str(n): times for n, times in self.gone.items()} if leg == 1 else {},
             terms=[call.terms[leg] for call in calls],
         )
-        process = await asyncio.create_subprocess_exec(
-            *self.lab.command(node, [sys.executable, "-m", "tests.threats.party"]),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            cwd=ROOT,
-            limit=1 << 26,
-        )
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(json.dumps(plan).encode() + b"\n")
-        await process.stdin.drain()
-        assert json.loads(await process.stdout.readline())["open"]
-        return process
+        return await start_party(self.lab, node, "tests.threats.party", plan)
+
+
+async def start_party(
+    lab: Any, node: str, program: str, plan: object
+) -> asyncio.subprocess.Process:
+    """A program that takes its plan as a line of JSON, once it has said that its ports are open."""
+    process = await asyncio.create_subprocess_exec(
+        *lab.command(node, [sys.executable, "-m", program]),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        cwd=ROOT,
+        limit=1 << 26,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(json.dumps(plan).encode() + b"\n")
+    await process.stdin.drain()
+    assert json.loads(await process.stdout.readline())["open"]
+    return process
 
 
 async def _told(party: asyncio.subprocess.Process) -> Told:

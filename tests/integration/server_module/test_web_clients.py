@@ -34,8 +34,8 @@ async def test_of_bosh_its_kind_is_told_and_no_address_is_passed_off_as_fresh(
     """Prosody knows the last request, ejabberd the first; either says that it is BOSH."""
     bob = await web_stage.client(f"bob@{OPEN}")
     hnt = await web_stage.component()
-    login = Bosh.login(web_stage.server, f"alice@{OPEN}/{unique('web')}", HOME)
-    alice = await actors.enter_async_context(await login)
+    alice = await Bosh.login(web_stage.server, f"alice@{OPEN}/{unique('web')}", HOME)
+    actors.push_async_callback(alice.close)
     for local in (HOME, TRAIN):
         alice.send(offer(bob.jid, sid := unique("sid")), local)
         question = await hnt.question(sid)
@@ -51,8 +51,8 @@ async def test_of_a_websocket_its_address_and_kind_are_told(
 ) -> None:
     bob = await web_stage.client(f"bob@{OPEN}")
     hnt = await web_stage.component()
-    login = WebSocket.login(web_stage.server, f"alice@{OPEN}/{unique('web')}", TRAIN)
-    alice = await actors.enter_async_context(await login)
+    alice = await WebSocket.login(web_stage.server, f"alice@{OPEN}/{unique('web')}", TRAIN)
+    actors.push_async_callback(alice.close)
     alice.send(offer(bob.jid, sid := unique("sid")))
     question = await hnt.question(sid)
     told = question.intercept
