@@ -2,12 +2,14 @@
 Python and in C. Each play is what a client, a NAT or an attacker was seen to do."""
 
 from dataclasses import replace
+from ipaddress import ip_address
 
 import pytest
 
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.relay.evidence import LAPSE_S, Evidence
 from jingle_hnt.relay.latch import END_S, SILENCE_S, Verdict
+from jingle_hnt.relay.policy import PeerPolicy
 from tests.plane.both import (
     BY_ADDRESS,
     BY_POOL,
@@ -120,6 +122,22 @@ def test_a_carriers_pool_may_give_the_flow_another_address() -> None:
     assert told.gap_s == pytest.approx(SILENCE_S, abs=0.1)
     told = play(settled(), talk(POOLED, 1, 10, 20, 500), party=(HOME,), since=10)
     assert told.injected == 0
+
+
+def test_a_device_may_take_another_address_of_its_ipv6_network() -> None:
+    """At first, where its XMPP connection has another one, and in mid-call (RFC 8981)."""
+    household = PeerPolicy().evidence(6, ip_address("2606:4700:1:2::a"), ())
+    one, next_one, neighbour = (
+        TransportAddress.of(ip, 5000)
+        for ip in ("2606:4700:1:2::b", "2606:4700:1:2::c", "2606:4700:1:3::b")
+    )
+    latch = Both(household)
+    told = play(latch, talk(neighbour, 2, 0, 10), talk(one, 1, 5, 10), party=(one,))
+    assert (told.injected, told.lost) == (0, 0)
+    assert latch.source == one
+    told = play(latch, talk(next_one, 1, 10, 20, 250), party=(next_one,), since=10)
+    assert told.gap_s == pytest.approx(SILENCE_S, abs=0.1)
+    assert latch.source == next_one
 
 
 def test_an_unknown_party_stays_at_its_address() -> None:

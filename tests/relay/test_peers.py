@@ -148,3 +148,12 @@ def test_the_network_around_an_address_may_count() -> None:
     policy = PeerPolicy(widen_v4=24)
     assert policy.evidence(4, ip_address("8.8.8.8"), ()).admits(ip_address("8.8.8.200"))
     assert not PeerPolicy().evidence(4, ip_address("8.8.8.8"), ()).admits(ip_address("8.8.8.9"))
+
+
+def test_a_device_that_takes_another_address_of_its_ipv6_network_is_the_party() -> None:
+    """By default: a household has a /64, and its devices change in it each day (RFC 8981)."""
+    evidence = PeerPolicy().evidence(6, ip_address("2606:4700:1:2::a"), ())
+    assert evidence.admits(ip_address("2606:4700:1:2:d1e:90ff:fe00:1"))
+    assert not evidence.admits(ip_address("2606:4700:1:3::a"))
+    strict = PeerPolicy(widen_v6=128).evidence(6, ip_address("2606:4700:1:2::a"), ())
+    assert not strict.admits(ip_address("2606:4700:1:2::b"))
