@@ -35,6 +35,7 @@ from jingle_hnt.model.content import RTCP, RTP
 from jingle_hnt.model.doors import ModuleState, OtherDoors, Services
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action
+from jingle_hnt.outgoing import Outgoing
 from jingle_hnt.plane import probe
 from jingle_hnt.plane.client import PlaneClient
 from jingle_hnt.rehearsal import Rehearsals
@@ -53,6 +54,7 @@ from jingle_hnt.relay.evidence import UNTOLD
 from jingle_hnt.reload import Reloader
 from jingle_hnt.session.budgets import WRITE_DOWNS
 from jingle_hnt.session.effects import (
+    Answer,
     Bind,
     Bounce,
     CallRefused,
@@ -152,6 +154,9 @@ class Signalling:
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._carrying_out = False
+        self._outgoing: Outgoing[Answer | Inject] = Outgoing(self._send)
+        self._leaving: list[Answer | Inject] = []
+        self._ordered: asyncio.Task[None] | None = None
         self._barred_told_at = float("-inf")
         self._unwritten: dict[str, bool] = {}
         self._over: dict[str, Ended] = {}
@@ -321,9 +326,25 @@ class Signalling:
             while effects := self._registry.effects():
                 for kind, group in groupby(effects, type):
                     self._carry_out_alike(kind, list(group))
+                self._let_out()
         finally:
             self._carrying_out = False
         self._set_timer()
+
+    def _let_out(self) -> None:
+        """Stanzas leave when the orders that came with them are carried out: see `outgoing`."""
+        if self._leaving:
+            self._outgoing.put(self._leaving, self._ordered)
+        self._leaving, self._ordered = [], None
+
+    def _send(self, stanza: Answer | Inject) -> None:
+        if isinstance(stanza, Inject):
+            if not self._rehearsals.owns(stanza):
+                self._components.inject(stanza)
+        elif not self._rehearsals.takes(stanza):
+            if isinstance(stanza, Bounce):
+                self._desk.tally.refused[stanza.error.condition.value] += 1
+            self._components.answer(stanza)
 
     def _carry_out_alike(self, kind: type, effects: Sequence[Effect]) -> None:
         """Orders of one kind that follow each other go to the plane in one message."""
@@ -343,18 +364,10 @@ class Signalling:
 
     def _carry_out_one(self, effect: Effect) -> None:
         match effect:
-            case Pass() | Replace() | Opened() | Bounce() if self._rehearsals.takes(effect):
-                pass
-            case Bounce(error=error):
-                self._desk.tally.refused[error.condition.value] += 1
-                self._components.answer(effect)
-            case Pass() | Replace() | Opened():
-                self._components.answer(effect)
+            case Pass() | Replace() | Opened() | Bounce() | Inject():
+                self._leaving.append(effect)
             case Bind():
                 self._bind(effect)
-            case Inject():
-                if not self._rehearsals.owns(effect):
-                    self._components.inject(effect)
             case Remember(session=name):
                 self._note(name, live=True)
             case Exceeded(budget=budget, owner=owner):
@@ -458,7 +471,7 @@ class Signalling:
     def _order(self, order: Callable[[PlaneClient], Coroutine[object, object, object]]) -> None:
         """Send an order that needs no answer; what a lost plane misses, `reconcile` repairs."""
         if self._plane is not None:
-            self._spawn(self._order_on(order(self._plane)))
+            self._ordered = self._spawn(self._order_on(order(self._plane)))
 
     async def _order_on(self, order: Coroutine[object, object, object]) -> None:
         try:
@@ -468,10 +481,11 @@ class Signalling:
         except PlaneError as error:
             log.warning("the plane refused an order", code=error.code, why=str(error))
 
-    def _spawn(self, coroutine: Coroutine[object, object, None]) -> None:
+    def _spawn(self, coroutine: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     # The plane
 
@@ -642,6 +656,7 @@ class Signalling:
         for name, ended in self._over.items():
             self._over[name] = replace(ended, farewells=())  # they are said by now
             self._note(name, live=False)
+        self._outgoing.flush()
         await self._components.stop()
         for task in self._tasks:
             task.cancel()
@@ -752,8 +767,7 @@ class Signalling:
 
     def inject(self, farewells: Iterable[Inject]) -> None:
         """Send these requests in the parties' names."""
-        for farewell in farewells:
-            self._components.inject(farewell)
+        self._outgoing.put(tuple(farewells))
 
     def announce(self, to: Iterable[JID], text: str) -> None:
         """Send these users a message in the component's own name."""

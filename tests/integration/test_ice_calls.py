@@ -101,7 +101,7 @@ async def test_the_same_call_without_us_does_not_connect() -> None:
         assert [end["event"] for end in ends] == ["unconnected"] * 2
 
 
-FIRST_PACKET_S = 1.5
+FIRST_PACKET_S = 0.45
 """After the answer; 0.2 s on an idle machine, where without early checks it is two or four. Of
 some calls the best counts: the others tell how busy the machine is."""
 
