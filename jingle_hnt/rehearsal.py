@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, ValidationError
 
-from jingle_hnt.admin.commands import Command
+from jingle_hnt.admin.commands import served
 from jingle_hnt.admin.snapshots import RehearsalSnapshot
 from jingle_hnt.model.address import TransportAddress, host_network
 from jingle_hnt.model.content import (
@@ -82,7 +82,7 @@ class Rehearsals:
         self._tokens = itertools.count(-1, -1)
         self._waiting: dict[int, asyncio.Future[Answer]] = {}
         self._sids: dict[str, str] = {}
-        self.command = Command("rehearse", "Play a party of a call of nobody", self._rehearse)
+        (self.command,) = served(self)
 
     def takes(self, answer: Answer) -> bool:
         """Take the answer to a request of ours; False where it is none."""
@@ -99,7 +99,7 @@ class Rehearsals:
         """Whether a request of the relay's is for a party of such a call, which hears nothing."""
         return self.is_one(inject.jingle.sid)
 
-    async def _rehearse(self, fields: Mapping[str, object]) -> RehearsalSnapshot:
+    async def rehearse(self, fields: Mapping[str, object]) -> RehearsalSnapshot:
         try:
             said = Said.model_validate(fields)
         except ValidationError as error:

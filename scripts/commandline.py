@@ -1,4 +1,4 @@
-"""Writes the man page and the shells' completions from the parser of the command line.
+"""Writes the man page, the shells' completions and docs/commands.md from the table of commands.
 
     scripts/commandline.py [--check]
 
@@ -14,6 +14,7 @@ import shtab
 from argparse_manpage.manpage import Manpage
 
 from jingle_hnt.cli import parser
+from jingle_hnt.model.commands import COMMANDS, Command
 
 ROOT = Path(__file__).parent.parent
 EXIT_STATUS = """\
@@ -46,6 +47,7 @@ def pages() -> dict[Path, str]:
     completions = ROOT / "config" / "completion"
     return {
         ROOT / "docs" / "man" / "jingle-hnt.1": man_page(),
+        ROOT / "docs" / "commands.md": table(),
         completions / "jingle-hnt.bash": _tidy(shtab.complete(made, "bash")),
         completions / "_jingle-hnt": _tidy(shtab.complete(made, "zsh")),
     }
@@ -65,6 +67,40 @@ def man_page() -> str:
     )
     text = re.sub(r'^(\.TH \S+ "1" )"[^"]*"', r'\1""', str(page))  # it has the day of its making
     return _tidy(text) + EXIT_STATUS
+
+
+HEAD = """\
+# Commands
+
+Every command of `jingle-hnt`, in the order of `jingle-hnt --help`. `--help` behind a command and
+the manual page describe its options. *In a client* is the name that [XMPP clients](admin-adhoc.md)
+show; a command without one is for the command line alone. A command marked * changes something.
+
+This page is made by `scripts/commandline.py` from the table of commands,
+`jingle_hnt/model/commands.py`.
+
+| command | what it does | in a client |
+| --- | --- | --- |
+"""
+
+
+def table() -> str:
+    """The page of all commands."""
+    rows = (_row(command) for command in COMMANDS if command.help)
+    return HEAD + "".join(rows)
+
+
+def _row(command: Command) -> str:
+    words = [command.name]
+    for field in command.fields:
+        word = field.metavar or field.name.upper()
+        if not field.flag:
+            words.append(word if field.metavar else "|".join(field.options) or word)
+        elif field.label:
+            words.append(f"[{field.flag} {word}]")
+    title = f"*{command.title}*" if command.title else ""
+    shown = " ".join(words).replace("|", "\\|")
+    return f"| `{shown}` | {command.help}{' *' if command.changes else ''} | {title} |\n"
 
 
 def _tidy(text: str) -> str:

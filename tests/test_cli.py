@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from jingle_hnt.cli import MODULES, main, parser
+from jingle_hnt.cli import main
 from jingle_hnt.commands import processes
 from jingle_hnt.commands.plane import until_told
 from jingle_hnt.config import Settings
@@ -249,12 +249,6 @@ def test_a_terminal_without_a_users_letters_shows_their_numbers(
         done = subprocess.run(command, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
     assert rb"\u03c9@example.org 1" in done.stdout
-
-
-def test_each_command_is_in_the_table_of_modules() -> None:
-    for module, commands in MODULES.items():
-        (actions,) = (a for a in parser([module])._actions if a.choices and a.dest != "config")
-        assert tuple(actions.choices or ()) == commands
 
 
 def test_usage_is_status_2(capsys: pytest.CaptureFixture[str]) -> None:

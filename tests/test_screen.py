@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jingle_hnt.cli import main
-from jingle_hnt.commands import inspect, top
+from jingle_hnt.commands import asking, top
 from tests.admin import calls
 
 LONG = f"alice@{'very-' * 20}long.example.org/phone"
@@ -21,7 +21,7 @@ def _one_call(monkeypatch: pytest.MonkeyPatch) -> None:
     call["contents"][0]["name"] = HOSTILE
     monkeypatch.delenv("COLUMNS", raising=False)
     answers: Mapping[str, Any] = {"calls": {"calls": [call]}, "call": call}
-    for module in (inspect, top):
+    for module in (asking, top):
         monkeypatch.setattr(module, "ask", lambda _, command, **__: answers[command])
 
 

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from jingle_hnt.commands import lines
-from jingle_hnt.commands.inspect import ORDERS, causes
+from jingle_hnt.commands.inspect import causes
 from jingle_hnt.commands.lines import Line, Trails
 from jingle_hnt.commands.top import HELP, View, keys
+from jingle_hnt.model.commands import ORDERS
 from tests.admin import calls
 from tests.admin.calls import leg, mute, silent
 

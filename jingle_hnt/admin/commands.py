@@ -1,60 +1,37 @@
-"""What an administrator may ask, described once for every way of asking.
+"""What a running process answers: entries of the table of commands, each with its function.
 
-A `Command` says what it is called, which fields it takes, and what it answers. The local socket,
-the command line and the ad-hoc commands of XMPP clients (XEP-0050) are made from the same table, so
-none of them can do what the others cannot.
+The local socket, the command line and the ad-hoc commands of XMPP clients (XEP-0050) are served
+from the same ones, so none of them can do what the others cannot.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from pydantic import BaseModel
 
 from jingle_hnt.admin.spoken import spoken
+from jingle_hnt.model.commands import COMMANDS, Command
 
 Run = Callable[[Mapping[str, object]], Awaitable[BaseModel]]
 """Takes the fields' values; raises ValueError with a text for the administrator."""
 
-
 Spoken = Callable[[BaseModel], Mapping[str, Sequence[str]]]
 """Takes an answer; returns lines by the dotted name of each list that it knows."""
 
-SHUTDOWN = "http://jabber.org/protocol/admin#shutdown"
-"""Where XEP-0133 section 4.31 has the end of a service; a drain is how ours begins."""
-
-
-class Kind(StrEnum):
-    """The types of XEP-0004 forms that our fields have."""
-
-    TEXT = "text-single"
-    LINES = "text-multi"
-    CHOICE = "list-single"
-    FLAG = "boolean"
-    JID = "jid-single"
-
 
 @dataclass(frozen=True, slots=True)
-class Field:
-    """One value that a command takes; `options` are the values of a CHOICE."""
+class Served:
+    """A command of the table and what answers it. `spoken` tells an answer's lists in lines."""
 
-    name: str
-    label: str
-    kind: Kind = Kind.TEXT
-    required: bool = False
-    default: str | None = None
-    options: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """One thing to ask. `changes` tells that it changes something; `node` is its XEP-0133 node,
-    where that standard has one for it. `spoken` tells the lists of an answer in short lines."""
-
-    name: str
-    title: str
+    command: Command
     run: Run
-    fields: tuple[Field, ...] = ()
-    changes: bool = False
-    node: str | None = None
     spoken: Spoken = spoken
+
+
+def served(*groups: object) -> Iterator[Served]:
+    """Every command that one of these objects has a method for, in the order of the table."""
+    for command in COMMANDS:
+        for group in groups:
+            run: Run | None = getattr(group, command.name, None)
+            if command.title and run is not None:
+                yield Served(command, run)

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from jingle_hnt.admin.commands import Command
+from jingle_hnt.admin.commands import Served
 from jingle_hnt.local_socket import is_trusted, owner_only
 
 MAX_REQUEST = 64 * 1024
@@ -18,9 +18,9 @@ MAX_REQUEST = 64 * 1024
 class AdminServer:
     """Serves `commands` on a socket of mode 0600. After `start` you must `close` it."""
 
-    def __init__(self, path: Path, commands: Iterable[Command]) -> None:
+    def __init__(self, path: Path, commands: Iterable[Served]) -> None:
         self._path = path
-        self._commands = {command.name: command for command in commands}
+        self._commands = {one.command.name: one for one in commands}
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
 

@@ -10,24 +10,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from jingle_hnt.commands import AddConfig, Commands
 from jingle_hnt.defaults import ENVIRONMENT, admin_socket
+from jingle_hnt.model.commands import Command
 
 ANSWER_S = 5.0
 
 Answer = dict[str, Any]
-
-
-def add(
-    commands: Commands, add_config: AddConfig, name: str, text: str, addresses: bool = False
-) -> argparse.ArgumentParser:
-    """A command that asks a running process. With `addresses` it shows some."""
-    command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-    add_config(command)
-    command.add_argument("--json", action="store_true", help="print the answer as JSON")
-    if addresses:
-        command.add_argument("--addresses", action="store_true", help="show whole addresses")
-    return command
 
 
 def ask(options: argparse.Namespace, command: str, **fields: object) -> Answer | None:
@@ -41,6 +29,13 @@ def ask(options: argparse.Namespace, command: str, **fields: object) -> Answer |
         text = f"{config} is not there (`jingle-hnt init` writes one); looking in {path.parent}"
         print(text, file=sys.stderr)
     return ask_at(path, {"command": command, **fields})
+
+
+def ask_typed(options: argparse.Namespace) -> Answer | None:
+    """Ask what was typed: the parsed command, with the fields that its entry names."""
+    command: Command = options.command
+    fields = {field.name: getattr(options, field.name) for field in command.asked}
+    return ask(options, command.name, **fields)
 
 
 def ask_at(path: Path, request: Mapping[str, object]) -> Answer | None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from jingle_hnt.admin import selfcheck
 from jingle_hnt.admin.snapshots import CheckFinding, CheckSnapshot
-from jingle_hnt.commands import AddConfig, Commands, asking, firewall
+from jingle_hnt.commands import asking, firewall
 from jingle_hnt.commands.open_files import privacy, promises, writable_by_all
 from jingle_hnt.commands.plane import descriptor_limit
 from jingle_hnt.commands.told import told_findings
@@ -53,18 +53,6 @@ SAMPLE = 16
 SCANNED = 4
 REFUSED_S = 0.1
 OPEN_FILES = "open files"
-
-
-def add_to(commands: Commands, add_config: AddConfig) -> None:
-    """Add the command."""
-    command = commands.add_parser("check", help="test the configuration and the world around it")
-    add_config(command)
-    command.add_argument("--offline", action="store_true", help="do not connect to the server")
-    command.add_argument(
-        "--media", action="store_true", help="make test calls through the running relay as well"
-    )
-    command.add_argument("--json", action="store_true", help="print the findings as JSON")
-    command.set_defaults(command=check)
 
 
 def check(options: argparse.Namespace) -> int:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from jingle_hnt.commands import AddConfig, Commands
 from jingle_hnt.commands.told import is_private
 from jingle_hnt.config import Interface
 
@@ -60,25 +59,6 @@ module's conf/mod_jingle_hnt.yml first), and add to ejabberd.yml, under listen:
         {component}:
           password: "(the content of {secret_file})"
 """
-
-
-def add_to(commands: Commands, add_config: AddConfig) -> None:
-    """Add the command."""
-    command = commands.add_parser("init", help="write a configuration")
-    add_config(command)
-    command.add_argument("--domain", help="the XMPP domain whose users call, such as example.org")
-    command.add_argument("--component", help="the component's domain (default: hnt.DOMAIN)")
-    command.add_argument("--relay-address", help="this host's IP address for media")
-    command.add_argument("--advertise", help="what clients reach it by, where a NAT is in front")
-    command.add_argument(
-        "--stun", metavar="HOST:PORT", help="a STUN server that says what clients reach us by"
-    )
-    command.add_argument("--secret-file", type=Path, help="where the secret is kept")
-    command.add_argument("--yes", action="store_true", help="ask nothing")
-    command.add_argument(
-        "--force", action="store_true", help="write over files that exist; they are kept as .old"
-    )
-    command.set_defaults(command=initialise)
 
 
 def initialise(options: argparse.Namespace) -> int:

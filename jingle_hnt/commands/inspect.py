@@ -5,12 +5,10 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from jingle_hnt.commands import AddConfig, Commands
 from jingle_hnt.commands.asking import (
     Answer,
-    add,
     as_json,
-    ask,
+    ask_typed,
     local_time,
     print_lines,
     shown,
@@ -21,78 +19,35 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 RTP = 1
-ORDERS = ("trouble", "score", "loss", "age", "caller")
-"""What calls may be sorted by; see `lines.ORDERS`."""
-
-
-def add_to(commands: Commands, add_config: AddConfig) -> None:
-    """Add the commands that ask a running process."""
-    status = add(commands, add_config, "status", "is it ready, and what does it hold")
-    status.set_defaults(command=show_status)
-    stats = add(commands, add_config, "stats", "what it has counted since it started")
-    stats.set_defaults(command=show_lines, ask="stats")
-    text = "the limits of calls and the budgets, who is near them, who is blocked"
-    add(commands, add_config, "limits", text).set_defaults(command=show_limits)
-    policy = add(commands, add_config, "policy", "the options that new calls follow, as in force")
-    policy.set_defaults(command=show_policy)
-    calls = add(commands, add_config, "calls", "the calls that are going on", addresses=True)
-    calls.add_argument(
-        "--sort", choices=ORDERS, default=ORDERS[0], help="what comes first (default: trouble)"
-    )
-    calls.add_argument("--filter", default="", metavar="TEXT", help="only calls with this text")
-    calls.set_defaults(command=show_calls)
-    call = add(commands, add_config, "call", "one call that is going on, in full", addresses=True)
-    call.add_argument("call", metavar="NAME|SID", help="the call's name, or its Jingle sid")
-    call.set_defaults(command=show_call)
-    explain = add(
-        commands, add_config, "explain", "what is wrong with a call, now or over", addresses=True
-    )
-    explain.add_argument(
-        "call",
-        metavar="NAME|SID|JID",
-        help="the call's name, or its Jingle sid, or a user, whose latest call it is",
-    )
-    explain.add_argument(
-        "--at",
-        default="",
-        metavar="TIME",
-        help="of a user the call of that time, also one that was refused: 14:05,"
-        " 2026-11-30, '2026-11-30 14:05', 2h (ago)",
-    )
-    explain.set_defaults(command=show_explanation)
-    history = add(commands, add_config, "history", "the calls that are over", addresses=True)
-    history.add_argument("--count", default="20", metavar="N", help="how many (default: 20)")
-    history.add_argument("--party", default="", metavar="JID", help="only calls of this JID")
-    history.set_defaults(command=show_history)
 
 
 def show_status(options: argparse.Namespace) -> int:
     """Print the status; 0 where a call that comes now would be relayed, else 1."""
-    answer = ask(options, "status")
+    answer = ask_typed(options)
     if answer is None:
         return 1
     _print(options, answer, print_lines)
     return 0 if answer["ready"] else 1
 
 
-def show_lines(options: argparse.Namespace) -> int:
-    """Print an answer, a line each value."""
-    return _show(options, ask(options, options.ask), print_lines)
+def show_stats(options: argparse.Namespace) -> int:
+    """Print the counts, a line each."""
+    return _show(options, ask_typed(options), print_lines)
 
 
 def show_limits(options: argparse.Namespace) -> int:
     """Print the limits, a line each, and the budgets with those who are near them."""
-    return _show(options, ask(options, "limits"), _print_limits)
+    return _show(options, ask_typed(options), _print_limits)
 
 
 def show_policy(options: argparse.Namespace) -> int:
     """Print the options in force, a line each."""
-    return _show(options, ask(options, "policy"), _print_policy)
+    return _show(options, ask_typed(options), _print_policy)
 
 
 def show_calls(options: argparse.Namespace) -> int:
     """Print the calls, one line each, trouble first; with `--addresses` what each leg says too."""
-    return _show(options, ask(options, "calls"), lambda answer: _print_calls(options, answer))
+    return _show(options, ask_typed(options), lambda answer: _print_calls(options, answer))
 
 
 def _print_calls(options: argparse.Namespace, answer: Answer) -> None:
@@ -133,7 +88,7 @@ def causes(call: Mapping[str, Any]) -> list[str]:
 
 def show_call(options: argparse.Namespace) -> int:
     """Print one call in full."""
-    answer = ask(options, "call", call=options.call)
+    answer = ask_typed(options)
     return _show(
         options, answer, lambda call: print("\n".join(call_lines(call, options.addresses)))
     )
@@ -141,7 +96,7 @@ def show_call(options: argparse.Namespace) -> int:
 
 def show_explanation(options: argparse.Namespace) -> int:
     """Print a call, and what is wrong with it."""
-    answer = ask(options, "explain", call=options.call, at=options.at)
+    answer = ask_typed(options)
     return _show(
         options, answer, lambda found: print("\n".join(explanation_lines(found, options.addresses)))
     )
@@ -149,7 +104,7 @@ def show_explanation(options: argparse.Namespace) -> int:
 
 def show_history(options: argparse.Namespace) -> int:
     """Print the calls that are over, and those that were refused, newest first."""
-    answer = ask(options, "history", count=options.count, party=options.party)
+    answer = ask_typed(options)
     return _show(options, answer, _print_history)
 
 

@@ -7,55 +7,51 @@ import argparse
 import json
 from collections.abc import Callable
 
-from jingle_hnt.commands import AddConfig, Commands
-from jingle_hnt.commands.asking import Answer, add, ask, in_words, redacted
+from jingle_hnt.commands.asking import Answer, ask_typed, in_words, redacted
 
 
-def add_to(commands: Commands, add_config: AddConfig) -> None:
-    """Add the commands that change something."""
-    terminate = add(
-        commands, add_config, "terminate", "end a call, or all of a user's, for both parties"
-    )
-    terminate.add_argument(
-        "call", metavar="NAME|SID|JID", help="the call's name or sid, or a user's JID"
-    )
-    _does(terminate, "terminate", "call", lambda found: f"ended; calls left: {len(found['calls'])}")
+def terminate(options: argparse.Namespace) -> int:
+    """End calls, and say how many are left."""
 
-    text = "take no new calls; those that go on are not disturbed"
-    drain = add(commands, add_config, "drain", text)
-    drain.add_argument(
-        "--announce", dest="announcement", default="", metavar="TEXT", help="tell who is in a call"
-    )
-    _does(drain, "drain", "announcement", lambda answer: f"draining; calls left: {answer['calls']}")
-    undrain = add(commands, add_config, "undrain", "take new calls again")
-    _does(undrain, "undrain", None, lambda _: "new calls are taken again")
+    def words(answer: Answer) -> str:
+        return f"ended; calls left: {len(answer['calls'])}"
 
-    again = add(commands, add_config, "reload", "read the configuration again, for new calls")
-    _does(again, "reload", None, _reloaded)
+    return _said(options, words, redacted)
 
-    text = "set an option for new calls, until the next reload or start"
-    one = add(commands, add_config, "set", text)
-    one.add_argument("option", metavar="OPTION", help="such as gate.policy; `policy` lists them")
-    one.add_argument("value", metavar="VALUE", help="as the configuration file writes it")
-    one.set_defaults(command=set_option)
 
-    for name, text in (
-        ("block", "refuse all calls of a user or domain, also after a restart"),
-        ("unblock", "allow them again"),
-    ):
-        command = add(commands, add_config, name, text)
-        command.add_argument("who", metavar="JID|DOMAIN", help="a bare JID or a domain")
-        _does(command, name, "who", lambda answer: f"blocked: {in_words(answer['blocked'])}")
+def drain(options: argparse.Namespace) -> int:
+    """Take no new calls."""
+    return _said(options, lambda answer: f"draining; calls left: {answer['calls']}")
 
-    level = add(commands, add_config, "loglevel", "log more or less, until the next start")
-    level.add_argument("level", choices=["debug", "info", "warning", "error"], help="log level")
-    _does(level, "loglevel", "level", lambda answer: f"the log level is {answer['level']}")
 
-    config = commands.add_parser("config", help="the configuration in force")
-    actions = config.add_subparsers(required=True, metavar="ACTION")
-    text = "every option as file and environment set it, secrets hidden"
-    show = add(actions, add_config, "show", text)
-    show.set_defaults(command=show_config)
+def undrain(options: argparse.Namespace) -> int:
+    """Take new calls again."""
+    return _said(options, lambda _: "new calls are taken again")
+
+
+def reload(options: argparse.Namespace) -> int:
+    """Have the configuration read again, and say what changed."""
+    return _said(options, _reloaded)
+
+
+def set_option(options: argparse.Namespace) -> int:
+    """Set one option, and show what came of it."""
+
+    def words(answer: Answer) -> str:
+        (value,) = (o["value"] for o in answer["options"] if o["option"] == options.option)
+        return f"{options.option} = {value} for new calls, until the next reload or start"
+
+    return _said(options, words)
+
+
+def block(options: argparse.Namespace) -> int:
+    """Block a user or domain, or unblock it, and list who is blocked."""
+    return _said(options, lambda answer: f"blocked: {in_words(answer['blocked'])}")
+
+
+def loglevel(options: argparse.Namespace) -> int:
+    """Set the log level."""
+    return _said(options, lambda answer: f"the log level is {answer['level']}")
 
 
 def show_config(options: argparse.Namespace) -> int:
@@ -72,35 +68,18 @@ def show_config(options: argparse.Namespace) -> int:
     return 0
 
 
-def set_option(options: argparse.Namespace) -> int:
-    """Set one option, and show what came of it."""
-    answer = ask(options, "set", option=options.option, value=options.value)
+def _said(
+    options: argparse.Namespace,
+    words: Callable[[Answer], str],
+    shown: Callable[[Answer], Answer] = lambda answer: answer,
+) -> int:
+    """Ask what was typed, and print the outcome in words or as JSON; 1 where there is none."""
+    answer = ask_typed(options)
     if answer is None:
         return 1
-    if options.json:
-        print(json.dumps(answer))
-    else:
-        (value,) = (o["value"] for o in answer["options"] if o["option"] == options.option)
-        print(f"{options.option} = {value} for new calls, until the next reload or start")
+    answer = shown(answer)
+    print(json.dumps(answer) if options.json else words(answer))
     return 0
-
-
-def _does(
-    parser: argparse.ArgumentParser, name: str, field: str | None, words: Callable[[Answer], str]
-) -> None:
-    """Let a parsed command ask `name` with its argument, and tell the outcome in words."""
-
-    def run(options: argparse.Namespace) -> int:
-        fields = {} if field is None else {field: getattr(options, field)}
-        answer = ask(options, name, **fields)
-        if answer is None:
-            return 1
-        if name == "terminate":  # it answers the calls that are left
-            answer = redacted(answer)
-        print(json.dumps(answer) if options.json else words(answer))
-        return 0
-
-    parser.set_defaults(command=run)
 
 
 def _reloaded(answer: Answer) -> str:

@@ -14,22 +14,11 @@ from collections.abc import Coroutine
 from pathlib import Path
 
 from jingle_hnt import log, safekeeping
-from jingle_hnt.commands import AddConfig, Commands
 from jingle_hnt.config import Settings
 from jingle_hnt.kept import Kept
 from jingle_hnt.lock import PATIENCE_S
 from jingle_hnt.plane.engines import open_engine
 from jingle_hnt.plane.server import PlaneServer
-
-
-def add_to(commands: Commands, add_config: AddConfig) -> None:
-    """Add the command."""
-    command = commands.add_parser("plane", help="run the forwarding plane alone")
-    add_config(command)
-    command.add_argument(
-        "--standby", action="store_true", help="begin when there is a line on standard input"
-    )
-    command.set_defaults(command=plane)
 
 
 def plane(options: argparse.Namespace) -> int:

@@ -11,7 +11,6 @@ import structlog
 
 from jingle_hnt import kept
 from jingle_hnt.app import Signalling
-from jingle_hnt.commands import AddConfig, Commands
 from jingle_hnt.commands.asking import ask_at, exchange
 from jingle_hnt.commands.check import OPEN_FILES, offline
 from jingle_hnt.commands.plane import raise_descriptor_limit, start, until_told
@@ -28,17 +27,6 @@ log = structlog.get_logger(__name__)
 
 DRAIN_POLL_S = 1.0
 READY_S, READY_POLL_S = 10.0, 0.1
-
-
-def add_to(commands: Commands, add_config: AddConfig) -> None:
-    """Add the commands that run something."""
-    for name, function, text in (
-        ("run", run, "run both processes and keep them alive"),
-        ("signalling", signalling, "run the signalling process alone"),
-    ):
-        command = commands.add_parser(name, help=text)
-        add_config(command)
-        command.set_defaults(command=function)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -10,15 +10,7 @@ import sys
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from jingle_hnt.commands import AddConfig, Commands
-
-PROSODY_MODULES = Path("/usr/local/lib/prosody/modules")
-"""In the plugin path of Prosody as Debian has it."""
-
-EJABBERD_SOURCES = Path("/var/lib/ejabberd/.ejabberd-modules/sources")
-"""Where ejabberd's module installer looks; the directory is CONTRIB_MODULES_PATH elsewhere."""
-
-SYSTEMD_UNITS = Path("/etc/systemd/system")
+from jingle_hnt.model.commands import EJABBERD_SOURCES, PROSODY_MODULES
 
 _AFTERWARDS = {
     "prosody": (
@@ -29,35 +21,10 @@ _AFTERWARDS = {
 }
 
 
-def add_to(commands: Commands, add_config: AddConfig) -> None:
-    """Add the commands."""
-    module = commands.add_parser(
-        "module", help="put the server module where Prosody or ejabberd finds it"
-    )
-    module.add_argument("server", choices=sorted(_AFTERWARDS), help="whose module")
-    module.add_argument(
-        "--into",
-        type=Path,
-        metavar="DIR",
-        help=f"the directory (default: {PROSODY_MODULES}, or {EJABBERD_SOURCES})",
-    )
-    module.set_defaults(command=put_module)
-    unit = commands.add_parser("unit", help="put the systemd unit where systemd finds it")
-    unit.add_argument(
-        "--into",
-        type=Path,
-        default=SYSTEMD_UNITS,
-        metavar="DIR",
-        help=f"the directory (default: {SYSTEMD_UNITS})",
-    )
-    unit.add_argument("--force", action="store_true", help="write over a unit that was changed")
-    unit.set_defaults(command=put_unit)
-
-
 def put_module(options: argparse.Namespace) -> int:
     """Copy the module of a server; one of an earlier version is replaced."""
     prosody = options.server == "prosody"
-    into: Path = options.into or (PROSODY_MODULES if prosody else EJABBERD_SOURCES)
+    into: Path = options.into or Path(PROSODY_MODULES if prosody else EJABBERD_SOURCES)
     name = "mod_jingle_hnt.lua" if prosody else "mod_jingle_hnt"
     try:
         with as_file(files("jingle_hnt") / "share" / options.server / name) as source:

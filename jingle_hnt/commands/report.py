@@ -9,24 +9,6 @@ import os
 import sys
 from pathlib import Path
 
-from jingle_hnt.commands import AddConfig, Commands
-
-
-def add_to(commands: Commands, add_config: AddConfig) -> None:
-    """Add the command."""
-    words = "the calls of a day: how many, how set up, why ended, how they sounded, the worst"
-    command = commands.add_parser("report", help=words, description=words.capitalize() + ".")
-    add_config(command)
-    times = "14:05, 2026-11-30, '2026-11-30 14:05', yesterday, 24h (ago)"
-    command.add_argument(
-        "--since", default="24h", metavar="TIME", help=f"{times} (default: 24h ago)"
-    )
-    command.add_argument(
-        "--until", default="0m", metavar="TIME", help="the same; a day to its end (default: now)"
-    )
-    command.add_argument("--html", type=Path, metavar="FILE", help="write one page of HTML there")
-    command.set_defaults(command=show)
-
 
 def show(options: argparse.Namespace) -> int:
     """Print the report, or write it; 1 where there is no history, 2 for a time that is none."""

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from jingle_hnt.commands import AddConfig, Commands
-from jingle_hnt.commands.asking import Answer, add, as_json, ask
-from jingle_hnt.commands.inspect import ORDERS, causes, explanation_lines
+from jingle_hnt.commands.asking import Answer, as_json, ask
+from jingle_hnt.commands.inspect import causes, explanation_lines
 from jingle_hnt.commands.screen import columns, console, printable
+from jingle_hnt.model.commands import ORDERS
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -34,20 +34,6 @@ ESCAPES = {"\x1b[A": "up", "\x1b[B": "down", "\x1b[5~": "page-up", "\x1b[6~": "p
 ESCAPES |= {"\x1bOA": "up", "\x1bOB": "down", "\x1b": "escape"}
 PLAIN = {"\r": "enter", "\n": "enter", "\x7f": "rubout", "\x08": "rubout"}
 MOVES = {"up": -1, "down": 1, "k": -1, "j": 1}
-
-
-def add_to(commands: Commands, add_config: AddConfig) -> None:
-    """Add the command."""
-    command = add(commands, add_config, "top", "the calls that go on, live", addresses=True)
-    command.add_argument("--once", action="store_true", help="look for one interval and end")
-    command.add_argument(
-        "--interval", type=float, default=1.0, metavar="S", help="seconds between two looks"
-    )
-    command.add_argument(
-        "--sort", choices=ORDERS, default=ORDERS[0], help="what comes first (default: trouble)"
-    )
-    command.add_argument("--filter", default="", metavar="TEXT", help="only calls with this text")
-    command.set_defaults(command=watch)
 
 
 @dataclass(slots=True)

@@ -20,6 +20,7 @@ import structlog
 from pydantic import BaseModel
 
 from jingle_hnt.log import redact_text
+from jingle_hnt.model.commands import Command
 from jingle_hnt.model.jid import JID
 from jingle_hnt.xmpp import forms, names, tables
 from jingle_hnt.xmpp.names import namespace
@@ -43,23 +44,15 @@ _ACTIONS = ("execute", "complete", "cancel", "prev", "next")
 _LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
 
 
-class Command(Protocol):
-    """A command, as `admin.commands` describes it."""
+class Served(Protocol):
+    """A command of the table and what answers it; see `admin.commands`."""
 
     @property
-    def name(self) -> str: ...
-    @property
-    def title(self) -> str: ...
+    def command(self) -> Command: ...
     @property
     def run(self) -> Callable[[Mapping[str, object]], Awaitable[BaseModel]]: ...
     @property
-    def fields(self) -> Sequence[forms.Field]: ...
-    @property
     def spoken(self) -> Callable[[BaseModel], Mapping[str, Sequence[str]]]: ...
-    @property
-    def changes(self) -> bool: ...
-    @property
-    def node(self) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +75,14 @@ class AdHoc:
 
     def __init__(
         self,
-        commands: Iterable[Command],
+        commands: Iterable[Served],
         administrators: Iterable[JID],
         component: str,
         redacts: bool = False,
     ) -> None:
         self.redacts = redacts
         self.administrators = frozenset(jid.bare for jid in administrators)
-        self._commands = {command.node or command.name: command for command in commands}
+        self._commands = {one.command.node or one.command.name: one for one in commands}
         self._component = component
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
         self._ended: OrderedDict[str, JID] = OrderedDict()
@@ -129,15 +122,15 @@ class AdHoc:
             case names.DISCO_INFO, names.COMMANDS:
                 return _described(query, "Administration", "command-list")
             case names.DISCO_INFO, _ if node in self._commands:
-                return _described(query, self._commands[node].title, "command-node")
+                return _described(query, self._commands[node].command.title, "command-node")
             case names.DISCO_ITEMS, _ if node in self._commands:
                 return Element(query.tag, {"node": node})
         return None
 
     def _listed(self, query: Element) -> Element:
         answer = Element(query.tag, {"node": names.COMMANDS})
-        for node, command in self._commands.items():
-            item = {"jid": self._component, "node": node, "name": command.title}
+        for node, one in self._commands.items():
+            item = {"jid": self._component, "node": node, "name": one.command.title}
             SubElement(answer, f"{{{names.DISCO_ITEMS}}}item", item)
         return answer
 
@@ -154,22 +147,22 @@ class AdHoc:
         opener = JID.of(sender)
         self._expire(now)
         node, action = element.get("node", ""), element.get("action", "execute")
-        command = self._commands.get(node)
-        if command is None:
+        one = self._commands.get(node)
+        if one is None:
             answer(stanza_error("item-not-found", "cancel", "there is no such command"))
         elif action not in _ACTIONS:
             why = f"actions are: {', '.join(_ACTIONS)}"
             answer(_refusal("bad-request", "modify", "malformed-action", why))
         elif (id_ := element.get("sessionid")) is None:
-            self._begin(command, node, action, opener, now, answer)
+            self._begin(one, node, action, opener, now, answer)
         elif (error := self._fault(id_, node, opener)) is not None:
             answer(error)
         else:
-            self._go_on(command, node, id_, element, answer)
+            self._go_on(one, node, id_, element, answer)
 
     def _begin(
         self,
-        command: Command,
+        one: Served,
         node: str,
         action: str,
         opener: JID,
@@ -180,12 +173,12 @@ class AdHoc:
         if action != "execute":
             why = "a command begins with the action execute"
             answer(_refusal("bad-request", "modify", "bad-action", why))
-        elif not command.fields:
-            self._run(command, node, id_, {}, opener, answer)
+        elif not one.command.fields:
+            self._run(one, node, id_, {}, opener, answer)
         else:
             self._make_room(opener.bare)
             self._sessions[id_] = _Session(opener, node, now + SESSION_S)
-            answer(_asking(command, node, id_))
+            answer(_asking(one.command, node, id_))
 
     def _fault(self, id_: str, node: str, opener: JID) -> Element | None:
         """What is wrong with a session as this sender names it; None where it is in order.
@@ -203,7 +196,7 @@ class AdHoc:
 
     def _go_on(
         self,
-        command: Command,
+        one: Served,
         node: str,
         id_: str,
         element: Element,
@@ -215,7 +208,7 @@ class AdHoc:
                 answer(_command(node, id_, "canceled"))
             case "execute" | "complete":
                 try:
-                    values = forms.filled_in(forms.form_in(element), command.fields)
+                    values = forms.filled_in(forms.form_in(element), one.command.fields)
                 except forms.BadForm as error:
                     answer(_refusal("bad-request", "modify", "bad-payload", str(error)))
                     return
@@ -223,7 +216,7 @@ class AdHoc:
                 # Over before it runs, so that a repeated stanza runs nothing twice.
                 if self._is_free(answer):
                     self._end(id_)
-                    self._run(command, node, id_, values, opener, answer)
+                    self._run(one, node, id_, values, opener, answer)
             case _:
                 why = "this form is the only one: complete it, or cancel"
                 answer(_refusal("bad-request", "modify", "bad-action", why))
@@ -261,7 +254,7 @@ class AdHoc:
 
     def _run(
         self,
-        command: Command,
+        one: Served,
         node: str,
         id_: str,
         values: Mapping[str, object],
@@ -270,18 +263,18 @@ class AdHoc:
     ) -> None:
         if not self._is_free(answer):
             return
-        if command.changes:
-            log.info("ad-hoc command", command=command.name, administrator=str(opener))
+        if one.command.changes:
+            log.info("ad-hoc command", command=one.command.name, administrator=str(opener))
         self._remember(id_, opener)
         task = asyncio.get_running_loop().create_task(
-            self._run_and_answer(command, node, id_, values, answer)
+            self._run_and_answer(one, node, id_, values, answer)
         )
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
     async def _run_and_answer(
         self,
-        command: Command,
+        one: Served,
         node: str,
         id_: str,
         values: Mapping[str, object],
@@ -290,18 +283,18 @@ class AdHoc:
         done = _command(node, id_, "completed")
         try:
             async with asyncio.timeout(RUN_S):
-                found = await command.run(values)
-            layout = tables.lay_out(found, command.spoken(found))
+                found = await one.run(values)
+            layout = tables.lay_out(found, one.spoken(found))
             layout = layout.redacted(redact_text) if self.redacts else layout
         except ValueError as error:
             _note(done, "error", str(error))
         except TimeoutError:
             _note(done, "error", f"there was no answer within {RUN_S:g} seconds")
         except Exception:
-            log.exception("an ad-hoc command failed", command=command.name)
+            log.exception("an ad-hoc command failed", command=one.command.name)
             _note(done, "error", "the command failed; the log says why")
         else:
-            _conclude(done, command, layout)
+            _conclude(done, one.command, layout)
         answer(done)
 
 

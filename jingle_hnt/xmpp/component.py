@@ -100,7 +100,7 @@ class Component:
         settings: ComponentSettings,
         inputs: Inputs,
         clock: Callable[[], float] = time.monotonic,
-        commands: Iterable[adhoc.Command] = (),
+        commands: Iterable[adhoc.Served] = (),
         tokens: Iterator[Token] | None = None,
     ) -> None:
         self._settings = settings

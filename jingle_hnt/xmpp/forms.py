@@ -4,9 +4,9 @@ Numbers carry their datatype (XEP-0122), so that clients can sort columns by val
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
 from xml.etree.ElementTree import Element, SubElement
 
+from jingle_hnt.model.commands import Field, Kind
 from jingle_hnt.model.jid import JID
 from jingle_hnt.xmpp import names, tables
 from jingle_hnt.xmpp.tables import Layout, Table, Value
@@ -20,23 +20,6 @@ LONGEST_VALUE = 1024
 _FIELD = f"{{{names.DATA_FORMS}}}field"
 _VALUE = f"{{{names.DATA_FORMS}}}value"
 _TRUE, _FALSE = ("1", "true"), ("0", "false")
-
-
-class Field(Protocol):
-    """A field of a command, as `admin.commands` describes it."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def label(self) -> str: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def required(self) -> bool: ...
-    @property
-    def default(self) -> str | None: ...
-    @property
-    def options(self) -> Sequence[str]: ...
 
 
 class BadForm(ValueError):
@@ -148,11 +131,11 @@ def _single(field: Field, text: str) -> object:
     if "\n" in text or "\r" in text:
         raise BadForm(f"{field.name} is one line: send it without line breaks")
     match field.kind:
-        case "boolean":
+        case Kind.FLAG:
             if text not in _TRUE + _FALSE:
                 raise BadForm(f"{field.name} is a boolean: send true or false")
             return text in _TRUE
-        case "jid-single":
+        case Kind.JID:
             try:
                 return str(JID.of(text))
             except ValueError:

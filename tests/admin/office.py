@@ -140,7 +140,7 @@ class Office:
 
 
 async def ask(desk: Desk, command: str, **fields: object) -> Any:
-    (found,) = [c for c in desk.commands if c.name == command]
+    (found,) = [c for c in desk.commands if c.command.name == command]
     return await found.run(fields)
 
 

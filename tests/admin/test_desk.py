@@ -116,7 +116,7 @@ async def test_a_drain_is_announced_to_users_of_ours_who_are_in_a_call(
 
 
 def test_a_drain_is_where_the_standard_has_the_end_of_a_service(desk: Desk) -> None:
-    (drain,) = [c for c in desk.commands if c.name == "drain"]
+    (drain,) = [c.command for c in desk.commands if c.command.name == "drain"]
     assert drain.node == "http://jabber.org/protocol/admin#shutdown"
     assert [(f.name, f.kind.value) for f in drain.fields] == [("announcement", "text-multi")]
 

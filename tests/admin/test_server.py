@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from jingle_hnt.admin.commands import Command
+from jingle_hnt.admin.commands import Served
 from jingle_hnt.admin.server import MAX_REQUEST, AdminServer
+from jingle_hnt.model.commands import Command
 
 
 class Greeting(BaseModel):
@@ -26,7 +27,7 @@ async def greet(request: Mapping[str, object]) -> Greeting:
 @pytest.fixture
 async def path(tmp_path: Path) -> AsyncIterator[Path]:
     path = tmp_path / "admin.sock"
-    server = AdminServer(path, [Command("greet", "Greet", greet)])
+    server = AdminServer(path, [Served(Command("greet", "Greet"), greet)])
     await server.start()
     yield path
     await server.close()
@@ -78,7 +79,7 @@ def test_only_its_owner_may_open_the_socket(path: Path) -> None:
 
 
 async def test_close_drops_who_is_connected_and_leaves_no_socket(path: Path) -> None:
-    server = AdminServer(path, [Command("greet", "Greet", greet)])
+    server = AdminServer(path, [Served(Command("greet", "Greet"), greet)])
     await server.start()
     reader, writer = await asyncio.open_unix_connection(path)
     writer.write(b'{"command": "greet", "name": "Eve"}\n')

@@ -8,7 +8,8 @@ from xml.etree import ElementTree as ET
 import pytest
 from pydantic import BaseModel
 
-from jingle_hnt.admin.commands import Command, Field, Kind
+from jingle_hnt.admin.commands import Served
+from jingle_hnt.model.commands import Command, Field, Kind
 from jingle_hnt.model.jid import JID
 from jingle_hnt.xmpp import adhoc
 from jingle_hnt.xmpp import link as link_module
@@ -82,7 +83,7 @@ class Desk:
 
     def _command(
         self, name: str, title: str, fields: tuple[Field, ...], node: str | None
-    ) -> Command:
+    ) -> Served:
         async def run(values: Mapping[str, object]) -> BaseModel:
             self.runs.append((name, dict(values)))
             if self.wait is not None:
@@ -93,7 +94,8 @@ class Desk:
                 raise ValueError("no such call")
             return ANSWER
 
-        return Command(name, title, run, fields, changes=bool(fields), node=node)
+        command = Command(name, title, fields=fields, changes=bool(fields), node=node)
+        return Served(command, run)
 
 
 class Clock:
@@ -280,7 +282,8 @@ async def test_the_list_names_every_command(client: Client, desk: Desk) -> None:
     answer = await client.ask(query, type_="get")
     items = [dict(item.attrib) for item in answer.iterfind("{*}query/{*}item")]
     assert items == [
-        {"jid": COMPONENT, "node": c.node or c.name, "name": c.title} for c in desk.commands
+        {"jid": COMPONENT, "node": c.node or c.name, "name": c.title}
+        for c in (one.command for one in desk.commands)
     ]
     assert answer[0].get("node") == COMMANDS
 
