@@ -186,14 +186,6 @@ CALL_CAUSES = (
         hides=frozenset({"never-sent", "one-way", "other-network"}),
     ),
     CallCause(
-        "no-ports",
-        "no pair of media ports was left for this call",
-        "widen relay.ports, or let such calls pass with relay.exhausted; `jingle-hnt status` counts"
-        " the ports by state",
-        lambda case: case.why is Why.NO_CAPACITY,
-        hides=frozenset({"unknown-transport", "never-accepted"}),
-    ),
-    CallCause(
         "ports-lost",
         "its media ports could not be opened again after the forwarding plane was started anew",
         "the log names the port and why; keep other programs off relay.ports with"
@@ -353,8 +345,9 @@ LEG_CAUSES = (
     LegCause(
         "on-probation",
         "{party} sent {count} packets of {medium}, too few in sequence to be believed",
-        "the server does not know where the party is: a remote user, or a proxy that is not in"
-        " relay.proxies",
+        "its client sends almost nothing, and nothing is known of where it is: a user of another"
+        " server, or behind a proxy of relay.proxies; five packets in sequence are believed, one"
+        " where the XMPP server sees its users' addresses",
         lambda case, s: s.leg.learned is None and s.dropped("probation") > 0,
         count=lambda stream: stream.dropped("probation"),
         hides=frozenset({"never-sent", "one-way"}),
@@ -364,8 +357,8 @@ LEG_CAUSES = (
         "changed",
         "{party} changed its port or its stream of {medium}: {count} packets came before the change"
         " was believed",
-        "a NAT, a muted client or a gateway does that; another stream is followed after 0.1 s,"
-        " another port after 1 s, both after relay.follow_after_s",
+        "a NAT, a muted client or a gateway does that, and nothing is to be done: another stream is"
+        " followed after 0.1 s, another port after 1 s",
         lambda case, s: s.leg.learned is not None and is_many(s, "probation"),
         count=lambda stream: stream.dropped("probation"),
         hides=frozenset(),
@@ -385,9 +378,10 @@ LEG_CAUSES = (
         "rival",
         "two sources, or two streams of one, competed to be {party}'s {medium}: {count} packets"
         " were dropped",
-        "somebody else sends to its port or in its name, its NAT changes its mapping, or its client"
-        " signals one stream and sends two; where the rung is R5, make the party's address known to"
-        " the relay (relay.proxies), so that the latch rests on R3",
+        "somebody else sends to its port or in its name, or its client signals one stream and sends"
+        " two; one that changes both its port and its stream is followed after"
+        " relay.follow_after_s; where the rung is R5, have the XMPP server see its users' addresses"
+        " (PROXY protocol), so that the latch rests on R3",
         lambda case, s: s.dropped("rival") > LATE,
         count=lambda stream: stream.dropped("rival"),
         explains=frozenset({"rival", "stranger", "kernel", "unfit", "probation"}),
@@ -435,9 +429,12 @@ LEG_CAUSES = (
     LegCause(
         "own-address",
         "{party} signals the relay's own address as its own, and the relay sends nothing to itself",
-        "another relay or a second jingle-hnt rewrites the call; let only one of them do it",
-        lambda case, s: s.leg.advertised in s.leg.signalled,
-        hides=frozenset({"never-sent", "one-way"}),
+        "it is behind the relay's own address, or on its host: tell it the inner one, with"
+        " `networks` in relay.interfaces; or another relay rewrites the call: let only one do it",
+        lambda case, s: (
+            _unheard(case, s) and _ip(s.leg.advertised) in {_ip(text) for text in s.leg.signalled}
+        ),
+        hides=frozenset({"never-sent", "one-way", "stranger", "other-network"}),
     ),
     LegCause(
         "asymmetric-ports",

@@ -14,7 +14,6 @@ MUTE = silent("initiator"), silent("responder")
 
 SICK = {
     "plane-away": Case(call(*MUTE), Why.SILENCE, plane=False),
-    "no-ports": Case(call(setup_s=None, transport="other"), Why.NO_CAPACITY),
     "ports-lost": Case(call(), Why.PORTS_LOST, plane=False),
     "unproven": Case(call(*MUTE, setup_s=None), Why.UNPROVEN),
     "setup-timeout": Case(call(*MUTE, setup_s=None, age_s=120.0), Why.SETUP_TIMEOUT),
