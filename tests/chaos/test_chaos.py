@@ -1,4 +1,7 @@
-"""Row F40 of docs/threats.md: a minute of faults, and some seconds without (`scripts/chaos`)."""
+"""Row F40 of docs/threats.md: some seconds of faults, and at night some without.
+
+`scripts/chaos` plays it for as long as one likes, and ten minutes of it at night.
+"""
 
 import asyncio
 from typing import Any
@@ -15,8 +18,11 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(400 + 3 * FULL_S)]
 
 PAIRS = 20
 """Beside other tests."""
+SHORT_S = 20.0
+"""Long enough for some faults, each of which takes seconds; all kinds of them need hours."""
 
 
+@pytest.mark.soak
 def test_without_faults_nothing_is_lost(record_property: Measured) -> None:
     verdict = run(Plan(seconds=15, seed=1, faults=False, pairs=PAIRS), record_property)
     assert verdict["failures"] == []
@@ -25,10 +31,10 @@ def test_without_faults_nothing_is_lost(record_property: Measured) -> None:
 
 
 def test_whatever_fails_nothing_is_lost(record_property: Measured) -> None:
-    seconds = doses.seconds(FULL_S, least=60) if doses.dose() == 1 else 60
+    seconds = FULL_S if doses.dose() == 1 else SHORT_S
     verdict = run(Plan(seconds=seconds, seed=20, pairs=PAIRS), record_property)
     assert verdict["failures"] == []
-    assert sum(verdict["faults"].values()) >= 5
+    assert sum(verdict["faults"].values()) >= seconds // 20
     assert verdict["relayed"] >= PAIRS
 
 

@@ -26,3 +26,11 @@ def each_server(request: pytest.FixtureRequest) -> Iterator[None]:
     before, play.in_use = play.in_use, play.SERVERS[request.param]
     yield
     play.in_use = before
+
+
+@pytest.fixture(params=["prosody", pytest.param("ejabberd", marks=pytest.mark.soak)])
+def either_server(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The test is about us, whichever the server is: it is played on the other one at night."""
+    before, play.in_use = play.in_use, play.SERVERS[request.param]
+    yield
+    play.in_use = before

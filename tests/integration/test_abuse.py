@@ -19,7 +19,7 @@ GOOD = '<candidate component="1" generation="0" id="a" ip="192.0.2.10" port="707
 PORTS_OF_A_CALL = 4
 """RTP and RTCP, towards either party."""
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("each_server")]
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("either_server")]
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from tests.integration.test_operators import typed
 from tests.lab.play import Caller, stage
 from tests.lab.world import NatKind
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("each_server")]
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("either_server")]
 
 REASON = "{urn:xmpp:jingle:1}reason"
 ELSEWHERE = "198.51.100.77"

@@ -11,6 +11,11 @@ from tests.mistakes.play import play
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
+LONG = ("R", "E")
+"""Kinds for which a relay runs, or a call lasts until `explain` may blame it."""
+SAMPLES = ("R1", "R6", "E4")
+"""Of these kinds, what every run of the tests makes; the others are made at night."""
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
@@ -19,7 +24,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         yield made
 
 
-@pytest.mark.parametrize("mistake", CATALOGUE, ids=lambda mistake: mistake.id)
+def marks(mistake: Mistake) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.soak] if mistake.kind in LONG and mistake.id not in SAMPLES else []
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [pytest.param(mistake, id=mistake.id, marks=marks(mistake)) for mistake in CATALOGUE],
+)
 def test_what_the_answer_says_helps(mistake: Mistake, made: Bench) -> None:
     assert play(mistake, made).works
 

@@ -21,7 +21,7 @@ from tests.xmpp.recorder import until
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.timeout(240),
-    pytest.mark.usefixtures("each_server"),
+    pytest.mark.usefixtures("either_server"),
 ]
 
 KILLED_S, KILLS = 0.5, 5
