@@ -20,7 +20,8 @@ from typing import Any
 from benchmarks.figures import cpu_s, machine, rss_bytes, table
 from benchmarks.talk import USERS
 from tests.lab import play
-from tests.lab.play import ROOT, Stage, descriptors, stage
+from tests.lab.play import ABROAD, ROOT, Stage, descriptors, stage
+from tests.lab.world import SERVER_ABROAD
 from tests.threats.abuses import BYSTANDER
 
 Figures = dict[str, Any]
@@ -104,14 +105,17 @@ async def beside(
     unlimited: bool = False,
     accounts: int = ACCOUNTS,
     settle_s: float = 0.0,
+    abroad: bool = False,
 ) -> Figures:
     """What Alice notices of these abuses on this kind of server, and what they have come to.
 
     `extra` is further configuration of jingle-hnt. With `settle_s` it is waited for so long until
-    no call of the noisy users is left. The server's limits are for the noisy users
+    no call of the noisy users is left. With `abroad` those who call are users of another server,
+    and their accomplices of ours. The server's limits are for the noisy users
     only: what Prosody does is to wait for a stanza's length before it is read.
     """
-    noisy = [f"{who}noisy{n}" for n in range(len(abuses)) for who in ("", "deaf-")]
+    callers = [f"noisy{n}" for n in range(len(abuses))]
+    noisy = [f"deaf-{caller}" for caller in callers] + ([] if abroad else callers)
     calm = ("bob", *USERS, *(f"alice{n}" for n in range(accounts)))
     play.in_use, before = play.SERVERS[server], play.in_use
     try:
@@ -119,6 +123,7 @@ async def beside(
             (*calm, *noisy),
             ports=PORTS,
             quarantine_s=30,
+            abroad=callers if abroad else (),
             limited_but=None if unlimited else calm,
             extra=extra,
         ) as at:
@@ -147,6 +152,8 @@ async def _on(
         noise = []
         for number, abuse in enumerate(abuses):
             words = [abuse, "--user", f"noisy{number}", "--seconds", str(seconds)]
+            if at.abroad:
+                words += ["--abroad", f"{SERVER_ABROAD}:5222", ABROAD]
             noise.append(await Program.start(at, "noisy", "tests.threats.abuses", *words))
             programs.append(noise[-1])
         loud = await alice.says(seconds) | await talk.says()

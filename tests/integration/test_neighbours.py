@@ -24,7 +24,7 @@ half of what the server module waits for."""
 LOST = 0.005 if FULL else 0.02
 LINES_PER_S, AT_FIRST, LONGEST_LINE, GROWTH_MB = 10, 30, 6144, 50
 """Of each kind of line the first ten are told at once."""
-PORTS_OF_A_USER = 160
+PORTS_OF_A_USER, PORTS_OF_A_REMOTE_DOMAIN = 160, 640
 SHORT_TIMES = "[times]\nsetup_s = 5\nfirst_media_s = 5\nsilence_s = 10\n"
 SETTLE_S, FEW_DESCRIPTORS = 30.0, 5
 TERMINATE = '[ice]\nmode = "terminate"\n'
@@ -33,12 +33,15 @@ each = pytest.mark.parametrize("server", list(play.SERVERS))
 
 
 async def noisy(
-    server: str, note: Measured, *abuses: str, extra: str = "", settle_s: float = 0.0
+    server: str,
+    note: Measured,
+    *abuses: str,
+    extra: str = "",
+    settle_s: float = 0.0,
+    abroad: bool = False,
 ) -> dict[str, Any]:
     """Alice calls beside these abuses, and notices nothing; returns what was measured."""
-    told = await beside(
-        server, abuses, SECONDS, QUIET_S, extra, accounts=ACCOUNTS, settle_s=settle_s
-    )
+    told = await beside(server, abuses, SECONDS, QUIET_S, extra, False, ACCOUNTS, settle_s, abroad)
     loud = told["loud"]
     for name in ("p50_ms", "p99_ms", "media_p99_ms"):
         note(f"{name}_alone", told["quiet"][name])
@@ -140,3 +143,21 @@ async def test_p13_everybody_at_once_does_the_worst(server: str, record_property
     assert told["descriptors_left"] <= FEW_DESCRIPTORS
     record_property("free_ports", told["ports"]["free"])
     record_property("cpu_percent", told["signalling_cpu_percent"])
+
+
+@each
+async def test_p17_users_of_another_server_do_the_worst(
+    server: str, record_property: Measured
+) -> None:
+    """Over s2s: what is counted for users is counted for them too, and for their domain."""
+    told = await noisy(
+        server, record_property, *WORST[:6], extra=SHORT_TIMES, settle_s=SETTLE_S, abroad=True
+    )
+    record_property("refused", refused(told))
+    (domain,) = told["budgets"]["ports-remote-domain"]
+    record_property("most_ports", most_ports(told))
+    record_property("ports_of_domain", domain["used"])
+    record_property("calls_left", told["calls_left"])
+    assert most_ports(told) <= PORTS_OF_A_USER
+    assert 0 < domain["used"] <= PORTS_OF_A_REMOTE_DOMAIN
+    assert told["calls_left"] == 0

@@ -18,7 +18,16 @@ from tests.lab.ejabberd import Ejabberd
 from tests.lab.ejabberd_cluster import EjabberdCluster
 from tests.lab.prosody import Prosody
 from tests.lab.server import LocalServer, VirtualHost
-from tests.lab.world import RELAY, RELAY6, SERVER, SERVER6, SERVER_TOO, Lab, NatKind
+from tests.lab.world import (
+    RELAY,
+    RELAY6,
+    SERVER,
+    SERVER6,
+    SERVER_ABROAD,
+    SERVER_TOO,
+    Lab,
+    NatKind,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 60.0
@@ -30,6 +39,7 @@ SETTLED_S = 0.3
 """So long, and longer than the interval of RTCP, nothing has come where nothing is on its way."""
 LONGEST_ANSWER = 1 << 24
 DOMAIN, COMPONENT, SECRET = "example.org", "hnt.example.org", "hush"
+ABROAD = "elsewhere.example"
 ROOMS = "rooms.example.org"
 COMPONENTS = ("rtp", "rtcp")
 
@@ -262,10 +272,18 @@ class Relay:
 class Stage:
     """See the module's text; made by `stage`."""
 
-    def __init__(self, lab: Lab, server: LocalServer, relay: Relay, domain: str = DOMAIN) -> None:
+    def __init__(
+        self,
+        lab: Lab,
+        server: LocalServer,
+        relay: Relay,
+        domain: str = DOMAIN,
+        abroad: LocalServer | None = None,
+    ) -> None:
         self.lab = lab
         self.domain = domain
         self.server = server
+        self.abroad = abroad
         self.relay = relay
         self.callers: list[Caller] = []
 
@@ -336,6 +354,7 @@ async def stage(
     six: bool = False,
     web: bool = False,
     rooms: bool = False,
+    abroad: Sequence[str] = (),
     limited_but: Sequence[str] | None = None,
     processes: Sequence[str] = (),
     state_bytes: int = 0,
@@ -346,7 +365,8 @@ async def stage(
     False it has none, and jingle-hnt runs; with `six` server and relay have IPv6 addresses beside
     their IPv4 ones; with `web` browsers can log in at its port 5280; with `rooms` it has rooms at
     ROOMS; with `limited_but` the server limits traffic as Debian's package has it, but not that of
-    these users. `processes` are those of jingle-hnt, where it is to be run in another way. With
+    these users. `abroad` are users of a second server without us, at ABROAD, and `limited_but`
+    limits them all. `processes` are those of jingle-hnt, where it is to be run in another way. With
     `state_bytes` the state directory is a disk of its own, of that size.
     """
     with (
@@ -388,6 +408,17 @@ async def stage(
             fail=fail,
             timeout_s=timeout_s,
         )
+        other: LocalServer | None = None
+        if abroad:
+            lab.public("abroad", SERVER_ABROAD)
+            other = in_use(
+                [VirtualHost(ABROAD, {user: "secret" for user in abroad})],
+                {f"gateway.{ABROAD}": SECRET},
+                listen=[SERVER_ABROAD],
+                namespace=lab.namespace("abroad"),
+                routes={DOMAIN: (SERVER, 5269), COMPONENT: (SERVER, 5269)},
+                limited_but=None if limited_but is None else (),
+            )
         server = in_use(
             [host],
             {COMPONENT: SECRET},
@@ -395,10 +426,13 @@ async def stage(
             namespace=lab.namespace("server"),
             web=5280 if web else None,
             rooms=ROOMS if rooms else None,
+            routes={ABROAD: (SERVER_ABROAD, 5269)} if abroad else None,
             limited_but=limited_but,
         )
         await asyncio.to_thread(server.start)
-        made = Stage(lab, server, Relay(lab, directory))
+        if other is not None:
+            await asyncio.to_thread(other.start)
+        made = Stage(lab, server, Relay(lab, directory), abroad=other)
         try:
             if relayed:
                 await made.relay.start(*processes, until=_is_ready if module else _is_linked)
@@ -407,6 +441,8 @@ async def stage(
             for caller in made.callers:
                 await caller.quit()
             await made.relay.stop()
+            if other is not None:
+                await asyncio.to_thread(other.close)
             await asyncio.to_thread(server.close)
 
 

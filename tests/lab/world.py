@@ -23,6 +23,8 @@ from typing import Self
 SERVER = "203.0.113.2"
 SERVER_TOO = "203.0.113.3"
 """Of the second node, where the server is a cluster."""
+SERVER_ABROAD = "203.0.113.4"
+"""Of another domain, whose users call ours over s2s."""
 RELAY = "203.0.113.9"
 STRANGER = "198.51.100.66"
 GATEWAY = "198.51.100.254"

@@ -1,8 +1,9 @@
 """What one account may do to the others: each abuse of rows P as two clients do it, as fast as
 their server lets them. ``python -m tests.threats.abuses KIND --user NAME ...`` in the NAT lab.
 
-`NAME` calls `deaf-NAME`, its accomplice on the same server. When the time is over one JSON object
-says what was sent, and how much of it was refused with which text.
+`NAME` calls `deaf-NAME`, its accomplice on the same server, or on ours where `NAME` has another.
+When the time is over one JSON object says what was sent, and how much of it was refused with
+which text.
 """
 
 import argparse
@@ -283,8 +284,9 @@ async def clients(options: argparse.Namespace) -> AsyncIterator[tuple[Client, Cl
     """Both are cut off in the end: a server that reads slowly would keep an orderly end waiting."""
     made = []
     try:
-        for user in (options.user, f"deaf-{options.user}"):
-            made.append(await Client.login(options, f"{user}@{options.domain}/x"))
+        deaf = f"deaf-{options.user}@{options.domain}/x"
+        made.append(await Client.login(options.caller, f"{options.user}@{options.caller.domain}/x"))
+        made.append(await Client.login(options, deaf))
         yield made[0], made[1]
     finally:
         for client in made:
@@ -322,9 +324,14 @@ def main() -> None:
     parser.add_argument("kind", choices=(*SAID, *OTHERS))
     parser.add_argument("--c2s", type=_endpoint, default=(SERVER, 5222))
     parser.add_argument("--domain", default="example.org")
+    parser.add_argument("--abroad", nargs=2, metavar=("C2S", "DOMAIN"), help="the caller's server")
     parser.add_argument("--user", default="noisy")
     parser.add_argument("--seconds", type=float, default=10.0)
     options = parser.parse_args()
+    options.caller = options
+    if options.abroad:
+        c2s, domain = options.abroad
+        options.caller = argparse.Namespace(c2s=_endpoint(c2s), domain=domain)
     os.nice(5)  # the victim is what is measured
     sys.stdout.write(json.dumps(asyncio.run(abuse(options))) + "\n")
 
