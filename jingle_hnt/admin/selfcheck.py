@@ -7,6 +7,7 @@ Each takes what was found and gives the line that an administrator reads. The co
 from collections.abc import Container, Iterable, Iterator, Mapping
 
 from jingle_hnt.admin.snapshots import CheckFinding, PortsSnapshot
+from jingle_hnt.model.address import IPAddress
 from jingle_hnt.model.doors import ModuleState, OtherDoors, Services
 
 NOT_NATIVE = "not built; media moves in pure Python, at a fraction of the speed"
@@ -138,12 +139,13 @@ def files(journal: bool, history: bool) -> Iterator[CheckFinding]:
         yield CheckFinding(verdict="ok" if healthy else "FAIL", subject=name, text=text)
 
 
-def ports(counts: PortsSnapshot) -> CheckFinding:
-    """How much room there is for more calls."""
-    room = counts.free // PORTS_OF_A_CALL
-    text = f"{counts.free} free: enough for {room} more audio calls"
+def ports(counts: PortsSnapshot, scarcest: tuple[IPAddress, int]) -> CheckFinding:
+    """How much room there is for more calls at the address that has the fewest ports free."""
+    address, free = scarcest
+    room = free // PORTS_OF_A_CALL
+    text = f"{free} free of {address}: enough for {room} more audio calls"
     if not room:
-        text = "none free for another call; widen `relay.ports`"
+        text = f"none of {address} free for another call; widen `relay.ports`"
         if counts.shunned > counts.leased + counts.quarantined:
             text = (
                 "other processes hold the free ones; end them (`ss -unlp` names them), or write"

@@ -68,10 +68,15 @@ class StateCommands:
         if office.registry.draining:
             yield "draining; `jingle-hnt undrain` ends it"
         yield from (f.text for f in self._files() if f.verdict == "FAIL")
-        room = selfcheck.ports(snapshots.ports(office.registry.pool.counts))
+        room = self._room()
         if room.verdict == "FAIL":
             yield f"media ports: {room.text}"
         yield from office.host_faults
+
+    def _room(self) -> snapshots.CheckFinding:
+        pool = self._office.registry.pool
+        pool.reinstate(self._office.now())
+        return selfcheck.ports(snapshots.ports(pool.counts), pool.scarcest)
 
     def _files(self) -> Iterator[snapshots.CheckFinding]:
         return selfcheck.files(self._office.journal_healthy, self._archive.healthy)
@@ -106,7 +111,7 @@ class StateCommands:
                 *selfcheck.services(services),
                 selfcheck.plane(office.engine, office.plane_fault),
                 *self._files(),
-                selfcheck.ports(snapshots.ports(office.registry.pool.counts)),
+                self._room(),
                 selfcheck.media(self._tally.unheard_in_a_row, self._tally.nobody_lately),
                 selfcheck.admission(office.registry.draining),
                 *selfcheck.host(office.host_faults),

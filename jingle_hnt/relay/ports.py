@@ -101,6 +101,13 @@ class PortPool:
             raise ValueError("other addresses can only be bound after a restart")
         self._interfaces = changed
 
+    @property
+    def scarcest(self) -> tuple[IPAddress, int]:
+        """The bound address that has the fewest free ports, and how many, counted singly: a party
+        of its IP version gets none of another's."""
+        bound, bag = min(self._free.items(), key=lambda item: len(item[1]))
+        return bound, len(COMPONENTS) * len(bag)
+
     def is_scarce(self, part: int) -> bool:
         """Whether less than one `part`-th of the pairs of an address are free."""
         each = self.size // (len(COMPONENTS) * len(self._free))
@@ -121,7 +128,7 @@ class PortPool:
     def lease(self, interface: Interface, now: float, owners: tuple[Owner, ...] = ()) -> Lease:
         """A random free pair of this interface, charged to each of these owners until its sockets
         are closed. Raises NoPorts where none is left."""
-        self._reinstate(now)
+        self.reinstate(now)
         bag = self._free[interface.bound]
         if not bag:
             raise NoPorts(f"no free media ports on {interface.bound}; widen relay.ports")
@@ -255,7 +262,8 @@ class PortPool:
     def _put(self, lease: Lease) -> None:
         self._free[lease.interface.bound].put(lease.port)
 
-    def _reinstate(self, now: float) -> None:
+    def reinstate(self, now: float) -> None:
+        """Pairs that were left alone for long enough are free until they are tried again."""
         while self._shunned and self._shunned[0][0] <= now:
             _, lease = self._shunned.popleft()
             self._put(lease)
