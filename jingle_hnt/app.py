@@ -15,10 +15,10 @@ from itertools import groupby
 
 import structlog
 
-from jingle_hnt import surroundings
 from jingle_hnt.admin import snapshots
 from jingle_hnt.admin.desk import Desk
 from jingle_hnt.admin.http import MetricsServer
+from jingle_hnt.admin.rehearsal import Rehearsals
 from jingle_hnt.admin.server import AdminServer
 from jingle_hnt.errors import (
     ConfigurationError,
@@ -29,16 +29,17 @@ from jingle_hnt.errors import (
     PortTaken,
     only_refusals,
 )
-from jingle_hnt.kept import Kept
+from jingle_hnt.fronts.outgoing import Outgoing
+from jingle_hnt.fronts.xmpp.components import Components
+from jingle_hnt.fronts.xmpp.jids import normalised
 from jingle_hnt.log import configure, set_level
 from jingle_hnt.model.content import RTCP, RTP
 from jingle_hnt.model.doors import ModuleState, OtherDoors, Services
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action
-from jingle_hnt.outgoing import Outgoing
 from jingle_hnt.plane import probe
 from jingle_hnt.plane.client import PlaneClient
-from jingle_hnt.rehearsal import Rehearsals
+from jingle_hnt.process import host_ports
 from jingle_hnt.relay.binding import (
     Arm,
     BindingName,
@@ -51,7 +52,6 @@ from jingle_hnt.relay.binding import (
     Side,
 )
 from jingle_hnt.relay.evidence import UNTOLD
-from jingle_hnt.reload import Reloader
 from jingle_hnt.session.budgets import WRITE_DOWNS
 from jingle_hnt.session.effects import (
     Answer,
@@ -80,12 +80,12 @@ from jingle_hnt.session.ice import DRAWN
 from jingle_hnt.session.reconcile import reconcile
 from jingle_hnt.session.record import dump, dump_ended, is_ended, load, load_ended
 from jingle_hnt.session.registry import Registry
+from jingle_hnt.settings.in_force import Kept
+from jingle_hnt.settings.reload import Reloader
+from jingle_hnt.settings.wiring import Wiring, administrators, interfaces, session_policy
 from jingle_hnt.store.history import History
 from jingle_hnt.store.journal import Journal, Record
 from jingle_hnt.store.turns import Turns
-from jingle_hnt.wiring import Wiring, administrators, interfaces, session_policy
-from jingle_hnt.xmpp.components import Components
-from jingle_hnt.xmpp.jids import normalised
 
 log = structlog.get_logger(__name__)
 
@@ -715,12 +715,12 @@ class Signalling:
 
     def _look(self) -> Iterator[str]:
         pool = self._registry.pool
-        for address in surroundings.absent(i.bound for i in pool.interfaces):
+        for address in host_ports.absent(i.bound for i in pool.interfaces):
             yield (
                 f"relay address {address} is on no interface of this host; give it back to one, or"
                 " write another in relay.interfaces and restart"
             )
-        if surroundings.are_held(pool.some_free(surroundings.HELD_OF)):
+        if host_ports.are_held(pool.some_free(host_ports.HELD_OF)):
             first, last = self._reloader.settings.relay.port_range
             yield (
                 f"another process holds the ports of {first}-{last} that were tried: end it"

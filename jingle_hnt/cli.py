@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from jingle_hnt import __version__
-from jingle_hnt.defaults import DEFAULT_PATH, EX_CONFIG
 from jingle_hnt.errors import ConfigurationError, SecretRefused
 from jingle_hnt.model.commands import COMMANDS, GROUPS, Command, Field, Kind
+from jingle_hnt.settings.defaults import DEFAULT_PATH, EX_CONFIG
 
 TYPES = {Kind.PATH: Path, Kind.NUMBER: float}
 """What the command line makes of a value; text stays text."""

@@ -35,7 +35,7 @@ CLIENTS_HEAD = """\
 
 What real clients and servers do beside the specifications, and what jingle-hnt does about it.
 Made from `jingle_hnt/model/compat.py` by `python scripts/conformance.py`; each row has a test of
-its name in `tests/xmpp/test_compat.py`.
+its name in `tests/fronts/xmpp/test_compat.py`.
 
 | quirk | who | what it does | what we do |
 | --- | --- | --- | --- |

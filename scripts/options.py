@@ -1,4 +1,4 @@
-"""Writes docs/configuration.md: every option, out of config.py and the sample configuration.
+"""Writes docs/configuration.md: every option, from settings/model.py and the sample configuration.
 
     scripts/options.py [--check]
 
@@ -17,10 +17,10 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from jingle_hnt.config import IceRule, Interface, Server, Settings
-from jingle_hnt.defaults import ENVIRONMENT
-from jingle_hnt.reload import needs_restart
 from jingle_hnt.session.budgets import BUDGETS, FIXED, BudgetPolicy
+from jingle_hnt.settings.defaults import ENVIRONMENT
+from jingle_hnt.settings.model import IceRule, Interface, Server, Settings
+from jingle_hnt.settings.reload import needs_restart
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "configuration.md"

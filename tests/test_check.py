@@ -9,8 +9,8 @@ import pytest
 from jingle_hnt.commands import check
 from jingle_hnt.commands.open_files import privacy, promises, writable_by_all
 from jingle_hnt.commands.told import told_findings
-from jingle_hnt.config import Relay, Settings
-from tests.test_config import NEEDED
+from jingle_hnt.settings.model import Relay, Settings
+from tests.settings.test_config import NEEDED
 from tests.threats.doses import Measured
 
 PORTS = 2000

@@ -18,10 +18,10 @@ import pytest
 from jingle_hnt.cli import main
 from jingle_hnt.commands import processes
 from jingle_hnt.commands.plane import until_told
-from jingle_hnt.config import Settings
-from jingle_hnt.lock import alone
-from jingle_hnt.reading import load
-from tests.test_config import NEEDED
+from jingle_hnt.process.lock import alone
+from jingle_hnt.settings.file import load
+from jingle_hnt.settings.model import Settings
+from tests.settings.test_config import NEEDED
 from tests.threats.doses import Measured
 
 

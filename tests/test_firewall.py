@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from jingle_hnt.commands import firewall
-from jingle_hnt.config import Interface, Relay
+from jingle_hnt.settings.model import Interface, Relay
 
 RELAY = Relay(interfaces=(Interface.model_validate({"address": "127.0.0.1"}),), ports="30000-30999")
 TO = "dnat to 10.42.0.7:53"

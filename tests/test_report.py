@@ -27,7 +27,7 @@ from jingle_hnt.store.history import History
 from tests.admin import calls
 from tests.admin.calls import leg, silent
 from tests.admin.test_refusals import row
-from tests.test_config import NEEDED
+from tests.settings.test_config import NEEDED
 
 SINCE = datetime(2026, 11, 30, tzinfo=UTC)
 UNTIL = SINCE + timedelta(days=1)

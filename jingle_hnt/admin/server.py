@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from jingle_hnt.admin.commands import Served
-from jingle_hnt.local_socket import is_trusted, owner_only
+from jingle_hnt.process.local_socket import is_trusted, owner_only
 
 MAX_REQUEST = 64 * 1024
 

@@ -10,8 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from jingle_hnt.defaults import ENVIRONMENT, admin_socket
 from jingle_hnt.model.commands import Command
+from jingle_hnt.settings.defaults import ENVIRONMENT, admin_socket
 
 ANSWER_S = 5.0
 

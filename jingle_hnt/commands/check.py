@@ -20,11 +20,13 @@ from jingle_hnt.commands import asking, firewall
 from jingle_hnt.commands.open_files import privacy, promises, writable_by_all
 from jingle_hnt.commands.plane import descriptor_limit
 from jingle_hnt.commands.told import told_findings
-from jingle_hnt.config import Settings
 from jingle_hnt.errors import JingleError, SecretRefused
+from jingle_hnt.fronts.xmpp import expat
+from jingle_hnt.fronts.xmpp.component import Component, ComponentSettings
+from jingle_hnt.fronts.xmpp.rivals import NODE
 from jingle_hnt.model.doors import ModuleState
 from jingle_hnt.model.jid import JID
-from jingle_hnt.reading import load
+from jingle_hnt.process.host_ports import bind_fault
 from jingle_hnt.session.effects import (
     ChannelRequest,
     Gone,
@@ -34,11 +36,9 @@ from jingle_hnt.session.effects import (
     Request,
     Withdrawn,
 )
-from jingle_hnt.surroundings import bind_fault
-from jingle_hnt.wiring import component_settings, session_policy
-from jingle_hnt.xmpp import expat
-from jingle_hnt.xmpp.component import Component, ComponentSettings
-from jingle_hnt.xmpp.rivals import NODE
+from jingle_hnt.settings.file import load
+from jingle_hnt.settings.model import Settings
+from jingle_hnt.settings.wiring import component_settings, session_policy
 
 CONNECT_S = 5.0
 REPLACED_S = 2.0

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from jingle_hnt.admin.snapshots import CheckFinding
-from jingle_hnt.config import Relay
+from jingle_hnt.settings.model import Relay
 
 PATIENCE_S = 5.0
 SHOWN = 3

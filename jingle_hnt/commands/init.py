@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from jingle_hnt.commands.told import is_private
-from jingle_hnt.config import Interface
+from jingle_hnt.settings.model import Interface
 
 Address = IPv4Address | IPv6Address
 

@@ -23,7 +23,7 @@ from jingle_hnt.admin.snapshots import CheckFinding
 from jingle_hnt.commands.asking import exchange
 from jingle_hnt.commands.reach import hairpins
 from jingle_hnt.commands.told import free_port, told
-from jingle_hnt.config import Interface, Relay
+from jingle_hnt.settings.model import Interface, Relay
 
 CONNECT_S = 5.0
 PACKETS, INTERVAL_S, LAST_S = 100, 0.02, 1.0

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jingle_hnt.admin.snapshots import CheckFinding
-from jingle_hnt.config import Settings
+from jingle_hnt.settings.model import Settings
 
 
 def writable_by_all(settings: Settings, config: Path) -> Iterator[CheckFinding]:

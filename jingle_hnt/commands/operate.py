@@ -56,8 +56,8 @@ def loglevel(options: argparse.Namespace) -> int:
 
 def show_config(options: argparse.Namespace) -> int:
     """Print every option."""
-    from jingle_hnt.reading import load  # what the other commands do not need
-    from jingle_hnt.reload import shown
+    from jingle_hnt.settings.file import load  # what the other commands do not need
+    from jingle_hnt.settings.reload import shown
 
     found = shown(load(options.config))
     if options.json:

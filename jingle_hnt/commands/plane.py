@@ -13,12 +13,13 @@ import sys
 from collections.abc import Coroutine
 from pathlib import Path
 
-from jingle_hnt import log, safekeeping
-from jingle_hnt.config import Settings
-from jingle_hnt.kept import Kept
-from jingle_hnt.lock import PATIENCE_S
+from jingle_hnt import log
 from jingle_hnt.plane.engines import open_engine
 from jingle_hnt.plane.server import PlaneServer
+from jingle_hnt.process import fd_store
+from jingle_hnt.process.lock import PATIENCE_S
+from jingle_hnt.settings.in_force import Kept
+from jingle_hnt.settings.model import Settings
 
 
 def plane(options: argparse.Namespace) -> int:
@@ -35,8 +36,8 @@ def plane(options: argparse.Namespace) -> int:
     server = PlaneServer(
         path,
         engine,
-        safekeeping.inherited(),
-        safekeeping.outgoing(),
+        fd_store.inherited(),
+        fd_store.outgoing(),
         patience_s=PATIENCE_S if Kept().is_supervised else 0.0,
     )
     asyncio.run(until_told(server.run()))

@@ -9,19 +9,19 @@ from pathlib import Path
 
 import structlog
 
-from jingle_hnt import kept
 from jingle_hnt.app import Signalling
 from jingle_hnt.commands.asking import ask_at, exchange
 from jingle_hnt.commands.check import OPEN_FILES, offline
 from jingle_hnt.commands.plane import raise_descriptor_limit, start, until_told
-from jingle_hnt.config import Settings
 from jingle_hnt.errors import ConfigurationError
-from jingle_hnt.kept import Kept
-from jingle_hnt.lock import PATIENCE_S, alone
 from jingle_hnt.plane.probe import probe
-from jingle_hnt.reload import Reloader
-from jingle_hnt.supervisor import Supervisor, children
-from jingle_hnt.wiring import Wiring, wire
+from jingle_hnt.process.lock import PATIENCE_S, alone
+from jingle_hnt.process.supervisor import Supervisor, children
+from jingle_hnt.settings import in_force
+from jingle_hnt.settings.in_force import Kept
+from jingle_hnt.settings.model import Settings
+from jingle_hnt.settings.reload import Reloader
+from jingle_hnt.settings.wiring import Wiring, wire
 
 log = structlog.get_logger(__name__)
 
@@ -50,7 +50,7 @@ def _look_around(settings: Settings) -> None:
 
 def _supervise(settings: Settings, options: argparse.Namespace) -> int:
     supervisor = Supervisor(
-        children(str(options.config), kept.begin(settings.state.kept, options.config)),
+        children(str(options.config), in_force.begin(settings.state.kept, options.config)),
         ready=functools.partial(_until_ready, settings.state.admin_socket),
         alive=functools.partial(probe, settings.state.plane_socket),
         drain=functools.partial(_drain, settings) if settings.stop.drain_s else None,

@@ -18,7 +18,7 @@ from aioice.ice import StunProtocol
 
 from jingle_hnt.admin.snapshots import CheckFinding
 from jingle_hnt.commands.told import free_port, is_private, told
-from jingle_hnt.config import Interface, Relay
+from jingle_hnt.settings.model import Interface, Relay
 
 RETRANSMISSIONS = 3
 """Of a STUN query: an answer that does not come takes 3.5 s."""

@@ -20,7 +20,7 @@ def show(options: argparse.Namespace) -> int:
     from jingle_hnt.admin.reports import CallReport, valid
     from jingle_hnt.commands import page
     from jingle_hnt.commands.screen import printable
-    from jingle_hnt.reading import load
+    from jingle_hnt.settings.file import load
     from jingle_hnt.store.history import read_between
 
     now = datetime.now().astimezone()

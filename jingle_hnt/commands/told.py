@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
 from jingle_hnt.admin.snapshots import CheckFinding
-from jingle_hnt.config import Interface, Relay
-from jingle_hnt.surroundings import bind_fault
+from jingle_hnt.process.host_ports import bind_fault
+from jingle_hnt.settings.model import Interface, Relay
 
 TRIES = 20
 """Ports of the range that are tried until one is free."""

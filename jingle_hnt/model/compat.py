@@ -1,7 +1,7 @@
 """COMPAT: what real clients and servers do beside the specifications, and what we do about it.
 
-Each quirk has a test of its name in tests/xmpp/test_compat.py. Where the code bends for one, a
-comment names it. docs/clients.md is made from this table.
+Each quirk has a test of its name in tests/fronts/xmpp/test_compat.py. Where the code bends for one,
+a comment names it. docs/clients.md is made from this table.
 """
 
 from dataclasses import dataclass

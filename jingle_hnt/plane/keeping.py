@@ -1,4 +1,4 @@
-"""Which of an engine's sockets are held for the next life of the plane (see `safekeeping`)."""
+"""Which of an engine's sockets are held for the next life of the plane (see `process.fd_store`)."""
 
 import os
 import time
@@ -8,8 +8,8 @@ import structlog
 
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.plane.api import Engine
+from jingle_hnt.process.fd_store import DOOR, LINE, Outgoing, kind_of, name_of, name_of_socket
 from jingle_hnt.relay.binding import BindingName, BindingSpec, Drained, Event, Latched
-from jingle_hnt.safekeeping import DOOR, LINE, Outgoing, kind_of, name_of, name_of_socket
 
 log = structlog.get_logger(__name__)
 

@@ -16,8 +16,6 @@ import structlog
 
 from jingle_hnt import __version__
 from jingle_hnt.errors import PlaneError, PlaneServed, PortTaken, ProtocolViolation
-from jingle_hnt.local_socket import is_trusted, owner_only
-from jingle_hnt.lock import alone
 from jingle_hnt.plane.api import Engine
 from jingle_hnt.plane.keeping import UNWANTED_S, Keeping
 from jingle_hnt.plane.protocol import (
@@ -41,8 +39,10 @@ from jingle_hnt.plane.protocol import (
     encode,
     read_request,
 )
+from jingle_hnt.process.fd_store import Outgoing
+from jingle_hnt.process.local_socket import is_trusted, owner_only
+from jingle_hnt.process.lock import alone
 from jingle_hnt.relay.binding import BindingSnapshot, BindingSpec
-from jingle_hnt.safekeeping import Outgoing
 
 log = structlog.get_logger(__name__)
 

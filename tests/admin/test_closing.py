@@ -19,8 +19,8 @@ from jingle_hnt.session.budgets import BudgetPolicy
 from jingle_hnt.session.effects import Ended, Why
 from jingle_hnt.store.history import History
 from tests.admin.office import Office, ask, hang_up
+from tests.fronts.xmpp.recorder import until
 from tests.session.stage import ADDRESSES, ALICE, BOB, CAMERA, content
-from tests.xmpp.recorder import until
 
 
 async def test_a_call_leaves_one_line_and_one_row(office: Office, desk: Desk) -> None:

@@ -10,12 +10,12 @@ from jingle_hnt import cli
 from jingle_hnt.admin import commands as admin_commands
 from jingle_hnt.admin.commands import served
 from jingle_hnt.admin.desk import Desk
+from jingle_hnt.admin.rehearsal import Rehearsals
 from jingle_hnt.admin.server import AdminServer
 from jingle_hnt.admin.snapshots import LogSnapshot
 from jingle_hnt.commands import operate
+from jingle_hnt.fronts.xmpp import forms
 from jingle_hnt.model.commands import COMMANDS, GROUPS, Command, Field, named
-from jingle_hnt.rehearsal import Rehearsals
-from jingle_hnt.xmpp import forms
 from tests.admin.office import Office
 
 

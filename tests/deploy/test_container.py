@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from jingle_hnt.reading import load
+from jingle_hnt.settings.file import load
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")

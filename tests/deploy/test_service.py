@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.fronts.xmpp.recorder import until
 from tests.threats import doses
 from tests.threats.doses import Measured
-from tests.xmpp.recorder import until
 
 UNIT = Path(__file__).parents[2] / "config" / "systemd" / "jingle-hnt.service"
 EXPOSURE = 1.5

@@ -1,4 +1,4 @@
-"""systemd's file descriptor store: the call of `test_safekeeping`, with systemd itself.
+"""systemd's file descriptor store: the call of `test_fd_store`, with systemd itself.
 
 It runs as a user's instance, which needs no boot and no control groups of its own, but a directory
 in /run that says that systemd is there: so it has a mount namespace, and the test needs root.
@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from jingle_hnt.plane.client import PlaneClient
+from tests.fronts.xmpp.recorder import until
 from tests.plane.bound import ALICE, BOB, RELAY, Party
 from tests.plane.packets import rtp
-from tests.test_safekeeping import AWAY, SUPERVISED, Call, connected
-from tests.xmpp.recorder import until
+from tests.process.test_fd_store import AWAY, SUPERVISED, Call, connected
 
 pytestmark = [pytest.mark.integration, pytest.mark.native]
 

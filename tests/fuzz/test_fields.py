@@ -15,17 +15,17 @@ import structlog
 from jingle_hnt import log
 from jingle_hnt.app import Signalling
 from jingle_hnt.errors import JingleError
+from jingle_hnt.fronts.xmpp.component import Component, ComponentSettings
+from jingle_hnt.fronts.xmpp.guard import Broken, Stanza, StreamReader
+from jingle_hnt.fronts.xmpp.names import ICE_UDP, RAW_UDP, local_name, namespace
+from jingle_hnt.fronts.xmpp.serialise import serialise
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import Candidate, Ice, OwnTransport, RawUdp
 from jingle_hnt.model.jid import JID
 from jingle_hnt.session.effects import Gone, Moved, Refusal, Replace, Request
-from jingle_hnt.xmpp.component import Component, ComponentSettings
-from jingle_hnt.xmpp.guard import Broken, Stanza, StreamReader
-from jingle_hnt.xmpp.names import ICE_UDP, RAW_UDP, local_name, namespace
-from jingle_hnt.xmpp.serialise import serialise
+from tests.fronts.xmpp.test_guard import HEADER
 from tests.threats import doses
 from tests.threats.doses import Measured
-from tests.xmpp.test_guard import HEADER
 
 CASES = 1_000_000
 LESS = 0.15

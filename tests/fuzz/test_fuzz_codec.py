@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jingle_hnt.errors import JingleError, ProtocolViolation
+from jingle_hnt.fronts.xmpp import filter as filter_protocol
+from jingle_hnt.fronts.xmpp.codec import JINGLE, parse
+from jingle_hnt.fronts.xmpp.serialise import serialise
+from jingle_hnt.fronts.xmpp.substitution import substitute
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import Candidate, RawUdp
 from jingle_hnt.model.jingle import Jingle
 from jingle_hnt.session.effects import Bounce, Replace
-from jingle_hnt.xmpp import filter as filter_protocol
-from jingle_hnt.xmpp.codec import JINGLE, parse
-from jingle_hnt.xmpp.serialise import serialise
-from jingle_hnt.xmpp.substitution import substitute
-from tests.xmpp.corpus import NAMES, UNHURRIED, elements, stanza
+from tests.fronts.xmpp.corpus import NAMES, UNHURRIED, elements, stanza
 
 OURS = (Candidate(1, 0, TransportAddress.of("203.0.113.9", 30000), "r1"),)
 NASTY = [

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from slixmpp.exceptions import IqError
 
+from tests.fronts.xmpp.recorder import until
 from tests.lab.prosody import Prosody
 from tests.lab.server import VirtualHost
 from tests.lab.slixmpp_client import SlixmppClient
 from tests.threats.doses import Measured
-from tests.xmpp.recorder import until
 
 pytestmark = pytest.mark.integration
 
@@ -94,7 +94,7 @@ def conditions(error: IqError) -> set[str]:
 
 SHORT_SESSIONS = """\
 import sys
-from jingle_hnt.xmpp import adhoc
+from jingle_hnt.fronts.xmpp import adhoc
 from jingle_hnt.cli import main
 adhoc.SESSION_S = 0.5
 sys.exit(main(sys.argv[1:]))

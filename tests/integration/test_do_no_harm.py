@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from jingle_hnt.session.policy import IceMode
+from tests.fronts.xmpp.exchanges import Exchange, alone, known, mutated
 from tests.lab import play
 from tests.lab.play import COMPONENT, DOMAIN, SECRET, Relay
 from tests.lab.replay import (
@@ -19,7 +20,6 @@ from tests.lab.replay import (
     same_but_for_relay,
 )
 from tests.lab.server import LocalServer, VirtualHost
-from tests.xmpp.exchanges import Exchange, alone, known, mutated
 
 pytestmark = pytest.mark.integration
 

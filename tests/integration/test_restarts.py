@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from tests.fronts.xmpp.recorder import until
 from tests.integration.test_ice_calls import connect
 from tests.integration.test_nat_calls import assert_heard, hang_up, legs, with_action
 from tests.lab.play import Caller, Stage, in_a_call, phones, stage
@@ -16,7 +17,6 @@ from tests.lab.processes import roles
 from tests.lab.rtp import RTP_INTERVAL_S
 from tests.lab.world import RELAY, NatKind
 from tests.threats.doses import Measured
-from tests.xmpp.recorder import until
 
 pytestmark = [
     pytest.mark.integration,

@@ -11,8 +11,8 @@ from base64 import b64decode
 
 import pytest
 
-from jingle_hnt.defaults import EX_CONFIG
 from jingle_hnt.relay.srtp import read_keys
+from jingle_hnt.settings.defaults import EX_CONFIG
 from tests.integration.test_abuse import ask
 from tests.integration.test_explain import callee_of_whom, explained
 from tests.integration.test_nat_calls import hang_up, talk

@@ -9,8 +9,8 @@ from typing import Self
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import quoteattr
 
+from tests.fronts.xmpp.exchanges import PARTIES, Exchange, Step, written
 from tests.lab.xmpp_actors import JINGLE, Client, Element, XMPPServer, bare_name
-from tests.xmpp.exchanges import PARTIES, Exchange, Step, written
 
 AT_ONCE = 24
 """So many exchanges go on side by side."""

@@ -14,7 +14,6 @@ from hypothesis.stateful import (
     rule,
 )
 
-from jingle_hnt.config import Budgets as Options
 from jingle_hnt.errors import Condition
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import (
@@ -35,6 +34,7 @@ from jingle_hnt.session.effects import Answer, Bounce, Pass, Replace
 from jingle_hnt.session.policy import Fallback, IceMode, LimitPolicy
 from jingle_hnt.session.record import dump, load
 from jingle_hnt.session.table import Leg
+from jingle_hnt.settings.model import Budgets as Options
 from jingle_hnt.store.journal import MAX_RECORD_BYTES
 from tests.session.stage import ALICE, BOB, MALLORY, RELAY, VOICE, Stage, candidates, content
 from tests.session.test_ice import OF_ALICE, ice

@@ -38,13 +38,13 @@ from jingle_hnt.model.content import (
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Info, Jingle
 from jingle_hnt.plane.client import PlaneClient
+from jingle_hnt.process.fd_store import CHANNEL, Safe
 from jingle_hnt.relay.binding import Arm, BindingSpec, Event, Gate, Rivalry, Side
 from jingle_hnt.relay.evidence import UNTOLD, Sighting
 from jingle_hnt.relay.interfaces import Interface
 from jingle_hnt.relay.policy import PeerPolicy
 from jingle_hnt.relay.ports import PortPool
 from jingle_hnt.relay.srtp import read_keys
-from jingle_hnt.safekeeping import CHANNEL, Safe
 from jingle_hnt.session.effects import (
     Answer,
     Bind,

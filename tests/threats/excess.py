@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Iterable
 from itertools import pairwise
 
-from jingle_hnt.config import Relay
+from jingle_hnt.settings.model import Relay
 from tests.threats.anchors import Call, Ours
 from tests.threats.field import Attack, Field, Outcome, delivered
 from tests.threats.guards import Guard, forged_checks

@@ -7,7 +7,7 @@ import pytest
 
 from jingle_hnt.admin.snapshots import CheckFinding
 from jingle_hnt.commands.check import online
-from jingle_hnt.config import Settings, Xmpp
+from jingle_hnt.settings.model import Settings, Xmpp
 from tests.integration.server_module.stage import CLOSED, COMPONENTS, HNT, OPEN, PLAIN, USERS
 from tests.lab.prosody import Prosody
 from tests.lab.server import LocalServer, VirtualHost

@@ -15,9 +15,10 @@ import pytest
 
 from jingle_hnt.admin.snapshots import CheckFinding
 from jingle_hnt.commands.check import online
-from jingle_hnt.wiring import component_settings
-from jingle_hnt.xmpp import modules
-from jingle_hnt.xmpp.components import Components
+from jingle_hnt.fronts.xmpp import modules
+from jingle_hnt.fronts.xmpp.components import Components
+from jingle_hnt.settings.wiring import component_settings
+from tests.fronts.xmpp.recorder import Recorder, until
 from tests.integration.server_module.stage import (
     CLOSED,
     COMPONENTS,
@@ -44,7 +45,6 @@ from tests.lab.xmpp_actors import (
     condition_of,
     unique,
 )
-from tests.xmpp.recorder import Recorder, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from jingle_hnt.wiring import component_settings
-from jingle_hnt.xmpp import component as component_module
-from jingle_hnt.xmpp import rivals as rivals_module
-from jingle_hnt.xmpp.component import Component
-from jingle_hnt.xmpp.rivals import Rivals
+from jingle_hnt.fronts.xmpp import component as component_module
+from jingle_hnt.fronts.xmpp import rivals as rivals_module
+from jingle_hnt.fronts.xmpp.component import Component
+from jingle_hnt.fronts.xmpp.rivals import Rivals
+from jingle_hnt.settings.wiring import component_settings
+from tests.fronts.xmpp.recorder import Recorder, until
 from tests.integration.server_module.stage import HNT, OPEN
 from tests.integration.server_module.test_check import settings
 from tests.lab.server import LocalServer
-from tests.xmpp.recorder import Recorder, until
 
 pytestmark = pytest.mark.integration
 

@@ -1,0 +1,1 @@
+"""Two processes kept alive, and what they share: descriptors, locks and local sockets."""

@@ -1,0 +1,1 @@
+"""Settings: their model, their file, what is in force, and the small values made of them."""

@@ -1,0 +1,113 @@
+"""What outlives the children of `run`: the configuration in force, and what was ordered meanwhile.
+
+A file that was edited is no configuration before it is reloaded, and one that cannot be used must
+not end anything: so `run` keeps a copy of what it has started with, and whoever is started again
+reads that. Beside it are the file of the last reload, and the orders of administrators (`drain`,
+`set`, `loglevel`), which hold until the whole is started anew.
+"""
+
+import contextlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from jingle_hnt.errors import ConfigurationError
+from jingle_hnt.settings.file import load
+from jingle_hnt.settings.model import Settings
+from jingle_hnt.settings.reload import merged
+
+log = structlog.get_logger(__name__)
+
+KEPT = "JINGLE_HNT_KEPT"
+"""Environment variable of a child of `run`: the directory of what is kept."""
+
+STARTED, RELOADED, ORDERS = "started.toml", "reloaded.toml", "orders.json"
+
+
+def begin(directory: Path, config: Path) -> dict[str, str]:
+    """Keep this configuration from now on, and nothing of before; returns the environment of
+    children. It is empty where nothing can be kept: they read the file then."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name in (RELOADED, ORDERS):
+            (directory / name).unlink(missing_ok=True)
+        _write(directory / STARTED, config.read_bytes())
+    except OSError as error:
+        log.warning("the configuration cannot be kept for a restart", why=str(error))
+        return {}
+    return {KEPT: str(directory)}
+
+
+class Kept:
+    """What is kept, as a child of `run` finds it; of any other process nothing is."""
+
+    def __init__(self) -> None:
+        directory = os.environ.get(KEPT)
+        self._directory = Path(directory) if directory else None
+        self._orders: dict[str, Any] = {}
+        if self._directory is not None:
+            with contextlib.suppress(OSError, ValueError):
+                found = json.loads((self._directory / ORDERS).read_text())
+                self._orders = found if isinstance(found, dict) else {}
+
+    @property
+    def is_supervised(self) -> bool:
+        """Whether there is a `run` that starts this process."""
+        return self._directory is not None
+
+    def settings(self, config: Path) -> Settings:
+        """What is in force, or the file as it is. Raises ConfigurationError."""
+        if self._directory is None or not (self._directory / STARTED).exists():
+            return load(config)
+        settings = load(self._directory / STARTED)
+        if not (self._directory / RELOADED).exists():
+            return settings
+        try:
+            return merged(settings, load(self._directory / RELOADED))
+        except ConfigurationError as error:
+            log.error("what was reloaded cannot be used any more", why=str(error))
+            return settings
+
+    def reload(self, config: Path) -> Settings:
+        """The file as it is now, which is kept if it can be used. Raises ConfigurationError."""
+        settings = load(config)
+        if self._directory is not None:
+            with contextlib.suppress(OSError):
+                _write(self._directory / RELOADED, config.read_bytes())
+        self.forget("options", "loglevel")
+        return settings
+
+    def order(self, name: str) -> Any:
+        """What was ordered and holds; None where nothing was."""
+        return self._orders.get(name)
+
+    def keep(self, name: str, value: object) -> None:
+        """Keep what was ordered."""
+        self._orders[name] = value
+        self._save()
+
+    def forget(self, *names: str) -> None:
+        """These do not hold any more."""
+        for name in names:
+            self._orders.pop(name, None)
+        self._save()
+
+    def _save(self) -> None:
+        if self._directory is None:
+            return
+        try:
+            _write(self._directory / ORDERS, json.dumps(self._orders).encode())
+        except OSError as error:
+            log.warning("an order would not outlive this process", why=str(error))
+
+
+def _write(path: Path, content: bytes) -> None:
+    """All of it or nothing, and for nobody else to read."""
+    fresh = path.with_name(path.name + ".new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+    fresh.replace(path)

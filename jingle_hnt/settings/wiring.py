@@ -1,0 +1,190 @@
+"""From settings to the small values that the signalling process is made of."""
+
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from jingle_hnt.errors import ConfigurationError
+from jingle_hnt.fronts.xmpp.component import ComponentSettings
+from jingle_hnt.fronts.xmpp.jids import normalised, normalised_pattern
+from jingle_hnt.model.content import ICE, ICE_UDP
+from jingle_hnt.model.jid import JID
+from jingle_hnt.relay.interfaces import Interface
+from jingle_hnt.relay.policy import PeerPolicy, UnknownSource
+from jingle_hnt.relay.ports import PortPool
+from jingle_hnt.session.budgets import BudgetPolicy
+from jingle_hnt.session.policy import (
+    AlreadyRelayed,
+    ChannelPolicy,
+    EarlyMedia,
+    Fallback,
+    GatePolicy,
+    IceMode,
+    IceRule,
+    LimitPolicy,
+    SessionPolicy,
+    Times,
+)
+from jingle_hnt.settings.model import IceRule as IceRuleSettings
+from jingle_hnt.settings.model import RelayNodes, Server, Settings
+
+ICE_NAMESPACES = {"ice-udp": ICE_UDP, "ice": ICE}
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """All that the signalling process needs of the configuration, as small values."""
+
+    components: tuple[ComponentSettings, ...]
+    policy: SessionPolicy
+    pool: PortPool
+    plane_socket: Path
+    admin_socket: Path
+    journal: Path
+    history: Path
+    history_calls: int
+    history_days: float
+    history_is_redacted: bool
+    spills: tuple[Path, Path]
+    """Where journal and history keep what their disk does not take."""
+    metrics: tuple[str, int] | None
+
+
+def wire(settings: Settings) -> Wiring:
+    """Small values out of the settings. Raises ConfigurationError where the secret is missing."""
+    relay, state = settings.relay, settings.state
+    pool = PortPool(interfaces(settings), *relay.port_range, secrets.randbelow)
+    return Wiring(
+        component_settings(settings),
+        session_policy(settings),
+        pool,
+        state.plane_socket,
+        state.admin_socket,
+        state.journal,
+        state.history,
+        state.history_calls,
+        state.history_days,
+        state.history_addresses == "redacted",
+        (state.runtime_directory / "journal.spill", state.runtime_directory / "history.spill"),
+        settings.metrics.endpoint,
+    )
+
+
+def interfaces(settings: Settings) -> list[Interface]:
+    """The relay's addresses, with what parties are told of them."""
+    return [
+        Interface(i.address, i.advertise or i.address, i.port_offset, i.networks)
+        for i in settings.relay.interfaces
+    ]
+
+
+def component_settings(settings: Settings) -> tuple[ComponentSettings, ...]:
+    """One for each server. Raises ConfigurationError where no server's secret can be read.
+
+    One that cannot be read is no reason for the others' users to be without a relay: it is read
+    again before each attempt to connect, and until then its link is down for that reason.
+    """
+    every = frozenset(_domains(settings.xmpp.all_domains))
+    secrets_read = [_secret(settings, server) for server in settings.xmpp.servers]
+    if not any(secrets_read):
+        settings.secret_of(settings.xmpp)  # it raises, and says what to write
+    return tuple(
+        ComponentSettings(
+            jid=server.component,
+            secret=secret,
+            domains=tuple(_domains(server.domains)),
+            host=str(server.endpoint[0]),
+            port=server.endpoint[1],
+            ping_s=server.ping_s,
+            channels=settings.relay_nodes.enabled,
+            callers=callers(settings),
+            elsewhere=every - frozenset(_domains(server.domains)),
+            administrators=administrators(settings),
+            redacts=settings.admin.addresses == "redacted",
+            read_secret=partial(settings.secret_of, server),
+        )
+        for server, secret in zip(settings.xmpp.servers, secrets_read, strict=True)
+    )
+
+
+def _secret(settings: Settings, server: Server) -> str:
+    """The secret for one of the servers; empty where it cannot be read now."""
+    try:
+        return settings.secret_of(server)
+    except ConfigurationError:
+        return ""
+
+
+def session_policy(settings: Settings) -> SessionPolicy:
+    """What the session core needs of the settings; all of it may change for new calls."""
+    relay = settings.relay
+    own = {ip for i in relay.interfaces for ip in (i.address, i.advertise or i.address)}
+    peers = PeerPolicy(
+        own=tuple(sorted(own, key=str)),
+        allowed=relay.allow_networks,
+        proxies=relay.proxies,
+        widen_v4=relay.widen_v4,
+        widen_v6=relay.widen_v6,
+        lapse_s=relay.follow_after_s,
+        early_stream=relay.early_stream,
+        unknown=UnknownSource(relay.unknown_source),
+    )
+    return SessionPolicy(
+        domains=frozenset(_domains(settings.xmpp.all_domains)),
+        peers=peers,
+        gate=GatePolicy(settings.gate.policy),
+        early_media=EarlyMedia(settings.gate.early_media),
+        exhausted=Fallback(relay.exhausted),
+        already_relayed=AlreadyRelayed(relay.already_relayed),
+        ice=IceMode(settings.ice.mode),
+        ice_rules=tuple(_ice_rule(rule) for rule in settings.ice.rules),
+        raw_udp=tuple(map(normalised_pattern, settings.ice.raw_udp)),
+        times=Times(
+            **settings.times.model_dump(),
+            ice_direct_first_s=settings.ice.direct_first_s,
+            ice_idle_s=settings.ice.idle_s,
+            linger_s=relay.quarantine_s,
+        ),
+        channels=_channels(settings.relay_nodes, settings.relay.max_kbps),
+        limits=LimitPolicy(**settings.limits.model_dump()),
+        budgets=BudgetPolicy(**settings.budgets.model_dump()),
+        draining=Fallback(relay.draining),
+        guests=callers(settings),
+    )
+
+
+def callers(settings: Settings) -> frozenset[str]:
+    """The domains whose users may call by addresses at the component; none where it is off."""
+    if not settings.addresses.enabled:
+        return frozenset()
+    return frozenset(_domains(settings.addresses.domains or settings.xmpp.all_domains))
+
+
+def _domains(typed: Iterable[str]) -> list[str]:
+    """Domains as the server writes them. Raises ConfigurationError for what is none."""
+    try:
+        return [normalised(domain) for domain in typed]
+    except ValueError as error:
+        raise ConfigurationError(f"domains: {error}") from None
+
+
+def _ice_rule(rule: IceRuleSettings) -> IceRule:
+    namespaces = tuple(ICE_NAMESPACES[name] for name in rule.transports)
+    parties = tuple(map(normalised_pattern, rule.parties))
+    return IceRule(IceMode(rule.mode), parties, namespaces)
+
+
+def administrators(settings: Settings) -> tuple[JID, ...]:
+    """Who may use ad-hoc commands."""
+    try:
+        return tuple(JID.of(normalised(jid)) for jid in settings.admin.jids)
+    except ValueError as error:
+        raise ConfigurationError(f"admin.jids: {error}") from None
+
+
+def _channels(nodes: RelayNodes, max_kbps: int) -> ChannelPolicy | None:
+    if not nodes.enabled:
+        return None
+    return ChannelPolicy(nodes.per_user, nodes.per_minute, nodes.expire_s, max_kbps)
