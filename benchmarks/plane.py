@@ -19,7 +19,7 @@ from jingle_hnt.plane.client import PlaneClient
 from jingle_hnt.plane.engines import EngineKind, open_engine
 from jingle_hnt.plane.server import PlaneServer
 from jingle_hnt.relay.binding import Arm, BindingSpec, Event, Flow, Gate, Side
-from jingle_hnt.relay.evidence import Evidence, Rung
+from jingle_hnt.relay.evidence import Evidence, SourceAuth
 
 START_S = 10.0
 FIRST_PORT = 10000
@@ -76,7 +76,9 @@ def spec(number: int) -> BindingSpec:
 
 def arm(number: int, side: Side) -> Arm:
     """The party must send from its client's address, as of an XMPP connection."""
-    return Arm(f"b{number}", side, 0, Evidence(Rung.R3, (ip_network(CLIENTS[side]),)))
+    return Arm(
+        f"b{number}", side, 0, Evidence(SourceAuth.SIGNALLING_ADDRESS, (ip_network(CLIENTS[side]),))
+    )
 
 
 @contextlib.asynccontextmanager

@@ -71,12 +71,13 @@ PANELS = (
         ),
     ),
     (
-        "Latches, by rung",
+        "Latches, by source authentication",
         "timeseries",
         "short",
         (
-            f"sum by (rung, kind) (increase(jingle_hnt_latches_total{ONE}[$__rate_interval]))",
-            "{{rung}} {{kind}}",
+            "sum by (source_auth, kind)"
+            f" (increase(jingle_hnt_latches_total{ONE}[$__rate_interval]))",
+            "{{source_auth}} {{kind}}",
         ),
     ),
     (

@@ -174,7 +174,7 @@ def _each_order(effects: Iterable[object]) -> Iterator[object]:
 
 def _sources(arm: Arm) -> str:
     networks = ", ".join(str(n).removesuffix("/32") for n in arm.evidence.sources)
-    return f"only {networks} ({arm.evidence.rung})"
+    return f"only {networks} ({arm.evidence.source_auth})"
 
 
 def sequence(steps: list[Step], heads: tuple[tuple[str, str], ...]) -> str:
@@ -350,7 +350,7 @@ def _seen(
         signalled=(),
         advertised="203.0.113.9:24100",
         learned="198.51.100.1:40112" if came else None,
-        rung="R3",
+        source_auth="signalling-address",
         latch="latched" if came else "armed",
         latched_after_s=0.1 if came else None,
         flow="open",

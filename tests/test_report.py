@@ -76,7 +76,9 @@ def test_the_figures_of_a_day() -> None:
         ("raw-udp: relayed", 14, 4.2),
         ("ICE (append): not known", 1, None),
     ]
-    assert [(c.name, c.count, c.score) for c in day.rungs] == [("R3", 27, 4.2)]
+    assert [(c.name, c.count, c.score) for c in day.source_auths] == [
+        ("signalling-address", 27, 4.2)
+    ]
     assert [(c.name, c.count) for c in day.obstacles] == [("limit limits.calls", 7), ("drain", 2)]
     assert [r.call.call for r in day.worst] == ["s1way", "s1"]
     assert len(day.steps) == 24

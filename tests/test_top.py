@@ -81,7 +81,11 @@ def test_every_line_fits(columns: int, trails: bool, encoding: str) -> None:
     long = "a-very-long-name.of.somebody@a-long-domain.example.org/phone"
     found = of(
         call("s0a1b2c3d4e5f6a7b", initiator=long, responder=long, age_s=9e5),
-        call("s1", leg("initiator"), silent("responder", rung="R1", check_failure="no-response")),
+        call(
+            "s1",
+            leg("initiator"),
+            silent("responder", source_auth="ice-integrity", check_failure="no-response"),
+        ),
     )
     pen = lines.pen(columns, encoding, trails)
     shown = [*pen.draw(found), lines.legend(pen)]

@@ -126,7 +126,7 @@ def _forged_checks(stream: Stream) -> int:
 def _has_no_signed_check(stream: Stream) -> bool:
     """Whether the party made none; it may have answered ours where ICE ends at the relay."""
     wrong = stream.leg.check_failure == CheckFailure.WRONG_CREDENTIALS
-    return wrong or (stream.leg.rung == "R1" and not stream.leg.received_packets)
+    return wrong or (stream.leg.source_auth == "ice-integrity" and not stream.leg.received_packets)
 
 
 def _had_time(case: Case, stream: Stream) -> bool:
@@ -277,7 +277,11 @@ LEG_CAUSES = (
         " not believed",
         "a VPN or a proxy: list the XMPP server's proxies in relay.proxies, or widen the network"
         " with relay.widen_v4 or relay.widen_v6",
-        lambda case, s: s.leg.learned is None and s.leg.rung == "R3" and _elsewhere(s) > 0,
+        lambda case, s: (
+            s.leg.learned is None
+            and s.leg.source_auth == "signalling-address"
+            and _elsewhere(s) > 0
+        ),
         count=_elsewhere,
         hides=frozenset({"never-sent", "one-way"}),
         explains=frozenset({"stranger", "kernel"}),
@@ -288,7 +292,11 @@ LEG_CAUSES = (
         " were dropped",
         "of another host, nothing is to be done; of the party, its candidates are wrong or it has"
         " moved: relay.allow_networks lists private networks that may hold callers",
-        lambda case, s: s.leg.learned is None and s.leg.rung != "R3" and _elsewhere(s) > 0,
+        lambda case, s: (
+            s.leg.learned is None
+            and s.leg.source_auth != "signalling-address"
+            and _elsewhere(s) > 0
+        ),
         count=_elsewhere,
         hides=frozenset({"never-sent", "one-way"}),
         explains=frozenset({"stranger", "kernel"}),
@@ -323,7 +331,9 @@ LEG_CAUSES = (
         "{party} sent {count} packets of {medium} that are not signed with the keys it signalled",
         "somebody else sends to its port, or its client does not use the <crypto/> that was agreed",
         lambda case, s: (
-            s.leg.rung == "R2" and not s.leg.received_packets and s.dropped("unfit") > 0
+            s.leg.source_auth == "srtp-auth"
+            and not s.leg.received_packets
+            and s.dropped("unfit") > 0
         ),
         count=lambda stream: stream.dropped("unfit"),
         hides=frozenset({"never-sent", "one-way", "stranger"}),
@@ -336,7 +346,9 @@ LEG_CAUSES = (
         "somebody else sends to that port, or {party}'s NAT has changed its mapping; the call"
         " goes on",
         lambda case, s: (
-            s.leg.rung == "R2" and s.leg.received_packets > 0 and s.dropped("unfit", "rival") > 0
+            s.leg.source_auth == "srtp-auth"
+            and s.leg.received_packets > 0
+            and s.dropped("unfit", "rival") > 0
         ),
         count=lambda stream: stream.dropped("unfit", "rival"),
         hides=frozenset({"rival"}),
@@ -380,8 +392,8 @@ LEG_CAUSES = (
         " were dropped",
         "somebody else sends to its port or in its name, or its client signals one stream and sends"
         " two; one that changes both its port and its stream is followed after"
-        " relay.follow_after_s; where the rung is R5, have the XMPP server see its users' addresses"
-        " (PROXY protocol), so that the latch rests on R3",
+        " relay.follow_after_s. Where `jingle-hnt call` shows probation, have the XMPP server see"
+        " its users' addresses (PROXY protocol), so that the relay can check them",
         lambda case, s: s.dropped("rival") > LATE,
         count=lambda stream: stream.dropped("rival"),
         explains=frozenset({"rival", "stranger", "kernel", "unfit", "probation"}),

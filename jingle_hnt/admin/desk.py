@@ -19,7 +19,7 @@ from jingle_hnt.admin.tally import Tally
 from jingle_hnt.admin.whereabouts import Whereabouts
 from jingle_hnt.model.commands import Field, Kind
 from jingle_hnt.relay.binding import Drained, Event, Latched, Rivalry
-from jingle_hnt.relay.evidence import Rung
+from jingle_hnt.relay.evidence import SourceAuth
 from jingle_hnt.session.effects import CallRefused
 
 
@@ -48,8 +48,8 @@ class Desk:
             case Latched():
                 pinhole = self._office.registry.pinhole(event.name, event.side)
                 evidence = None if pinhole is None else pinhole.evidence
-                rung = Rung.R5 if evidence is None else evidence.rung
-                self.tally.latches[rung.value, "again" if event.relatched else "first"] += 1
+                source_auth = SourceAuth.PROBATION if evidence is None else evidence.source_auth
+                self.tally.latches[source_auth.value, "again" if event.relatched else "first"] += 1
                 self.tally.latch.observe(event.after_s)
             case Rivalry():
                 self.tally.rivalries += 1

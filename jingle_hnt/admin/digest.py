@@ -77,7 +77,7 @@ class Digest:
     step_s: float
     ends: tuple[Count, ...]
     paths: tuple[Count, ...]
-    rungs: tuple[Count, ...]
+    source_auths: tuple[Count, ...]
     causes: tuple[Count, ...]
     obstacles: tuple[Count, ...]
     worst: tuple[CallReport, ...]
@@ -112,7 +112,7 @@ def digest(
         step_s=step_s,
         ends=_counts(_end(report) for report in calls),
         paths=_scored(found for report in accepted for found in _paths(report)),
-        rungs=_scored(found for report in accepted for found in _rungs(report)),
+        source_auths=_scored(found for report in accepted for found in _source_auths(report)),
         causes=_counts(c for r in calls for c in {f.cause for f in r.diagnosis} - HARMLESS),
         obstacles=_counted(refused),
         worst=tuple(sorted(bad, key=_badness)[:WORST]),
@@ -167,10 +167,10 @@ def _path(content: ContentSnapshot) -> str:
     return f"{content.transport}: {'relayed' if content.relayed else 'not relayed'}"
 
 
-def _rungs(report: CallReport) -> Iterator[tuple[str, float | None]]:
+def _source_auths(report: CallReport) -> Iterator[tuple[str, float | None]]:
     for stream in streams(report.call):
-        if stream.leg.learned is not None and stream.leg.rung is not None:
-            yield stream.leg.rung, stream.leg.mos
+        if stream.leg.learned is not None and stream.leg.source_auth is not None:
+            yield stream.leg.source_auth, stream.leg.mos
 
 
 def _counts(names: Iterable[str]) -> tuple[Count, ...]:

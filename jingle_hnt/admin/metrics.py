@@ -18,7 +18,7 @@ from jingle_hnt.admin.paths import CheckFailure, Path
 from jingle_hnt.admin.snapshots import StatusSnapshot
 from jingle_hnt.admin.tally import FIELDS, KINDS, Histogram, Tally
 from jingle_hnt.errors import Condition
-from jingle_hnt.relay.evidence import Rung
+from jingle_hnt.relay.evidence import SourceAuth
 from jingle_hnt.session.budgets import COUNTED
 from jingle_hnt.session.effects import Why
 from jingle_hnt.session.policy import IceMode
@@ -109,12 +109,12 @@ class Metrics(Collector):
         tally = self._scrape.tally
         family = CounterMetricFamily(
             PREFIX + "latches",
-            "Sources learned, by the rung of the evidence, first or again.",
-            labels=["rung", "kind"],
+            "Sources that latches learned, by source authentication, first or again.",
+            labels=["source_auth", "kind"],
         )
-        for rung in Rung:
+        for source_auth in SourceAuth:
             for kind in ("first", "again"):
-                family.add_metric([rung, kind], tally.latches[rung.value, kind])
+                family.add_metric([source_auth, kind], tally.latches[source_auth.value, kind])
         yield family
         family = CounterMetricFamily(
             PREFIX + "ice_paths",

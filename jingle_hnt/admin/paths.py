@@ -10,7 +10,7 @@ from enum import StrEnum
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import RTP, CandidateType
 from jingle_hnt.relay.binding import BindingName, BindingSnapshot, Counters, PinholeSnapshot
-from jingle_hnt.relay.evidence import Rung
+from jingle_hnt.relay.evidence import SourceAuth
 from jingle_hnt.session.allocation import Pinhole
 from jingle_hnt.session.medium import Medium
 from jingle_hnt.session.negotiation import Negotiation
@@ -84,8 +84,8 @@ def check_failure(
     medium: Medium, leg: Leg, component: int, pinhole: Pinhole, seen: PinholeSnapshot | None
 ) -> str | None:
     """Why this leg's agent has no pair with the relay; None where it has, or is to have none."""
-    rung = None if pinhole.evidence is None else pinhole.evidence.rung
-    if medium.agents is None or seen is None or rung is not Rung.R1:
+    source_auth = None if pinhole.evidence is None else pinhole.evidence.source_auth
+    if medium.agents is None or seen is None or source_auth is not SourceAuth.ICE_INTEGRITY:
         return None
     counters = seen.counters
     if seen.learned is not None:

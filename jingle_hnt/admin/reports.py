@@ -178,10 +178,10 @@ def _leg(content: ContentSnapshot, component: int, leg: LegSnapshot) -> str:
     parts.append(f"signalled {','.join(leg.signalled) or '-'}")
     parts.append(f"told {leg.advertised}")
     if leg.learned is None:
-        parts.append(f"learned - ({leg.rung or 'not armed'})")
+        parts.append(f"learned - ({leg.source_auth or 'not armed'})")
     else:
         after = "" if leg.latched_after_s is None else f" after {leg.latched_after_s:.3f} s"
-        parts.append(f"learned {leg.learned} ({leg.rung}){after}")
+        parts.append(f"learned {leg.learned} ({leg.source_auth}){after}")
     parts += [] if leg.pair is None else [f"pair {leg.pair}"]
     parts += [] if leg.check_failure is None else [f"no check: {leg.check_failure}"]
     if leg.checks:

@@ -6,8 +6,9 @@ was made; times are seconds.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from jingle_hnt.admin import paths
 from jingle_hnt.model.address import TransportAddress
@@ -20,6 +21,7 @@ from jingle_hnt.relay.binding import (
     PinholeSnapshot,
     Quality,
 )
+from jingle_hnt.relay.evidence import SourceAuth
 from jingle_hnt.relay.ports import PortCounts
 from jingle_hnt.session.allocation import Allocation
 from jingle_hnt.session.budgets import BUDGETS, Budget
@@ -30,6 +32,9 @@ from jingle_hnt.session.table import Leg
 
 MOST = 10
 """Owners who are shown of each budget."""
+
+_NUMBERED = dict(zip(("R1", "R2", "R3", "R4", "R5"), SourceAuth, strict=True))
+"""How reports of versions before 0.1.0 named the kinds of source authentication."""
 
 YOUNG_S = 5.0
 """A call that was accepted less than this ago is not blamed for media that is still to come."""
@@ -43,7 +48,8 @@ class LegSnapshot(_Frozen):
     """One leg of one component.
 
     `signalled` is what the party says of itself, `advertised` what it is told to send to, `learned`
-    where its packets really come from, `rung` what the latch rests on (R1 to R5).
+    where its packets really come from, `source_auth` how the latch authenticates them
+    (a `SourceAuth`).
     `received_packets` are all that came of the party, `rtp_packets` its media. Loss, order, jitter
     and `mos` (1 to 4.5) are of what the party sends, on its way to the relay; what is dropped
     because it is too much counts as lost for `mos`;
@@ -58,7 +64,7 @@ class LegSnapshot(_Frozen):
     signalled: tuple[str, ...]
     advertised: str
     learned: str | None
-    rung: str | None
+    source_auth: str | None
     latch: str
     latched_after_s: float | None
     flow: str
@@ -78,6 +84,15 @@ class LegSnapshot(_Frozen):
     pair: str | None = None
     check_failure: str | None = None
     checks: dict[str, int] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_before(cls, found: Any) -> Any:
+        """Take a leg of a report that a version before 0.1.0 has written."""
+        if isinstance(found, dict) and "rung" in found:
+            found = dict(found)
+            found["source_auth"] = _NUMBERED.get(found.pop("rung"))
+        return found
 
 
 class ComponentSnapshot(_Frozen):
@@ -439,7 +454,7 @@ def _leg(
         signalled=tuple(str(c.address) for c in candidates if c.component == component),
         advertised=str(allocation.leases[leg].advertised(component)),
         learned=_text(learned),
-        rung=None if pinhole.evidence is None else pinhole.evidence.rung.value,
+        source_auth=None if pinhole.evidence is None else pinhole.evidence.source_auth.value,
         latch="unknown" if seen is None else seen.state.name.lower(),
         latched_after_s=pinhole.latched_after_s,
         flow=allocation.flows[leg].name.lower(),

@@ -133,7 +133,9 @@ class StateCommands:
             refused=dict(tally.refused),
             one_way=tally.one_way,
             latches={
-                rung: count for (rung, kind), count in tally.latches.items() if kind == "first"
+                source_auth: count
+                for (source_auth, kind), count in tally.latches.items()
+                if kind == "first"
             },
             latches_again=again,
             rivalries=tally.rivalries,

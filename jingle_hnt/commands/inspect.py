@@ -152,7 +152,7 @@ def call_lines(call: Answer, whole: bool) -> Iterator[str]:
 def _leg_lines(component: int, leg: Answer, whole: bool) -> Iterator[str]:
     says = shown(", ".join(leg["signalled"]) or None, whole)
     yield f"says {says}, is told {shown(leg['advertised'], whole)}"
-    latch = f"{leg['latch']}, {leg['rung'] or 'no rung'}, flow {leg['flow']}"
+    latch = f"{leg['latch']}, {leg['source_auth'] or 'not armed'}, flow {leg['flow']}"
     after = leg["latched_after_s"]
     learned = f"learned {shown(leg['learned'], whole)} ({latch})"
     yield learned + ("" if after is None else f" after {after:.3f} s")

@@ -62,7 +62,13 @@ def _page(found: Digest, made: datetime) -> Iterator[str]:
         yield from _over_time(found, made)
     yield '<div class="halves">'
     yield from _counts("How they were set up", "path", found.paths, "contents", scored=True)
-    yield from _counts("What latches rested on", "rung", found.rungs, "parties", scored=True)
+    yield from _counts(
+        "How sources were authenticated",
+        "authenticated by",
+        found.source_auths,
+        "parties",
+        scored=True,
+    )
     yield from _counts("Why they ended", "why", found.ends)
     yield from _counts("What was wrong", "cause", found.causes)
     yield from _counts("Why calls were refused", "obstacle", found.obstacles)
@@ -226,7 +232,7 @@ def text(found: Digest, made: datetime) -> Iterator[str]:
         yield f"  median score {found.score:.1f}"
     for title, counts in (
         ("set up by", found.paths),
-        ("latches rested on", found.rungs),
+        ("authenticated by", found.source_auths),
         ("ended by", found.ends),
         ("wrong", found.causes),
         ("refused for", found.obstacles),

@@ -33,7 +33,7 @@ from jingle_hnt.relay.binding import (
     StreamAt,
     StreamChanged,
 )
-from jingle_hnt.relay.evidence import IceKey, Rung
+from jingle_hnt.relay.evidence import IceKey, SourceAuth
 from jingle_hnt.relay.ice_agent import Checks
 from jingle_hnt.relay.latch import State
 from jingle_hnt.relay.lingering import LINGER_CAP_S
@@ -54,7 +54,7 @@ Views = tuple[View, View]
 RawEvent = tuple[int, int, int, int, bytes | None, bool, float, StreamAt | None, Views | None]
 """kind, handle, side, generation, source, relatched, seconds, stream, views of one drained."""
 
-_Rungs = list[Rung | None]
+_Auths = list[SourceAuth | None]
 
 
 class NativeEngine:
@@ -74,8 +74,8 @@ class NativeEngine:
         )
         self._handles: dict[BindingName, int] = {}
         self._names: dict[int, BindingName] = {}
-        # The rung is of no use to the C side, which knows the evidence only.
-        self._rungs: dict[int, _Rungs] = {}
+        # The C side needs the evidence only, not the name of its kind.
+        self._source_auths: dict[int, _Auths] = {}
 
     def bind(self, specs: Sequence[BindingSpec]) -> None:
         names = [spec.name for spec in specs]
@@ -90,7 +90,7 @@ class NativeEngine:
         for name, handle in zip(names, handles, strict=True):
             self._handles[name] = handle
             self._names[handle] = name
-            self._rungs[handle] = [None, None]
+            self._source_auths[handle] = [None, None]
 
     def arm(self, order: Arm) -> bool:
         evidence = order.evidence
@@ -115,7 +115,7 @@ class NativeEngine:
                 None if order.checks is None else pack_checks(order.checks),
             )
         if armed:
-            self._rungs[handle][order.side] = evidence.rung
+            self._source_auths[handle][order.side] = evidence.source_auth
         return armed
 
     def gate(self, order: Gate) -> None:
@@ -176,8 +176,8 @@ class NativeEngine:
         return BindingSnapshot(name, pinholes, draining)
 
     def _pinholes(self, handle: int, views: Views) -> tuple[PinholeSnapshot, PinholeSnapshot]:
-        rungs = self._rungs[handle]
-        return (_pinhole(views[0], rungs[0]), _pinhole(views[1], rungs[1]))
+        source_auths = self._source_auths[handle]
+        return (_pinhole(views[0], source_auths[0]), _pinhole(views[1], source_auths[1]))
 
     def _event(self, raw: RawEvent) -> Event | None:
         kind, handle, number, generation, packed, relatched, seconds, stream, views = raw
@@ -201,7 +201,7 @@ class NativeEngine:
         drained = None if views is None else Drained(name, self._pinholes(handle, views))
         if self._handles.get(name) == handle:  # the name may be another binding's by now
             del self._handles[name]
-        del self._names[handle], self._rungs[handle]
+        del self._names[handle], self._source_auths[handle]
         return drained
 
 
@@ -262,13 +262,13 @@ def read_quality(raw: RawQuality) -> Quality:
     )
 
 
-def _pinhole(view: View, rung: Rung | None) -> PinholeSnapshot:
+def _pinhole(view: View, source_auth: SourceAuth | None) -> PinholeSnapshot:
     bound, state, generation, learned, latched_s, heard_s, flow, counters, quality, stream = view
     return PinholeSnapshot(
         bound=unpack(bound),
         state=State(state),
         generation=generation,
-        rung=rung,
+        source_auth=source_auth,
         learned=None if learned is None else unpack(learned),
         latched_s=None if learned is None else latched_s,
         heard_s=None if learned is None else heard_s,

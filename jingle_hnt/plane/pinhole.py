@@ -194,7 +194,7 @@ class Pinhole:
             bound=self.bound,
             state=latch.state,
             generation=latch.generation,
-            rung=None if latch.evidence is None else latch.evidence.rung,
+            source_auth=None if latch.evidence is None else latch.evidence.source_auth,
             learned=latch.source,
             latched_s=now - latch.latched_at if latched else None,
             heard_s=now - latch.heard_at if latched else None,

@@ -19,7 +19,7 @@ from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.plane.client import PlaneClient
 from jingle_hnt.plane.protocol import PROBE
 from jingle_hnt.relay.binding import Arm, BindingSpec, Flow, Gate
-from jingle_hnt.relay.evidence import Evidence, Rung
+from jingle_hnt.relay.evidence import Evidence, SourceAuth
 
 PREFIX = PROBE
 """What the names of such bindings begin with; no call's does."""
@@ -28,7 +28,7 @@ PATIENCE_S = 3.0
 
 _AGAIN_S = 0.05
 _HOST = "127.0.0.1"
-_EVIDENCE = Evidence(Rung.R3, (ip_network(f"{_HOST}/32"),))
+_EVIDENCE = Evidence(SourceAuth.SIGNALLING_ADDRESS, (ip_network(f"{_HOST}/32"),))
 
 
 async def probe(path: Path) -> None:

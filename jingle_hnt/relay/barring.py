@@ -6,7 +6,7 @@ a party that has yet to be told. The rules:
 1.  A source that sends `SUSPECT_PACKETS` packets to such ports within `SUSPECT_S` is barred for
     `BARRED_S`; one that was barred before, by its next packet.
 2.  Barred sources teach nothing where nothing is known of a party (probation). Where signalling
-    vouches for an address, by whatever rung or as a likely one, nobody asks whether it is barred.
+    vouches for an address, by any means or as a likely one, nobody asks whether it is barred.
 3.  IPv6 sources are barred by their /64: a host has all of its addresses.
 4.  `MOST` sources are remembered; the one heard longest ago makes room.
 

@@ -9,7 +9,7 @@ from enum import IntEnum
 from typing import Literal
 
 from jingle_hnt.model.address import TransportAddress
-from jingle_hnt.relay.evidence import Evidence, Rung
+from jingle_hnt.relay.evidence import Evidence, SourceAuth
 from jingle_hnt.relay.ice_agent import Checks
 from jingle_hnt.relay.latch import State
 
@@ -131,7 +131,7 @@ class PinholeSnapshot:
     bound: TransportAddress
     state: State
     generation: int
-    rung: Rung | None
+    source_auth: SourceAuth | None
     learned: TransportAddress | None
     latched_s: float | None
     heard_s: float | None

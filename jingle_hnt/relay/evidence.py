@@ -1,7 +1,7 @@
-"""Who may teach a latch: the ladder of authenticity, and the evidence in force for one leg.
+"""Source authentication: what a source must show before a latch accepts it.
 
-A latch is only as trustworthy as what is known of the party before its first packet. The rungs
-order that knowledge; the rung in force is named per leg, logged and measured.
+A latch is only as trustworthy as what is known of the party before its first packet. `SourceAuth`
+orders that knowledge; the kind in force is shown for each leg, logged and counted.
 """
 
 from dataclasses import dataclass, field, replace
@@ -11,14 +11,19 @@ from jingle_hnt.model.address import IPAddress, IPNetwork
 from jingle_hnt.model.content import TagKey
 
 
-class Rung(StrEnum):
-    """The ladder, strongest first."""
+class SourceAuth(StrEnum):
+    """How a source is authenticated, strongest first."""
 
-    R1 = "R1"  # STUN message integrity with the signalled ice-pwd (RFC 8445)
-    R2 = "R2"  # an SRTP tag made with the signalled SDES keys (RFC 4568)
-    R3 = "R3"  # the address the party's XMPP connection comes from (RFC 7362 section 4, restricted)
-    R4 = "R4"  # the public address the party signalled as its candidate
-    R5 = "R5"  # nothing is known: probation only, and none wins while two compete
+    # STUN message integrity with the signalled ice-pwd (RFC 8445)
+    ICE_INTEGRITY = "ice-integrity"
+    # an SRTP tag made with the signalled SDES keys (RFC 4568)
+    SRTP_AUTH = "srtp-auth"
+    # the address that the party's XMPP connection comes from (RFC 7362 section 5, restricted)
+    SIGNALLING_ADDRESS = "signalling-address"
+    # a public address that the party signalled as its candidate
+    CANDIDATE_ADDRESS = "candidate-address"
+    # nothing is known: packets in sequence are counted, and none wins while two compete
+    PROBATION = "probation"
 
 
 class Via(StrEnum):
@@ -100,9 +105,9 @@ class Evidence:
 
     `sources` are the networks it must come from, `refused` the networks it must not come from
     (checked first), `probation` the packets in sequence it must send (1 to 255); `likely` are the
-    networks among the sources from which the first packet is enough. Where there are
-    `keys`, nothing but a check made with one of them is evidence (R1); the newest is first. Where
-    there are `tags`, nothing but an SRTP packet signed with one of them is (R2).
+    networks among the sources from which the first packet is enough. Where there are `keys`, only
+    a check made with one of them is evidence (`ice-integrity`); the newest is first. Where there
+    are `tags`, only an SRTP packet signed with one of them is (`srtp-auth`).
     `several` says that the party sends several RTP streams to one port, so that its first one does
     not tell which others are its own. `reports` says that the port is for RTCP alone. `lapse_s` is
     how long (seconds, at least 1) a party that was learned by clear RTP is silent before another
@@ -111,7 +116,7 @@ class Evidence:
     stream of their own beside its media.
     """
 
-    rung: Rung
+    source_auth: SourceAuth
     sources: tuple[IPNetwork, ...]
     refused: tuple[IPNetwork, ...] = ()
     probation: int = 1
@@ -154,13 +159,18 @@ class Evidence:
         return replace(self, tags=tags, reports=True)
 
 
-UNTOLD = Evidence(Rung.R5, (), probation=PROBATION_PACKETS)
+UNTOLD = Evidence(SourceAuth.PROBATION, (), probation=PROBATION_PACKETS)
 """Nobody is believed; who sends is noted (see `relay.barring`)."""
 
 
-def _strength(evidence: Evidence) -> tuple[str, bool]:
-    """For comparison; the lesser is the stronger."""
-    return evidence.rung.value, evidence.rung is Rung.R5 and not evidence.likely
+_ORDER = {source_auth: place for place, source_auth in enumerate(SourceAuth)}
+
+
+def _strength(evidence: Evidence) -> tuple[int, bool]:
+    """Return a key for comparison; the lesser is the stronger."""
+    return _ORDER[
+        evidence.source_auth
+    ], evidence.source_auth is SourceAuth.PROBATION and not evidence.likely
 
 
 def _within(ip: IPAddress, networks: tuple[IPNetwork, ...]) -> bool:

@@ -1,4 +1,4 @@
-"""The latch of a pinhole whose party is an ICE agent: only signed checks teach it (rung R1).
+"""The latch of a pinhole whose party is an ICE agent: only signed checks teach it.
 
 The party's agent takes our address for a candidate of the other party. It sends checks to it that
 are named and signed for the other party (RFC 8445 section 7.2.2), and these go on as they came: the

@@ -12,7 +12,7 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 
 from jingle_hnt.model.address import IPAddress, IPNetwork, TransportAddress, host_network
 from jingle_hnt.model.content import Candidate, CandidateType, TagKey
-from jingle_hnt.relay.evidence import LAPSE_S, PROBATION_PACKETS, Evidence, IceKey, Rung
+from jingle_hnt.relay.evidence import LAPSE_S, PROBATION_PACKETS, Evidence, IceKey, SourceAuth
 
 
 def _networks(*texts: str) -> tuple[IPNetwork, ...]:
@@ -65,7 +65,7 @@ ANYWHERE: dict[int, IPNetwork] = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/
 
 
 class UnknownSource(StrEnum):
-    """What becomes of a party of whom nothing is known before its first packet (R5)."""
+    """What becomes of a party of whom nothing is known before its first packet (`probation`)."""
 
     PROBATION = "probation"  # it is believed after some packets in sequence, if nobody competes
     REFUSE = "refuse"  # its calls are not relayed
@@ -112,9 +112,9 @@ class PeerPolicy:
     ) -> Evidence:
         """What a source must show to teach a latch of this IP version (4 or 6).
 
-        The best rung for which there is evidence wins: the address of the XMPP connection (R3),
-        then public candidates (R4), then probation (R5). A party whose candidates are all a relay's
-        sends from there, wherever its XMPP connection comes from.
+        The strongest source authentication for which there is evidence wins: `signalling-address`,
+        then `candidate-address` (public candidates), then `probation`. A party whose candidates
+        are all a relay's sends from there, wherever its XMPP connection comes from.
 
         `weaker` are addresses that the party was seen at, newest first, and may have left. They are
         believed beside its candidates; alone they spare a source the probation, and refuse nobody,
@@ -125,16 +125,18 @@ class PeerPolicy:
         behind_a_relay = bool(public) and all(c.type is CandidateType.RELAY for c in known)
         told = signalling is not None and signalling.version == version and self._tells(signalling)
         if signalling is not None and told and not behind_a_relay:
-            return Evidence(Rung.R3, (self._around(signalling),))
+            return Evidence(SourceAuth.SIGNALLING_ADDRESS, (self._around(signalling),))
         likely = self._likely(version, weaker)
         if public:
             sources = dict.fromkeys(host_network(c.address.ip) for c in public)
             named = tuple(sources)[:SIGNALLED_SOURCES]
-            return Evidence(Rung.R4, named if behind_a_relay else _each_once(named, likely))
+            return Evidence(
+                SourceAuth.CANDIDATE_ADDRESS, named if behind_a_relay else _each_once(named, likely)
+            )
         if likely and self.unknown is UnknownSource.REFUSE:
-            return Evidence(Rung.R3, likely)
+            return Evidence(SourceAuth.SIGNALLING_ADDRESS, likely)
         return Evidence(
-            Rung.R5,
+            SourceAuth.PROBATION,
             (ANYWHERE[version],),
             self._refused[version],
             probation=PROBATION_PACKETS,
@@ -144,35 +146,38 @@ class PeerPolicy:
     def signed(
         self, version: int, keys: tuple[IceKey, ...], seen: Iterable[IPAddress] = ()
     ) -> Evidence:
-        """What an ICE agent must show: checks made with one of these keys, from wherever (R1).
+        """What an ICE agent must show: checks made with a key, from anywhere (`ice-integrity`).
 
         `seen` are addresses that it was seen at or has named: its packets from there are always
         looked at, while those of strangers are when there is time.
         """
         likely = self._likely(version, seen)
         sources, refused = (ANYWHERE[version],), self._refused[version]
-        return Evidence(Rung.R1, sources, refused, keys=keys, likely=likely)
+        return Evidence(SourceAuth.ICE_INTEGRITY, sources, refused, keys=keys, likely=likely)
 
     def tagged(
         self, version: int, tags: tuple[TagKey, ...], seen: Iterable[IPAddress] = ()
     ) -> Evidence:
-        """What a party that signalled SDES keys must show: a tag of one, from wherever (R2).
+        """What a party with SDES keys must show: a tag made with one (`srtp-auth`).
 
         `seen` are as in `signed`.
         """
         likely = self._likely(version, seen)
         sources, refused = (ANYWHERE[version],), self._refused[version]
-        return Evidence(Rung.R2, sources, refused, tags=tags, likely=likely)
+        return Evidence(SourceAuth.SRTP_AUTH, sources, refused, tags=tags, likely=likely)
 
     def early(
         self, evidence: Evidence, component: int, candidates: Iterable[Candidate]
     ) -> TransportAddress | None:
         """Where a component's first packets may go unasked (RFC 7362 section 4).
 
-        Only to a public address that the party itself signalled, and that is believed in: for what
-        it is (R4), or because its checks are going to be signed (R1).
+        Only to a public address that the party itself signalled, and only where such an address is
+        evidence (`candidate-address`) or its checks are going to be signed (`ice-integrity`).
         """
-        if not self.early_stream or evidence.rung not in (Rung.R1, Rung.R4):
+        if not self.early_stream or evidence.source_auth not in (
+            SourceAuth.ICE_INTEGRITY,
+            SourceAuth.CANDIDATE_ADDRESS,
+        ):
             return None
         fitting = (
             c.address
@@ -181,9 +186,9 @@ class PeerPolicy:
         )
         return next(fitting, None)
 
-    def near(self, learned: TransportAddress, rung: Rung) -> Evidence:
+    def near(self, learned: TransportAddress, source_auth: SourceAuth) -> Evidence:
         """Evidence for a component whose sibling has been learned: the same address, no other."""
-        return Evidence(rung, (host_network(learned.ip),))
+        return Evidence(source_auth, (host_network(learned.ip),))
 
     def _likely(self, version: int, seen: Iterable[IPAddress]) -> tuple[IPNetwork, ...]:
         """Around these addresses, as far as they say where a party is."""

@@ -1,4 +1,4 @@
-"""The latch of a pinhole whose party signalled SDES keys: only SRTP tags teach it (rung R2).
+"""The latch of a pinhole whose party signalled SDES keys: only SRTP tags teach it.
 
 RFC 7362 section 5 asks for it: where keys are known, refuse to latch onto a source that does not
 authenticate. The rules:

@@ -19,8 +19,8 @@ from jingle_hnt.relay.evidence import (
     UNTOLD,
     Evidence,
     IceKey,
-    Rung,
     Sighting,
+    SourceAuth,
 )
 from jingle_hnt.relay.ice_agent import TARGETS
 from jingle_hnt.relay.latch import State
@@ -231,7 +231,7 @@ class Anchor:
     ) -> None:
         """Arm this leg's latches with the best evidence there is.
 
-        Where nothing is known of the party (R5), RTCP waits until RTP has shown an address: five
+        Where nothing is known of it (`probation`), RTCP waits until RTP has shown an address: five
         RTCP packets of a stranger must not earn the other party's reports.
         """
         signalled = tuple(candidates)
@@ -252,7 +252,7 @@ class Anchor:
         """
         signalled = tuple(candidates)
         evidence = self._evidence(allocation, leg, signalled)
-        if evidence.rung is Rung.R5:
+        if evidence.source_auth is SourceAuth.PROBATION:
             self._order(allocation, allocation.arm(leg, UNTOLD, (RTP,)))
         else:
             self._arm(allocation, leg, evidence, signalled, components)
@@ -265,7 +265,7 @@ class Anchor:
         signalled: Sequence[Candidate],
         components: Iterable[int] = COMPONENTS,
     ) -> None:
-        if evidence.rung is Rung.R5:
+        if evidence.source_auth is SourceAuth.PROBATION:
             components = [c for c in components if c == RTP]
         early = {
             component: address
@@ -286,14 +286,19 @@ class Anchor:
         evidence = self._evidence(allocation, leg, signalled)
         if before is None or evidence == before:
             return
-        if before.is_untold and evidence.rung is Rung.R5:
+        if before.is_untold and evidence.source_auth is SourceAuth.PROBATION:
             return
         if pinhole.lively and learned is not None:
-            if evidence.is_weaker_than(before) or evidence.rung is before.rung is Rung.R5:
+            if (
+                evidence.is_weaker_than(before)
+                or evidence.source_auth is before.source_auth is SourceAuth.PROBATION
+            ):
                 return
-            if evidence.rung is before.rung and not evidence.admits(learned.ip):
+            if evidence.source_auth is before.source_auth and not evidence.admits(learned.ip):
                 evidence = replace(evidence, sources=(*evidence.sources, host_network(learned.ip)))
-            if evidence.rung is before.rung and set(evidence.sources) <= set(before.sources):
+            if evidence.source_auth is before.source_auth and set(evidence.sources) <= set(
+                before.sources
+            ):
                 return
         self._arm(allocation, leg, evidence, signalled)
 
@@ -346,7 +351,10 @@ class Anchor:
     ) -> None:
         """Raise UnprovenParty where nothing is known of this leg and the operator refuses such."""
         refuse = self._peers.unknown is UnknownSource.REFUSE
-        if refuse and self._evidence(allocation, leg, candidates).rung is Rung.R5:
+        if (
+            refuse
+            and self._evidence(allocation, leg, candidates).source_auth is SourceAuth.PROBATION
+        ):
             raise UnprovenParty
 
     def arm_early(self, allocation: Allocation, leg: Leg) -> None:
@@ -359,7 +367,7 @@ class Anchor:
         if allocation.protection.is_expected:
             return
         evidence = self._evidence(allocation, leg, ())
-        if evidence.rung is Rung.R3:
+        if evidence.source_auth is SourceAuth.SIGNALLING_ADDRESS:
             self._order(allocation, allocation.arm(leg, evidence))
 
     def rearm_silent(self, allocation: Allocation, leg: Leg) -> None:
@@ -388,8 +396,12 @@ class Anchor:
         pinhole.latched_after_s, pinhole.latched_at = event.after_s, now
         pinhole.quiet_since = None
         sibling = allocation.pinholes[RTCP, leg]
-        if component == RTP and sibling.learned is None and evidence.rung is Rung.R5:
-            near = self._peers.near(event.source, Rung.R5)
+        if (
+            component == RTP
+            and sibling.learned is None
+            and evidence.source_auth is SourceAuth.PROBATION
+        ):
+            near = self._peers.near(event.source, SourceAuth.PROBATION)
             self._order(allocation, allocation.arm(leg, near, (RTCP,)))
 
     def rebind(self, allocations: Sequence[Allocation]) -> None:

@@ -1,21 +1,21 @@
 """Whether a party still wants what is sent to it: it does while it is heard (after RFC 7675).
 
 Anything that comes from one of a party's learned sources is consent for all of them: a party that
-only listens sends RTCP. Who was heard for a moment only, and of whom nothing is known but what it
-says itself (R4, R5), is not given the full time: a few forged packets must not earn a bystander
-half a minute of media.
+only listens sends RTCP. A party that was heard for a moment only is not given the full time where
+nothing proves its address (see `UNPROVEN`): a few forged packets must not earn a bystander half a
+minute of media.
 """
 
 from collections.abc import Collection
 
 from jingle_hnt.relay.binding import SILENT_S
-from jingle_hnt.relay.evidence import Rung
+from jingle_hnt.relay.evidence import SourceAuth
 from jingle_hnt.session.allocation import Pinhole
 
 MARGIN_S = 0.2
 """Consent is over so much earlier than it must be: the plane tells of silence by its ticks."""
 
-UNPROVEN = (Rung.R4, Rung.R5)
+UNPROVEN = (SourceAuth.CANDIDATE_ADDRESS, SourceAuth.PROBATION)
 
 
 def ends_at(pinholes: Collection[Pinhole], consent_s: float) -> float | None:
@@ -31,7 +31,7 @@ def ends_at(pinholes: Collection[Pinhole], consent_s: float) -> float | None:
 
 
 def _lasts_s(pinhole: Pinhole, quiet_since: float, consent_s: float) -> float:
-    unproven = pinhole.evidence is not None and pinhole.evidence.rung in UNPROVEN
+    unproven = pinhole.evidence is not None and pinhole.evidence.source_auth in UNPROVEN
     if not unproven or pinhole.latched_at is None:
         return consent_s
     return min(consent_s, max(SILENT_S, quiet_since - pinhole.latched_at))

@@ -26,7 +26,7 @@ from jingle_hnt.model.content import (
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Reason
 from jingle_hnt.relay.binding import Flow, StreamAt
-from jingle_hnt.relay.evidence import LAPSE_S, Evidence, IceKey, Rung
+from jingle_hnt.relay.evidence import LAPSE_S, Evidence, IceKey, SourceAuth
 from jingle_hnt.relay.ice_agent import Checks
 from jingle_hnt.relay.ports import Lease
 from jingle_hnt.session.allocation import Allocation, Pinhole
@@ -40,10 +40,10 @@ from jingle_hnt.session.registry import Registry
 from jingle_hnt.session.sdes import Protection
 from jingle_hnt.session.table import Leg, State
 
-VERSION = 4
+VERSION = 5
 """Raised whenever a record could be misread by the version before."""
 
-READABLE = (1, 2, 3, VERSION)
+READABLE = (1, 2, 3, 4, VERSION)
 
 Record = dict[str, Any]
 
@@ -513,7 +513,7 @@ def _load_checks(entry: Mapping[str, Any]) -> Checks:
 
 def _dump_evidence(evidence: Evidence) -> Record:
     return {
-        "rung": evidence.rung.value,
+        "source_auth": evidence.source_auth.value,
         "sources": [str(network) for network in evidence.sources],
         "refused": list(_texts(evidence.refused)),
         "probation": evidence.probation,
@@ -533,9 +533,17 @@ def _texts(networks: tuple[IPNetwork, ...]) -> tuple[str, ...]:
     return tuple(str(network) for network in networks)
 
 
+_NUMBERED = dict(zip(("R1", "R2", "R3", "R4", "R5"), SourceAuth, strict=True))
+"""How records up to version 4 named the kinds of source authentication."""
+
+
+def _load_source_auth(entry: Mapping[str, Any]) -> SourceAuth:
+    return _NUMBERED[entry["rung"]] if "rung" in entry else SourceAuth(entry["source_auth"])
+
+
 def _load_evidence(entry: Mapping[str, Any]) -> Evidence:
     return Evidence(
-        Rung(entry["rung"]),
+        _load_source_auth(entry),
         tuple(ip_network(str(text)) for text in entry["sources"]),
         tuple(ip_network(str(text)) for text in entry["refused"]),
         int(entry["probation"]),

@@ -18,7 +18,7 @@ def leg(name: str, **changes: Any) -> LegSnapshot:
         "signalled": ("192.0.2.10:5000",),
         "advertised": "203.0.113.9:30000",
         "learned": "198.51.100.1:4000",
-        "rung": "R3",
+        "source_auth": "signalling-address",
         "latch": "latched",
         "latched_after_s": 0.12,
         "flow": "open",

@@ -25,22 +25,40 @@ SICK = {
     "other-network": Case(
         call(silent("initiator", dropped={"stranger": 7, "kernel": 3}), HEARD[1])
     ),
-    "stranger": Case(call(silent("initiator", rung="R4", dropped={"kernel": 9}), HEARD[1])),
+    "stranger": Case(
+        call(silent("initiator", source_auth="candidate-address", dropped={"kernel": 9}), HEARD[1])
+    ),
     "forged-checks": Case(
-        call(silent("initiator", rung="R1", dropped={"unfit": 4, "stranger": 1}), HEARD[1])
+        call(
+            silent("initiator", source_auth="ice-integrity", dropped={"unfit": 4, "stranger": 1}),
+            HEARD[1],
+        )
     ),
     "unanswered-checks": Case(
         call(
-            silent("initiator", rung="R1", check_failure="no-response", checks={"sent": 9}),
+            silent(
+                "initiator",
+                source_auth="ice-integrity",
+                check_failure="no-response",
+                checks={"sent": 9},
+            ),
             HEARD[1],
         )
     ),
     "no-candidate": Case(
-        call(silent("initiator", rung="R1", check_failure="no-candidate"), HEARD[1])
+        call(
+            silent("initiator", source_auth="ice-integrity", check_failure="no-candidate"), HEARD[1]
+        )
     ),
-    "unsigned-media": Case(call(silent("initiator", rung="R2", dropped={"unfit": 4}), HEARD[1])),
-    "forged-media": Case(call(leg("initiator", rung="R2", dropped={"rival": 4}), HEARD[1])),
-    "on-probation": Case(call(silent("initiator", rung="R5", dropped={"probation": 3}), HEARD[1])),
+    "unsigned-media": Case(
+        call(silent("initiator", source_auth="srtp-auth", dropped={"unfit": 4}), HEARD[1])
+    ),
+    "forged-media": Case(
+        call(leg("initiator", source_auth="srtp-auth", dropped={"rival": 4}), HEARD[1])
+    ),
+    "on-probation": Case(
+        call(silent("initiator", source_auth="probation", dropped={"probation": 3}), HEARD[1])
+    ),
     "changed": Case(call(leg("initiator", dropped={"probation": 400}), HEARD[1])),
     "gated": Case(call(leg("initiator", dropped={"gate": 400}), HEARD[1])),
     "rival": Case(call(leg("initiator", dropped={"rival": 12}), HEARD[1])),
@@ -50,7 +68,10 @@ SICK = {
     "strangers-later": Case(call(leg("initiator", dropped={"stranger": 400}), HEARD[1])),
     "policed": Case(call(leg("initiator", dropped={"policed": 2725}), HEARD[1])),
     "no-family": Case(
-        call(silent("initiator", signalled=("[2001:db8::1]:5000",), rung="R4"), HEARD[1])
+        call(
+            silent("initiator", signalled=("[2001:db8::1]:5000",), source_auth="candidate-address"),
+            HEARD[1],
+        )
     ),
     "own-address": Case(call(silent("initiator", signalled=("203.0.113.9:30000",)), HEARD[1])),
     "asymmetric-ports": Case(
@@ -68,7 +89,7 @@ SICK = {
 def test_who_answers_our_checks_is_named_all_the_same_where_it_signs_none() -> None:
     answering = leg(
         "responder",
-        rung="R1",
+        source_auth="ice-integrity",
         check_failure="wrong-credentials",
         received_packets=4,
         dropped={"unfit": 6},

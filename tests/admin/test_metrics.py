@@ -29,7 +29,7 @@ from jingle_hnt.relay.binding import (
     Flow,
     PinholeSnapshot,
 )
-from jingle_hnt.relay.evidence import Rung
+from jingle_hnt.relay.evidence import SourceAuth
 from jingle_hnt.relay.latch import State
 from jingle_hnt.session.effects import Why
 from tests.session.stage import RELAY
@@ -80,7 +80,7 @@ def test_every_series_is_there_from_the_start_and_no_other_comes() -> None:
     before = samples(scrape(tally))
     tally.ended.update(why.value for why in Why)
     tally.refused.update(["resource-constraint", "bad-request"])
-    tally.latches.update([(rung.value, "again") for rung in Rung])
+    tally.latches.update([(source_auth.value, "again") for source_auth in SourceAuth])
     tally.setup.observe(3.0)
     tally.latch.observe(99.0)
     tally.traffic.seen([binding("s1.1.1", 10, dropped_rival=3)])
@@ -95,7 +95,7 @@ def test_every_series_is_there_from_the_start_and_no_other_comes() -> None:
 def test_no_label_can_hold_a_user_or_an_address() -> None:
     labels = {label for _, pairs in samples(scrape()) for label, _ in pairs}
     assert labels == {
-        *("version", "engine", "state", "why", "condition", "rung", "kind"),
+        *("version", "engine", "state", "why", "condition", "source_auth", "kind"),
         *("component", "direction", "reason", "le", "mode", "path", "outcome", "budget"),
         "domain",  # of ours, as the configuration names them
     }

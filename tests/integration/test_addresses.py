@@ -56,7 +56,7 @@ async def test_who_is_called_by_a_bare_address_answers_and_both_are_heard(at: St
     (call,) = await at.relay.calls()
     assert (call["initiator"], call["responder"]) == (alice.jid, bob.jid)
     await hang_up(alice, bob)
-    # Nothing is known of either (R5): RTCP waits until RTP has shown where it comes from.
+    # Nothing is known of either (`probation`): RTCP waits until RTP has shown where it comes from.
     await assert_heard(alice, bob, part=0.75)
     for sender, receiver in ((alice, bob), (bob, alice)):
         assert delivered((await sender.stats())["rtp"], (await receiver.stats())["rtp"]) > 0.97

@@ -19,7 +19,7 @@ from benchmarks.plane import FIRST_PORT, SIDES, plane
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.plane.client import PlaneClient
 from jingle_hnt.relay.binding import Arm, BindingSpec, Flow, Gate
-from jingle_hnt.relay.evidence import Evidence, Rung
+from jingle_hnt.relay.evidence import Evidence, SourceAuth
 from jingle_hnt.relay.latch import State
 from tests.plane.packets import rtp
 from tests.threats import doses
@@ -165,7 +165,10 @@ async def called(
     parties = (addresses["near"], addresses["far"])
     relay, ports = addresses["relay"], (FIRST_PORT, FIRST_PORT + 1)
     bound = tuple(TransportAddress.of(relay, port) for port in ports)
-    arms = [Arm(NAME, side, 0, Evidence(Rung.R3, (ip_network(parties[side]),))) for side in SIDES]
+    arms = [
+        Arm(NAME, side, 0, Evidence(SourceAuth.SIGNALLING_ADDRESS, (ip_network(parties[side]),)))
+        for side in SIDES
+    ]
     async with plane(road, engine) as made:
         client = made.client
         await client.bind([BindingSpec(NAME, (bound[0], bound[1]))], arms)

@@ -55,7 +55,7 @@ async def test_a_good_call_is_reported_without_findings_and_counted() -> None:
         process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
         page, _ = await process.communicate()
         assert b'calls_ended_total{why="terminated"} 1.0' in page
-        assert b'latches_total{kind="first",rung="R3"} 4.0' in page
+        assert b'latches_total{kind="first",source_auth="signalling-address"} 4.0' in page
 
 
 @pytest.mark.rule("L9")

@@ -72,7 +72,7 @@ async def test_each_party_is_told_an_address_that_it_can_use(
 async def test_a_party_of_both_may_signal_by_one_and_talk_by_the_other(
     media_six: bool, record_property: Measured
 ) -> None:
-    """Its XMPP connection says nothing of where its media comes from, then: probation (R4)."""
+    """Its XMPP connection says nothing of where its media comes from: `candidate-address`."""
     async with stage(six=True) as at:
         at.lab.public("alice", DUAL)
         six = at.lab.also("alice", f"{HOME}10")

@@ -72,7 +72,7 @@ async def test_one_process_serves_two_servers_and_relays_their_calls_once() -> N
         (call,) = await one.relay.calls()
         assert (await one.relay.status())["ports"]["leased"] == 4
         # Each server has said where its own user is.
-        assert {leg["rung"] for leg in legs(call).values()} == {"R3"}
+        assert {leg["source_auth"] for leg in legs(call).values()} == {"signalling-address"}
         await hang_up(alice, bob)
         await assert_heard(alice, bob)
 

@@ -86,7 +86,7 @@ async def test_two_symmetric_nats_connect_through_us(components: str) -> None:
         for (component, role), leg in legs(call).items():
             if component <= int(components):
                 party = alice if role == "initiator" else bob
-                assert (leg["rung"], leg["latch"]) == ("R1", "latched")
+                assert (leg["source_auth"], leg["latch"]) == ("ice-integrity", "latched")
                 assert leg["learned"].rpartition(":")[0] == party.public
         await assert_talk(alice, bob)
         status = await at.relay.until(lambda s: s["ports"]["quarantined"] == 0)

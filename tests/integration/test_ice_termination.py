@@ -69,7 +69,7 @@ async def test_both_components_are_two_contexts_towards_each_party(trickle: bool
         (content,) = call["contents"]
         assert (content["ice"], content["path"]) == ("terminate", "relayed")
         for leg in legs(call).values():
-            assert (leg["rung"], leg["latch"]) == ("R1", "latched")
+            assert (leg["source_auth"], leg["latch"]) == ("ice-integrity", "latched")
             assert (leg["pair"], leg["check_failure"]) == ("prflx", None)
             assert leg["checks"]["answered"] > 0
         await assert_talk(alice, bob)

@@ -40,7 +40,7 @@ class Scene:
         """The one call, without what passes by itself."""
         (call,) = await self.one.relay.calls()
         legs = [
-            {key: leg[key] for key in ("leg", "latch", "learned", "rung")}
+            {key: leg[key] for key in ("leg", "latch", "learned", "source_auth")}
             for content in call["contents"]
             for component in content["components"]
             for leg in component["legs"]

@@ -89,7 +89,7 @@ async def test_who_follows_the_page_has_a_first_call(server: str, tmp_path: Path
                 (call,) = json.loads(await typed(host, "calls --json"))["calls"]
                 shown = await typed(host, f"call {call['call']}")
                 assert f"alice@{DOMAIN}/phone" in shown
-                assert shown.count("R3") >= 2
+                assert shown.count("signalling-address") >= 2
                 await hang_up(alice, bob)
                 explained = await typed(host, f"explain {call['sid']}")
                 assert "ended" in explained

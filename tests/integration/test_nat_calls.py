@@ -102,7 +102,7 @@ async def test_a_call_connects_through_a_port_restricted_and_a_symmetric_nat() -
 
         for leg in legs(call).values():
             party = alice if leg["leg"] == "initiator" else bob
-            assert leg["rung"] == "R3"
+            assert leg["source_auth"] == "signalling-address"
             assert leg["latch"] == "latched"
             assert leg["learned"].rpartition(":")[0] == party.public
             assert 0 < leg["latched_after_s"] < 4

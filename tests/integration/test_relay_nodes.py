@@ -35,8 +35,8 @@ async def test_a_call_by_a_channel_connects_through_nats_and_is_relayed_once(at:
     assert [content["relayed"] for content in calls[bob.jid]["contents"]] == [False]
     (content,) = calls["peer.invalid"]["contents"]
     assert calls["peer.invalid"]["initiator"] == alice.jid
-    rungs = {leg["leg"]: leg["rung"] for leg in content["components"][0]["legs"]}
-    assert rungs == {"initiator": "R3", "responder": "R5"}
+    source_auths = {leg["leg"]: leg["source_auth"] for leg in content["components"][0]["legs"]}
+    assert source_auths == {"initiator": "signalling-address", "responder": "probation"}
     await hang_up(alice, bob)
     await assert_heard(alice, bob)
 

@@ -1,4 +1,4 @@
-"""Calls between phones with SDES keys (rung R2): who cannot sign with them wins nothing."""
+"""Calls between phones with SDES keys (`srtp-auth`): who cannot sign with them wins nothing."""
 
 import asyncio
 import sys
@@ -73,7 +73,7 @@ async def test_a_neighbour_without_the_key_wins_nothing_and_ends_nothing() -> No
         (call,) = await at.relay.calls()
         for leg in legs(call).values():
             party = alice if leg["leg"] == "initiator" else bob
-            assert (leg["rung"], leg["latch"]) == ("R2", "latched")
+            assert (leg["source_auth"], leg["latch"]) == ("srtp-auth", "latched")
             assert leg["learned"].rpartition(":")[0] == party.public
         assert await dropped(at, "rival") > 100
         await hang_up(alice, bob)

@@ -85,7 +85,7 @@ def figures_of(leg: Figures, component: int, own: Figures, others: Figures) -> F
         "signalled": leg["signalled"],
         "advertised": leg["advertised"],
         "learned": leg["learned"],
-        "rung": leg["rung"],
+        "source_auth": leg["source_auth"],
         "sent": own[name]["sent"],
         "received": len(own[name]["numbers"]),
         "delivered": round(delivered(own[name], others[name], patience_s=0.0), 4),
@@ -112,7 +112,7 @@ def drawn(calls: list[Figures]) -> Group:
     table = Table(title="The call as the relay sees it", title_style="bold")
     for heading in ("leg", "media", "says it is at", "is told to send to", "really comes from"):
         table.add_column(heading)
-    for heading in ("rung", "latch", "in", "out"):
+    for heading in ("authenticated by", "latch", "in", "out"):
         table.add_column(heading, justify="right")
     for call in calls:
         for content in call["contents"]:
@@ -124,7 +124,7 @@ def drawn(calls: list[Figures]) -> Group:
                         ", ".join(leg["signalled"]),
                         leg["advertised"],
                         f"[green]{leg['learned']}[/]" if leg["learned"] else "-",
-                        leg["rung"] or "-",
+                        leg["source_auth"] or "-",
                         leg["latch"],
                         str(leg["received_packets"]),
                         str(leg["sent_packets"]),

@@ -8,7 +8,7 @@ from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.plane import _engine
 from jingle_hnt.plane.native import pack, pack_networks, unpack
 from jingle_hnt.relay.binding import StreamAt
-from jingle_hnt.relay.evidence import PROBATION_PACKETS, Evidence, Rung
+from jingle_hnt.relay.evidence import PROBATION_PACKETS, Evidence, SourceAuth
 from jingle_hnt.relay.latch import Latch, Verdict
 from jingle_hnt.relay.packet import classify
 from tests.plane.packets import rtp
@@ -19,9 +19,9 @@ HOME, MOVED, NEIGHBOUR, OTHER = (
 ELSEWHERE = TransportAddress.of("203.0.113.66", 666)
 POOLED = TransportAddress.of("198.51.100.2", 5000)
 
-BY_ADDRESS = Evidence(Rung.R3, (ip_network("198.51.100.1"),))
-BY_POOL = Evidence(Rung.R3, (ip_network("198.51.100.0/24"),))
-UNKNOWN = Evidence(Rung.R5, (ip_network("0.0.0.0/0"),), probation=PROBATION_PACKETS)
+BY_ADDRESS = Evidence(SourceAuth.SIGNALLING_ADDRESS, (ip_network("198.51.100.1"),))
+BY_POOL = Evidence(SourceAuth.SIGNALLING_ADDRESS, (ip_network("198.51.100.0/24"),))
+UNKNOWN = Evidence(SourceAuth.PROBATION, (ip_network("0.0.0.0/0"),), probation=PROBATION_PACKETS)
 
 GOES_ON = frozenset({Verdict.PASS, Verdict.LATCHED, Verdict.RELATCHED})
 

@@ -24,7 +24,7 @@ from jingle_hnt.relay.binding import (
     Gate,
     PinholeSnapshot,
 )
-from jingle_hnt.relay.evidence import Evidence, Rung
+from jingle_hnt.relay.evidence import Evidence, SourceAuth
 from jingle_hnt.relay.latch import State
 from tests import ports
 from tests.plane.packets import rtp
@@ -105,11 +105,13 @@ class Party:
 
 
 def only(*addresses: str) -> Evidence:
-    return Evidence(Rung.R3, tuple(ip_network(address) for address in addresses))
+    return Evidence(
+        SourceAuth.SIGNALLING_ADDRESS, tuple(ip_network(address) for address in addresses)
+    )
 
 
 def anybody() -> Evidence:
-    return Evidence(Rung.R5, (ip_network("127.0.0.0/8"),), probation=5)
+    return Evidence(SourceAuth.PROBATION, (ip_network("127.0.0.0/8"),), probation=5)
 
 
 def free_port(address: str) -> int:

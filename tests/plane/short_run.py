@@ -12,7 +12,7 @@ from ipaddress import ip_network
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.plane.native import NativeEngine
 from jingle_hnt.relay.binding import Arm, BindingSpec, Drained, Event, Flow, Gate, Latched, Side
-from jingle_hnt.relay.evidence import Evidence, IceKey, Rung
+from jingle_hnt.relay.evidence import Evidence, IceKey, SourceAuth
 from jingle_hnt.relay.ice_agent import Checks
 
 HOST = "127.0.0.1"
@@ -56,7 +56,9 @@ def call(engine: NativeEngine) -> None:
     made = spec("call")
     engine.bind([made])
     for side in SIDES:
-        evidence = Evidence(Rung.R3, (ip_network(HOST),), (ip_network("192.0.2.0/24"),))
+        evidence = Evidence(
+            SourceAuth.SIGNALLING_ADDRESS, (ip_network(HOST),), (ip_network("192.0.2.0/24"),)
+        )
         engine.arm(Arm("call", side, 0, evidence))
     engine.gate(Gate("call", (Flow.OPEN, Flow.OPEN)))
     with party() as first, party() as second:
@@ -82,7 +84,7 @@ def checks(engine: NativeEngine) -> None:
             keys = (IceKey(f"u{generation}:v", "password-of-twenty-two"),)
             networks = (ip_network("0.0.0.0/0"),)
             own = Checks("v:u", f"password-{generation}", "secret", 1, side == 1)
-            evidence = Evidence(Rung.R1, networks, keys=keys)
+            evidence = Evidence(SourceAuth.ICE_INTEGRITY, networks, keys=keys)
             agent = own if (side, generation) != (1, 1) else None
             engine.arm(Arm("checks", side, generation, evidence, checks=agent))
 

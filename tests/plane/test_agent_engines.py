@@ -14,7 +14,7 @@ from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.plane.api import Engine
 from jingle_hnt.plane.reference import ReferenceEngine
 from jingle_hnt.relay.binding import Arm, Side, Silent
-from jingle_hnt.relay.evidence import Evidence, IceKey, Rung
+from jingle_hnt.relay.evidence import Evidence, IceKey, SourceAuth
 from jingle_hnt.relay.ice_agent import CONSENT_LOST_S, Checks
 from jingle_hnt.relay.latch import State
 from tests.plane.bound import (
@@ -80,7 +80,7 @@ class Call:
             targets=(target,) if asks else (),
         )
         key = IceKey(f"{own.ufrag}:{theirs[0]}", own.pwd)
-        evidence = Evidence(Rung.R1, anybody().sources, keys=(key,))
+        evidence = Evidence(SourceAuth.ICE_INTEGRITY, anybody().sources, keys=(key,))
         self.generation += 1
         order = Arm(self.bound.name, side, self.generation, evidence, checks=checks)
         assert self.bound.engine.arm(order)
@@ -226,7 +226,9 @@ async def test_who_has_asked_while_it_rang_is_asked_first_and_at_once(engine: En
     call = Call(engine)
     bob = await gathered(False, BOB)
     own = OF_US[1]
-    evidence = Evidence(Rung.R1, anybody().sources, keys=(IceKey(f"{own.ufrag}:", own.pwd),))
+    evidence = Evidence(
+        SourceAuth.ICE_INTEGRITY, anybody().sources, keys=(IceKey(f"{own.ufrag}:", own.pwd),)
+    )
     assert engine.arm(Arm(call.bound.name, 1, 0, evidence))
     await call.tell(1, bob)
     task = asyncio.create_task(bob.connect())

@@ -15,7 +15,7 @@ from jingle_hnt.plane import _engine
 from jingle_hnt.plane.api import Engine
 from jingle_hnt.plane.native import NativeEngine, pack, pack_networks, pack_tags
 from jingle_hnt.relay.binding import NOMINAL_BYTES_PER_S, UNPROVEN_PACKETS, Flow, Latched
-from jingle_hnt.relay.evidence import Evidence, IceKey, Rung
+from jingle_hnt.relay.evidence import Evidence, IceKey, SourceAuth
 from jingle_hnt.relay.ice_latch import MOVES_AT_ONCE, MOVES_PER_S
 from jingle_hnt.relay.latch import Verdict
 from jingle_hnt.relay.packet import classify
@@ -35,7 +35,7 @@ VICTIM = "127.0.0.77"
 
 
 def signed(*keys: IceKey) -> Evidence:
-    return Evidence(Rung.R1, anybody().sources, keys=keys)
+    return Evidence(SourceAuth.ICE_INTEGRITY, anybody().sources, keys=keys)
 
 
 def nomination(number: int) -> bytes:
@@ -168,7 +168,7 @@ def test_a_party_is_told_from_those_who_crowd(relay: str, sources: int) -> None:
         lost = []
         for number in range(4):
             bound, sender = Bound(engine, f"call{number}.1.1", relay), Sender(number)
-            bound.arm(0, Evidence(Rung.R2, anywhere, tags=sender.keys))
+            bound.arm(0, Evidence(SourceAuth.SRTP_AUTH, anywhere, tags=sender.keys))
             bound.open()
             crowd = [undo.enter_context(bound.party(0, crowders)) for _ in range(sources)]
             alice = undo.enter_context(bound.party(0, party))
@@ -232,7 +232,7 @@ def test_any_stream_of_an_agents_source_passes_and_none_from_elsewhere(engine: E
 def test_both_twins_try_so_many_tags_of_strangers() -> None:
     sender, other = Sender(1), Sender(9)
     python, native = SrtpLatch(), _engine.SrtpLatch()
-    python.arm(0, Evidence(Rung.R2, FROM, REFUSED, tags=sender.keys))
+    python.arm(0, Evidence(SourceAuth.SRTP_AUTH, FROM, REFUSED, tags=sender.keys))
     native.arm(0, pack_networks(FROM), pack_networks(REFUSED), pack_tags(sender.keys))
 
     def hears(port: int, datagram: bytes, now: float) -> Verdict:

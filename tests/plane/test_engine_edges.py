@@ -29,7 +29,7 @@ from jingle_hnt.relay.binding import (
     Rivalry,
     Silent,
 )
-from jingle_hnt.relay.evidence import PROBATION_PACKETS, UNTOLD, Evidence, Rung
+from jingle_hnt.relay.evidence import PROBATION_PACKETS, UNTOLD, Evidence, SourceAuth
 from jingle_hnt.relay.latch import State
 from jingle_hnt.relay.policing import Limits
 from tests.plane.bound import (
@@ -71,7 +71,7 @@ def test_networks_of_the_other_version_refuse_nobody(engine: Engine) -> None:
     ports = (free_port("::1"), free_port("::1"))
     first, second = (TransportAddress.of("::1", port) for port in ports)
     engine.bind([BindingSpec("six", (first, second))])
-    evidence = Evidence(Rung.R5, (ip_network("::/0"),), (ip_network("0.0.0.0/8"),))
+    evidence = Evidence(SourceAuth.PROBATION, (ip_network("::/0"),), (ip_network("0.0.0.0/8"),))
     engine.arm(Arm("six", 0, 0, evidence))
     with Party("::1", ("::1", first.port)) as alice:
         alice.say(rtp(1))
@@ -91,7 +91,7 @@ def test_evidence_too_long_for_a_filter_is_judged_by_the_latch(engine: Engine) -
 
 def test_nobody_is_let_in_by_evidence_without_sources(engine: Engine) -> None:
     bound = Bound(engine)
-    bound.arm(0, Evidence(Rung.R3, ()))
+    bound.arm(0, Evidence(SourceAuth.SIGNALLING_ADDRESS, ()))
     with bound.party(0, ALICE) as alice:
         alice.say(rtp(1))
         assert alice.hears_nothing()
@@ -405,7 +405,14 @@ def test_an_ipv6_port_leaves_that_of_ipv4_to_others(engine: Engine) -> None:
     ports = (free_port("::"), free_port("::"))
     first, second = (TransportAddress.of("::", port) for port in ports)
     engine.bind([BindingSpec("six", (first, second))])
-    engine.arm(Arm("six", 0, 0, Evidence(Rung.R5, (ip_network("::/0"), ip_network("0.0.0.0/0")))))
+    engine.arm(
+        Arm(
+            "six",
+            0,
+            0,
+            Evidence(SourceAuth.PROBATION, (ip_network("::/0"), ip_network("0.0.0.0/0"))),
+        )
+    )
     with Party("::1", ("::1", ports[0])) as alice, socket.socket(type=socket.SOCK_DGRAM) as four:
         four.bind(("0.0.0.0", ports[0]))
         alice.say(rtp(1))
@@ -474,7 +481,7 @@ def test_a_line_of_ipv6_hears_an_agents_other_sources_too() -> None:
         assert [line.recv(100), line.recv(100)] == [b"other", b"peer"]
 
 
-UNKNOWN = Evidence(Rung.R5, (ip_network("127.0.0.0/8"),), probation=PROBATION_PACKETS)
+UNKNOWN = Evidence(SourceAuth.PROBATION, (ip_network("127.0.0.0/8"),), probation=PROBATION_PACKETS)
 
 
 @pytest.mark.rule("L7", "L10")

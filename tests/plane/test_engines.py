@@ -28,7 +28,7 @@ from jingle_hnt.relay.binding import (
     Latched,
     Rivalry,
 )
-from jingle_hnt.relay.evidence import Rung
+from jingle_hnt.relay.evidence import SourceAuth
 from jingle_hnt.relay.latch import State
 from tests.plane.bound import (
     ALICE,
@@ -62,7 +62,7 @@ def test_each_hears_the_other_once_both_were_heard(engine: Engine) -> None:
         assert event == expected
         pinhole = bound.pinhole(0)
         assert pinhole.learned == alice.name
-        assert pinhole.rung is Rung.R3
+        assert pinhole.source_auth is SourceAuth.SIGNALLING_ADDRESS
         assert pinhole.counters.received_packets == 2
         assert pinhole.counters.dropped_unlatched == 1
         assert bound.pinhole(1).counters.sent_packets == 1

@@ -11,7 +11,7 @@ from aioice import stun as other
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.plane.api import Engine
 from jingle_hnt.relay.binding import Arm, Flow, Gate, Latched
-from jingle_hnt.relay.evidence import Evidence, IceKey, Rung
+from jingle_hnt.relay.evidence import Evidence, IceKey, SourceAuth
 from jingle_hnt.relay.ice_latch import LONGEST_KEPT
 from jingle_hnt.relay.latch import State
 from tests.plane.bound import (
@@ -47,7 +47,7 @@ class Call:
         self.alice, self.bob = self.party(0, ALICE), self.party(1, BOB)
 
     def arm(self, side: int, *keys: IceKey, generation: int = 0) -> None:
-        evidence = Evidence(Rung.R1, anybody().sources, keys=keys)
+        evidence = Evidence(SourceAuth.ICE_INTEGRITY, anybody().sources, keys=keys)
         assert self.bound.arm(side, evidence, generation)
 
     def party(self, side: int, address: str) -> Party:
@@ -91,7 +91,7 @@ def test_who_checks_while_it_rings_is_answered_and_found_at_the_accept(engine: E
     bound = Bound(engine)
 
     def arm(side: int, key: IceKey, generation: int) -> None:
-        evidence = Evidence(Rung.R1, anybody().sources, keys=(key,))
+        evidence = Evidence(SourceAuth.ICE_INTEGRITY, anybody().sources, keys=(key,))
         assert bound.arm(side, evidence, generation)
 
     arm(1, IceKey("A:", "pwd-of-a"), 0)
@@ -160,7 +160,7 @@ def test_a_check_of_one_component_is_no_check_of_another(call: Call, engine: Eng
     another is not believed there; who says something new is."""
     call.meet()
     second = Bound(engine, "call.1.2")
-    assert second.arm(0, Evidence(Rung.R1, anybody().sources, keys=(OF_ALICE,)))
+    assert second.arm(0, Evidence(SourceAuth.ICE_INTEGRITY, anybody().sources, keys=(OF_ALICE,)))
     second.open()
     with second.party(0, STRANGER) as stranger, second.party(0, ALICE) as alice:
         stranger.say(alices(b"alice known."))
@@ -325,7 +325,7 @@ def test_a_hold_stops_media_and_lets_checks_through(call: Call) -> None:
 
 def test_a_plane_that_lost_its_memory_is_told_who_was_known(call: Call) -> None:
     home = call.source(call.alice)
-    evidence = Evidence(Rung.R1, anybody().sources, keys=(OF_ALICE,))
+    evidence = Evidence(SourceAuth.ICE_INTEGRITY, anybody().sources, keys=(OF_ALICE,))
     assert call.bound.engine.arm(Arm(call.bound.name, 0, 1, evidence, resume=home))
     call.bob.say(bobs(b"bob is known"))
     assert call.alice.hears(bobs(b"bob is known"))

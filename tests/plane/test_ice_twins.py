@@ -11,7 +11,7 @@ from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.plane import _engine
 from jingle_hnt.plane.native import pack, pack_keys, pack_networks, unpack
 from jingle_hnt.relay import stun
-from jingle_hnt.relay.evidence import Evidence, IceKey, Rung
+from jingle_hnt.relay.evidence import Evidence, IceKey, SourceAuth
 from jingle_hnt.relay.ice_latch import SOURCES, TRANSACTIONS, IceLatch
 from jingle_hnt.relay.packet import classify
 from tests.plane.checks import check
@@ -63,7 +63,7 @@ class Twins:
         self.now = 0.0
 
     def arm(self, generation: int, keys: list[IceKey]) -> None:
-        evidence = Evidence(Rung.R1, FOREVER, REFUSED, keys=tuple(keys))
+        evidence = Evidence(SourceAuth.ICE_INTEGRITY, FOREVER, REFUSED, keys=tuple(keys))
         armed = self.native.arm(
             generation, pack_networks(FOREVER), pack_networks(REFUSED), pack_keys(keys)
         )

@@ -6,7 +6,7 @@ from ipaddress import ip_network
 import pytest
 
 from jingle_hnt.model.address import TransportAddress
-from jingle_hnt.relay.evidence import PROBATION_PACKETS, Evidence, Rung
+from jingle_hnt.relay.evidence import PROBATION_PACKETS, Evidence, SourceAuth
 from jingle_hnt.relay.latch import CONTENDERS, RIVALRY_S, SILENCE_S, Verdict
 from tests.plane.both import Both
 from tests.plane.packets import rtcp, rtp
@@ -19,7 +19,7 @@ ON_PROBATION = [Verdict.PROBATION] * (PROBATION_PACKETS - 1)
 
 
 def armed(probation: int = 1) -> Both:
-    return Both(Evidence(Rung.R5, EVERYWHERE, probation=probation))
+    return Both(Evidence(SourceAuth.PROBATION, EVERYWHERE, probation=probation))
 
 
 def latched(sequence: int = 100) -> Both:

@@ -39,12 +39,14 @@ from jingle_hnt.relay.binding import (
     Rivalry,
     Silent,
 )
-from jingle_hnt.relay.evidence import Evidence, Rung
+from jingle_hnt.relay.evidence import Evidence, SourceAuth
 from tests.plane.bound import RELAY, free_port, only
 from tests.session.stage import shut
 
 ADDRESS = TransportAddress.of("203.0.113.9", 2200)
-EVIDENCE = Evidence(Rung.R3, (ip_network("198.51.100.7"),), (ip_network("10.0.0.0/8"),), 5)
+EVIDENCE = Evidence(
+    SourceAuth.SIGNALLING_ADDRESS, (ip_network("198.51.100.7"),), (ip_network("10.0.0.0/8"),), 5
+)
 REQUESTS: list[protocol.Request] = [
     protocol.BindRequest(id=1, specs=(BindingSpec("a.1", (ADDRESS, ADDRESS)),)),
     protocol.ArmRequest(id=2, orders=(Arm("a.1", 0, 3, EVIDENCE, resume=ADDRESS, early=ADDRESS),)),
@@ -150,7 +152,7 @@ async def test_a_binding_can_be_made_with_its_latches_armed_and_its_gate_set(pat
         await client.bind([spec("a.1")], [arm, gate])
         (binding,) = await client.snapshot()
         assert [p.flow for p in binding.pinholes] == [Flow.OPEN, Flow.HELD]
-        assert [p.rung for p in binding.pinholes] == [None, only(RELAY).rung]
+        assert [p.source_auth for p in binding.pinholes] == [None, only(RELAY).source_auth]
         assert binding.pinholes[1].generation == 3
 
 

@@ -1,10 +1,10 @@
-"""What both engines promise of a party with SDES keys, on real sockets (rung R2)."""
+"""What both engines promise of a party with SDES keys, on real sockets (`srtp-auth`)."""
 
 import pytest
 
 from jingle_hnt.plane.api import Engine
 from jingle_hnt.relay.binding import Arm
-from jingle_hnt.relay.evidence import Evidence, Rung
+from jingle_hnt.relay.evidence import Evidence, SourceAuth
 from jingle_hnt.relay.latch import State
 from tests.plane.bound import ALICE, BOB, Bound, Party, anybody, only, until
 from tests.plane.packets import rtcp, rtp
@@ -24,7 +24,7 @@ def protected(engine: Engine, sender: Sender) -> Bound:
 
 def signed(*senders: Sender) -> Evidence:
     tags = tuple(key for sender in senders for key in sender.keys)
-    return Evidence(Rung.R2, anybody().sources, tags=tags)
+    return Evidence(SourceAuth.SRTP_AUTH, anybody().sources, tags=tags)
 
 
 def greet(bound: Bound, bob: Party) -> None:
@@ -46,7 +46,7 @@ def test_the_first_signed_packet_goes_on_and_none_before_it(engine: Engine) -> N
         for datagram in (rtp(1), rtcp(), Sender(2).rtp(1), b"junk"):
             neighbour.say(datagram)
         until(lambda: bound.pinhole(0).counters.dropped_unfit == 4)
-        assert bound.pinhole(0).rung is Rung.R2
+        assert bound.pinhole(0).source_auth is SourceAuth.SRTP_AUTH
         first = sender.rtp(1)
         alice.say(first)
         assert bob.hears(first)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.plane import _engine
 from jingle_hnt.plane.native import pack, pack_networks, pack_tags, unpack
-from jingle_hnt.relay.evidence import Evidence, Rung
+from jingle_hnt.relay.evidence import Evidence, SourceAuth
 from jingle_hnt.relay.packet import classify
 from jingle_hnt.relay.srtp import read_keys
 from jingle_hnt.relay.srtp_latch import SrtpLatch
@@ -62,7 +62,7 @@ def test_both_latches_judge_alike(steps: list[tuple[object, ...] | TransportAddr
     for step in [(0, KEYS[:1]), *steps]:
         match step:
             case (int(generation), list(keys)):
-                evidence = Evidence(Rung.R2, FROM, REFUSED, tags=tuple(keys))
+                evidence = Evidence(SourceAuth.SRTP_AUTH, FROM, REFUSED, tags=tuple(keys))
                 armed = native.arm(
                     generation, pack_networks(FROM), pack_networks(REFUSED), pack_tags(keys)
                 )
@@ -82,7 +82,7 @@ def test_both_latches_judge_alike(steps: list[tuple[object, ...] | TransportAddr
 @given(st.data())
 def test_both_follow_a_party_through_rollovers_and_moves_alike(data: st.DataObject) -> None:
     sender, python, native, now = Sender(3), SrtpLatch(), _engine.SrtpLatch(), 0.0
-    python.arm(0, Evidence(Rung.R2, FROM, tags=sender.keys))
+    python.arm(0, Evidence(SourceAuth.SRTP_AUTH, FROM, tags=sender.keys))
     native.arm(0, pack_networks(FROM), b"", pack_tags(sender.keys))
     sequence = data.draw(st.integers(0, 65535))
     if data.draw(st.booleans()):
@@ -107,7 +107,7 @@ def test_both_follow_a_party_that_makes_its_state_anew_alike(data: st.DataObject
     """The same key and SSRC, the counters at 0 again; what was sent before comes once more."""
     sender, python, native, now = Sender(5), SrtpLatch(), _engine.SrtpLatch(), 0.0
     sources = [TransportAddress.of("192.0.2.1", port) for port in (1, 2)]
-    python.arm(0, Evidence(Rung.R2, FROM, tags=sender.keys))
+    python.arm(0, Evidence(SourceAuth.SRTP_AUTH, FROM, tags=sender.keys))
     native.arm(0, pack_networks(FROM), b"", pack_tags(sender.keys))
     sequence, generation = data.draw(st.sampled_from([65000, 65500])), 0
     sent = [sender.rtp(sequence)]
@@ -122,7 +122,7 @@ def test_both_follow_a_party_that_makes_its_state_anew_alike(data: st.DataObject
                     sender.rtp(sequence)
             case "a":
                 generation += 1
-                evidence = Evidence(Rung.R2, FROM, tags=sender.keys)
+                evidence = Evidence(SourceAuth.SRTP_AUTH, FROM, tags=sender.keys)
                 armed = native.arm(generation, pack_networks(FROM), b"", pack_tags(sender.keys))
                 assert python.arm(generation, evidence) is armed
             case kind:
@@ -139,7 +139,7 @@ def test_both_follow_a_party_that_makes_its_state_anew_alike(data: st.DataObject
 @given(st.lists(st.integers(-1100, 1100), max_size=40), st.booleans())
 def test_both_judge_late_and_repeated_packets_alike(steps: list[int], resumed: bool) -> None:
     sender, python, native = Sender(4), SrtpLatch(), _engine.SrtpLatch()
-    python.arm(0, Evidence(Rung.R2, FROM, tags=sender.keys))
+    python.arm(0, Evidence(SourceAuth.SRTP_AUTH, FROM, tags=sender.keys))
     native.arm(0, pack_networks(FROM), b"", pack_tags(sender.keys))
     source = TransportAddress.of("192.0.2.1", 1)
     if resumed:

@@ -18,7 +18,7 @@ from jingle_hnt.errors import PortTaken
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.plane.native import NativeEngine
 from jingle_hnt.relay.binding import Arm, BindingSpec, Flow, Gate, Side
-from jingle_hnt.relay.evidence import Evidence, IceKey, Rung
+from jingle_hnt.relay.evidence import Evidence, IceKey, SourceAuth
 from jingle_hnt.relay.ice_agent import Checks
 from tests.plane.bound import ALICE, BOB, RELAY, STRANGER, anybody, free_port, only, until, watched
 from tests.plane.checks import answer, check
@@ -36,8 +36,8 @@ EVIDENCE = (
     only(ALICE),
     only(BOB, STRANGER),
     anybody(),
-    Evidence(Rung.R1, NETWORKS, keys=(KEY,)),
-    Evidence(Rung.R2, NETWORKS, tags=SIGNER.keys),
+    Evidence(SourceAuth.ICE_INTEGRITY, NETWORKS, keys=(KEY,)),
+    Evidence(SourceAuth.SRTP_AUTH, NETWORKS, tags=SIGNER.keys),
 )
 DATAGRAMS = (
     *(rtp(number, ssrc=number % 2) for number in range(20)),

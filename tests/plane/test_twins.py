@@ -11,7 +11,7 @@ from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.plane import _engine
 from jingle_hnt.plane.native import pack, pack_networks, read_quality, unpack
 from jingle_hnt.relay.barring import MOST, Bars
-from jingle_hnt.relay.evidence import Evidence, Rung
+from jingle_hnt.relay.evidence import Evidence, SourceAuth
 from jingle_hnt.relay.latch import Latch
 from jingle_hnt.relay.lingering import LINGER_CAP_S, idle_since, is_free
 from jingle_hnt.relay.packet import classify
@@ -50,7 +50,7 @@ DATAGRAMS = st.one_of(
 )
 ARMS = st.builds(
     Evidence,
-    st.just(Rung.R5),
+    st.just(SourceAuth.PROBATION),
     st.lists(NETWORKS, min_size=1, max_size=3).map(tuple),
     st.lists(NETWORKS, max_size=1).map(tuple),
     st.sampled_from([1, 2, 5]),
@@ -96,7 +96,7 @@ def test_both_heal_a_remapped_stream_alike(
     probation: int, packets: list[tuple[TransportAddress, int, float]]
 ) -> None:
     """One stream that goes on, from two ports of one address, with pauses around the limits."""
-    evidence = Evidence(Rung.R5, (ip_network("192.0.2.0/24"),), probation=probation)
+    evidence = Evidence(SourceAuth.PROBATION, (ip_network("192.0.2.0/24"),), probation=probation)
     python, native, now, sequence = Latch(), _engine.Latch(), 0.0, 0
     python.arm(0, evidence)
     native.arm(0, pack_networks(evidence.sources), b"", probation, False)
@@ -127,7 +127,9 @@ def test_both_follow_the_streams_of_one_source_alike(
 ) -> None:
     """Streams of three SSRCs from the learned source, with pauses around the limits."""
     source = TransportAddress.of("192.0.2.1", 1)
-    evidence = Evidence(Rung.R3, (ip_network("192.0.2.0/24"),), several=several, events=events)
+    evidence = Evidence(
+        SourceAuth.SIGNALLING_ADDRESS, (ip_network("192.0.2.0/24"),), several=several, events=events
+    )
     python, native, now = Latch(), _engine.Latch(), 0.0
     python.arm(0, evidence)
     sources = pack_networks(evidence.sources)

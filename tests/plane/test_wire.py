@@ -21,7 +21,7 @@ from jingle_hnt.plane.native import NativeEngine
 from jingle_hnt.plane.reference import ReferenceEngine
 from jingle_hnt.plane.server import PlaneServer
 from jingle_hnt.relay.binding import Arm, BindingSpec, Drained, Event, Flow, Gate
-from jingle_hnt.relay.evidence import Evidence, Rung
+from jingle_hnt.relay.evidence import Evidence, SourceAuth
 from tests.plane.bound import RELAY, free_port, only
 
 pytestmark = pytest.mark.native
@@ -29,7 +29,9 @@ pytestmark = pytest.mark.native
 MANY = 1200
 """Bindings whose snapshot, and whose end, is well over protocol.MAX_LINE."""
 
-LONG = Evidence(Rung.R5, (ip_network("0.0.0.0/0"),), tuple(ip_network(n) for n in range(200)))
+LONG = Evidence(
+    SourceAuth.PROBATION, (ip_network("0.0.0.0/0"),), tuple(ip_network(n) for n in range(200))
+)
 
 
 @pytest.fixture(params=[NativeEngine, ReferenceEngine], ids=["native", "reference"])
@@ -94,9 +96,9 @@ async def test_orders_too_long_for_a_line_are_carried_out_in_several(
         await client.gate([Gate(spec.name, (Flow.OPEN, Flow.HELD)) for spec in wanted])
         await arming
         found = [binding.pinholes[0] for binding in await client.snapshot()]
-        assert [(p.generation, p.rung, p.flow) for p in found] == [(5, Rung.R5, Flow.OPEN)] * len(
-            wanted
-        )
+        assert [(p.generation, p.source_auth, p.flow) for p in found] == [
+            (5, SourceAuth.PROBATION, Flow.OPEN)
+        ] * len(wanted)
 
 
 async def test_a_bind_too_long_for_a_line_is_refused_and_the_connection_lives(path: Path) -> None:

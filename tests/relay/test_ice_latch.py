@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jingle_hnt.model.address import TransportAddress
-from jingle_hnt.relay.evidence import Evidence, IceKey, Rung
+from jingle_hnt.relay.evidence import Evidence, IceKey, SourceAuth
 from jingle_hnt.relay.ice_latch import SOURCES, TRANSACTIONS, IceLatch
 from jingle_hnt.relay.latch import SILENCE_S, State, Verdict
 from jingle_hnt.relay.packet import classify
@@ -24,7 +24,7 @@ ANYWHERE = (ip_network("0.0.0.0/0"),)
 
 
 def evidence(*keys: IceKey) -> Evidence:
-    return Evidence(Rung.R1, ANYWHERE, (ip_network("192.0.2.0/24"),), keys=keys)
+    return Evidence(SourceAuth.ICE_INTEGRITY, ANYWHERE, (ip_network("192.0.2.0/24"),), keys=keys)
 
 
 def armed(*keys: IceKey) -> IceLatch:

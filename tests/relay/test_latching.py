@@ -6,7 +6,7 @@ from ipaddress import ip_network
 import pytest
 
 from jingle_hnt.model.address import TransportAddress
-from jingle_hnt.relay.evidence import Evidence, Rung
+from jingle_hnt.relay.evidence import Evidence, SourceAuth
 from jingle_hnt.relay.latch import SILENCE_S, SUCCESSION_S, Latch, State, Verdict
 from jingle_hnt.relay.packet import Header, Kind, classify
 from tests.plane.packets import dtls, rtcp, rtp, stun, zrtp
@@ -14,8 +14,8 @@ from tests.plane.packets import dtls, rtcp, rtp, stun, zrtp
 HOME = TransportAddress.of("198.51.100.1", 4000)
 REMAPPED = TransportAddress.of("198.51.100.1", 4001)
 ELSEWHERE = TransportAddress.of("203.0.113.5", 4000)
-BY_ADDRESS = Evidence(Rung.R3, (ip_network("198.51.100.1"),))
-BY_PROBATION = Evidence(Rung.R5, (ip_network("0.0.0.0/0"),), probation=5)
+BY_ADDRESS = Evidence(SourceAuth.SIGNALLING_ADDRESS, (ip_network("198.51.100.1"),))
+BY_PROBATION = Evidence(SourceAuth.PROBATION, (ip_network("0.0.0.0/0"),), probation=5)
 
 
 def say(

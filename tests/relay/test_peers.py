@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from jingle_hnt.model.address import IPNetwork, TransportAddress, literal
 from jingle_hnt.model.content import Candidate, CandidateType, TagKey
-from jingle_hnt.relay.evidence import IceKey, Rung
+from jingle_hnt.relay.evidence import Evidence, IceKey, SourceAuth
 from jingle_hnt.relay.policy import NEVER, SIGNALLED_SOURCES, PeerPolicy
 
 TAG = TagKey("1" * 40, "2" * 40)
@@ -86,16 +86,16 @@ def offered(*ips: str) -> list[Candidate]:
     return [Candidate(1, 0, TransportAddress.of(ip, 5000)) for ip in ips]
 
 
-def test_the_best_rung_wins() -> None:
+def test_the_strongest_source_authentication_wins() -> None:
     policy = PeerPolicy()
     xmpp = ip_address("8.8.8.8")
-    assert policy.evidence(4, xmpp, offered("1.1.1.1")).rung is Rung.R3
+    assert policy.evidence(4, xmpp, offered("1.1.1.1")).source_auth is SourceAuth.SIGNALLING_ADDRESS
     assert policy.evidence(4, None, offered("1.1.1.1", "10.0.0.1")).sources == (
         ip_network("1.1.1.1"),
     )
-    assert policy.evidence(6, xmpp, offered("1.1.1.1")).rung is Rung.R5
+    assert policy.evidence(6, xmpp, offered("1.1.1.1")).source_auth is SourceAuth.PROBATION
     unknown = policy.evidence(4, None, offered("192.168.1.1"))
-    assert unknown.rung is Rung.R5
+    assert unknown.source_auth is SourceAuth.PROBATION
     assert unknown.probation > 1
     assert not unknown.admits(ip_address("127.0.0.1"))
     assert unknown.admits(ip_address("9.9.9.9"))
@@ -106,7 +106,7 @@ def test_who_offers_a_relay_sends_from_there() -> None:
     xmpp, relay = ip_address("8.8.8.8"), offered("1.1.1.1")[0]
     behind = replace(relay, type=CandidateType.RELAY)
     assert policy.evidence(4, xmpp, [behind]).sources == (ip_network("1.1.1.1"),)
-    assert policy.evidence(4, xmpp, [behind, relay]).rung is Rung.R3
+    assert policy.evidence(4, xmpp, [behind, relay]).source_auth is SourceAuth.SIGNALLING_ADDRESS
 
 
 @pytest.mark.rule("L8")
@@ -128,7 +128,7 @@ def test_first_packets_go_unasked_to_public_candidates_only_and_only_if_allowed(
 def test_the_address_of_a_proxy_or_of_nobody_is_no_evidence() -> None:
     policy = PeerPolicy(proxies=(ip_network("8.8.8.0/24"),))
     for text in ("8.8.8.8", "10.0.0.1", "127.0.0.1"):
-        assert policy.evidence(4, ip_address(text), ()).rung is Rung.R5
+        assert policy.evidence(4, ip_address(text), ()).source_auth is SourceAuth.PROBATION
 
 
 def test_a_signature_is_believed_from_wherever_a_peer_may_be() -> None:
@@ -157,3 +157,11 @@ def test_a_device_that_takes_another_address_of_its_ipv6_network_is_the_party() 
     assert not evidence.admits(ip_address("2606:4700:1:3::a"))
     strict = PeerPolicy(widen_v6=128).evidence(6, ip_address("2606:4700:1:2::a"), ())
     assert not strict.admits(ip_address("2606:4700:1:2::b"))
+
+
+def test_source_authentication_has_an_order() -> None:
+    """Strongest first, and not the order of the words."""
+    kinds = [Evidence(kind, ()) for kind in SourceAuth]
+    for number, stronger in enumerate(kinds):
+        assert not any(stronger.is_weaker_than(other) for other in kinds[number:])
+        assert all(other.is_weaker_than(stronger) for other in kinds[number + 1 :])

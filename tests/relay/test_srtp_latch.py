@@ -1,4 +1,4 @@
-"""A source of a party with SDES keys is believed by its tag (rung R2), made by libsrtp here."""
+"""A source of a party with SDES keys is believed by its tag (`srtp-auth`), made by libsrtp here."""
 
 from base64 import b64encode
 from ipaddress import ip_network
@@ -7,7 +7,7 @@ import pytest
 
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import TagKey
-from jingle_hnt.relay.evidence import Evidence, Rung
+from jingle_hnt.relay.evidence import Evidence, SourceAuth
 from jingle_hnt.relay.latch import SILENCE_S, State, Verdict
 from jingle_hnt.relay.packet import classify
 from jingle_hnt.relay.srtp import is_rtcp_signed, is_rtp_signed, read_keys
@@ -31,7 +31,7 @@ class Heard:
         self.arm(*keys)
 
     def arm(self, *keys: TagKey) -> None:
-        evidence = Evidence(Rung.R2, (ip_network("192.0.2.0/24"),), tags=keys)
+        evidence = Evidence(SourceAuth.SRTP_AUTH, (ip_network("192.0.2.0/24"),), tags=keys)
         assert self.latch.arm(self.generation, evidence)
         self.generation += 1
 
@@ -63,7 +63,7 @@ def test_whatever_has_no_such_tag_teaches_nothing() -> None:
 def test_rtp_that_was_copied_to_the_rtcp_port_teaches_nothing_there() -> None:
     """It has a good tag, and no packet of the party may have been heard at that port yet."""
     sender = Sender(1)
-    known = Evidence(Rung.R2, (ip_network("192.0.2.0/24"),), tags=sender.keys)
+    known = Evidence(SourceAuth.SRTP_AUTH, (ip_network("192.0.2.0/24"),), tags=sender.keys)
     heard = Heard(*known.for_reports().tags)
     assert heard.hear(sender.rtp(1), MALLORY) is Verdict.UNFIT
     assert heard.hear(sender.rtcp()) is Verdict.LATCHED
@@ -283,7 +283,7 @@ def test_a_sender_whose_packets_were_lost_for_half_a_rollover_is_heard_again() -
 
 def test_reports_at_a_port_of_their_own_are_heard_again_after_a_while() -> None:
     sender = Sender(1)
-    heard = Heard(*Evidence(Rung.R2, (), tags=sender.keys).for_reports().tags)
+    heard = Heard(*Evidence(SourceAuth.SRTP_AUTH, (), tags=sender.keys).for_reports().tags)
     for _ in range(WINDOW + 10):
         heard.hear(sender.rtcp())
     again = Sender(1)
@@ -330,7 +330,7 @@ def test_no_packet_opens_a_shut_latch_and_none_from_elsewhere_an_armed_one() -> 
 def test_a_generation_that_is_not_greater_changes_nothing() -> None:
     sender = Sender(1)
     heard = Heard(*sender.keys)
-    again = Evidence(Rung.R2, (ip_network("192.0.2.0/24"),), tags=Sender(2).keys)
+    again = Evidence(SourceAuth.SRTP_AUTH, (ip_network("192.0.2.0/24"),), tags=Sender(2).keys)
     assert not heard.latch.arm(0, again)
     assert heard.hear(sender.rtp(1)) is Verdict.LATCHED
 

@@ -10,7 +10,7 @@ from jingle_hnt.model.content import Content, Crypto, TagKey
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Info
 from jingle_hnt.relay.binding import Arm, Latched, Side
-from jingle_hnt.relay.evidence import Rung
+from jingle_hnt.relay.evidence import SourceAuth
 from jingle_hnt.relay.policy import PeerPolicy, UnknownSource
 from jingle_hnt.session.allocation import Pinhole
 from jingle_hnt.session.effects import Bounce, Moved, Why
@@ -154,7 +154,7 @@ def test_a_replaced_transport_is_latched_by_the_candidates_that_it_was_offered_w
     stage.says(BOB, Action.TRANSPORT_ACCEPT, stage.bobs(), known=False)
     more = Content(VOICE, transport=candidates("192.0.2.10", 7200, generation=1, components=(2,)))
     stage.says(ALICE, Action.TRANSPORT_INFO, more, known=False)
-    assert stage.plane.armed["s1.2.2", 0].evidence.rung is Rung.R4
+    assert stage.plane.armed["s1.2.2", 0].evidence.source_auth is SourceAuth.CANDIDATE_ADDRESS
     assert stage.plane.armed["s1.2.2", 0].evidence.sources == (ip_network("198.51.100.7"),)
 
 
@@ -165,7 +165,7 @@ def test_a_rejected_agent_is_forgotten_with_its_transport() -> None:
     stage.says(BOB, Action.TRANSPORT_REJECT, Content(VOICE))
     stage.says(ALICE, Action.TRANSPORT_REPLACE, moved(0))
     stage.says(BOB, Action.TRANSPORT_ACCEPT, stage.bobs())
-    assert stage.plane.armed["s1.3.1", 1].evidence.rung is Rung.R3
+    assert stage.plane.armed["s1.3.1", 1].evidence.source_auth is SourceAuth.SIGNALLING_ADDRESS
     (session,) = stage.registry
     assert session.negotiation.media[VOICE].agents is None
 

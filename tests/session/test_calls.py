@@ -19,7 +19,7 @@ from jingle_hnt.model.content import (
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Info
 from jingle_hnt.relay.binding import Arm, Flow, Gate, Heard
-from jingle_hnt.relay.evidence import Rung
+from jingle_hnt.relay.evidence import SourceAuth
 from jingle_hnt.relay.interfaces import Interface
 from jingle_hnt.session.effects import Bounce, Gone, Moved, Pass, Refusal, Replace, Why
 from jingle_hnt.session.policy import EarlyMedia, Fallback, GatePolicy
@@ -302,7 +302,7 @@ def test_latches_are_armed_with_the_binding_that_the_offer_waits_for() -> None:
     assert {(arm.name, arm.side) for arm in arms} == {
         (spec.name, side) for spec in bind.specs for side in (0, 1)
     }
-    assert {arm.evidence.rung for arm in arms} == {Rung.R3}
+    assert {arm.evidence.source_auth for arm in arms} == {SourceAuth.SIGNALLING_ADDRESS}
     stage.registry.bound(bind.session, bind.number, stage.now)
     assert not [e for e in stage.registry.effects() if isinstance(e, Arm | Gate)]
 

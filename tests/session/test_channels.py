@@ -10,7 +10,7 @@ from jingle_hnt.model.content import CandidateType
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action
 from jingle_hnt.relay.binding import Flow
-from jingle_hnt.relay.evidence import Rung
+from jingle_hnt.relay.evidence import SourceAuth
 from jingle_hnt.relay.interfaces import Interface
 from jingle_hnt.session.channel import Quota
 from jingle_hnt.session.effects import Bounce, ChannelRequest, Opened, Pass, Why
@@ -47,11 +47,13 @@ def test_a_channel_has_two_ends_on_one_address() -> None:
     assert opened.local.port != opened.remote.port
     assert opened.max_kbps == 4000
     assert set(stage.plane.flows.values()) == {(Flow.OPEN, Flow.OPEN)}
-    rungs = {(name, side): arm.evidence.rung for (name, side), arm in stage.plane.armed.items()}
-    assert rungs == {
-        ("s1.1.1", 0): Rung.R3,
-        ("s1.1.2", 0): Rung.R3,
-        ("s1.1.1", 1): Rung.R5,
+    source_auths = {
+        (name, side): arm.evidence.source_auth for (name, side), arm in stage.plane.armed.items()
+    }
+    assert source_auths == {
+        ("s1.1.1", 0): SourceAuth.SIGNALLING_ADDRESS,
+        ("s1.1.2", 0): SourceAuth.SIGNALLING_ADDRESS,
+        ("s1.1.1", 1): SourceAuth.PROBATION,
     }
 
 

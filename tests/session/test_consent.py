@@ -129,7 +129,9 @@ def test_no_media_goes_to_an_agent_that_is_silent_and_checks_still_do(mode: IceM
     assert stage.plane.flows[RTP] == stage.plane.flows[RTCP] == BOTH
 
 
-@pytest.mark.parametrize("candidate", ["192.0.2.20", "198.51.100.77"], ids=["R5", "R4"])
+@pytest.mark.parametrize(
+    "candidate", ["192.0.2.20", "198.51.100.77"], ids=["probation", "candidate-address"]
+)
 def test_a_few_packets_of_an_unknown_source_earn_no_more_than_5_s(candidate: str) -> None:
     """Row S3: whoever forges five packets in a bystander's name."""
     stage = Stage()

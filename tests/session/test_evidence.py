@@ -15,8 +15,8 @@ from jingle_hnt.relay.evidence import (
     MOST_SIGHTINGS,
     PROBATION_PACKETS,
     UNTOLD,
-    Rung,
     Sighting,
+    SourceAuth,
     Via,
 )
 from jingle_hnt.relay.policy import PeerPolicy, UnknownSource
@@ -45,7 +45,7 @@ def test_both_legs_are_armed_by_their_xmpp_address_from_the_offer_on() -> None:
     stage.says(ALICE, Action.SESSION_INITIATE, content())
     for (_, side), arm in stage.plane.armed.items():
         party = ALICE if side == 0 else BOB
-        assert arm.evidence.rung is Rung.R3
+        assert arm.evidence.source_auth is SourceAuth.SIGNALLING_ADDRESS
         assert arm.evidence.sources == (ip_network(ADDRESSES[party]),)
     assert len(stage.plane.armed) == 4
 
@@ -56,7 +56,7 @@ def test_an_unknown_callee_is_armed_at_the_accept_and_its_rtcp_after_its_rtp() -
     assert all(side == 0 for _, side in stage.plane.armed)
     stage.says(BOB, Action.SESSION_ACCEPT, stage.bobs(), known=False)
     assert set(stage.plane.armed) == {("s1.1.1", 0), ("s1.1.1", 1)}
-    assert stage.plane.armed["s1.1.1", 1].evidence.rung is Rung.R5
+    assert stage.plane.armed["s1.1.1", 1].evidence.source_auth is SourceAuth.PROBATION
     stage.latch("s1.1.1", 1, "198.51.100.77")
     rtcp = stage.plane.armed["s1.1.2", 1]
     assert rtcp.evidence.sources == (ip_network("198.51.100.77"),)
@@ -67,7 +67,7 @@ def test_a_public_candidate_is_evidence_where_nothing_better_is_known() -> None:
     public = content(transport=candidates("198.51.100.5", 5000))
     stage.says(ALICE, Action.SESSION_INITIATE, public, known=False)
     arm = stage.plane.armed["s1.1.1", 0]
-    assert arm.evidence.rung is Rung.R4
+    assert arm.evidence.source_auth is SourceAuth.CANDIDATE_ADDRESS
     assert arm.evidence.sources == (ip_network("198.51.100.5"),)
 
 
@@ -124,7 +124,7 @@ def offers(stage: Stage, party_seen: tuple[Sighting, ...], ip: str | None = None
 @pytest.mark.parametrize("via", [Via.BOSH, Via.WEBSOCKET, Via.HIBERNATING, Via.EARLIER])
 def test_an_address_that_may_be_stale_is_likely_and_never_the_only_door(via: Via) -> None:
     evidence = offers(Stage(), seen(OLD, via=via)).evidence
-    assert evidence.rung is Rung.R5
+    assert evidence.source_auth is SourceAuth.PROBATION
     assert evidence.packets_needed(ip_address(OLD)) == 1
     assert evidence.packets_needed(ip_address("198.51.100.77")) == PROBATION_PACKETS
     assert evidence.admits(ip_address("198.51.100.77"))
@@ -133,7 +133,7 @@ def test_an_address_that_may_be_stale_is_likely_and_never_the_only_door(via: Via
 def test_the_last_address_of_the_family_that_media_uses_is_likely() -> None:
     """Happy eyeballs: XMPP by IPv6, media by IPv4."""
     evidence = offers(Stage(), seen(OLD), ip=OLD6).evidence
-    assert (evidence.rung, evidence.likely) == (Rung.R5, (ip_network(OLD),))
+    assert (evidence.source_auth, evidence.likely) == (SourceAuth.PROBATION, (ip_network(OLD),))
 
 
 def test_an_address_of_days_ago_says_nothing() -> None:
@@ -143,14 +143,17 @@ def test_an_address_of_days_ago_says_nothing() -> None:
 def test_an_operator_who_wants_proof_has_weak_addresses_alone_believed() -> None:
     peers = PeerPolicy(own=(RELAY,), allowed=PUBLIC, unknown=UnknownSource.REFUSE)
     evidence = peers.evidence(4, None, (), [ip_address(OLD)])
-    assert (evidence.rung, evidence.sources) == (Rung.R3, (ip_network(OLD),))
+    assert (evidence.source_auth, evidence.sources) == (
+        SourceAuth.SIGNALLING_ADDRESS,
+        (ip_network(OLD),),
+    )
 
 
 def test_a_weak_address_is_believed_beside_public_candidates() -> None:
     policy = PeerPolicy(allowed=PUBLIC)
     named = candidates("198.51.100.5", 5000).candidates
     evidence = policy.evidence(4, None, named, [ip_address(OLD)])
-    assert evidence.rung is Rung.R4
+    assert evidence.source_auth is SourceAuth.CANDIDATE_ADDRESS
     assert evidence.sources == (ip_network("198.51.100.5"), ip_network(OLD))
 
 
@@ -189,7 +192,10 @@ def test_a_phone_that_resumes_by_the_other_family_keeps_its_latch() -> None:
     assert moves(stage, None, *seen(OLD, via=Via.BOSH)) is before
     stage.silent("s1.1.1", 0)
     after = moves(stage, "2001:db8:1::41").evidence
-    assert (after.rung, after.likely) == (Rung.R5, (ip_network(OLD), ip_network(ADDRESSES[ALICE])))
+    assert (after.source_auth, after.likely) == (
+        SourceAuth.PROBATION,
+        (ip_network(OLD), ip_network(ADDRESSES[ALICE])),
+    )
 
 
 def test_a_phone_that_moves_is_believed_at_both_addresses_while_it_is_heard() -> None:
@@ -211,8 +217,8 @@ def test_who_was_unknown_and_is_known_now_is_armed_on_the_better() -> None:
     stage.call(known=False)
     stage.latch("s1.1.1", 0, ADDRESSES[ALICE])
     after = moves(stage, ADDRESSES[ALICE])
-    assert (after.evidence.rung, after.evidence.sources) == (
-        Rung.R3,
+    assert (after.evidence.source_auth, after.evidence.sources) == (
+        SourceAuth.SIGNALLING_ADDRESS,
         (ip_network(ADDRESSES[ALICE]),),
     )
 
@@ -221,7 +227,7 @@ def test_an_answer_tells_where_a_callee_is_who_was_asleep_when_it_was_called() -
     stage = Stage()
     stage.says(ALICE, Action.SESSION_INITIATE, content(), known=False)
     stage.says(BOB, Action.SESSION_ACCEPT, stage.bobs())
-    assert stage.plane.armed["s1.1.1", 1].evidence.rung is Rung.R3
+    assert stage.plane.armed["s1.1.1", 1].evidence.source_auth is SourceAuth.SIGNALLING_ADDRESS
 
 
 def test_a_party_of_two_families_is_told_the_one_that_can_be_proven() -> None:
@@ -240,7 +246,7 @@ def test_a_party_of_two_families_is_told_the_one_that_can_be_proven() -> None:
         (session,) = stage.registry
         (allocation,) = session.negotiation.allocations
         assert allocation.version(Leg.INITIATOR) == version
-        assert stage.plane.armed["s1.1.1", 0].evidence.rung is Rung.R3
+        assert stage.plane.armed["s1.1.1", 0].evidence.source_auth is SourceAuth.SIGNALLING_ADDRESS
 
 
 # Who is told of a port, and when
@@ -268,4 +274,4 @@ def test_a_caller_whose_address_becomes_known_while_it_rings_is_armed_on_that() 
     stage = Stage()
     stage.says(ALICE, Action.SESSION_INITIATE, content(), known=False)
     assert moves(stage, None, *seen(OLD)).evidence == UNTOLD
-    assert moves(stage, OLD).evidence.rung is Rung.R3
+    assert moves(stage, OLD).evidence.source_auth is SourceAuth.SIGNALLING_ADDRESS

@@ -10,7 +10,7 @@ from jingle_hnt.model.content import Candidate, CandidateType, Content, ContentK
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Info, Jingle
 from jingle_hnt.relay.binding import Arm, Flow, Latched, Side
-from jingle_hnt.relay.evidence import IceKey, Rung
+from jingle_hnt.relay.evidence import IceKey, SourceAuth
 from jingle_hnt.session.effects import Gone, Moved, Pass, Passed, Replace, Request, Why
 from jingle_hnt.session.policy import IceMode, Times
 from jingle_hnt.session.record import dump, load
@@ -105,7 +105,7 @@ def test_checks_are_expected_named_and_signed_for_the_other_party() -> None:
         assert armed(stage, 0, component).evidence.keys == (ALICES_KEY,)
         assert armed(stage, 1, component).evidence.keys == (BOBS_KEY,)
     evidence = armed(stage).evidence
-    assert evidence.rung is Rung.R1
+    assert evidence.source_auth is SourceAuth.ICE_INTEGRITY
     assert not evidence.admits(TransportAddress.of("203.0.113.9", 1).ip)
     assert stage.plane.flows["s1.1.1"] == (Flow.OPEN, Flow.OPEN)
 
@@ -393,7 +393,7 @@ def test_a_transport_that_replaces_ice_follows_its_own_rules() -> None:
     stage = called()
     stage.says(ALICE, Action.TRANSPORT_REPLACE, content())
     stage.says(BOB, Action.TRANSPORT_ACCEPT, stage.bobs())
-    assert armed(stage, name="s1.2").evidence.rung is Rung.R3
+    assert armed(stage, name="s1.2").evidence.source_auth is SourceAuth.SIGNALLING_ADDRESS
     stage.passes(31)
     assert [ended.why for ended in stage.ended] == [Why.NO_MEDIA]
 
@@ -621,8 +621,8 @@ def test_both_kinds_of_transport_go_side_by_side() -> None:
     answer = offered(stage, content(), ice(OF_ALICE, key=CAMERA))
     assert set(answer.substitution) == {VOICE, CAMERA}
     accepted(stage, stage.bobs(), ice(OF_BOB, key=CAMERA))
-    assert armed(stage, name="s1.1").evidence.rung is Rung.R3
-    assert armed(stage, name="s1.2").evidence.rung is Rung.R1
+    assert armed(stage, name="s1.1").evidence.source_auth is SourceAuth.SIGNALLING_ADDRESS
+    assert armed(stage, name="s1.2").evidence.source_auth is SourceAuth.ICE_INTEGRITY
 
 
 def test_the_end_of_the_call_leaves_nothing() -> None:

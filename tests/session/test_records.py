@@ -120,6 +120,18 @@ def test_a_call_of_the_journal_goes_on_where_it_was() -> None:
     after.assert_nothing_left()
 
 
+def test_a_record_that_numbers_source_authentication_is_read() -> None:
+    """Records up to version 4 name its kinds R1 to R5."""
+    before = called()
+    written = json.dumps(dump(only(before), before.now))
+    numbered = written.replace('"source_auth": "signalling-address"', '"rung": "R3"')
+    assert numbered != written
+    after = Stage(times=Times())
+    record = json.loads(numbered) | {"version": 4}
+    session = load(record, after.registry, before.now)
+    assert dump(session, before.now) == json.loads(written)
+
+
 def test_whatever_was_asked_before_a_restart_is_undone_by_the_first_error() -> None:
     """Which stanza it was is not written down."""
     stage = called()

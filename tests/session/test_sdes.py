@@ -1,4 +1,4 @@
-"""Whose keys arm which latch (rung R2), from the offer to the answer and through a restart."""
+"""Whose keys arm which latch (`srtp-auth`), from the offer to the answer and through a restart."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import pytest
 from jingle_hnt.model.content import Content, Crypto, TagKey
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action
-from jingle_hnt.relay.evidence import Rung
+from jingle_hnt.relay.evidence import SourceAuth
 from jingle_hnt.relay.policy import PeerPolicy, UnknownSource
 from jingle_hnt.session.effects import Replace
 from jingle_hnt.session.record import dump, load
@@ -40,7 +40,9 @@ class Protected(Stage):
 
     def tags(self, side: int, name: str = "s1.1.1") -> tuple[TagKey, ...]:
         evidence = self.plane.armed[name, 0 if side == 0 else 1].evidence
-        assert evidence.rung is (Rung.R2 if evidence.tags else Rung.R3)
+        assert evidence.source_auth is (
+            SourceAuth.SRTP_AUTH if evidence.tags else SourceAuth.SIGNALLING_ADDRESS
+        )
         return evidence.tags
 
 

@@ -18,7 +18,7 @@ from jingle_hnt.model.content import (
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Info, Jingle
 from jingle_hnt.relay.binding import Arm, Flow
-from jingle_hnt.relay.evidence import IceKey, Rung
+from jingle_hnt.relay.evidence import IceKey, SourceAuth
 from jingle_hnt.relay.ice_agent import TARGETS, Checks
 from jingle_hnt.relay.policy import PeerPolicy
 from jingle_hnt.session.effects import Bounce, Pass, Passed, Replace, Why
@@ -106,7 +106,7 @@ def test_each_leg_is_an_ice_context_of_its_own() -> None:
     call = Call()
     for side, (ufrag, pwd), told in ((0, OF_ALICE, call.to_alice), (1, OF_BOB, call.to_bob)):
         arm = armed(call.stage, side)
-        assert arm.evidence.rung is Rung.R1
+        assert arm.evidence.source_auth is SourceAuth.ICE_INTEGRITY
         assert arm.evidence.keys == (IceKey(f"{told.ufrag}:{ufrag}", told.pwd),)
         assert checks(arm).username == f"{ufrag}:{told.ufrag}"
         assert checks(arm).password == pwd
@@ -305,7 +305,7 @@ def test_a_transport_that_replaces_ice_is_latched_by_its_media() -> None:
     call.stage.says(ALICE, Action.TRANSPORT_REPLACE, content())
     call.stage.says(BOB, Action.TRANSPORT_ACCEPT, call.stage.bobs())
     assert armed(call.stage, name="s1.2").checks is None
-    assert armed(call.stage, name="s1.2").evidence.rung is Rung.R3
+    assert armed(call.stage, name="s1.2").evidence.source_auth is SourceAuth.SIGNALLING_ADDRESS
 
 
 def test_the_end_of_the_call_leaves_nothing() -> None:
@@ -328,8 +328,8 @@ def test_who_knows_raw_udp_only_is_offered_that_and_answers_as_an_agent_would() 
     assert to_alice.namespace == ICE_UDP
     assert [c.component for c in to_alice.candidates] == [1, 2]
     assert checks(armed(stage, 0)).username == f"Aufrag:{to_alice.ufrag}"
-    assert armed(stage, 0).evidence.rung is Rung.R1
-    assert armed(stage, 1).evidence.rung is Rung.R3
+    assert armed(stage, 0).evidence.source_auth is SourceAuth.ICE_INTEGRITY
+    assert armed(stage, 1).evidence.source_auth is SourceAuth.SIGNALLING_ADDRESS
     assert armed(stage, 1).checks is None
     assert stage.plane.flows["s1.1.1"] == (Flow.OPEN, Flow.OPEN)
 
@@ -343,7 +343,7 @@ def test_who_knows_raw_udp_only_may_call_an_agent() -> None:
     to_alice = ours(stage.says(BOB, Action.SESSION_ACCEPT, ice(OF_BOB)))
     assert to_alice.namespace == ""
     assert checks(armed(stage, 1)).username == f"Bufrag:{to_bob.ufrag}"
-    assert armed(stage, 0).evidence.rung is Rung.R3
+    assert armed(stage, 0).evidence.source_auth is SourceAuth.SIGNALLING_ADDRESS
 
 
 @pytest.mark.rule("I4", "L6")
@@ -352,7 +352,7 @@ def test_of_whom_nothing_is_known_is_not_armed_before_it_answers() -> None:
     stage.says(ALICE, Action.SESSION_INITIATE, ice(OF_ALICE), known=False)
     assert {side for _, side in stage.plane.armed} <= {0}
     stage.says(BOB, Action.SESSION_ACCEPT, stage.bobs(), known=False)
-    assert armed(stage, 1).evidence.rung is Rung.R5
+    assert armed(stage, 1).evidence.source_auth is SourceAuth.PROBATION
 
 
 def test_two_who_know_raw_udp_only_speak_it() -> None:

@@ -96,7 +96,7 @@ async def s2(field: Field) -> Outcome:
 
 
 async def s3(field: Field) -> Outcome:
-    """One packet in a bystander's name; the caller's XMPP connection comes from elsewhere (R3)."""
+    """One packet in a bystander's name; the caller's XMPP connection comes from elsewhere."""
     _watch(field)
     known = (field.home_public, STRANGER)
     call = await field.anchor.call(0, ((BYSTANDER, 5000), PARTY), known)
@@ -115,7 +115,7 @@ async def s3(field: Field) -> Outcome:
 
 
 async def s3_unknown(field: Field, number: int, signalled: str) -> tuple[int, float]:
-    """Five packets in the name of a bystander of whom nothing is known but `signalled` (R4, R5).
+    """Five packets in the name of a bystander of whom nothing is known but `signalled`.
 
     Returns how many packets it was sent then, and for how long.
     """

@@ -1,4 +1,4 @@
-"""Rows M whose calls can be told from an attacker: SDES keys (R2), or ICE credentials (R1)."""
+"""Rows M whose calls can be told from an attacker: SDES keys, or ICE credentials."""
 
 import asyncio
 import time

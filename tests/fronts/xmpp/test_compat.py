@@ -17,7 +17,7 @@ from jingle_hnt.model.compat import COMPAT
 from jingle_hnt.model.content import COMPONENTS, RawUdp
 from jingle_hnt.model.jid import JID
 from jingle_hnt.relay.binding import Flow
-from jingle_hnt.relay.evidence import Evidence, IceKey, Rung
+from jingle_hnt.relay.evidence import Evidence, IceKey, SourceAuth
 from jingle_hnt.relay.ice_latch import IceLatch
 from jingle_hnt.relay.latch import Latch, Verdict
 from jingle_hnt.relay.packet import classify
@@ -172,7 +172,7 @@ def bare_headers_teach() -> None:
     assert len(Line().offers("jitsi-initiate")) == 2
     source = TransportAddress.of("198.51.100.1", 5000)
     latch = Latch()
-    assert latch.arm(0, Evidence(Rung.R3, (ip_network(source.ip),)))
+    assert latch.arm(0, Evidence(SourceAuth.SIGNALLING_ADDRESS, (ip_network(source.ip),)))
     header = bytes.fromhex("800800010000000000000007")
     assert latch.observe(source, classify(header), 0.0) is Verdict.LATCHED
 
@@ -228,7 +228,9 @@ def a_missing_generation() -> None:
 @quirk("qxmpp-checks-early")
 def a_check_before_the_answer() -> None:
     latch = IceLatch()
-    evidence = Evidence(Rung.R1, (ip_network("0.0.0.0/0"),), keys=(IceKey("A:", "of-a"),))
+    evidence = Evidence(
+        SourceAuth.ICE_INTEGRITY, (ip_network("0.0.0.0/0"),), keys=(IceKey("A:", "of-a"),)
+    )
     assert latch.arm(0, evidence)
     asked = check("A:B", "of-a")
     source = TransportAddress.of("198.51.100.2", 4000)
@@ -240,7 +242,9 @@ def a_check_before_the_answer() -> None:
 def a_nomination_that_comes_late() -> None:
     """Until then media goes to the path that was asked first; then to the nominated one."""
     latch = IceLatch()
-    evidence = Evidence(Rung.R1, (ip_network("0.0.0.0/0"),), keys=(IceKey("A:B", "of-a"),))
+    evidence = Evidence(
+        SourceAuth.ICE_INTEGRITY, (ip_network("0.0.0.0/0"),), keys=(IceKey("A:B", "of-a"),)
+    )
     assert latch.arm(0, evidence)
     first, second = (TransportAddress.of("198.51.100.2", port) for port in (4000, 4001))
     for source, nominates, now in ((first, False, 0.0), (second, False, 0.1), (second, True, 2.2)):
