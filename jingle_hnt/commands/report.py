@@ -34,7 +34,8 @@ def show(options: argparse.Namespace) -> int:
         return 2
     state = load(options.config).state
     if not state.history_calls:
-        print("the history is off: state.history_calls is 0", file=sys.stderr)
+        text = "the history is off; write how many calls it keeps as state.history_calls"
+        print(text, file=sys.stderr)
         return 1
     try:
         calls, refused = read_between(state.history, since.timestamp(), until.timestamp())
