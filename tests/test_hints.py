@@ -14,17 +14,17 @@ from jingle_hnt.admin.diagnosis import diagnose
 from jingle_hnt.cli import main
 from jingle_hnt.commands import init, provide
 from jingle_hnt.commands.open_files import promises
-from jingle_hnt.config import Settings
 from jingle_hnt.errors import ConfigurationError, NoPorts
 from jingle_hnt.model.doors import ModuleState
 from jingle_hnt.plane import engines
-from jingle_hnt.reading import load
 from jingle_hnt.relay.interfaces import Interface
 from jingle_hnt.relay.ports import PortPool
-from jingle_hnt.reload import Reloader
+from jingle_hnt.settings.file import load
+from jingle_hnt.settings.model import Settings
+from jingle_hnt.settings.reload import Reloader
 from tests.admin.calls import call, leg
 from tests.session.stage import RELAY
-from tests.test_config import NEEDED
+from tests.settings.test_config import NEEDED
 
 ROOT = Path(__file__).parent.parent
 Says = pytest.CaptureFixture[str]

@@ -253,6 +253,23 @@ async def test_what_does_not_cross(
     assert {s.get("to") for s in server.last.iqs()} == {asked.get("from")}
 
 
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (f"bob@{COMPONENT}/desk", r"write user\40domain in front of the component's domain"),
+        (BOB_HERE.partition("/")[0], "with a full JID: write the resource, or propose the call"),
+    ],
+)
+async def test_an_offer_to_the_address_that_is_said_crosses(
+    server: FakeServer, component: Component, wrong: str, says: str
+) -> None:
+    server.last.send(iq(OFFER, to=wrong))
+    back = await sent_to(server, ALICE)
+    assert says in (back.findtext(".//{*}text") or "")
+    server.last.send(iq(OFFER, to=BOB_HERE))
+    assert names(await sent_to(server, BOB)) == (ALICE_THERE, BOB)
+
+
 async def test_who_asks_too_much_has_to_wait(
     server: FakeServer, component: Component, monkeypatch: pytest.MonkeyPatch
 ) -> None:

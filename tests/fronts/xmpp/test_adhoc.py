@@ -422,10 +422,10 @@ async def test_a_standard_command_has_the_standards_form_type(client: Client) ->
         (CALL + CALL, "twice"),
         (CALL.replace("</field>", "<value>s2</value></field>"), "takes one value"),
         (CALL.replace("s1", "x" * 1025), "longer"),
-        (CALL.replace("s1", "a\nb"), "one line"),
-        (CALL + "<field var='how'><value>rude</value></field>", "one of: soft, hard"),
-        (CALL + "<field var='tell'><value>maybe</value></field>", "true or false"),
-        (CALL + "<field var='by'><value>@</value></field>", "XMPP address"),
+        (CALL.replace("s1", "a\nb"), "is one line: send it without line breaks"),
+        (CALL + "<field var='how'><value>rude</value></field>", "how must be one of: soft, hard"),
+        (CALL + "<field var='tell'><value>maybe</value></field>", "is a boolean: send true or false"),
+        (CALL + "<field var='by'><value>@</value></field>", "by must be an XMPP address, such as user@example.org"),
     ],
 )
 async def test_a_bad_form_can_be_corrected(
@@ -474,10 +474,13 @@ async def test_a_command_that_takes_too_long_is_given_up(
 async def test_only_so_many_run_at_a_time(client: Client, desk: Desk) -> None:
     desk.wait = asyncio.Event()
     waiting = [client.send(step("calls"), ADMIN) for _ in range(adhoc.MOST_RUNNING)]
-    assert conditions(await client.ask(step("calls"))) == ["wait", "resource-constraint"]
+    refused = await client.ask(step("calls"))
+    assert conditions(refused) == ["wait", "resource-constraint"]
+    assert refused.findtext(".//{*}text") == "too many commands are running: try again in a while"
     desk.wait.set()
     for id_ in waiting:
         assert command_of(await client.connection.reply(id_)).get("status") == "completed"
+    assert command_of(await client.ask(step("calls"))).get("status") == "completed"
 
 
 async def test_an_answer_does_not_outlive_its_stream(

@@ -322,7 +322,7 @@ def test_an_address_that_may_be_stale_is_none(kind: str) -> None:
 @pytest.mark.parametrize(
     ("answer", "text"),
     [
-        (None, "does not answer"),
+        (None, "does not answer: is it a virtual host"),
         ("<iq type='result'><module xmlns='urn:hnt:intercept:0' version='0'/></iq>", ""),
         ("<iq type='error'><error><forbidden/></error></iq>", 'jingle_hnt_component = "hnt.x"'),
         ("<iq type='error'><error><service-unavailable/></error></iq>", "modules_enabled"),

@@ -23,6 +23,7 @@ def test_a_server_writes_it_so(typed: str, written: str) -> None:
 def test_what_is_no_address_is_refused(typed: str) -> None:
     with pytest.raises(ValueError, match="is no XMPP address; write one such as"):
         normalised(typed)
+    assert normalised("alice@example.org") == "alice@example.org"
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,8 @@ async def test_before_the_first_answer_nothing_is_claimed(
     host: Host, components: Components
 ) -> None:
     assert set(components.modules_down) <= {DOMAIN, OTHER}
+    unasked = "has not answered yet: look again in a few seconds"
+    assert all(unasked in why for why in components.modules_down.values())
     await until(lambda: not components.modules_down)
     host.says = {DOMAIN: "", OTHER: ""}
     host.server.last.cut()
