@@ -424,8 +424,14 @@ async def test_a_standard_command_has_the_standards_form_type(client: Client) ->
         (CALL.replace("s1", "x" * 1025), "longer"),
         (CALL.replace("s1", "a\nb"), "is one line: send it without line breaks"),
         (CALL + "<field var='how'><value>rude</value></field>", "how must be one of: soft, hard"),
-        (CALL + "<field var='tell'><value>maybe</value></field>", "is a boolean: send true or false"),
-        (CALL + "<field var='by'><value>@</value></field>", "by must be an XMPP address, such as user@example.org"),
+        (
+            CALL + "<field var='tell'><value>maybe</value></field>",
+            "is a boolean: send true or false",
+        ),
+        (
+            CALL + "<field var='by'><value>@</value></field>",
+            "by must be an XMPP address, such as user@example.org",
+        ),
     ],
 )
 async def test_a_bad_form_can_be_corrected(
