@@ -356,7 +356,7 @@ class Signalling:
             self._order(lambda plane: plane.gate(gates))
         elif kind is Release:
             names = [n for e in effects if isinstance(e, Release) for n in e.names]
-            linger_s = self._registry.policy.times.linger_s
+            linger_s = self._registry.policy.relay.quarantine_s
             self._order(lambda plane: plane.release(names, linger_s))
         else:
             for effect in effects:

@@ -92,7 +92,7 @@ class _Stage:
 
     def __init__(self) -> None:
         relay = ip_address("203.0.113.9")
-        peers = PeerPolicy(own=(relay,), allowed=(ip_network("198.51.100.0/24"),))
+        peers = PeerPolicy(own=(relay,), allow_networks=(ip_network("198.51.100.0/24"),))
         policy = SessionPolicy(frozenset({"example.org"}), peers)
         picks = iter((100, 550, 0, 0))
         pool = PortPool([Interface(relay, relay)], 2000, 3998, lambda n: next(picks) % n)

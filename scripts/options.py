@@ -1,14 +1,17 @@
-"""Writes docs/configuration.md: every option, from settings/model.py and the sample configuration.
+"""Writes what is made of the options: docs/configuration.md and config/jingle-hnt.toml.
 
     scripts/options.py [--check]
 
-Names, types and defaults come from the settings, the words from the comments above each option in
-config/jingle-hnt.toml. An option without a comment there is an error.
+An option's only entry is its field in `jingle_hnt/settings/model.py`: name, type and default, the
+text below it, an example, and when a change of it takes effect. A field without a text is an error,
+and so are two with the same.
 """
 
+import ast
+import inspect
 import json
-import re
 import sys
+import textwrap
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,63 +47,138 @@ read from systemd's credential `secret`, then from `xmpp.secret_file`, then from
 the others need a restart, and `reload` names those that wait for one. A file that cannot be used
 changes nothing.
 
-This page is made by `scripts/options.py` from the program and from
-[jingle-hnt.toml](../config/jingle-hnt.toml).
+This page and the sample [jingle-hnt.toml](../config/jingle-hnt.toml) are made by
+`scripts/options.py` from the program.
+"""
+
+
+SAMPLE_HEAD = """\
+# jingle-hnt: every option. What is commented out shows its default.
+# `jingle-hnt init` writes a short file with the four that have none; `jingle-hnt check` tests the
+# rest. This file is made by scripts/options.py.
 """
 
 
 def page() -> str:
-    """The whole page."""
-    words = comments(SAMPLE.read_text())
+    """The page of all options."""
     parts = [HEAD]
-    for section, field in Settings.model_fields.items():
-        model = field.annotation
-        assert isinstance(model, type)
-        assert issubclass(model, BaseModel)
-        parts.append("\n".join(_section(section, model, words)))
+    for section, model in sections():
+        parts.append("\n".join(_section(section, model)))
         if section == "budgets":
             parts.append("\n".join(_budgets()))
     return "\n".join(parts)
 
 
-def comments(sample: str) -> dict[str, str]:
-    """The comment above each option of the sample, by the option's dotted name.
+def sample() -> str:
+    """The sample configuration."""
+    parts = [SAMPLE_HEAD]
+    for section, model in sections():
+        words = (model.__doc__ or "").strip().splitlines()[0]
+        parts.append(f"\n[{section}]\n# {words}\n")
+        for option, field in options(section, model):
+            text = texts(model)[option]
+            parts += [f"\n{_commented(text)}", f"{_line(option, field)}\n"]
+    return "".join(parts)
 
-    Options that stand together share the comment above the first of them.
-    """
+
+def sections() -> Iterator[tuple[str, type[BaseModel]]]:
+    """The tables of the configuration by name."""
+    for section, field in Settings.model_fields.items():
+        model = field.annotation
+        assert isinstance(model, type)
+        assert issubclass(model, BaseModel)
+        yield section, model
+
+
+def options(section: str, model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
+    """The options of a table by name, those of the environment left out."""
+    for option, field in model.model_fields.items():
+        if f"{section}.{option}" not in HIDDEN:
+            yield option, field
+
+
+def texts(model: type[BaseModel]) -> dict[str, str]:
+    """The text below each field of a table, with those that it has from the classes above."""
     found: dict[str, str] = {}
-    section, text, told = "", [], False
-    for line in sample.splitlines():
-        if heading := re.fullmatch(r"\[(\w+)\]", line):
-            section, text, told = heading[1], [], False
-        elif option := re.match(r"#?(\w+) = ", line):
-            found[f"{section}.{option[1]}"] = " ".join(text)
-            told = True
-        elif line.startswith("# "):
-            text, told = ([] if told else text) + [line[2:].strip()], False
+    for kind in reversed(model.__mro__):
+        if kind is BaseModel or not issubclass(kind, BaseModel):
+            continue
+        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+        assert isinstance(tree, ast.ClassDef)
+        for field, text in zip(tree.body, tree.body[1:], strict=False):
+            match field, text:
+                case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(words))):
+                    found[name] = inspect.cleandoc(words)
     return found
 
 
-def _section(name: str, model: type[BaseModel], words: dict[str, str]) -> Iterator[str]:
+def faults() -> Iterator[str]:
+    """What is wrong with the entries."""
+    seen: dict[str, str] = {}
+    for section, model in sections():
+        for option in model.model_fields:
+            key, text = f"{section}.{option}", texts(model).get(option, "")
+            if not text:
+                yield f"{key}: write a text below the field"
+            elif text in seen:
+                yield f"{key} says what {seen[text]} says: write what is its own"
+            seen[text] = key
+
+
+def _commented(text: str) -> str:
+    """A text as comment of the sample; an indented paragraph is an example."""
+    lines = []
+    for paragraph in text.split("\n\n"):
+        if paragraph.startswith("    "):
+            lines += paragraph.splitlines()
+        else:
+            words = " ".join(paragraph.split())
+            lines += textwrap.wrap(words, 98, break_long_words=False, break_on_hyphens=False)
+    return "".join(f"# {line}\n" for line in lines)
+
+
+def _line(option: str, field: FieldInfo) -> str:
+    if field.examples:
+        return f"{option} = {_toml(field.examples[0])}"
+    return f"#{option} = {_toml(field.get_default(call_default_factory=True))}"
+
+
+def _toml(value: Any) -> str:
+    match value:
+        case dict():
+            pairs = ", ".join(f"{name} = {_toml(member)}" for name, member in value.items())
+            return f"{{ {pairs} }}"
+        case list() | tuple():
+            return f"[{', '.join(map(_toml, value))}]"
+        case Path():
+            return json.dumps(str(value))
+    return json.dumps(value)
+
+
+def _section(name: str, model: type[BaseModel]) -> Iterator[str]:
     yield f"## [{name}]\n"
     yield f"{(model.__doc__ or '').strip().splitlines()[0]}\n"
     yield "| option | type | default | reload | |"
     yield "| --- | --- | --- | --- | --- |"
-    for option, field in model.model_fields.items():
-        key = f"{name}.{option}"
-        if key in HIDDEN:
-            continue
-        if not words.get(key):
-            raise SystemExit(f"{SAMPLE}: {key} has no comment; write one above it")
+    for option, field in options(name, model):
         row = (
             f"`{option}`",
             _type(field.annotation),
             _default(field),
-            "no" if needs_restart(key) else "yes",
-            words[key].replace("|", "\\|"),
+            "no" if needs_restart(f"{name}.{option}") else "yes",
+            _cell(texts(model)[option]),
         )
         yield "| " + " | ".join(row) + " |"
     yield ""
+
+
+def _cell(text: str) -> str:
+    """A text as a cell of a table."""
+    words = []
+    for paragraph in text.split("\n\n"):
+        flat = " ".join(paragraph.split())
+        words.append(f"`{flat}`" if paragraph.startswith("    ") else flat)
+    return " ".join(words).replace("|", "\\|")
 
 
 def _budgets() -> Iterator[str]:
@@ -151,11 +229,19 @@ def _default(field: FieldInfo) -> str:
 
 
 def main() -> int:
-    text = page().rstrip() + "\n"
-    if "--check" not in sys.argv:
-        PAGE.write_text(text)
-    elif not PAGE.exists() or PAGE.read_text() != text:
-        print("docs/configuration.md is not current; run scripts/options.py")
+    wrong = list(faults())
+    if wrong:
+        print("\n".join(wrong))
+        return 1
+    stale = []
+    for path, text in ((PAGE, page().rstrip() + "\n"), (SAMPLE, sample())):
+        if path.exists() and path.read_text() == text:
+            continue
+        stale.append(str(path.relative_to(ROOT)))
+        if "--check" not in sys.argv:
+            path.write_text(text)
+    if stale and "--check" in sys.argv:
+        print(f"not current: {', '.join(stale)}; run scripts/options.py")
         return 1
     return 0
 

@@ -156,11 +156,13 @@ def _policy(usual: SessionPolicy, said: Said) -> SessionPolicy:
     mode = IceMode.PASS if said.kind == "raw-udp" else IceMode(said.kind)
     return replace(
         usual,
-        peers=replace(usual.peers, own=(), proxies=(), allowed=(*usual.peers.allowed, *allowed)),
-        ice=mode,
-        ice_rules=(),
-        raw_udp=(),
-        times=replace(usual.times, ice_direct_first_s=0.0),
+        peers=replace(
+            usual.peers,
+            own=(),
+            proxies=(),
+            allow_networks=(*usual.peers.allow_networks, *allowed),
+        ),
+        ice=replace(usual.ice, mode=mode, rules=(), raw_udp=(), direct_first_s=0.0),
     )
 
 

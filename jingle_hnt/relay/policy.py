@@ -75,24 +75,25 @@ class UnknownSource(StrEnum):
 class PeerPolicy:
     """What the operator says of peers.
 
-    `own` are the relay's addresses, bound and advertised; `allowed` the networks of NOT_GLOBAL that
+    `own` are the relay's addresses, bound and advertised; `allow_networks` those of NOT_GLOBAL that
     may be peers after all; `proxies` the networks whose XMPP connections say nothing of where a
     user is (reverse proxies); `widen_v4` and `widen_v6` the prefix length around a signalling
     address that counts as the party's (RFC 7362 section 4 restricted latching, 32 and 128 for the
     address itself). A household has an IPv6 /64, and its devices take another address of it each
     day (RFC 8981). `early_stream` allows a few packets to a public candidate before it is heard
-    from; `unknown` says whether a party of whom nothing is known may take part in a relayed call.
-    `lapse_s` is how long a party is silent before another port and stream may be its own.
+    from; `unknown_source` says whether a party of whom nothing is known may take part in a relayed
+    call. `follow_after_s` is how long a party is silent before another port and stream may be its
+    own.
     """
 
     own: tuple[IPAddress, ...] = ()
-    allowed: tuple[IPNetwork, ...] = ()
+    allow_networks: tuple[IPNetwork, ...] = ()
     proxies: tuple[IPNetwork, ...] = ()
     widen_v4: int = 32
     widen_v6: int = 64
     early_stream: bool = False
-    unknown: UnknownSource = UnknownSource.PROBATION
-    lapse_s: float = LAPSE_S
+    unknown_source: UnknownSource = UnknownSource.PROBATION
+    follow_after_s: float = LAPSE_S
     _refused: dict[int, tuple[IPNetwork, ...]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -133,7 +134,7 @@ class PeerPolicy:
             return Evidence(
                 SourceAuth.CANDIDATE_ADDRESS, named if behind_a_relay else _each_once(named, likely)
             )
-        if likely and self.unknown is UnknownSource.REFUSE:
+        if likely and self.unknown_source is UnknownSource.REFUSE:
             return Evidence(SourceAuth.SIGNALLING_ADDRESS, likely)
         return Evidence(
             SourceAuth.PROBATION,
@@ -208,7 +209,7 @@ class PeerPolicy:
 
     def _refused_networks(self, version: int) -> tuple[IPNetwork, ...]:
         negotiable = [n for n in NOT_GLOBAL if n.version == version]
-        for allowed in self.allowed:
+        for allowed in self.allow_networks:
             if allowed.version == version:
                 negotiable = [part for n in negotiable for part in _without(n, allowed)]
         own = [host_network(ip) for ip in self.own if ip.version == version]

@@ -350,7 +350,7 @@ class Anchor:
         self, allocation: Allocation, leg: Leg, candidates: Iterable[Candidate]
     ) -> None:
         """Raise UnprovenParty where nothing is known of this leg and the operator refuses such."""
-        refuse = self._peers.unknown is UnknownSource.REFUSE
+        refuse = self._peers.unknown_source is UnknownSource.REFUSE
         if (
             refuse
             and self._evidence(allocation, leg, candidates).source_auth is SourceAuth.PROBATION
@@ -512,7 +512,7 @@ class Anchor:
         return replace(
             evidence,
             several=allocation.several,
-            lapse_s=self._peers.lapse_s,
+            lapse_s=self._peers.follow_after_s,
             events=tuple(sorted(allocation.events)),
         )
 

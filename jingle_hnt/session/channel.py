@@ -16,7 +16,7 @@ from jingle_hnt.model.jingle import Action, Jingle
 from jingle_hnt.session.anchor import Anchor
 from jingle_hnt.session.effects import Answer, Bounce, ChannelRequest, Opened, Request, Why
 from jingle_hnt.session.machine import Held, Session
-from jingle_hnt.session.policy import ChannelPolicy, GatePolicy, SessionPolicy
+from jingle_hnt.session.policy import ChannelPolicy, GateMode, GatePolicy, SessionPolicy
 from jingle_hnt.session.table import Leg, State
 
 PEER = JID.of("peer.invalid")
@@ -67,7 +67,7 @@ class Channel(Session):
             return Bounce(held.token, held.error)
         (allocation,) = self.negotiation.allocations
         local, remote = (allocation.leases[leg].advertised(RTP) for leg in Leg)
-        own = self._policy.channels
+        own = self._policy.relay_nodes
         assert own is not None
         return Opened(held.token, self.name, local, remote, own.expire_s, own.max_kbps)
 
@@ -113,7 +113,7 @@ class Quota:
 
 
 def _policy_of_channels(policy: SessionPolicy) -> SessionPolicy:
-    assert policy.channels is not None
-    expire_s = policy.channels.expire_s
+    assert policy.relay_nodes is not None
+    expire_s = policy.relay_nodes.expire_s
     times = replace(policy.times, first_media_s=expire_s, silence_s=expire_s, hold_s=expire_s)
-    return replace(policy, gate=GatePolicy.OPEN, times=times)
+    return replace(policy, gate=GatePolicy(GateMode.OPEN), times=times)

@@ -12,7 +12,7 @@ from jingle_hnt.relay.binding import Flow
 from jingle_hnt.session.anchor import Anchor
 from jingle_hnt.session.consent import ends_at
 from jingle_hnt.session.medium import Medium
-from jingle_hnt.session.policy import EarlyMedia, GatePolicy, SessionPolicy
+from jingle_hnt.session.policy import EarlyMedia, GateMode, SessionPolicy
 from jingle_hnt.session.table import Leg
 
 _SENDING = {
@@ -31,7 +31,9 @@ _EARLY = {
 
 def before_accept(policy: SessionPolicy) -> tuple[Flow, Flow]:
     """What flows between the offer of a content and its acceptance."""
-    early = frozenset(Leg) if policy.gate is GatePolicy.OPEN else _EARLY[policy.early_media]
+    early = (
+        frozenset(Leg) if policy.gate.policy is GateMode.OPEN else _EARLY[policy.gate.early_media]
+    )
     return _flows(early, otherwise=Flow.NOMINAL)
 
 

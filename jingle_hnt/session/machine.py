@@ -54,7 +54,7 @@ from jingle_hnt.session.effects import (
 from jingle_hnt.session.hiding import demand_whole, hidden
 from jingle_hnt.session.life import Life
 from jingle_hnt.session.negotiation import Negotiation
-from jingle_hnt.session.policy import Fallback, GatePolicy, SessionPolicy
+from jingle_hnt.session.policy import Fallback, GateMode, SessionPolicy
 from jingle_hnt.session.refusals import NO_CAPACITY, NO_PLANE, Kind, Obstacle, obstacle_of
 from jingle_hnt.session.reply import Reply
 from jingle_hnt.session.table import Leg, State, Transition, transition
@@ -172,7 +172,7 @@ class Session:
         quiet_since = self.negotiation.places.quiet_since()
         if quiet_since is None or self.life.accepted_at is None:
             return None
-        return max(quiet_since, self.life.accepted_at) + self._policy.times.ice_idle_s
+        return max(quiet_since, self.life.accepted_at) + self._policy.ice.idle_s
 
     def allows(self, action: Action | None, leg: Leg) -> bool:
         """Whether this party may send this action now; any party may where none is named."""
@@ -530,7 +530,7 @@ class Session:
         return held.answer
 
     def _leave(self, now: float) -> None:
-        self.negotiation.places.leave(self._policy.times.ice_idle_s, now)
+        self.negotiation.places.leave(self._policy.ice.idle_s, now)
 
     def _undo(self, held: Held, why: Obstacle) -> None:
         """A proposal cannot be kept: its sender is told, and the session is as it was before."""
@@ -557,8 +557,8 @@ class Session:
         return error.answer if isinstance(error, BudgetExceeded) else NO_CAPACITY
 
     def _cannot_relay(self, held: Held, error: StanzaError) -> None:
-        refuse = self._policy.exhausted is Fallback.REFUSE
-        if refuse or self._policy.gate is GatePolicy.TWO_STAGE:
+        refuse = self._policy.relay.exhausted is Fallback.REFUSE
+        if refuse or self._policy.gate.policy is GateMode.TWO_STAGE:
             held.error = error
         else:
             self.is_unrelayed = True

@@ -467,7 +467,9 @@ class Negotiation:
             return None
         if is_relayed_here(transport, self._policy.peers.own):
             return None
-        if self._policy.already_relayed is AlreadyRelayed.PASS and is_relayed_already(transport):
+        if self._policy.relay.already_relayed is AlreadyRelayed.PASS and is_relayed_already(
+            transport
+        ):
             return None
         allocation = self._anchor.allocate(leg, transport.candidates, now)
         return self._describe(allocation, leg, content)

@@ -189,7 +189,7 @@ class Places:
 
         Who has checked since long before, while it rang, has tried the direct ones as well.
         """
-        usual_s = self._policy.times.ice_direct_first_s
+        usual_s = self._policy.ice.direct_first_s
         return min(EARLY_HEAD_START_S, usual_s) if agents.began_early else usual_s
 
     def _enter(
@@ -203,7 +203,7 @@ class Places:
             self._anchor.note_exceeded(error)
             return
         agents.quiet_since = now
-        agents.waits, agents.waits_until = self._policy.times.ice_direct_first_s > 0, None
+        agents.waits, agents.waits_until = self._policy.ice.direct_first_s > 0, None
         reply.allocations.append(medium.allocation)
         self._gates.apply([medium])
 

@@ -10,7 +10,7 @@ from jingle_hnt.relay.policy import PeerPolicy
 from jingle_hnt.session.budgets import BudgetPolicy
 
 
-class GatePolicy(StrEnum):
+class GateMode(StrEnum):
     """When media may flow (media-path-middleboxes section 4)."""
 
     OPEN = "open"  # from the offer on
@@ -53,16 +53,16 @@ class IceRule:
     """What becomes of ICE in the calls of some parties; the first rule that fits holds.
 
     `parties` are patterns of bare JIDs, or of domains where they have no ``@``, of which one party
-    at least must match one; `namespaces` those of the transports. Empty, either fits all.
+    at least must match one; `transports` are namespaces. Empty, either fits all.
     """
 
     mode: IceMode
     parties: tuple[str, ...] = ()
-    namespaces: tuple[str, ...] = ()
+    transports: tuple[str, ...] = ()
 
     def fits(self, parties: Iterable[JID], namespace: str) -> bool:
         """Whether it holds for this transport between these parties."""
-        if self.namespaces and namespace not in self.namespaces:
+        if self.transports and namespace not in self.transports:
             return False
         return not self.parties or any(matches(self.parties, jid) for jid in parties)
 
@@ -78,6 +78,44 @@ def _glob(pattern: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class GatePolicy:
+    """When media may flow, and whose before the accept."""
+
+    policy: GateMode = GateMode.ONE_STAGE
+    early_media: EarlyMedia = EarlyMedia.DROP
+
+
+@dataclass(frozen=True, slots=True)
+class IcePolicy:
+    """What becomes of ICE transports.
+
+    `rules` make exceptions from `mode`; `raw_udp` are patterns, as theirs, of the parties whose
+    clients know raw UDP only. Agents have `direct_first_s` seconds to meet before our path is open
+    to them; the ports of a relayed path that no agent has used for `idle_s` seconds are released.
+    """
+
+    mode: IceMode = IceMode.APPEND
+    direct_first_s: float = 0.7
+    idle_s: float = 60.0
+    rules: tuple[IceRule, ...] = ()
+    raw_udp: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RelayPolicy:
+    """Which calls are relayed, and when their ports are free again.
+
+    `exhausted` says what becomes of a call without free ports, `draining` of new calls while live
+    ones are waited for. A released port stays idle for `quarantine_s` seconds before it is free.
+    """
+
+    quarantine_s: float = 30.0
+    exhausted: Fallback = Fallback.REFUSE
+    draining: Fallback = Fallback.PASS
+    already_relayed: AlreadyRelayed = AlreadyRelayed.PASS
+
+
+@dataclass(frozen=True, slots=True)
 class Times:
     """Limits of a call's life, in seconds."""
 
@@ -87,9 +125,6 @@ class Times:
     silence_s: float = 60.0  # both parties silent, RTCP included, not on hold
     hold_s: float = 3600.0  # the same while on hold
     call_s: float = 86400.0  # from the offer on, whatever flows
-    ice_direct_first_s: float = 0.7  # how long agents have to meet before our path is open to them
-    ice_idle_s: float = 60.0  # no ICE agent has used its relayed path: its ports are released
-    linger_s: float = 30.0  # a released port stays idle for this long before it is free
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,35 +162,29 @@ class LimitPolicy:
 class SessionPolicy:
     """All that the session core needs of the configuration.
 
+    A field is named as the table of options that it is made of, and its fields as their options.
     `domains` are the local ones: a call is relayed only where one party is of such a domain; for
-    calls by addresses at the component the `guests` are so, too. `ice_rules` make exceptions from
-    `ice`; `raw_udp` are patterns, as theirs, of the parties whose clients know raw UDP only.
-    `channels` is None where clients may not ask for channels. `draining` says what becomes of new
-    calls while live ones are waited for.
+    calls by addresses at the component the `guests` are so, too. `relay_nodes` is None where
+    clients may not ask for channels.
     """
 
     domains: frozenset[str]
     peers: PeerPolicy = field(default_factory=PeerPolicy)
-    gate: GatePolicy = GatePolicy.ONE_STAGE
-    early_media: EarlyMedia = EarlyMedia.DROP
-    exhausted: Fallback = Fallback.REFUSE
-    already_relayed: AlreadyRelayed = AlreadyRelayed.PASS
-    ice: IceMode = IceMode.APPEND
-    ice_rules: tuple[IceRule, ...] = ()
-    raw_udp: tuple[str, ...] = ()
+    relay: RelayPolicy = field(default_factory=RelayPolicy)
+    relay_nodes: ChannelPolicy | None = None
+    gate: GatePolicy = field(default_factory=GatePolicy)
+    ice: IcePolicy = field(default_factory=IcePolicy)
     times: Times = field(default_factory=Times)
-    channels: ChannelPolicy | None = None
     limits: LimitPolicy = field(default_factory=LimitPolicy)
     budgets: BudgetPolicy = field(default_factory=BudgetPolicy)
-    draining: Fallback = Fallback.PASS
     guests: frozenset[str] = frozenset()
 
     @property
     def terminates(self) -> bool:
         """Whether ICE ends at the relay in some calls, which hides addresses."""
-        return IceMode.TERMINATE in (self.ice, *(rule.mode for rule in self.ice_rules))
+        return IceMode.TERMINATE in (self.ice.mode, *(rule.mode for rule in self.ice.rules))
 
     def ice_mode(self, parties: Iterable[JID], namespace: str) -> IceMode:
         """What becomes of an ICE transport of this namespace between these parties."""
         both = tuple(parties)
-        return next((r.mode for r in self.ice_rules if r.fits(both, namespace)), self.ice)
+        return next((r.mode for r in self.ice.rules if r.fits(both, namespace)), self.ice.mode)

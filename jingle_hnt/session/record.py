@@ -165,7 +165,7 @@ def _load(record: Mapping[str, Any], registry: Registry, claim: Claim, now: floa
     written_at = _written_at(record, state, now)
     started_at = written_at - float(record["age_s"])
     kind = Channel if record.get("channel") else Session
-    if kind is Channel and registry.policy.channels is None:
+    if kind is Channel and registry.policy.relay_nodes is None:
         raise ValueError("a recorded channel, and channels are not allowed any more")
     session = kind(anchor.name, str(record["sid"]), anchor, registry.policy, started_at)
     session.via = str(record.get("via", ""))

@@ -47,7 +47,7 @@ from jingle_hnt.session.effects import (
 from jingle_hnt.session.hiding import demand_whole, hidden, is_hiding
 from jingle_hnt.session.limits import Limits
 from jingle_hnt.session.machine import Session
-from jingle_hnt.session.policy import Fallback, GatePolicy, IceMode, SessionPolicy
+from jingle_hnt.session.policy import Fallback, GateMode, SessionPolicy
 from jingle_hnt.session.refusals import NO_CAPACITY, NOT_LOCAL, Kind, Obstacle, obstacle_of
 from jingle_hnt.session.table import Leg, State
 
@@ -124,7 +124,7 @@ class Registry:
         self._patient_until = float("-inf")
         self._effects: list[Effect] = []
         self.budgets = Budgets(policy.budgets, pool, policy.domains | policy.guests, self._effects)
-        self._quota = None if policy.channels is None else Quota(policy.channels)
+        self._quota = None if policy.relay_nodes is None else Quota(policy.relay_nodes)
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -174,8 +174,7 @@ class Registry:
     @property
     def _promises_to_hide(self) -> bool:
         """Whether users are promised that nothing goes on as it came."""
-        modes = {self.policy.ice, *(rule.mode for rule in self.policy.ice_rules)}
-        return IceMode.TERMINATE in modes or self.policy.gate is GatePolicy.TWO_STAGE
+        return self.policy.terminates or self.policy.gate.policy is GateMode.TWO_STAGE
 
     def refused(self, refusal: Refusal, now: float) -> None:
         """A request that went through us was answered by an error."""
@@ -367,8 +366,8 @@ class Registry:
         """New calls follow this policy; those that go on keep the one that they began under."""
         self.policy = policy
         self.budgets.policy, self.budgets.local = policy.budgets, policy.domains | policy.guests
-        if self._quota is not None and policy.channels is not None:
-            self._quota.policy = policy.channels
+        if self._quota is not None and policy.relay_nodes is not None:
+            self._quota.policy = policy.relay_nodes
 
     def anchor(self, name: str, parties: tuple[Party, Party]) -> Anchor:
         """The anchor that a session of this registry needs."""
@@ -435,7 +434,7 @@ class Registry:
     def _obstacle(self, request: Request, now: float) -> Obstacle | None:
         """Why this call is not relayed; None where it is."""
         if self.draining:
-            refuse = self.policy.draining is Fallback.REFUSE or self._hides(request)
+            refuse = self.policy.relay.draining is Fallback.REFUSE or self._hides(request)
             return Obstacle(Kind.DRAIN, "relay.draining", NO_CAPACITY if refuse else None)
         local = self.policy.domains
         if request.via:

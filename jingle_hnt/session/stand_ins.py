@@ -43,7 +43,7 @@ class StandIns:
         raw_only = {
             each
             for each, party in zip(Leg, self._anchor.parties, strict=True)
-            if matches(self._policy.raw_udp, party.jid)
+            if matches(self._policy.ice.raw_udp, party.jid)
         }
         match content.transport:
             case Ice(namespace=namespace):

@@ -3,11 +3,16 @@
 Precedence, highest first: a secret file (``$CREDENTIALS_DIRECTORY/secret`` or
 ``xmpp.secret_file``), the environment (``JINGLE_HNT_XMPP__SECRET`` sets ``xmpp.secret``), the file,
 the default. Unknown keys are errors. The pure rooms never see these models; `wiring.py` makes
-small values of them.
+small values of them, whose fields have the names of the options.
+
+A field is an option's only entry: the text below it is what the sample configuration and
+docs/configuration.md say of it, an indented line being an example, and a mark of its type says when
+a change of it takes effect. `examples` are shown by the sample where there is no default.
 """
 
 import os
 from collections.abc import Iterator
+from enum import Enum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -67,6 +72,17 @@ IPNetwork = Annotated[IPv4Network | IPv6Network, PlainValidator(_network)]
 Seconds = Annotated[float, Field(gt=0)]
 
 
+class TakesEffect(Enum):
+    """When a change of an option takes effect. Without a mark new calls follow it: after a reload,
+    or when an administrator sets it."""
+
+    RELOAD = "after a reload of the file; nobody sets it otherwise"
+    RESTART = "after a restart"
+
+
+FILE, RESTART = TakesEffect.RELOAD, TakesEffect.RESTART
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -79,9 +95,14 @@ class Interface(_Section):
     """
 
     address: IPAddress
+    """An IP address of this host, to which the relay binds its media ports."""
     advertise: IPAddress | None = None
+    """What parties are told in its place, where a NAT in front of the relay translates it."""
     port_offset: Annotated[int, Field(ge=-64000, le=64000, multiple_of=2)] = 0
+    """What is added to the ports that parties are told."""
     networks: tuple[IPNetwork, ...] = ()
+    """The parties that the address faces: those in these networks. Without networks it faces all
+    others."""
 
     @model_validator(mode="after")
     def _one_family(self) -> Self:
@@ -106,13 +127,26 @@ class Interface(_Section):
 class Server(_Section):
     """A connection to an XMPP server (XEP-0114)."""
 
-    component: Annotated[str, Field(min_length=1)]
-    domains: Annotated[tuple[str, ...], Field(min_length=1)]
-    server: str = "127.0.0.1:5347"
-    secret: SecretStr | None = None
-    secret_file: Path | None = None
-    allow_plaintext_to: tuple[IPNetwork, ...] = ()
-    ping_s: Seconds = 10.0
+    component: Annotated[str, Field(min_length=1), Field(examples=["hnt.example.org"]), RESTART]
+    """The domain of the external component (XEP-0114), as the XMPP server knows it."""
+    domains: Annotated[
+        tuple[str, ...], Field(min_length=1), Field(examples=[["example.org"]]), RESTART
+    ]
+    """The domains whose users are served: the virtual hosts that load the server module."""
+    server: Annotated[str, RESTART] = "127.0.0.1:5347"
+    """The IP address and port where the XMPP server accepts components. The stream is not
+    encrypted: an address of another host is refused unless its network is in
+    `xmpp.allow_plaintext_to`."""
+    secret: Annotated[SecretStr | None, RESTART] = None
+    """The component's secret, for the environment only."""
+    secret_file: Annotated[Path | None, Field(examples=["/etc/jingle-hnt/secret"]), RESTART] = None
+    """A file that holds the component's secret. The systemd credential `secret` takes precedence
+    over it."""
+    allow_plaintext_to: Annotated[tuple[IPNetwork, ...], RESTART] = ()
+    """Networks that are trusted to carry the unencrypted stream to a server on another host."""
+    ping_s: Annotated[Seconds, RESTART] = 10.0
+    """Seconds between two pings to the server. After three without an answer the component
+    reconnects."""
 
     @property
     def endpoint(self) -> tuple[IPAddress, int]:
@@ -151,7 +185,10 @@ class Server(_Section):
 class Xmpp(Server):
     """The external component (XEP-0114)."""
 
-    others: tuple[Server, ...] = ()
+    others: Annotated[tuple[Server, ...], RESTART] = ()
+    """Further XMPP servers: for each one a table `[[xmpp.others]]` with the options above. Its
+    systemd credential is `secret.` followed by the component's domain. Sessions, ports, limits and
+    administrators are common to all servers."""
 
     @property
     def servers(self) -> tuple[Server, ...]:
@@ -178,25 +215,90 @@ class Xmpp(Server):
 class Relay(_Section):
     """Media addresses, ports, and who may be a peer."""
 
-    interfaces: Annotated[tuple[Interface, ...], Field(min_length=1)]
-    ports: str = "24000-26767"
+    interfaces: Annotated[
+        tuple[Interface, ...],
+        Field(min_length=1),
+        Field(examples=[[{"address": "203.0.113.9"}]]),
+        RESTART,
+    ]
+    """The relay's addresses: tables with `address`, and if needed `advertise` (what parties are
+    told instead), `port_offset` (added to the ports that they are told) and `networks` (the
+    parties that the address faces; one without faces all others). A reload brings changes of what
+    parties are told into force; other addresses need a restart.
+
+    Behind a 1:1 NAT:
+
+        [{ address = "10.0.0.9", advertise = "203.0.113.9" }]
+
+    For an office's users and those on the internet:
+
+        [{ address = "203.0.113.9" }, { address = "10.0.0.9", networks = ["10.0.0.0/8"] }]
+
+    Behind a NAT without hairpin, where users of the LAN are told another address:
+
+        [{ address = "192.168.1.5", advertise = "203.0.113.9" },
+         { address = "192.168.1.5", networks = ["192.168.1.0/24"] }]
+    """
+    ports: Annotated[str, RESTART] = "24000-26767"
+    """First and last media port; an audio call takes four. Stay outside
+    `net.ipv4.ip_local_port_range`, and outside 30000-32767 on a Kubernetes node: those are its
+    services' ports, and packets to them never reach a program."""
     quarantine_s: Annotated[float, Field(ge=0, le=600)] = 30.0
+    """Seconds for which a port stays idle after a call, before another call may have it."""
     allow_networks: tuple[IPNetwork, ...] = ()
+    """Private networks that callers may be in, such as an office's own. Without them the relay
+    sends to public addresses only."""
     proxies: tuple[IPNetwork, ...] = ()
+    """Networks of the reverse proxies in front of the XMPP server. An address in them says nothing
+    about where a user is."""
     widen_v4: Annotated[int, Field(ge=16, le=32)] = 32
+    """The prefix length of the IPv4 network around a user's XMPP address that counts as the
+    user's: 32 is that address alone, 24 suits a carrier that gives its users changing addresses."""
     widen_v6: Annotated[int, Field(ge=48, le=128)] = 64
+    """The prefix length of the IPv6 network around a user's XMPP address that counts as the
+    user's: 64 is one household, 128 that address alone."""
     follow_after_s: Annotated[float, Field(ge=1, le=3600)] = 3.0
+    """Seconds of silence after which a party that sends unencrypted RTP may continue from another
+    port of its address with another stream, as muted clients do. A longer time protects it better
+    from its neighbours behind the same NAT."""
     exhausted: Literal["refuse", "pass"] = "refuse"
+    """What to do with a call when no media port is free: `refuse` it, or let it `pass` without the
+    relay."""
     draining: Literal["refuse", "pass"] = "pass"
+    """What to do with new calls after `jingle-hnt drain`: let them `pass` without the relay, or
+    `refuse` them. A call whose addresses are to be hidden (`ice.mode = "terminate"`) is refused in
+    either case."""
     already_relayed: Literal["pass", "relay"] = "pass"
+    """What to do with an offer whose candidates are all of another relay: let it `pass`, or
+    `relay` it once more."""
     early_stream: bool = False
+    """Whether a party's first packets (at most 5, of at most 1000 bytes in all) may go to a public
+    candidate from which nothing has been received. Two relays that face each other need it; see
+    `relay.already_relayed`."""
     unknown_source: Literal["probation", "refuse"] = "probation"
-    engine: Literal["auto", "native", "reference"] = "auto"
-    workers: Annotated[int, Field(ge=0, le=64)] = 0
-    max_kbps: Annotated[int, Field(ge=0, le=10_000_000)] = 4000
-    max_pps: Annotated[int, Field(ge=0, le=1_000_000)] = 1000
-    dscp: Annotated[int, Field(ge=0, le=63)] = 46
+    """What to do with a party whose address cannot be verified, such as a user of another server
+    who offers only private addresses: `probation` accepts it after five consecutive packets,
+    `refuse` rejects its calls."""
+    engine: Annotated[Literal["auto", "native", "reference"], RESTART] = "auto"
+    """What forwards media: `native` (C), `reference` (Python, for tests), or `auto`: native if it
+    was built."""
+    workers: Annotated[int, Field(ge=0, le=64), RESTART] = 0
+    """Threads that forward media; 0 starts one for every two cores. One thread carries some
+    thousand audio calls. More threads carry more calls, but cost more for each packet while there
+    are few."""
+    max_kbps: Annotated[int, Field(ge=0, le=10_000_000), RESTART] = 4000
+    """How many thousand bits a second one party may send through one pair of ports. The amount of
+    one second may come at once; the rest is dropped and counted. 0 means no limit."""
+    max_pps: Annotated[int, Field(ge=0, le=1_000_000), RESTART] = 1000
+    """How many packets a second one party may send through one pair of ports, counted as
+    `relay.max_kbps` is. 0 means no limit."""
+    dscp: Annotated[int, Field(ge=0, le=63), RESTART] = 46
+    """The DSCP mark of the packets that the relay sends: 46 is EF, as for telephony; 0 leaves them
+    unmarked."""
     stun_server: str = ""
+    """The STUN server that `jingle-hnt check` asks for this host's public address, if the XMPP
+    server names none (XEP-0215). It must be outside this network. Write host and port, such as
+    `stun.example.org:3478`."""
 
     @property
     def limits(self) -> Limits:
@@ -257,24 +359,38 @@ class Relay(_Section):
 class RelayNodes(_Section):
     """Relay channels for clients that ask for them (XEP-0278)."""
 
-    enabled: bool = False
+    enabled: Annotated[bool, RESTART] = False
+    """Whether clients may ask for relay channels themselves (XEP-0278, Jingle Nodes)."""
     per_user: Annotated[int, Field(ge=1, le=1000)] = 4
+    """How many relay channels one user may have at a time."""
     per_minute: Annotated[int, Field(ge=1, le=6000)] = 20
+    """How many relay channels one user may ask for in a minute."""
     expire_s: Annotated[float, Field(ge=10, le=3600)] = 60.0
+    """Seconds without a packet after which a relay channel ends."""
 
 
 class Addresses(_Section):
     """Calls without a server module, by addresses at the component (XEP-0106)."""
 
-    enabled: bool = False
-    domains: tuple[str, ...] = ()
+    enabled: Annotated[bool, RESTART] = False
+    r"""Whether users may call through addresses at the component that stand for those of the people
+    they call: alice calls `bob\40example.org@hnt.example.org`. No server module is needed;
+    docs/addresses.md names the limits."""
+    domains: Annotated[tuple[str, ...], RESTART] = ()
+    """The domains whose users may call that way. If it is empty, they are those of `xmpp.domains`.
+    """
 
 
 class Gate(_Section):
     """When media may flow."""
 
     policy: Literal["open", "one-stage", "two-stage"] = "one-stage"
+    """When media may flow: `open` from the offer on; `one-stage` from the accept on; `two-stage`
+    from the accept on, and an offer for which no port is free is refused whatever
+    `relay.exhausted` says."""
     early_media: Literal["drop", "responder", "both"] = "drop"
+    """Whose media may flow before the accept: nobody's (`drop`), the `responder`'s, or that of
+    `both`."""
 
 
 def _pattern(text: str) -> str:
@@ -291,54 +407,113 @@ class IceRule(_Section):
     """What becomes of ICE in the calls of some parties."""
 
     mode: Literal["append", "terminate", "pass"]
+    """What to do with ICE in these calls, as `ice.mode`."""
     parties: tuple[Pattern, ...] = ()
+    """Patterns of which one party must match one; empty, all calls."""
     transports: tuple[Literal["ice-udp", "ice"], ...] = ()
+    """The transports that are meant; empty, both."""
 
 
 class Ice(_Section):
     """What becomes of ICE transports."""
 
     mode: Literal["append", "terminate", "pass"] = "append"
+    """What to do with calls that use ICE: `append` the relay to the candidates of both parties
+    with the lowest priority, so that a direct path wins if there is one; `terminate` ICE at the
+    relay, which then is the only peer of each party: neither learns the other's addresses, and all
+    media goes through the relay; or let them `pass` unchanged."""
     direct_first_s: Annotated[float, Field(ge=0, le=5)] = 0.7
+    """Seconds that two parties have to find a direct path before the relay's path is open to them
+    too. 0.7 is enough for a check that has to be sent twice. A call that needs the relay begins
+    that much later, except where both parties' NATs are seen to rule a direct path out. 0 lets the
+    fastest path win."""
     idle_s: Seconds = 60.0
+    """Seconds after which the ports of a relayed path that neither party uses are released."""
     rules: tuple[IceRule, ...] = ()
+    """Exceptions from `ice.mode`: tables with `mode`, and if wanted `parties` and `transports`.
+    The first rule that fits a call applies; what a rule leaves out fits every call. `parties` are
+    patterns of which one party must match one: a bare JID or a domain, in which `*` stands for any
+    characters.
+
+    Guests are hidden from each other:
+
+        [{ mode = "terminate", parties = ["*@guests.example.org"], transports = ["ice-udp"] }]
+    """
     raw_udp: tuple[Pattern, ...] = ()
+    """Patterns (as in `ice.rules`) of parties whose clients know raw UDP only, such as gateways.
+    In their calls the relay terminates ICE: it offers them raw UDP, and ICE to the other party.
+    The media itself must match: a client that encrypts it (DTLS-SRTP) and one that sends plain RTP
+    cannot talk."""
 
 
 class Times(_Section):
     """Limits of a call's life, in seconds."""
 
     setup_s: Seconds = 120.0
+    """Seconds after which an unanswered offer may be given up if one of its parties has left the
+    server or ports are scarce. Nobody is told then. Otherwise a phone rings for as long as its
+    user likes."""
     first_media_s: Seconds = 30.0
+    """Seconds from the accept after which a call ends if no packet of either party has come."""
     silence_s: Seconds = 60.0
+    """Seconds after which a call ends if both parties have been silent, RTCP included."""
     hold_s: Seconds = 3600.0
+    """Seconds after which a call on hold ends if both parties have been silent."""
     call_s: Seconds = 86400.0
+    """Seconds after which any call ends, counted from the offer."""
     consent_s: Seconds = 30.0
+    """Seconds without a packet, RTCP included, after which a party is sent nothing until it is
+    heard again: its address may be somebody else's by now. ICE checks go on."""
 
 
 class CallLimits(_Section):
     """How many calls there may be, by who makes them; 0 means that there is no limit."""
 
     per_user: Annotated[int, Field(ge=0)] = 100
+    """How many calls made by one user (bare JID) may go on at a time. 0 means no limit. A call
+    above the limit is refused at once. A member of a group call (XEP-0272) has one call with each
+    other member."""
     per_domain: Annotated[int, Field(ge=0)] = 0
+    """How many calls made by the users of one domain may go on at a time. 0 means no limit."""
     calls: Annotated[int, Field(ge=0)] = 0
+    """How many calls may go on at a time in all. 0 means no limit."""
     per_minute: Annotated[int, Field(ge=0)] = 60
+    """How many calls one user may make in a minute. 0 means no limit."""
     half_open: Annotated[int, Field(ge=0)] = 0
+    """How many unanswered calls made by the users of one domain there may be at a time. 0 means no
+    limit."""
 
 
 class Budgets(_Section):
     """How much of each resource one user, domain, or session may use; 0 means no budget."""
 
     ports_per_user: Annotated[int, Field(ge=0)] = 160
+    """How many media ports the calls of one user may hold, ports in quarantine included. A call
+    takes four for each of its contents."""
     ports_per_domain: Annotated[int, Field(ge=0)] = 0
+    """How many media ports the calls of the users of one of our domains may hold together."""
     ports_per_remote_domain: Annotated[int, Field(ge=0)] = 640
+    """How many media ports the calls of the users of one domain of another server may hold
+    together."""
     remote_ports_percent: Annotated[int, Field(ge=0, le=100)] = 50
+    """The share of `relay.ports`, in percent, that the users of all other servers may hold
+    together. The rest is kept for our users."""
     contents: Annotated[int, Field(ge=0)] = 16
+    """How many contents one session may have."""
     candidates: Annotated[int, Field(ge=0)] = 256
+    """How many candidates of one session are remembered. Further ones are passed on all the same.
+    """
     name_bytes: Annotated[int, Field(ge=0)] = 256
+    """How many bytes the sid of a session, and the name of a content, may have."""
     stanzas_per_s: Annotated[int, Field(ge=0)] = 20
+    """How many stanzas a second one party may send for one session. The amount of ten seconds may
+    come at once. A stanza that ends the session is always accepted."""
     user_stanzas_per_s: Annotated[int, Field(ge=0)] = 100
+    """How many stanzas a second one user may send for all sessions together, counted as
+    `budgets.stanzas_per_s` is."""
     write_downs_per_s: Annotated[int, Field(ge=0)] = 2
+    """How many records of one session are written to the journal in a second. Faster changes are
+    written together, a moment later."""
 
 
 def _existing_parent(path: Path) -> Path:
@@ -350,11 +525,23 @@ def _existing_parent(path: Path) -> Path:
 class State(_Section):
     """Where the journal and the sockets are."""
 
-    directory: Annotated[Path, AfterValidator(_existing_parent)] = Path("/var/lib/jingle-hnt")
-    runtime_directory: Annotated[Path, AfterValidator(_existing_parent)] = RUNTIME_DIRECTORY
-    history_calls: Annotated[int, Field(ge=0, le=10_000_000)] = 10_000
-    history_days: Annotated[float, Field(ge=0, le=36500)] = 90.0
-    history_addresses: Literal["whole", "redacted"] = "whole"
+    directory: Annotated[Path, AfterValidator(_existing_parent), RESTART] = Path(
+        "/var/lib/jingle-hnt"
+    )
+    """The directory of the journal of live calls and of the history of calls that are over."""
+    runtime_directory: Annotated[Path, AfterValidator(_existing_parent), RESTART] = (
+        RUNTIME_DIRECTORY
+    )
+    """The directory of the local sockets."""
+    history_calls: Annotated[int, Field(ge=0, le=10_000_000), RESTART] = 10_000
+    """How many calls the history keeps, and as many that were refused. The oldest make room. 0
+    turns the history off, and deletes what it holds."""
+    history_days: Annotated[float, Field(ge=0, le=36500), RESTART] = 90.0
+    """Days after which the history forgets a call. 0 means that only `state.history_calls` bounds
+    it."""
+    history_addresses: Annotated[Literal["whole", "redacted"], RESTART] = "whole"
+    """How the history keeps IP addresses: `whole`, or `redacted`, which is without their last
+    part."""
 
     @property
     def journal(self) -> Path:
@@ -384,7 +571,9 @@ class State(_Section):
 class Metrics(_Section):
     """The HTTP listener for Prometheus and for probes."""
 
-    listen: str = ""
+    listen: Annotated[str, RESTART] = ""
+    """The IP address and port, such as `127.0.0.1:9399`, where Prometheus finds /metrics, and
+    probes find /healthz and /readyz. Empty: nowhere."""
 
     @property
     def endpoint(self) -> tuple[str, int] | None:
@@ -411,7 +600,10 @@ class Metrics(_Section):
 class Stop(_Section):
     """What the first SIGTERM does; the second ends everything at once."""
 
-    drain_s: Annotated[float, Field(ge=0, le=86400)] = 0.0
+    drain_s: Annotated[float, Field(ge=0, le=86400), RESTART] = 0.0
+    """Seconds for which the first SIGTERM waits for live calls to end, while new ones are treated
+    as after `jingle-hnt drain`. A second SIGTERM ends everything at once. `TimeoutStopSec=` of the
+    systemd unit must be longer."""
 
 
 def _alike(domain: str) -> str:
@@ -422,9 +614,15 @@ def _alike(domain: str) -> str:
 class Admin(_Section):
     """Who may use ad-hoc commands from an XMPP client (XEP-0050)."""
 
-    jids: tuple[str, ...] = ()
-    other_domains: bool = False
-    addresses: Literal["whole", "redacted"] = "whole"
+    jids: Annotated[tuple[str, ...], FILE] = ()
+    """Who may use ad-hoc commands from an XMPP client (XEP-0050): bare JIDs, such as
+    `alice@example.org`."""
+    other_domains: Annotated[bool, FILE] = False
+    """Whether administrators may be of other domains than `xmpp.domains`. For them the other
+    server vouches that a command is theirs."""
+    addresses: Annotated[Literal["whole", "redacted"], FILE] = "whole"
+    """How IP addresses are shown to them: `whole`, or `redacted`, which is without their last
+    part."""
 
     @field_validator("jids")
     @classmethod
@@ -439,9 +637,12 @@ class Admin(_Section):
 class Log(_Section):
     """What is logged, and how."""
 
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["text", "json"] = "text"
-    redact: bool = True
+    level: Annotated[Literal["debug", "info", "warning", "error"], FILE] = "info"
+    """The least severe lines that are logged."""
+    format: Annotated[Literal["text", "json"], FILE] = "text"
+    """How lines are written: as `text`, or as one `json` object each."""
+    redact: Annotated[bool, FILE] = True
+    """Whether IP addresses are logged without their last part."""
 
 
 class Settings(BaseSettings):

@@ -12,31 +12,11 @@ from ipaddress import ip_address
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from jingle_hnt.errors import ConfigurationError
-from jingle_hnt.settings.model import Interface, Settings
-
-NEEDS_RESTART = (
-    "xmpp",
-    "relay.interfaces",
-    "relay.ports",
-    "relay.engine",
-    "relay.workers",
-    "relay.max_kbps",
-    "relay.max_pps",
-    "relay.dscp",
-    "relay_nodes.enabled",
-    "addresses",
-    "state",
-    "stop",
-    "metrics",
-)
-"""Options, and tables of options, that are read at the start only."""
+from jingle_hnt.settings.model import RESTART, Interface, Settings, TakesEffect
 
 ADVERTISE = "relay.advertise"
 """No option of the file's, but what its `relay.interfaces` say: a script that follows a dynamic
 address sets it without editing the file."""
-
-FILE_ONLY = ("admin", "log")
-"""What an administrator's client does not set: who may do so, and what is kept of it."""
 
 
 class Reloader:
@@ -134,7 +114,7 @@ def _told(settings: Settings) -> str:
 
 def is_alterable(key: str) -> bool:
     """Whether an option can be set by itself while calls go on."""
-    return not needs_restart(key) and key.partition(".")[0] not in FILE_ONLY
+    return takes_effect(key) is None
 
 
 def _value(text: str) -> object:
@@ -146,7 +126,17 @@ def _value(text: str) -> object:
 
 def needs_restart(key: str) -> bool:
     """Whether an option, such as ``relay.ports``, is read at the start only."""
-    return any(key == fixed or key.startswith(fixed + ".") for fixed in NEEDS_RESTART)
+    return takes_effect(key) is RESTART
+
+
+def takes_effect(key: str) -> TakesEffect | None:
+    """The mark of an option; None where new calls follow it. Raises KeyError for no option."""
+    section, _, name = key.partition(".")
+    table = Settings.model_fields[section].annotation
+    assert isinstance(table, type)
+    assert issubclass(table, BaseModel)
+    marks = (mark for mark in table.model_fields[name].metadata if isinstance(mark, TakesEffect))
+    return next(marks, None)
 
 
 def leaves(model: BaseModel, prefix: str = "") -> Iterator[tuple[str, object]]:

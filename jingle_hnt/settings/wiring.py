@@ -2,9 +2,13 @@
 
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from enum import EnumType
 from functools import partial
 from pathlib import Path
+from typing import TypeVar, get_type_hints
+
+from pydantic import BaseModel
 
 from jingle_hnt.errors import ConfigurationError
 from jingle_hnt.fronts.xmpp.component import ComponentSettings
@@ -12,23 +16,23 @@ from jingle_hnt.fronts.xmpp.jids import normalised, normalised_pattern
 from jingle_hnt.model.content import ICE, ICE_UDP
 from jingle_hnt.model.jid import JID
 from jingle_hnt.relay.interfaces import Interface
-from jingle_hnt.relay.policy import PeerPolicy, UnknownSource
+from jingle_hnt.relay.policy import PeerPolicy
 from jingle_hnt.relay.ports import PortPool
 from jingle_hnt.session.budgets import BudgetPolicy
 from jingle_hnt.session.policy import (
-    AlreadyRelayed,
     ChannelPolicy,
-    EarlyMedia,
-    Fallback,
     GatePolicy,
-    IceMode,
+    IcePolicy,
     IceRule,
     LimitPolicy,
+    RelayPolicy,
     SessionPolicy,
     Times,
 )
 from jingle_hnt.settings.model import IceRule as IceRuleSettings
 from jingle_hnt.settings.model import RelayNodes, Server, Settings
+
+Policy = TypeVar("Policy")
 
 ICE_NAMESPACES = {"ice-udp": ICE_UDP, "ice": ICE}
 
@@ -121,38 +125,35 @@ def session_policy(settings: Settings) -> SessionPolicy:
     """What the session core needs of the settings; all of it may change for new calls."""
     relay = settings.relay
     own = {ip for i in relay.interfaces for ip in (i.address, i.advertise or i.address)}
-    peers = PeerPolicy(
-        own=tuple(sorted(own, key=str)),
-        allowed=relay.allow_networks,
-        proxies=relay.proxies,
-        widen_v4=relay.widen_v4,
-        widen_v6=relay.widen_v6,
-        lapse_s=relay.follow_after_s,
-        early_stream=relay.early_stream,
-        unknown=UnknownSource(relay.unknown_source),
-    )
     return SessionPolicy(
         domains=frozenset(_domains(settings.xmpp.all_domains)),
-        peers=peers,
-        gate=GatePolicy(settings.gate.policy),
-        early_media=EarlyMedia(settings.gate.early_media),
-        exhausted=Fallback(relay.exhausted),
-        already_relayed=AlreadyRelayed(relay.already_relayed),
-        ice=IceMode(settings.ice.mode),
-        ice_rules=tuple(_ice_rule(rule) for rule in settings.ice.rules),
-        raw_udp=tuple(map(normalised_pattern, settings.ice.raw_udp)),
-        times=Times(
-            **settings.times.model_dump(),
-            ice_direct_first_s=settings.ice.direct_first_s,
-            ice_idle_s=settings.ice.idle_s,
-            linger_s=relay.quarantine_s,
+        peers=taken(PeerPolicy, relay, own=tuple(sorted(own, key=str))),
+        relay=taken(RelayPolicy, relay),
+        relay_nodes=_channels(settings.relay_nodes, relay.max_kbps),
+        gate=taken(GatePolicy, settings.gate),
+        ice=taken(
+            IcePolicy,
+            settings.ice,
+            rules=tuple(_ice_rule(rule) for rule in settings.ice.rules),
+            raw_udp=tuple(map(normalised_pattern, settings.ice.raw_udp)),
         ),
-        channels=_channels(settings.relay_nodes, settings.relay.max_kbps),
-        limits=LimitPolicy(**settings.limits.model_dump()),
-        budgets=BudgetPolicy(**settings.budgets.model_dump()),
-        draining=Fallback(relay.draining),
+        times=taken(Times, settings.times),
+        limits=taken(LimitPolicy, settings.limits),
+        budgets=taken(BudgetPolicy, settings.budgets),
         guests=callers(settings),
     )
+
+
+def taken(kind: type[Policy], options: BaseModel, **computed: object) -> Policy:
+    """A policy whose fields are the options of the same names, and what is computed of others."""
+    types = get_type_hints(kind)
+    values = dict(computed)
+    for own in fields(kind):  # type: ignore[arg-type]
+        if own.init and own.name not in computed:
+            value = getattr(options, own.name)
+            choice = types[own.name]
+            values[own.name] = choice(value) if isinstance(choice, EnumType) else value
+    return kind(**values)
 
 
 def callers(settings: Settings) -> frozenset[str]:
@@ -171,9 +172,10 @@ def _domains(typed: Iterable[str]) -> list[str]:
 
 
 def _ice_rule(rule: IceRuleSettings) -> IceRule:
-    namespaces = tuple(ICE_NAMESPACES[name] for name in rule.transports)
-    parties = tuple(map(normalised_pattern, rule.parties))
-    return IceRule(IceMode(rule.mode), parties, namespaces)
+    transports = tuple(ICE_NAMESPACES[name] for name in rule.transports)
+    return taken(
+        IceRule, rule, parties=tuple(map(normalised_pattern, rule.parties)), transports=transports
+    )
 
 
 def administrators(settings: Settings) -> tuple[JID, ...]:
@@ -187,4 +189,4 @@ def administrators(settings: Settings) -> tuple[JID, ...]:
 def _channels(nodes: RelayNodes, max_kbps: int) -> ChannelPolicy | None:
     if not nodes.enabled:
         return None
-    return ChannelPolicy(nodes.per_user, nodes.per_minute, nodes.expire_s, max_kbps)
+    return taken(ChannelPolicy, nodes, max_kbps=max_kbps)

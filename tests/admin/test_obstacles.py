@@ -15,11 +15,11 @@ from jingle_hnt.relay.policy import UnknownSource
 from jingle_hnt.relay.ports import SHUN_S
 from jingle_hnt.session.budgets import BudgetPolicy
 from jingle_hnt.session.effects import Answer, Bounce, CallRefused, Pass, Passed, Replace, Request
-from jingle_hnt.session.policy import Fallback, GatePolicy, IceMode, LimitPolicy, SessionPolicy
+from jingle_hnt.session.policy import Fallback, GateMode, IceMode, LimitPolicy, SessionPolicy
 from jingle_hnt.session.refusals import Kind, Obstacle
 from jingle_hnt.store.history import History
 from tests.admin.office import Office, ask
-from tests.session.stage import ALICE, BOB, MALLORY, RELAY, Stage, candidates, content
+from tests.session.stage import ALICE, BOB, MALLORY, RELAY, Stage, candidates, changed, content
 from tests.session.test_refusals import DORA, ERIC, PROOF
 
 
@@ -53,7 +53,7 @@ class Front:
     def follow(self, **changes: Any) -> None:
         """The file is changed, and read again."""
         policy: SessionPolicy = self.stage.registry.policy
-        self.stage.registry.follow(replace(policy, **changes))
+        self.stage.registry.follow(changed(policy, **changes))
 
 
 def command(text: str) -> str:
@@ -158,7 +158,7 @@ async def test_callers_of_whom_nothing_is_known_are_accepted_on_probation(
     front.offers(known=False)
     advice = await front.advice("refused-unproven")
     assert advice.startswith('relay.unknown_source = "probation" accepts them')
-    front.follow(peers=replace(PROOF, unknown=UnknownSource.PROBATION))
+    front.follow(peers=replace(PROOF, unknown_source=UnknownSource.PROBATION))
     assert isinstance(front.offers(known=False), Replace)
 
 
@@ -191,11 +191,11 @@ async def test_status_says_whether_the_connection_is_back(history: History) -> N
 async def test_a_client_writes_each_content_once_where_addresses_are_hidden(
     history: History,
 ) -> None:
-    front = Front(history, ice=IceMode.TERMINATE, gate=GatePolicy.TWO_STAGE)
+    front = Front(history, ice=IceMode.TERMINATE, gate=GateMode.TWO_STAGE)
     twice = Jingle(Action.SESSION_INITIATE, "call0", contents=(content(),), is_whole=False)
     for hidden in (True, False):
         if not hidden:
-            front.follow(ice=IceMode.APPEND, gate=GatePolicy.ONE_STAGE)
+            front.follow(ice=IceMode.APPEND, gate=GateMode.ONE_STAGE)
         front.stage.tokens += 1
         front.stage.registry.receive(Request(front.stage.tokens, ALICE, BOB, twice), 0.0)
         front.stage.settle()

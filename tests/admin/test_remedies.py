@@ -45,7 +45,7 @@ ELSEWHERE, PRIVATE = "198.51.100.77:4000", "10.1.2.3:4000"
 
 
 def peers(**changes: Any) -> PeerPolicy:
-    return PeerPolicy(**({"own": (RELAY, RELAY6), "allowed": PUBLIC} | changes))
+    return PeerPolicy(**({"own": (RELAY, RELAY6), "allow_networks": PUBLIC} | changes))
 
 
 def called(**options: Any) -> World:
@@ -113,7 +113,7 @@ class Faults:
     def stranger(self) -> World:
         """The private network is listed."""
         private = (*PUBLIC, ip_network("10.0.0.0/8")) if self.mended else PUBLIC
-        world = World(peers=peers(allowed=private))
+        world = World(peers=peers(allow_networks=private))
         world.call(known=False)
         world.talk(PRIVATE, B)
         return world
@@ -182,7 +182,7 @@ class Faults:
 
     def rival_of_itself(self) -> World:
         """A client that changes its port and its stream is followed sooner."""
-        world = talked(A, B, peers=peers(lapse_s=1.0 if self.mended else 3.0))
+        world = talked(A, B, peers=peers(follow_after_s=1.0 if self.mended else 3.0))
         for number in range(75):
             world.sends(0, "198.51.100.1:5555", 1, lambda n: rtp(n, 77), first=number)
         seen = world.case().call.contents[0].components[0].legs[0]
@@ -244,7 +244,7 @@ class Faults:
         both = (Interface(inner, RELAY), Interface(inner, inner, networks=home))
         world = World(
             interfaces=both if self.mended else both[:1],
-            peers=peers(own=(RELAY, inner), allowed=(*PUBLIC, *home)),
+            peers=peers(own=(RELAY, inner), allow_networks=(*PUBLIC, *home)),
         )
         where = (("10.0.0.5", 5000), (str(RELAY), 5000))
         told = tuple(Candidate(1, 0, TransportAddress.of(*a), a[0]) for a in where)
@@ -362,7 +362,7 @@ class Faults:
     def _agents(self, mode: IceMode, reach: bool, anew: bool = False) -> World:
         """Two agents with the relay as one candidate: each is known by the checks that it makes.
         Both may have begun `anew`, with or without saying so."""
-        world = World(ice=mode, times=Times(ice_direct_first_s=0.0))
+        world = World(ice=mode, direct_first_s=0.0)
         alice, bob = OF_ALICE, OF_BOB
         offer = at(ice(alice), ADDRESSES[ALICE])
         world.says(ALICE, Action.SESSION_INITIATE, offer)
@@ -395,7 +395,7 @@ class Faults:
 
     def _asked(self, candidate: str, allowed: Any, answers: bool) -> World:
         """ICE ends at the relay, which asks Bob where he says he is."""
-        world = World(ice=IceMode.TERMINATE, peers=peers(allowed=allowed))
+        world = World(ice=IceMode.TERMINATE, peers=peers(allow_networks=allowed))
         offer = at(ice(OF_ALICE), ADDRESSES[ALICE])
         world.says(ALICE, Action.SESSION_INITIATE, offer)
         world.says(BOB, Action.SESSION_ACCEPT, at(ice(OF_BOB), candidate))
@@ -498,7 +498,7 @@ def test_parties_that_are_told_a_wrong_address_are_heard_when_it_is_right() -> N
 
 def test_who_is_unproven_may_be_accepted_on_probation() -> None:
     advice = 'relay.unknown_source = "probation" accepts them after five packets in sequence'
-    refusing = World(peers=peers(unknown=UnknownSource.REFUSE))
+    refusing = World(peers=peers(unknown_source=UnknownSource.REFUSE))
     refusing.says(ALICE, Action.SESSION_INITIATE, content(), to=ABROAD)
     refusing.says(ABROAD, Action.SESSION_ACCEPT, refusing.bobs(), to=ALICE)
     assert refusing.causes()["unproven"] == advice

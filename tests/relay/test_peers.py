@@ -58,7 +58,7 @@ def test_a_mapped_address_is_judged_as_what_it_stands_for() -> None:
 
 
 def test_our_own_addresses_are_never_a_peer() -> None:
-    policy = PeerPolicy(own=(ip_address("8.8.8.8"),), allowed=(ip_network("8.8.8.0/24"),))
+    policy = PeerPolicy(own=(ip_address("8.8.8.8"),), allow_networks=(ip_network("8.8.8.0/24"),))
     assert policy.refuses(ip_address("8.8.8.8"))
     assert not policy.refuses(ip_address("8.8.8.9"))
 
@@ -66,7 +66,7 @@ def test_our_own_addresses_are_never_a_peer() -> None:
 @given(st.sampled_from(NEVER), st.integers(0, 2**128))
 def test_no_allow_list_overrides_what_is_never_a_peer(network: IPNetwork, number: int) -> None:
     everything = (ip_network("0.0.0.0/0"), ip_network("::/0"))
-    policy = PeerPolicy(allowed=everything)
+    policy = PeerPolicy(allow_networks=everything)
     assert policy.refuses(network[number % network.num_addresses])
 
 
@@ -75,7 +75,7 @@ def test_an_allowed_part_of_a_private_network_is_allowed_and_no_more(
     host: int, prefix: int
 ) -> None:
     allowed = IPv4Network((ip_address("10.0.0.0") + host, prefix), strict=False)
-    policy = PeerPolicy(allowed=(allowed,))
+    policy = PeerPolicy(allow_networks=(allowed,))
     assert not policy.refuses(allowed[0])
     after = allowed.broadcast_address + 1
     if after in ip_network("10.0.0.0/8"):

@@ -3,8 +3,9 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from ipaddress import ip_address, ip_network
+from typing import Any
 
 from jingle_hnt.errors import Condition, JingleCondition
 from jingle_hnt.model.address import TransportAddress
@@ -63,9 +64,25 @@ SIDES: tuple[Side, Side] = (0, 1)
 PUBLIC = (ip_network("198.51.100.0/24"), ip_network("2001:db8:1::/48"))
 
 
-def policy(**changes: object) -> SessionPolicy:
-    peers = changes.pop("peers", PeerPolicy(own=(RELAY, RELAY6), allowed=PUBLIC))
-    return SessionPolicy(frozenset({"example.org"}), peers, **changes)  # type: ignore[arg-type]
+NAMED = {"gate": "policy", "ice": "mode", "ice_rules": "rules"}
+"""Options that tests call by another name than that in their table."""
+
+
+def policy(**changes: Any) -> SessionPolicy:
+    """A policy with these options, which are found in whichever table has them."""
+    peers = PeerPolicy(own=(RELAY, RELAY6), allow_networks=PUBLIC)
+    return changed(SessionPolicy(frozenset({"example.org"}), peers), **changes)
+
+
+def changed(before: SessionPolicy, **changes: Any) -> SessionPolicy:
+    """The policy with other options."""
+    tables = {}
+    for table in ("gate", "ice", "relay"):
+        own = getattr(before, table)
+        names = {field.name for field in fields(own)}
+        found = [name for name in changes if NAMED.get(name, name) in names]
+        tables[table] = replace(own, **{NAMED.get(n, n): changes.pop(n) for n in found})
+    return replace(before, **tables, **changes)
 
 
 def candidates(

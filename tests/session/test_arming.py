@@ -171,7 +171,7 @@ def test_a_rejected_agent_is_forgotten_with_its_transport() -> None:
 
 
 def test_a_replacement_needs_as_much_proof_as_an_answer() -> None:
-    peers = PeerPolicy(own=(RELAY,), allowed=PUBLIC, unknown=UnknownSource.REFUSE)
+    peers = PeerPolicy(own=(RELAY,), allow_networks=PUBLIC, unknown_source=UnknownSource.REFUSE)
     stage = Stage(peers=peers)
     stage.call()
     stage.says(ALICE, Action.TRANSPORT_REPLACE, moved(0))

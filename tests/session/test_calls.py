@@ -22,7 +22,7 @@ from jingle_hnt.relay.binding import Arm, Flow, Gate, Heard
 from jingle_hnt.relay.evidence import SourceAuth
 from jingle_hnt.relay.interfaces import Interface
 from jingle_hnt.session.effects import Bounce, Gone, Moved, Pass, Refusal, Replace, Why
-from jingle_hnt.session.policy import EarlyMedia, Fallback, GatePolicy
+from jingle_hnt.session.policy import EarlyMedia, Fallback, GateMode
 from jingle_hnt.session.record import dump, load
 from jingle_hnt.session.table import State
 from tests.session.stage import (
@@ -388,14 +388,12 @@ def test_ports_of_others_are_left_alone_and_other_ports_are_tried() -> None:
 @pytest.mark.parametrize(
     ("fallback", "gate", "passes"),
     [
-        (Fallback.REFUSE, GatePolicy.ONE_STAGE, False),
-        (Fallback.PASS, GatePolicy.ONE_STAGE, True),
-        (Fallback.PASS, GatePolicy.TWO_STAGE, False),
+        (Fallback.REFUSE, GateMode.ONE_STAGE, False),
+        (Fallback.PASS, GateMode.ONE_STAGE, True),
+        (Fallback.PASS, GateMode.TWO_STAGE, False),
     ],
 )
-def test_without_ports_the_policy_decides(
-    fallback: Fallback, gate: GatePolicy, passes: bool
-) -> None:
+def test_without_ports_the_policy_decides(fallback: Fallback, gate: GateMode, passes: bool) -> None:
     stage = Stage(ports=(2000, 2003), exhausted=fallback, gate=gate)
     stage.call()
     answer = stage.says(MALLORY, Action.SESSION_INITIATE, content(), to=BOB)

@@ -40,7 +40,7 @@ def ask(stage: Stage, jid: JID = ALICE) -> object:
 
 @pytest.mark.rule("J18")
 def test_a_channel_has_two_ends_on_one_address() -> None:
-    stage = Stage(channels=POLICY)
+    stage = Stage(relay_nodes=POLICY)
     opened = ask(stage)
     assert isinstance(opened, Opened)
     assert opened.local.ip == opened.remote.ip == RELAY
@@ -59,7 +59,7 @@ def test_a_channel_has_two_ends_on_one_address() -> None:
 
 @pytest.mark.rule("J18")
 def test_a_channel_ends_without_a_word_when_nothing_comes() -> None:
-    stage = Stage(channels=POLICY)
+    stage = Stage(relay_nodes=POLICY)
     ask(stage)
     stage.passes(59)
     assert len(stage.registry) == 1
@@ -75,7 +75,7 @@ def test_a_channel_ends_without_a_word_when_nothing_comes() -> None:
 
 @pytest.mark.rule("J18")
 def test_nobody_has_more_channels_than_the_operator_allows() -> None:
-    stage = Stage(channels=POLICY)
+    stage = Stage(relay_nodes=POLICY)
     elsewhere = JID.of("alice@example.org/elsewhere")
     assert isinstance(ask(stage), Opened)
     assert isinstance(ask(stage, elsewhere), Opened)
@@ -96,7 +96,7 @@ def test_asking_too_often_is_refused_for_a_minute() -> None:
 
 
 def test_strangers_and_everybody_where_it_is_off_get_none() -> None:
-    for stage, jid in ((Stage(channels=POLICY), JID.of("eve@evil.example/x")), (Stage(), ALICE)):
+    for stage, jid in ((Stage(relay_nodes=POLICY), JID.of("eve@evil.example/x")), (Stage(), ALICE)):
         refused = ask(stage, jid)
         assert isinstance(refused, Bounce)
         assert refused.error.condition is Condition.FORBIDDEN
@@ -104,15 +104,15 @@ def test_strangers_and_everybody_where_it_is_off_get_none() -> None:
 
 
 def test_a_reload_changes_how_many_there_may_be() -> None:
-    stage = Stage(channels=POLICY)
+    stage = Stage(relay_nodes=POLICY)
     ask(stage)
     ask(stage)
-    stage.registry.follow(policy(channels=replace(POLICY, per_user=3)))
+    stage.registry.follow(policy(relay_nodes=replace(POLICY, per_user=3)))
     assert isinstance(ask(stage), Opened)
 
 
 def test_no_channel_is_opened_while_calls_are_waited_for() -> None:
-    stage = Stage(channels=POLICY)
+    stage = Stage(relay_nodes=POLICY)
     stage.registry.draining = True
     refused = ask(stage)
     assert isinstance(refused, Bounce)
@@ -123,21 +123,21 @@ def test_both_ends_face_the_requester_wherever_its_peer_may_be() -> None:
     inside = Interface(
         ip_address("10.0.0.9"), ip_address("10.0.0.9"), networks=(ip_network(ADDRESSES[ALICE]),)
     )
-    stage = Stage(channels=POLICY, interfaces=[Interface(RELAY, RELAY), inside])
+    stage = Stage(relay_nodes=POLICY, interfaces=[Interface(RELAY, RELAY), inside])
     opened = ask(stage)
     assert isinstance(opened, Opened)
     assert opened.local.ip == opened.remote.ip == inside.bound
 
 
 def test_without_ports_there_is_none_whatever_the_policy_for_calls() -> None:
-    stage = Stage(ports=(2000, 2003), channels=POLICY)
+    stage = Stage(ports=(2000, 2003), relay_nodes=POLICY)
     assert isinstance(ask(stage), Opened)
     assert isinstance(ask(stage), Bounce)
     assert len(stage.registry) == 1
 
 
 def test_a_channel_survives_a_restart() -> None:
-    stage, after = Stage(channels=POLICY), Stage(channels=POLICY)
+    stage, after = Stage(relay_nodes=POLICY), Stage(relay_nodes=POLICY)
     ask(stage)
     (channel,) = stage.registry
     after.plane = stage.plane

@@ -8,7 +8,7 @@ from jingle_hnt.model.jingle import Action, Info
 from jingle_hnt.relay.binding import SILENT_S, Flow, Side
 from jingle_hnt.session.consent import MARGIN_S
 from jingle_hnt.session.effects import Why
-from jingle_hnt.session.policy import IceMode, Times
+from jingle_hnt.session.policy import IceMode
 from jingle_hnt.session.record import dump, load
 from tests.session.stage import ADDRESSES, ALICE, BOB, VOICE, Stage, candidates, content
 from tests.session.test_ice import OF_ALICE, OF_BOB, ice
@@ -109,7 +109,7 @@ def test_when_both_have_fallen_silent_the_call_still_ends() -> None:
 
 @pytest.mark.parametrize("mode", [IceMode.APPEND, IceMode.TERMINATE])
 def test_no_media_goes_to_an_agent_that_is_silent_and_checks_still_do(mode: IceMode) -> None:
-    stage = Stage(ice=mode, times=Times(ice_direct_first_s=0.0))
+    stage = Stage(ice=mode, direct_first_s=0.0)
     stage.says(ALICE, Action.SESSION_INITIATE, ice(OF_ALICE))
     stage.says(BOB, Action.SESSION_ACCEPT, ice(OF_BOB))
     for name in (RTP, RTCP):

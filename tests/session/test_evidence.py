@@ -73,7 +73,7 @@ def test_a_public_candidate_is_evidence_where_nothing_better_is_known() -> None:
 
 @pytest.mark.rule("L8")
 def test_first_packets_may_go_to_a_public_candidate_of_the_answer() -> None:
-    stage = Stage(peers=PeerPolicy(own=(RELAY,), allowed=PUBLIC, early_stream=True))
+    stage = Stage(peers=PeerPolicy(own=(RELAY,), allow_networks=PUBLIC, early_stream=True))
     stage.says(ALICE, Action.SESSION_INITIATE, content(), known=False)
     assert all(arm.early is None for arm in stage.plane.armed.values())
     answer = content(transport=candidates("198.51.100.5", 6000))
@@ -86,7 +86,7 @@ def test_first_packets_may_go_to_a_public_candidate_of_the_answer() -> None:
 
 
 def test_who_cannot_be_known_is_refused_where_the_operator_wants_proof() -> None:
-    peers = PeerPolicy(own=(RELAY,), allowed=PUBLIC, unknown=UnknownSource.REFUSE)
+    peers = PeerPolicy(own=(RELAY,), allow_networks=PUBLIC, unknown_source=UnknownSource.REFUSE)
     stage = Stage(peers=peers)
     refused = stage.says(ALICE, Action.SESSION_INITIATE, content(), known=False)
     assert isinstance(refused, Bounce)
@@ -141,7 +141,7 @@ def test_an_address_of_days_ago_says_nothing() -> None:
 
 
 def test_an_operator_who_wants_proof_has_weak_addresses_alone_believed() -> None:
-    peers = PeerPolicy(own=(RELAY,), allowed=PUBLIC, unknown=UnknownSource.REFUSE)
+    peers = PeerPolicy(own=(RELAY,), allow_networks=PUBLIC, unknown_source=UnknownSource.REFUSE)
     evidence = peers.evidence(4, None, (), [ip_address(OLD)])
     assert (evidence.source_auth, evidence.sources) == (
         SourceAuth.SIGNALLING_ADDRESS,
@@ -150,7 +150,7 @@ def test_an_operator_who_wants_proof_has_weak_addresses_alone_believed() -> None
 
 
 def test_a_weak_address_is_believed_beside_public_candidates() -> None:
-    policy = PeerPolicy(allowed=PUBLIC)
+    policy = PeerPolicy(allow_networks=PUBLIC)
     named = candidates("198.51.100.5", 5000).candidates
     evidence = policy.evidence(4, None, named, [ip_address(OLD)])
     assert evidence.source_auth is SourceAuth.CANDIDATE_ADDRESS

@@ -7,7 +7,7 @@ from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Jingle
 from jingle_hnt.session.effects import Bounce, Pass, Request
 from jingle_hnt.session.fairness import FairQueue
-from jingle_hnt.session.policy import GatePolicy, IceMode, IceRule
+from jingle_hnt.session.policy import GateMode, IceMode, IceRule
 from tests.session.stage import ALICE, BOB, Stage
 
 
@@ -54,7 +54,7 @@ def test_what_waits_too_long_goes_on_but_where_that_breaks_a_promise() -> None:
     offer, end = Action.SESSION_INITIATE, Action.SESSION_TERMINATE
     assert isinstance(late(offer), Pass)
     assert isinstance(late(offer, ice=IceMode.TERMINATE), Bounce)
-    assert isinstance(late(offer, gate=GatePolicy.TWO_STAGE), Bounce)
+    assert isinstance(late(offer, gate=GateMode.TWO_STAGE), Bounce)
     assert isinstance(late(offer, ice_rules=(IceRule(IceMode.TERMINATE),)), Bounce)
     assert isinstance(late(end, ice=IceMode.TERMINATE), Pass)
 

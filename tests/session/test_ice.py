@@ -20,7 +20,7 @@ NAMESPACE = "urn:xmpp:jingle:transports:ice-udp:1"
 OF_ALICE, OF_BOB = ("Aufrag", "pwd-of-alice"), ("Bufrag", "pwd-of-bob")
 ALICES_KEY = IceKey("Bufrag:Aufrag", "pwd-of-bob")
 BOBS_KEY = IceKey("Aufrag:Bufrag", "pwd-of-alice")
-AT_ONCE = Times(ice_direct_first_s=0.0)
+AT_ONCE = 0.0
 """No direct path is waited for."""
 WAITING, OPEN = (Flow.WAITING, Flow.WAITING), (Flow.OPEN, Flow.OPEN)
 
@@ -95,7 +95,7 @@ def test_each_party_is_offered_the_port_that_faces_it() -> None:
 
 @pytest.mark.rule("I3")
 def test_checks_are_expected_named_and_signed_for_the_other_party() -> None:
-    stage = Stage(times=AT_ONCE)
+    stage = Stage(direct_first_s=AT_ONCE)
     offered(stage)
     early = {key: arm.evidence.keys for key, arm in stage.plane.armed.items()}
     expected = (IceKey(f"{OF_ALICE[0]}:", OF_ALICE[1]),)
@@ -288,7 +288,7 @@ def test_no_check_goes_from_a_new_life_to_the_old_one_of_the_other(first: JID, s
 
 
 def test_a_caller_may_renew_its_credentials_while_it_rings() -> None:
-    stage = Stage(times=AT_ONCE)
+    stage = Stage(direct_first_s=AT_ONCE)
     offered(stage)
     informs(stage, ALICE, ice(("A2", "pwd2")))
     accepted(stage)
@@ -321,7 +321,7 @@ def test_where_the_xmpp_connection_comes_from_changes_nothing() -> None:
 
 @pytest.mark.rule("I3")
 def test_a_call_on_a_direct_path_lives_on_when_our_ports_are_released() -> None:
-    stage = called(times=Times(ice_idle_s=60.0))
+    stage = called(idle_s=60.0)
     stage.passes(59)
     assert stage.plane.bindings
     stage.passes(1)
@@ -354,7 +354,7 @@ def test_a_relayed_call_keeps_its_ports_through_its_silence_and_gives_up_what_is
 
 
 def test_each_place_is_released_in_its_own_time() -> None:
-    stage = Stage(times=Times(ice_idle_s=60.0))
+    stage = Stage(idle_s=60.0)
     offered(stage, ice(OF_ALICE), ice(OF_ALICE, key=CAMERA))
     accepted(stage, ice(OF_BOB), ice(OF_BOB, key=CAMERA))
     stage.latch("s1.1.1", 0, "198.51.100.1")
@@ -367,7 +367,7 @@ def test_each_place_is_released_in_its_own_time() -> None:
 
 
 def test_a_place_is_kept_for_as_long_as_the_call_rings() -> None:
-    stage = Stage(times=Times(ice_idle_s=60.0))
+    stage = Stage(idle_s=60.0)
     offered(stage)
     stage.passes(100)
     accepted(stage)
@@ -410,9 +410,9 @@ def replaced(stage: Stage) -> None:
 @pytest.mark.parametrize("before", ["raw udp", "ice"])
 def test_ice_that_replaces_a_transport_has_its_place_too(before: str) -> None:
     if before == "ice":
-        stage = called(times=AT_ONCE)
+        stage = called(direct_first_s=AT_ONCE)
     else:
-        stage = Stage(times=AT_ONCE)
+        stage = Stage(direct_first_s=AT_ONCE)
         stage.call()
     replaced(stage)
     assert set(stage.plane.bindings) == {"s1.2.1", "s1.2.2"}
@@ -423,7 +423,7 @@ def test_ice_that_replaces_a_transport_has_its_place_too(before: str) -> None:
 
 
 def test_ice_on_offer_changes_nothing_of_the_transport_in_use() -> None:
-    stage = called(times=AT_ONCE)
+    stage = called(direct_first_s=AT_ONCE)
     before = armed(stage)
     stage.says(ALICE, Action.TRANSPORT_REPLACE, ice(("A2", "pwd2"), media=None))
     informs(stage, ALICE, ice(("A2", "pwd2"), components=(1,)))
@@ -433,7 +433,7 @@ def test_ice_on_offer_changes_nothing_of_the_transport_in_use() -> None:
 
 
 def test_ice_may_replace_a_transport_where_there_are_no_ports() -> None:
-    stage = Stage(times=AT_ONCE)
+    stage = Stage(direct_first_s=AT_ONCE)
     stage.call()
     stage.held = True
     stage.says(ALICE, Action.TRANSPORT_REPLACE, ice(("A2", "pwd2"), media=None))
@@ -455,7 +455,7 @@ def test_a_transport_is_not_of_another_kind_all_at_once() -> None:
 
 
 def test_an_agent_that_restarts_gets_a_new_place() -> None:
-    stage = called(times=AT_ONCE)
+    stage = called(direct_first_s=AT_ONCE)
     stage.passes(100)
     assert stage.plane.bindings == {}
     assert isinstance(informs(stage, ALICE, ice(OF_ALICE)), Pass)
@@ -498,7 +498,7 @@ def test_what_the_plane_cannot_bind_is_not_promised() -> None:
 @pytest.mark.rule("G4")
 def test_what_flows_of_one_content_flows_of_all_between_agents() -> None:
     """Either content's path may carry both (BUNDLE)."""
-    stage = Stage(times=AT_ONCE)
+    stage = Stage(direct_first_s=AT_ONCE)
     camera = {"key": CAMERA, "senders": Senders.INITIATOR}
     offered(stage, ice(OF_ALICE, **camera), ice(OF_ALICE))  # type: ignore[arg-type]
     accepted(stage, ice(OF_BOB, **camera), ice(OF_BOB))  # type: ignore[arg-type]
@@ -529,7 +529,7 @@ HOME, OFFICE = TransportAddress.of("192.168.1.5", 6000), TransportAddress.of("10
 @pytest.mark.rule("I3")
 def test_a_direct_path_has_a_head_start_from_the_first_check_of_who_begins_last() -> None:
     """Where one party is reached at the port that it was told, the other's checks may arrive."""
-    stage = Stage(times=Times(ice_direct_first_s=0.7))
+    stage = Stage(direct_first_s=0.7)
     offered(stage, told(ice(OF_ALICE), OF_NAT))
     assert stage.plane.flows["s1.1.1"] == (Flow.NOMINAL, Flow.NOMINAL)
     accepted(stage, told(ice(OF_BOB), OF_OTHER))
@@ -550,7 +550,7 @@ def test_a_direct_path_has_a_head_start_from_the_first_check_of_who_begins_last(
 def test_a_direct_path_has_less_of_it_where_the_callee_has_checked_while_it_rang(
     rang_s: float, head_start_s: float
 ) -> None:
-    stage = Stage(times=Times(ice_direct_first_s=0.7))
+    stage = Stage(direct_first_s=0.7)
     offered(stage, told(ice(OF_ALICE), OF_NAT))
     asks(stage, 1, OF_OTHER)
     assert stage.plane.flows["s1.1.1"] == (Flow.NOMINAL, Flow.NOMINAL)
@@ -607,7 +607,7 @@ def test_who_has_our_path_keeps_it_through_a_restart() -> None:
 
 
 def test_after_a_restart_of_ours_the_path_opens_when_it_would_have() -> None:
-    stage = called(times=Times(ice_direct_first_s=0.7))
+    stage = called(direct_first_s=0.7)
     asks(stage, 0, TransportAddress.of("198.51.100.1", 40000))
     stage.reborn()
     stage.passes(0.6)

@@ -8,12 +8,12 @@ from jingle_hnt.model.jingle import Action, Jingle
 from jingle_hnt.relay.policy import PeerPolicy, UnknownSource
 from jingle_hnt.session.budgets import BudgetPolicy
 from jingle_hnt.session.effects import Bounce, Pass, Passed, Request
-from jingle_hnt.session.policy import Fallback, GatePolicy, IceMode, LimitPolicy
+from jingle_hnt.session.policy import Fallback, GateMode, IceMode, LimitPolicy
 from jingle_hnt.session.refusals import Kind
 from tests.session.stage import ALICE, BOB, MALLORY, PUBLIC, RELAY, VOICE, Stage, content
 
 DORA, ERIC = JID.of("dora@elsewhere.example/x"), JID.of("eric@elsewhere.example/y")
-PROOF = PeerPolicy(own=(RELAY,), allowed=PUBLIC, unknown=UnknownSource.REFUSE)
+PROOF = PeerPolicy(own=(RELAY,), allow_networks=PUBLIC, unknown_source=UnknownSource.REFUSE)
 
 
 def offer(stage: Stage, caller: JID = ALICE, callee: JID = BOB, sid: str = "x") -> object:
@@ -147,7 +147,7 @@ def test_nothing_is_said_of_a_data_channel_that_passes_by_or_of_later_requests()
 
 
 def test_what_cannot_be_hidden_is_named() -> None:
-    stage = Stage(ice=IceMode.TERMINATE, gate=GatePolicy.TWO_STAGE)
+    stage = Stage(ice=IceMode.TERMINATE, gate=GateMode.TWO_STAGE)
     broken = Jingle(Action.SESSION_INITIATE, "x", contents=(content(),), is_whole=False)
     stage.registry.receive(Request(1, ALICE, BOB, broken), 0.0)
     stage.tokens = 1

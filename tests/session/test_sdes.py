@@ -104,7 +104,9 @@ def test_an_offer_that_leaves_it_open_waits_for_the_choice(offered: tuple[Crypto
 
 
 def test_a_signature_is_proof_where_the_operator_asks_for_it() -> None:
-    stage = Protected(peers=PeerPolicy(own=(RELAY,), allowed=PUBLIC, unknown=UnknownSource.REFUSE))
+    stage = Protected(
+        peers=PeerPolicy(own=(RELAY,), allow_networks=PUBLIC, unknown_source=UnknownSource.REFUSE)
+    )
     stage.offers(SECOND, known=False)
     stage.answers_with(ANSWER, known=False)
     assert stage.tags(1) == ANSWER.keys

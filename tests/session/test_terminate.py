@@ -223,7 +223,7 @@ def test_media_flows_from_the_accept_on_and_stops_on_hold() -> None:
 
 def test_a_call_of_which_nothing_comes_ends_as_any_relayed_one() -> None:
     """There is no direct path on which it could go on."""
-    call = Call(times=Times(first_media_s=30.0, ice_idle_s=5.0))
+    call = Call(times=Times(first_media_s=30.0), idle_s=5.0)
     call.stage.passes(29)
     assert call.stage.plane.bindings
     call.stage.passes(1)
@@ -262,7 +262,7 @@ def test_where_the_default_is_to_pass_a_rule_may_still_terminate() -> None:
 
 def test_early_media_goes_to_the_likeliest_candidate_where_that_is_allowed() -> None:
     """RFC 7584 section 4.2: to the default candidate while the other party is still checking."""
-    peers = PeerPolicy(own=(RELAY,), allowed=PUBLIC, early_stream=True)
+    peers = PeerPolicy(own=(RELAY,), allow_networks=PUBLIC, early_stream=True)
     stage = Stage(ice=IceMode.TERMINATE, peers=peers)
     kinds = (CandidateType.HOST, CandidateType.SRFLX)
     offer = at(ice(OF_ALICE), "198.51.100.1", "198.51.100.77", types=kinds)

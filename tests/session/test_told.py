@@ -8,7 +8,7 @@ from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Jingle
 from jingle_hnt.session.budgets import BudgetPolicy
 from jingle_hnt.session.effects import Answer, Bounce, Opened, Replace, Request
-from jingle_hnt.session.policy import ChannelPolicy, GatePolicy, IceMode, LimitPolicy
+from jingle_hnt.session.policy import ChannelPolicy, GateMode, IceMode, LimitPolicy
 from jingle_hnt.session.refusals import NO_PLANE
 from tests.session.stage import ADDRESSES, ALICE, BOB, CAMERA, Stage, content
 from tests.session.test_channels import ask
@@ -105,7 +105,7 @@ def test_a_plane_that_is_away_is_back_in_a_moment() -> None:
 
 
 def test_a_channel_more_is_there_later() -> None:
-    stage = Stage(channels=ChannelPolicy(per_user=1))
+    stage = Stage(relay_nodes=ChannelPolicy(per_user=1))
     assert isinstance(ask(stage), Opened)
     assert "or asked for too many; try again later" in told(ask(stage))
     stage.passes(61.0)
@@ -113,7 +113,7 @@ def test_a_channel_more_is_there_later() -> None:
 
 
 def hiding() -> Stage:
-    return Stage(ice=IceMode.TERMINATE, gate=GatePolicy.TWO_STAGE)
+    return Stage(ice=IceMode.TERMINATE, gate=GateMode.TWO_STAGE)
 
 
 def test_addresses_are_hidden_of_what_can_be_rewritten() -> None:

@@ -36,7 +36,7 @@ UNKNOWN = (Condition.ITEM_NOT_FOUND, JingleCondition.UNKNOWN_SESSION)
 @pytest.mark.rule("J5")
 def test_calls_between_strangers_are_not_relayed(record_property: Measured) -> None:
     """Row S7: whatever the two domains look like, and by whatever way the offer comes."""
-    stage = Stage(guests=frozenset({"guest.example"}), channels=ChannelPolicy())
+    stage = Stage(guests=frozenset({"guest.example"}), relay_nodes=ChannelPolicy())
     chance = random.Random(7)
     domains = ["evil1.example", "evil2.example", "example.org.evil1.example", "sub.example.org"]
     domains += ["guest.example", "notexample.org", "hnt.example.org", "example.or"]

@@ -178,7 +178,7 @@ def test_rules_of_ice_reach_the_policy(write: Path) -> None:
     assert policy.ice_mode((user, guest), ICE) is IceMode.TERMINATE
     assert policy.ice_mode((user, guest), ICE_UDP) is IceMode.PASS
     assert policy.ice_mode((user, user), ICE) is IceMode.PASS
-    assert policy.raw_udp == ("gateway.example.org",)
+    assert policy.ice.raw_udp == ("gateway.example.org",)
 
 
 OTHERS = """
@@ -235,8 +235,8 @@ def test_addresses_are_compared_as_servers_write_them(write: Path) -> None:
     policy = session_policy(settings)
     assert policy.domains == {"example.org", "strasse.example"}
     assert administrators(settings) == (JID.of("root@example.org"),)
-    assert matches(policy.raw_udp, JID.of("bob@strasse.example/x"))
-    (rule,) = policy.ice_rules
+    assert matches(policy.ice.raw_udp, JID.of("bob@strasse.example/x"))
+    (rule,) = policy.ice.rules
     assert rule.fits([JID.of("alice?@example.org/x")], ICE)
     assert rule.fits([JID.of("x@a.guests.example.org/y")], ICE)
     assert not rule.fits([JID.of("alice1@example.org/x")], ICE), "only * is special"

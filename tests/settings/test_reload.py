@@ -38,8 +38,8 @@ def test_what_new_calls_can_follow_is_in_force(file: Path, reloader: Reloader) -
     )
     assert waiting == ()
     policy = session_policy(reloader.settings)
-    assert policy.gate == "open"
-    assert policy.exhausted == "pass"
+    assert policy.gate.policy == "open"
+    assert policy.relay.exhausted == "pass"
     assert policy.times.setup_s == 7
     assert policy.limits.per_user == 2
     assert reloader.reload() == ((), ())
@@ -57,7 +57,7 @@ def test_what_needs_a_restart_is_named_and_stays_as_it_was(file: Path, reloader:
     assert reloader.settings.relay.widen_v4 == 24
     assert reloader.settings.relay.ports == before.relay.ports
     assert reloader.settings.xmpp == before.xmpp
-    assert session_policy(reloader.settings).channels is None
+    assert session_policy(reloader.settings).relay_nodes is None
     assert reloader.reload() == ((), waiting)
 
 

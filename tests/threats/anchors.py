@@ -59,7 +59,7 @@ from jingle_hnt.session.effects import (
     Replace,
     Request,
 )
-from jingle_hnt.session.policy import LimitPolicy, SessionPolicy, Times
+from jingle_hnt.session.policy import LimitPolicy, RelayPolicy, SessionPolicy
 from jingle_hnt.session.reconcile import reconcile
 from jingle_hnt.session.record import dump, load
 from jingle_hnt.session.registry import Registry
@@ -329,8 +329,11 @@ class Ours(ByHalves):
     def allow(self, limits: LimitPolicy | None = None, **times: float) -> None:
         """What calls that are made from now on may (`session.policy.Times`, `LimitPolicy`)."""
         policy = self.registry.policy
+        relay = RelayPolicy(times.pop("linger_s", policy.relay.quarantine_s))
         times_ = replace(policy.times, **times)
-        self.registry.policy = replace(policy, times=times_, limits=limits or policy.limits)
+        self.registry.policy = replace(
+            policy, relay=relay, times=times_, limits=limits or policy.limits
+        )
 
     def only(self, ports: int, choose: Callable[[int], int] = secrets.randbelow) -> None:
         """Have so many ports from now on, chosen so, and no call."""
@@ -431,7 +434,7 @@ class Ours(ByHalves):
             case Gate():
                 await self.client.gate([effect])
             case Release(names=names):
-                await self.client.release(names, self.registry.policy.times.linger_s)
+                await self.client.release(names, self.registry.policy.relay.quarantine_s)
             case Remember(session=name):
                 session = self.registry.find(name)
                 if session is not None:
@@ -484,9 +487,8 @@ async def ours(
     Without a lab it runs on this host, as anybody.
     """
     nets = ("198.51.100.0/24", "203.0.113.0/24")
-    peers = PeerPolicy(own=(ip_address(address),), allowed=tuple(map(ip_network, nets)))
-    times = Times(linger_s=linger_s)
-    policy = SessionPolicy(frozenset({DOMAIN}), peers, times=times)
+    peers = PeerPolicy(own=(ip_address(address),), allow_networks=tuple(map(ip_network, nets)))
+    policy = SessionPolicy(frozenset({DOMAIN}), peers, RelayPolicy(linger_s))
     with tempfile.TemporaryDirectory(prefix="hnt-threats-") as name:
         file = Path(name) / "jingle-hnt.toml"
         file.write_text(CONFIGURATION.format(relay=address, ports=PORTS, directory=name))
