@@ -10,6 +10,7 @@ import json
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ from tests.lab.terminal import Terminal
 from tests.lab.world import SERVER, Lab, NatKind
 
 ENOUGH = 0.995
+READY_S = 180.0
+"""However busy the machine is."""
 REGISTER = {
     "prosody": "prosodyctl register {user} {domain} secret",
     "ejabberd": "ejabberdctl register {user} {domain} secret",
@@ -59,10 +62,12 @@ async def brought_up(lab: Lab, server: str, tree: Path) -> AsyncIterator[Host]:
 
 
 async def ready(host: Host) -> None:
-    """Wait until a call would be relayed."""
-    async with asyncio.timeout(60):
-        while "exit status" in await host.ask("exec -T jingle-hnt jingle-hnt status"):  # noqa: ASYNC110
-            await asyncio.sleep(0.5)
+    """Wait until a call would be relayed. Raises TimeoutError, with why it would not."""
+    deadline = time.monotonic() + READY_S
+    while "exit status" in (said := await host.ask("exec -T jingle-hnt jingle-hnt status")):
+        if time.monotonic() > deadline:
+            raise TimeoutError(said + await host.ask("logs --tail=40"))
+        await asyncio.sleep(0.5)
 
 
 async def call(at: Stage, host: Host) -> bool:

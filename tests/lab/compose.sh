@@ -21,9 +21,9 @@ END
 cat >"$tree/here.yaml" <<END
 services:
   jingle-hnt:
-    ulimits: { nofile: 4096, nproc: 4096 }
+    ulimits: { nofile: 16384, nproc: 4096 }
   $server:
-    ulimits: { nofile: 4096, nproc: 4096 }
+    ulimits: { nofile: 16384, nproc: 4096 }
 END
 export CONTAINERS_CONF="$tree/containers.conf" DOCKER_HOST="unix://$tree/engine" COMPOSE_PROJECT_NAME=hnt-lab
 podman system service --time=0 "$DOCKER_HOST" >"$tree/engine.log" 2>&1 &
