@@ -17,6 +17,7 @@ from jingle_hnt.cli import parser
 from jingle_hnt.model.commands import COMMANDS, Command
 
 ROOT = Path(__file__).parent.parent
+NAME = ".SH NAME\njingle\\-hnt"
 EXIT_STATUS = """\
 .SH EXIT STATUS
 .TP
@@ -66,6 +67,8 @@ def man_page() -> str:
         },
     )
     text = re.sub(r'^(\.TH \S+ "1" )"[^"]*"', r'\1""', str(page))  # it has the day of its making
+    text = text.replace(NAME, f"{NAME} \\- hosted NAT traversal for XMPP Jingle calls", 1)
+    text = re.sub(r"(?m)^'", r"\\&'", text)  # at a line's begin it would be a request
     return _tidy(text) + EXIT_STATUS
 
 
