@@ -8,4 +8,4 @@ CALLS = (100, 300)
 
 def main(arguments: list[str]) -> Figures:
     """The native engine against the reference."""
-    return against("reference", CALLS, arguments)
+    return against(("reference",), CALLS, arguments)

@@ -35,10 +35,14 @@ class Relay(Protocol):
 
 @contextlib.asynccontextmanager
 async def relay_of(kind: str, network: Network, workers: int = 1) -> AsyncIterator[Relay]:
-    """`native`, `reference` or `rtpengine`, running in the relay's namespace."""
+    """Run `native`, `reference` or `rtpengine` in the relay's namespace.
+
+    ``rtpengine-1`` is rtpengine with one thread; without a number it starts as many as it wants.
+    """
     allow_descriptors()
-    if kind == "rtpengine":
-        async with rtpengine(network) as daemon:
+    name, _, threads = kind.partition("-")
+    if name == "rtpengine":
+        async with rtpengine(network, int(threads) if threads else None) as daemon:
             yield daemon
     else:
         async with plane(network, kind, workers) as ours:

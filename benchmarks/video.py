@@ -1,7 +1,7 @@
 """What a packet of video costs: as `relay` measures, with the bursts that frames are sent in."""
 
 from benchmarks.generator import Load
-from benchmarks.relay import against
+from benchmarks.relay import SAME_THREADS, against
 from benchmarks.rig import Figures
 
 CALLS = (20, 100)
@@ -11,4 +11,4 @@ FRAMES = Load(pps=300, size=1200, burst=10)
 
 def main(arguments: list[str]) -> Figures:
     """The native engine against rtpengine."""
-    return against("rtpengine", CALLS, arguments, FRAMES)
+    return against((SAME_THREADS, "rtpengine"), CALLS, arguments, FRAMES)

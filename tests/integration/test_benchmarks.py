@@ -73,18 +73,34 @@ def test_capacity_is_measured_without_a_server() -> None:
 
 @pytest.mark.native
 async def test_relay_benchmark_hears_every_packet_both_ways() -> None:
-    for other in ("reference", "rtpengine"):
-        figures = await relay.compare(("native", other), [CALLS], 1, SHORT)
-        assert [run["relay"] for run in figures["runs"]] == ["native", other]
-        for run in figures["runs"]:
-            assert run["sent"] == run["heard"] == EACH_WAY
-            assert run["loss"] == [0, 0]
-            assert run["silent_flows"] == run["foreign"] == run["duplicates"] == 0
-            assert run["cpu_us_per_packet"] > 0
-            assert run["p99_ms"] >= run["p50_ms"] > 0
-        (line,) = figures["summary"]
-        assert line["ratio"] > 0
-        assert other in relay.rows(figures)
+    kinds = ("native", "reference", relay.SAME_THREADS, "rtpengine")
+    figures = await relay.compare(kinds, [CALLS], 1, SHORT)
+    assert [run["relay"] for run in figures["runs"]] == list(kinds)
+    for run in figures["runs"]:
+        assert run["sent"] == run["heard"] == EACH_WAY
+        assert run["loss"] == [0, 0]
+        assert run["silent_flows"] == run["foreign"] == run["duplicates"] == 0
+        assert run["cpu_us_per_packet"] > 0
+        assert run["p99_ms"] >= run["p50_ms"] > 0
+    (line,) = figures["summary"]
+    assert all(ratio > 0 for ratio in line["ratio"].values())
+
+
+def test_the_table_says_how_many_threads_each_relay_has() -> None:
+    relays = [
+        {"packets_per_s": 1000, "cpu_us_per_packet": cost, "worst_loss": 0, "p50_ms": 1}
+        | {"p99_ms": 2, "relay": kind}
+        for kind, cost in (("native", 6.0), (relay.SAME_THREADS, 10.0), ("rtpengine", 12.0))
+    ]
+    ratio = {relay.SAME_THREADS: 0.6, "rtpengine": 0.5}
+    table = relay.rows({"summary": [{"calls": 100, "relays": relays, "ratio": ratio}]})
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
+    shown = [(row[1], row[2], row[-1]) for row in rows]
+    assert shown == [
+        ("native", "1", ""),
+        ("rtpengine", "1", "0.60"),
+        ("rtpengine", "default", "0.50"),
+    ]
 
 
 async def test_calls_that_do_not_connect_are_found_out() -> None:
