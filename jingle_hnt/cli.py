@@ -7,6 +7,7 @@ Exit status: 0 well; 1 a check failed, nobody answered, or what was asked for is
 import argparse
 import importlib
 import io
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 from jingle_hnt import __version__
 from jingle_hnt.errors import ConfigurationError, SecretRefused
 from jingle_hnt.model.commands import COMMANDS, GROUPS, Command, Field, Kind
-from jingle_hnt.settings.defaults import DEFAULT_PATH, EX_CONFIG
+from jingle_hnt.settings.defaults import DEFAULT_PATH
 
 TYPES = {Kind.PATH: Path, Kind.NUMBER: float}
 """What the command line makes of a value; text stays text."""
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status: int = run(options)
     except (ConfigurationError, SecretRefused) as error:
         print(error, file=sys.stderr)
-        return EX_CONFIG
+        return os.EX_CONFIG
     except KeyboardInterrupt:
         return 130
     return status

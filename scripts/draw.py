@@ -11,7 +11,6 @@ import ast
 import io
 import re
 import sys
-import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from html import escape
@@ -21,6 +20,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.text import Text
+from rooms import contracts, layers
 
 from jingle_hnt.admin.snapshots import (
     CallSnapshot,
@@ -245,11 +245,7 @@ def _svg(width: int, height: int, parts: list[str]) -> str:
 
 def rooms() -> str:
     """The rooms in the layers of their contract, each with what it imports in fact."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    layers = next(
-        c["layers"] for c in project["tool"]["importlinter"]["contracts"] if "layers" in c
-    )
-    rows = [[part.strip().rpartition(".")[2] for part in layer.split("|")] for layer in layers]
+    rows = [row for row in layers(contracts()) if row != ["__main__"]]
     known = [name for row in rows for name in row]
     width, step, height = 960, 66, 46
     parts = [f'<rect class="bg" width="{width}" height="{step * len(rows) + 24}"/>']

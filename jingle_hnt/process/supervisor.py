@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 import structlog
 
 from jingle_hnt.process.fd_store import CHANNEL, Safe
-from jingle_hnt.settings.defaults import EX_CONFIG
 
 log = structlog.get_logger(__name__)
 
@@ -160,8 +159,8 @@ class Supervisor:
                 status = await process.wait()
             finally:
                 preparing.cancel()
-            if status == EX_CONFIG and is_first:
-                self._status = EX_CONFIG
+            if status == os.EX_CONFIG and is_first:
+                self._status = os.EX_CONFIG
                 self._stopping.set()
                 return
             is_first = False

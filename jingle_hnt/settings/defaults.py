@@ -10,8 +10,6 @@ DEFAULT_PATH = Path("/etc/jingle-hnt/jingle-hnt.toml")
 ENVIRONMENT = "JINGLE_HNT_"
 RUNTIME_DIRECTORY = Path("/run/jingle-hnt")
 ADMIN_SOCKET = "admin.sock"
-EX_CONFIG = 78
-"""Exit status of sysexits.h for a configuration that cannot be used."""
 
 
 def admin_socket(path: Path, environment: Mapping[str, str] = os.environ) -> Path:

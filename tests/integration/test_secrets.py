@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import os
 import random
 import re
 import socket
@@ -12,7 +13,6 @@ from base64 import b64decode
 import pytest
 
 from jingle_hnt.relay.srtp import read_keys
-from jingle_hnt.settings.defaults import EX_CONFIG
 from tests.integration.test_abuse import ask
 from tests.integration.test_explain import callee_of_whom, explained
 from tests.integration.test_nat_calls import hang_up, talk
@@ -100,7 +100,7 @@ async def test_a_secret_that_never_held_ends_the_start() -> None:
         with pytest.raises(TimeoutError):
             await at.relay.start("run", patience_s=1)
         async with asyncio.timeout(30):
-            assert await at.relay.processes.pop("run").wait() == EX_CONFIG
+            assert await at.relay.processes.pop("run").wait() == os.EX_CONFIG
         assert "component_secret" in at.relay.log_text()
 
 

@@ -1,0 +1,160 @@
+"""Finds what the import contracts cannot: circles of files, libraries in pure rooms, shared names.
+
+    scripts/walls.py [ROOT]
+
+* No circle of Python modules, imports under TYPE_CHECKING included.
+* No circle of C files: neither by `#include` nor by functions that one file calls in another.
+* The pure rooms import only what is named here of the standard library.
+* Every C file begins with a comment that says what it is for.
+* No two public classes of the package bear the same name.
+"""
+
+import ast
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import grimp
+
+ROOT = Path(__file__).parent.parent
+NATIVE = "jingle_hnt/plane/native"
+
+PURE = ("errors", "model", "session", "relay")
+"""Rooms that know no clock, socket, log, XML or library."""
+
+HARMLESS = {
+    *("abc", "base64", "binascii", "bisect", "collections", "contextlib", "dataclasses", "enum"),
+    *("fnmatch", "functools", "hashlib", "heapq", "hmac", "ipaddress", "itertools", "math"),
+    *("operator", "re", "struct", "typing", "zlib"),
+}
+"""What the pure rooms may import beside each other: functions of their arguments."""
+
+EXCEPTIONS = {("jingle_hnt.relay.srtp", "cryptography"): "AES of a kept library (RFC 3711 keys)"}
+
+Graph = Mapping[str, Iterable[str]]
+
+
+def circles(graph: Graph) -> list[list[str]]:
+    """The sets of nodes that reach each other (Tarjan's strongly connected components)."""
+    number: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    path: list[str] = []
+    found: list[list[str]] = []
+
+    def visit(node: str) -> None:
+        number[node] = lowest[node] = len(number)
+        path.append(node)
+        for other in graph.get(node, ()):
+            if other not in number:
+                visit(other)
+                lowest[node] = min(lowest[node], lowest[other])
+            elif other in path:
+                lowest[node] = min(lowest[node], number[other])
+        if lowest[node] == number[node]:
+            circle = path[path.index(node) :]
+            del path[path.index(node) :]
+            if len(circle) > 1:
+                found.append(sorted(circle))
+
+    for node in graph:
+        if node not in number:
+            visit(node)
+    return sorted(found)
+
+
+def python_graph(root: Path) -> dict[str, list[str]]:
+    """Which module imports which, imports for types included."""
+    sys.path.insert(0, str(root))
+    try:
+        graph = grimp.build_graph(
+            "jingle_hnt",
+            cache_dir=None,
+            include_external_packages=True,
+            exclude_type_checking_imports=False,
+        )
+    finally:
+        sys.path.remove(str(root))
+    return {
+        module: sorted(graph.find_modules_directly_imported_by(module))
+        for module in sorted(graph.modules)
+    }
+
+
+def included(sources: Mapping[str, str]) -> dict[str, list[str]]:
+    """Which C file includes which."""
+    return {
+        name: [Path(n).name for n in re.findall(r'^#include "([^"]+)"', text, re.MULTILINE)]
+        for name, text in sources.items()
+    }
+
+
+def called(sources: Mapping[str, str]) -> dict[str, list[str]]:
+    """Which C file names a function that another one defines."""
+    home = {
+        function: name
+        for name, text in sources.items()
+        if name.endswith(".c")
+        for function in re.findall(
+            r"^(?!static)[a-z][\w \*]*?\b(hnt_\w+)\([^;{]*\)\n\{", text, re.M
+        )
+    }
+    found: dict[str, list[str]] = {}
+    for name, text in sources.items():
+        if name.endswith(".c"):
+            used = re.findall(r"\bhnt_\w+\b", _code(text))
+            found[name] = sorted({home[f] for f in used if f in home} - {name})
+    return found
+
+
+def _code(text: str) -> str:
+    return re.sub(r"/\*.*?\*/|//[^\n]*", "", text, flags=re.DOTALL)
+
+
+def class_names(root: Path) -> dict[str, list[str]]:
+    """Where each public class is defined."""
+    found = defaultdict(list)
+    for path in sorted((root / "jingle_hnt").rglob("*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found[node.name].append(str(path.relative_to(root)))
+    return found
+
+
+def faults(root: Path) -> Iterator[str]:
+    """What is wrong, each in a line."""
+    graph = python_graph(root)
+    ours = {module: others for module, others in graph.items() if module.startswith("jingle_hnt")}
+    sources = {p.name: p.read_text() for p in sorted(root.glob(f"{NATIVE}/**/*.[ch]"))}
+    for kind, found in (
+        ("modules import", circles(ours)),
+        ("C files include", circles(included(sources))),
+        ("C files call", circles(called(sources))),
+    ):
+        yield from (f"{kind} each other in a circle: {', '.join(circle)}" for circle in found)
+    for module, others in ours.items():
+        if module.split(".")[1:2] and module.split(".")[1] in PURE:
+            strange = (o for o in others if o not in ours and o not in HARMLESS)
+            yield from (
+                f"{module} is pure and imports {other}"
+                for other in strange
+                if (module, other) not in EXCEPTIONS
+            )
+    for name, text in sources.items():
+        if name.endswith(".c") and not text.startswith("/*"):
+            yield f"{name} does not begin with a comment that says what it is for"
+    for name, places in class_names(root).items():
+        if len(places) > 1:
+            yield f"two public classes are called {name}: {', '.join(places)}"
+
+
+def main() -> int:
+    """Print what is wrong; 1 if anything is."""
+    found = list(faults(Path(sys.argv[1]) if sys.argv[1:] else ROOT))
+    print("\n".join(found), end="\n" if found else "", file=sys.stderr)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,176 @@
+"""The walls between rooms: what is forbidden is seen, wherever it is written."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts import rooms, walls
+
+ROOT = Path(__file__).parent.parent
+
+FORBIDDEN = (
+    ("admin/metrics.py", "jingle_hnt.fronts.xmpp.codec"),
+    ("commands/page.py", "jingle_hnt.cli"),
+    ("errors.py", "jingle_hnt.model.jid"),
+    ("fronts/outgoing.py", "jingle_hnt.fronts.xmpp.held"),
+    ("fronts/xmpp/codec.py", "jingle_hnt.plane.api"),
+    ("log.py", "jingle_hnt.errors"),
+    ("model/jid.py", "jingle_hnt.relay.pace"),
+    ("plane/api.py", "jingle_hnt.session.effects"),
+    ("process/lock.py", "jingle_hnt.settings.defaults"),
+    ("relay/pace.py", "jingle_hnt.log"),
+    ("session/life.py", "jingle_hnt.store.journal"),
+    ("settings/defaults.py", "jingle_hnt.app"),
+    ("store/private.py", "jingle_hnt.admin.tally"),
+    ("admin/paths.py", "slixmpp"),
+    ("plane/engines.py", "aioice"),
+    ("relay/owner.py", "time"),
+    ("app.py", "sqlite3"),
+)
+"""Where, and what is imported there that is not to be; one of them for each room and library."""
+
+UNKNOWN = "upstairs"
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What the linter says of a copy of the package with all of `FORBIDDEN` and a new module."""
+    root = copied(tmp_path_factory.mktemp("walls"))
+    for place, name in FORBIDDEN:
+        write(root, place, f"import {name}")
+    (root / "jingle_hnt" / f"{UNKNOWN}.py").write_text("")
+    done = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root), "COLUMNS": "400"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    return done.stdout
+
+
+def copied(root: Path) -> Path:
+    shutil.copy(ROOT / "pyproject.toml", root)
+    for path in sorted((ROOT / "jingle_hnt").rglob("*.py")):
+        to = root / path.relative_to(ROOT)
+        to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, to)
+    return root
+
+
+def write(root: Path, place: str, line: str) -> None:
+    path = root / "jingle_hnt" / place
+    path.write_text(f"{path.read_text()}\n{line}\n")
+
+
+@pytest.mark.parametrize(("place", "name"), FORBIDDEN)
+def test_a_forbidden_import_breaks_a_contract(said: str, place: str, name: str) -> None:
+    module = "jingle_hnt." + place.removesuffix(".py").replace("/", ".")
+    assert re.search(
+        rf"\b{re.escape(module)} (->|is not allowed to import) {re.escape(name)}\b", said
+    )
+
+
+def test_a_module_that_no_layer_names_breaks_a_contract(said: str) -> None:
+    assert re.search(rf"^.*\b{UNKNOWN}\b.*$", said, re.MULTILINE)
+
+
+def test_every_room_is_imported_from_where_it_is_not_to_be() -> None:
+    tried = {place.split("/")[0].removesuffix(".py") for place, _ in FORBIDDEN}
+    missing = set(rooms.allowed(rooms.contracts())) - tried
+    assert missing == {"__main__", "cli"}  # they may import everything
+
+
+def test_siblings_and_what_is_forbidden_are_not_in_the_table() -> None:
+    may = rooms.allowed(rooms.contracts())
+    assert "admin" not in may["fronts"]
+    assert "session" in may["fronts"]
+    assert "session" not in may["plane"]
+    assert may["errors"] == []
+
+
+def page(*lines: str) -> str:
+    return "\n".join(["# Rooms", "", rooms.HEAD, "| --- | --- | --- |", *lines, "", "Then", ""])
+
+
+def test_the_last_column_is_made_of_the_contract() -> None:
+    contract = {"type": "layers", "layers": ["cli", "app | log", "errors"]}
+    rows = [f"| `{name}.py` | it | old |" for name in ("cli", "app", "log", "errors")]
+    made = list(rooms.table(page(*rows), [contract]))
+    assert made[4] == "| `cli.py` | it | `app.py`, `log.py`, `errors.py` |"
+    assert made[5] == "| `app.py` | it | `errors.py` |"
+    assert made[-1] == "Then"
+
+
+@pytest.mark.parametrize(
+    "rows", [("| `app.py` | it | |",), ("| `app.py` | it | |", "| `cli.py` | it | |")]
+)
+def test_a_table_without_a_room_or_in_another_order_is_a_fault(rows: tuple[str, ...]) -> None:
+    contract = {"type": "layers", "layers": ["cli", "app"]}
+    with pytest.raises(ValueError, match="the rows are to be cli, app"):
+        list(rooms.table(page(*rows), [contract]))
+
+
+def test_circles_are_found() -> None:
+    graph = {"a": ["b"], "b": ["c", "d"], "c": ["a"], "d": ["e"], "e": ["d"], "f": ["a", "f"]}
+    assert walls.circles(graph) == [["a", "b", "c"], ["d", "e"]]
+    assert walls.circles({"a": ["b", "c"], "b": ["d"], "c": ["d"], "d": []}) == []
+
+
+def test_c_files_that_call_each_other_are_a_circle() -> None:
+    sources = {
+        "a.c": "int hnt_a(int x)\n{\n    return hnt_b(x);\n}\n",
+        "b.c": "static int help(void)\n{\n}\n\nconst char *hnt_b(int x)\n{\n    hnt_a(x);\n}\n",
+        "c.c": "void hnt_c(int x)\n{\n    hnt_a(x); /* not hnt_d */\n}\n",
+        "d.c": "void hnt_d(int x)\n{\n    hnt_c(x);\n}\n",
+    }
+    assert walls.circles(walls.called(sources)) == [["a.c", "b.c"]]
+
+
+def test_headers_that_include_each_other_are_a_circle() -> None:
+    sources = {
+        "a.h": '#include "b.h"\n',
+        "b.h": '#include "rules/a.h"\n',
+        "c.h": '#include "a.h"\n',
+    }
+    assert walls.circles(walls.included(sources)) == [["a.h", "b.h"]]
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    for name in ("__init__", "model/__init__", "model/a", "model/b", "store"):
+        path = tmp_path / "jingle_hnt" / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+    return tmp_path
+
+
+def faults(package: Path) -> list[str]:
+    """In a process of its own: a package of this name is loaded in ours."""
+    words = [sys.executable, str(ROOT / "scripts" / "walls.py"), str(package)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == bool(done.stderr)
+    return done.stderr.splitlines()
+
+
+def test_what_the_contracts_cannot_see_is_found(package: Path) -> None:
+    assert faults(package) == []
+    checking = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    "
+    write(package, "model/a.py", "import jingle_hnt.model.b\n\nclass Twice: ...\n")
+    write(package, "model/b.py", f"import subprocess\n{checking}import jingle_hnt.model.a")
+    write(package, "store.py", "class Twice: ...\nclass _Own: ...\n")
+    native = package / "jingle_hnt" / "plane" / "native"
+    native.mkdir(parents=True)
+    (native / "silent.c").write_text("int x;\n")
+    circle, impure, silent, name = faults(package)
+    assert circle.endswith("in a circle: jingle_hnt.model.a, jingle_hnt.model.b")
+    assert impure == "jingle_hnt.model.b is pure and imports subprocess"
+    assert silent.startswith("silent.c does not begin with a comment")
+    assert name.startswith("two public classes are called Twice: ")
