@@ -85,7 +85,7 @@ def python_graph(root: Path) -> dict[str, list[str]]:
 def included(sources: Mapping[str, str]) -> dict[str, list[str]]:
     """Which C file includes which."""
     return {
-        name: [Path(n).name for n in re.findall(r'^#include "([^"]+)"', text, re.MULTILINE)]
+        name: re.findall(r'^#include "([^"]+)"', text, re.MULTILINE)
         for name, text in sources.items()
     }
 
@@ -126,7 +126,8 @@ def faults(root: Path) -> Iterator[str]:
     """What is wrong, each in a line."""
     graph = python_graph(root)
     ours = {module: others for module, others in graph.items() if module.startswith("jingle_hnt")}
-    sources = {p.name: p.read_text() for p in sorted(root.glob(f"{NATIVE}/**/*.[ch]"))}
+    native = root / NATIVE
+    sources = {str(p.relative_to(native)): p.read_text() for p in sorted(native.rglob("*.[ch]"))}
     for kind, found in (
         ("modules import", circles(ours)),
         ("C files include", circles(included(sources))),

@@ -10,7 +10,8 @@ a party that has yet to be told. The rules:
 3.  IPv6 sources are barred by their /64: a host has all of its addresses.
 4.  `MOST` sources are remembered; the one heard longest ago makes room.
 
-The C engine's twin is `plane/native/bars.c`; a property test drives both with the same packets.
+The C engine's twin is `plane/native/rules/bars.c`; a property test drives both with the same
+packets.
 """
 
 from dataclasses import dataclass

@@ -22,7 +22,7 @@ checks and nominates. The rules:
     `UNASKED_EACH` more for each signalled one, not twice as many bytes as named them.
 
 Transactions are made of a secret that signalling draws, so that nobody can guess them and both
-engines make the same. The C engine's twin is `plane/native/agent.c`.
+engines make the same. The C engine's twin is `plane/native/rules/agent.c`.
 """
 
 import hmac

@@ -28,7 +28,8 @@ relay signs nothing and answers nothing, unless it is an agent itself (`ice_agen
     the password that fits, `GUESSES_PER_S` cost a digest; who is known, or may be the party, is
     always heard.
 
-The C engine's twin is `plane/native/ice.c`; a property test drives both with the same packets.
+The C engine's twin is `plane/native/rules/ice.c`; a property test drives both with the same
+packets.
 """
 
 from dataclasses import dataclass, field

@@ -34,8 +34,8 @@ It follows its party through changes of port and stream, and nobody else. The ru
     after `SILENCE_S` without it.
 9.  After `END_S` of silence the latch is as if armed, and rule 6 holds for its owner.
 
-This class is the oracle of the C engine: `plane/native/latch.c` is the same machine, and a property
-test drives both with the same packets.
+This class is the oracle of the C engine: `plane/native/rules/latch.c` is the same machine, and a
+property test drives both with the same packets.
 """
 
 from dataclasses import dataclass, field, replace

@@ -1,6 +1,7 @@
 """How long a released port is kept from the next call, so that no stale sender joins it.
 
-The C engine mirrors this in `plane/native/lingering.c`, and a property test holds the two together.
+The C engine mirrors this in `plane/native/rules/lingering.c`, and a property test holds the two
+together.
 """
 
 LINGER_CAP_S = 600.0

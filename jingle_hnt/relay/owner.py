@@ -1,6 +1,6 @@
 """The source that a latch has learned: the streams it sends, and how long it has been speaking.
 
-The C engine's twin is in `plane/native/owner.c`.
+The C engine's twin is in `plane/native/rules/owner.c`.
 """
 
 from collections.abc import Iterable

@@ -1,7 +1,7 @@
 """How often something may be done: so many times a second, and some of them at once.
 
-The C engine mirrors this in `plane/native/pace.h`; the property tests of those who use it hold the
-two together.
+The C engine mirrors this in `plane/native/rules/pace.h`; the property tests of those who use it
+hold the two together.
 """
 
 from dataclasses import dataclass

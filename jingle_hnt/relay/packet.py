@@ -1,7 +1,7 @@
 """What kind of datagram arrived on a media port (RFC 7983 section 7, RFC 5761 section 4).
 
 Only the first bytes are looked at; payloads stay opaque. The C engine mirrors this file in
-`plane/native/packet.c`, and a property test holds the two together.
+`plane/native/rules/packet.c`, and a property test holds the two together.
 """
 
 from dataclasses import dataclass, field

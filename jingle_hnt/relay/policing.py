@@ -1,6 +1,6 @@
 """How much one side may send through the relay, and how it is marked on its way.
 
-The C engine mirrors `Bucket` in `plane/native/policing.c`, and a property test holds the two
+The C engine mirrors `Bucket` in `plane/native/rules/policing.c`, and a property test holds the two
 together.
 """
 

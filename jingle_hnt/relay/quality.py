@@ -1,6 +1,6 @@
 """How well one side's stream arrives, from its RTP and RTCP headers; payloads stay opaque.
 
-The C engine mirrors `Stream` in `plane/native/quality.c`, and a property test holds the two
+The C engine mirrors `Stream` in `plane/native/rules/quality.c`, and a property test holds the two
 together. What is heard is what arrived at the relay: the path from the party to the relay.
 """
 

@@ -2,7 +2,7 @@
 
 Of a party's master key only the two authentication keys are made, and the master key is forgotten:
 with these packets can be told to be the party's own, but not read. The C engine's twin is
-`plane/native/srtp.c`.
+`plane/native/rules/srtp.c`.
 """
 
 import binascii

@@ -29,7 +29,8 @@ authenticate. The rules:
     signed cost a digest; more are not tried. Streams that are known have so many of their own: who
     does not know the party's SSRC cannot use them up.
 
-The C engine's twin is `plane/native/srtp.c`; a property test drives both with the same packets.
+The C engine's twin is `plane/native/rules/srtp.c`; a property test drives both with the same
+packets.
 """
 
 from collections.abc import Iterable

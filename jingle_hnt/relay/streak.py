@@ -1,6 +1,6 @@
 """How far the packets of one SSRC go on: what a source on probation is counted by.
 
-The C engine's twin is in `plane/native/streak.c`.
+The C engine's twin is in `plane/native/rules/owner.c`.
 """
 
 from dataclasses import dataclass

@@ -2,8 +2,8 @@
 
 Only what decides where a message goes, whether it is believed and what it is answered is read.
 Between two agents checks and answers go on as they came; where the relay is an agent itself it
-writes its own (`stun_writing.py`). The C engine mirrors this file in `plane/native/stun.c`, and a
-property test holds the two together.
+writes its own (`stun_writing.py`). The C engine mirrors this file in `plane/native/rules/stun.c`,
+and a property test holds the two together.
 """
 
 import hmac

@@ -1,7 +1,7 @@
 """Writes the STUN Binding messages of an ICE agent: its checks and answers (RFC 8445 section 7).
 
 Every message is signed with a short-term credential and ends with a FINGERPRINT. The C engine
-mirrors this file in `plane/native/stun.c`; a property test compares the two byte by byte.
+mirrors this file in `plane/native/rules/stun.c`; a property test compares the two byte by byte.
 """
 
 import hmac

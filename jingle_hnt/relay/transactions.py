@@ -15,7 +15,7 @@ REMEMBERED = 1 << 16
 
 @dataclass(slots=True)
 class Transactions:
-    """Who has made which request. The C engine's twin is in `plane/native/judge.c`."""
+    """Who has made which request. The C engine's twin is in `plane/native/io/judge.c`."""
 
     _asked: dict[bytes, TransportAddress] = field(default_factory=dict)
 

@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "packet.h"
-#include "quality.h"
-#include "stun.h"
+#include "rules/packet.h"
+#include "rules/quality.h"
+#include "rules/stun.h"
 
 /* The input is datagrams, each behind a byte of its side and one of its length; `now` moves on by 5 ms each. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -1,0 +1,231 @@
+#include "python/values.h"
+
+#include "rules/srtp.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    NETWORK_RECORD = 18,
+    TAG_RECORD = 2 * HNT_TAG_KEY + 3,
+    MAX_NETWORKS = 4096,
+    MAX_KEYS = 4,
+    MAX_TAGS = 16,
+};
+
+int hnt_read_address(PyObject *object, struct hnt_address *out)
+{
+    char *bytes;
+    Py_ssize_t length;
+    if (PyBytes_AsStringAndSize(object, &bytes, &length) < 0)
+        return -1;
+    if (length != 6 && length != 18) {
+        PyErr_SetString(PyExc_ValueError, "an address is 6 or 18 bytes");
+        return -1;
+    }
+    memset(out, 0, sizeof *out);
+    memcpy(out->ip, bytes, (size_t)length - 2);
+    out->version = length == 6 ? 4 : 6;
+    out->port = (uint16_t)((uint8_t)bytes[length - 2] << 8 | (uint8_t)bytes[length - 1]);
+    return 0;
+}
+
+PyObject *hnt_write_address(const struct hnt_address *address)
+{
+    char bytes[18];
+    Py_ssize_t length = address->version == 4 ? 4 : 16;
+    if (address->version == 0)
+        Py_RETURN_NONE;
+    memcpy(bytes, address->ip, (size_t)length);
+    bytes[length] = (char)(address->port >> 8);
+    bytes[length + 1] = (char)(address->port & 0xff);
+    return PyBytes_FromStringAndSize(bytes, length + 2);
+}
+
+static int read_networks(struct hnt_records records, struct hnt_network *out)
+{
+    const char *bytes = records.bytes;
+    for (Py_ssize_t at = 0; at < records.length; at += NETWORK_RECORD, out++) {
+        out->version = (uint8_t)bytes[at];
+        out->prefix = (uint8_t)bytes[at + 1];
+        memcpy(out->ip, bytes + at + 2, 16);
+        if ((out->version != 4 && out->version != 6) || out->prefix > (out->version == 4 ? 32 : 128)) {
+            PyErr_SetString(PyExc_ValueError, "a network is of version 4 or 6, its prefix fits it");
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int read_bytes(PyObject *object, uint8_t *out, uint16_t *length, Py_ssize_t most)
+{
+    char *bytes;
+    Py_ssize_t size;
+    if (PyBytes_AsStringAndSize(object, &bytes, &size) < 0)
+        return -1;
+    if (size < 1 || size > most) {
+        PyErr_Format(PyExc_ValueError, "a name of a key has 1 to %d bytes, its password 1 to %d",
+                     (int)HNT_MAX_USERNAME, (int)HNT_MAX_PASSWORD);
+        return -1;
+    }
+    memcpy(out, bytes, (size_t)size);
+    *length = (uint16_t)size;
+    return 0;
+}
+
+/* `keys` is a list of pairs, at most MAX_KEYS of them. */
+static int read_keys(PyObject *keys, Py_ssize_t count, struct hnt_key *out)
+{
+    for (Py_ssize_t i = 0; i < count; i++, out++) {
+        PyObject *pair = PyList_GetItem(keys, i);
+        PyObject *username = PyTuple_GetItem(pair, 0), *password = username ? PyTuple_GetItem(pair, 1) : NULL;
+        if (password == NULL ||
+            read_bytes(username, out->username, &out->username_length, HNT_MAX_USERNAME) < 0 ||
+            read_bytes(password, out->password, &out->password_length, HNT_MAX_PASSWORD) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* `length` is a multiple of TAG_RECORD. */
+static int read_tags(const char *bytes, Py_ssize_t length, struct hnt_tag *out)
+{
+    for (const char *end = bytes + length; bytes < end; bytes += TAG_RECORD, out++) {
+        memcpy(out->rtp, bytes, HNT_TAG_KEY);
+        memcpy(out->rtcp, bytes + HNT_TAG_KEY, HNT_TAG_KEY);
+        out->tag_bytes = (uint8_t)bytes[2 * HNT_TAG_KEY];
+        out->mki_bytes = (uint16_t)((uint8_t)bytes[2 * HNT_TAG_KEY + 1] << 8 | (uint8_t)bytes[2 * HNT_TAG_KEY + 2]);
+        if (out->tag_bytes < 1 || out->tag_bytes > HNT_TAG_KEY) {
+            PyErr_SetString(PyExc_ValueError, "a tag has 1 to 20 bytes");
+            return -1;
+        }
+        hnt_hmac_prepare(out->rtp, HNT_TAG_KEY, &out->rtp_hmac);
+        hnt_hmac_prepare(out->rtcp, HNT_TAG_KEY, &out->rtcp_hmac);
+    }
+    return 0;
+}
+
+void hnt_read_events(struct hnt_records types, uint64_t out[2])
+{
+    for (Py_ssize_t i = 0; i < types.length; i++) {
+        uint8_t type = (uint8_t)types.bytes[i];
+        if (type < 128)
+            out[type / 64] |= (uint64_t)1 << type % 64;
+    }
+}
+
+struct hnt_evidence *hnt_read_evidence(const char *sources, Py_ssize_t sources_length, const char *refused,
+                                          Py_ssize_t refused_length, unsigned char probation, bool several,
+                                          PyObject *keys, const char *tags, Py_ssize_t tags_length)
+{
+    return hnt_read_evidence_of((struct hnt_records){sources, sources_length},
+                                (struct hnt_records){refused, refused_length}, (struct hnt_records){NULL, 0},
+                                probation, several, keys, (struct hnt_records){tags, tags_length});
+}
+
+struct hnt_evidence *hnt_read_evidence_of(struct hnt_records sources, struct hnt_records refused,
+                                          struct hnt_records likely, unsigned char probation, bool several,
+                                          PyObject *keys, struct hnt_records tags)
+{
+    Py_ssize_t key_count = keys == NULL ? 0 : PyList_Size(keys);
+    if (key_count < 0)
+        return NULL;
+    if (key_count > MAX_KEYS) {
+        PyErr_Format(PyExc_ValueError, "evidence has at most %d keys", (int)MAX_KEYS);
+        return NULL;
+    }
+    if (sources.length % NETWORK_RECORD || refused.length % NETWORK_RECORD || likely.length % NETWORK_RECORD ||
+        sources.length + refused.length + likely.length > MAX_NETWORKS * NETWORK_RECORD) {
+        PyErr_Format(PyExc_ValueError, "networks are records of %d bytes, at most %d of them",
+                     (int)NETWORK_RECORD, (int)MAX_NETWORKS);
+        return NULL;
+    }
+    if (tags.length % TAG_RECORD || tags.length > MAX_TAGS * TAG_RECORD) {
+        PyErr_Format(PyExc_ValueError, "tags are records of %d bytes, at most %d of them", (int)TAG_RECORD,
+                     (int)MAX_TAGS);
+        return NULL;
+    }
+    uint16_t wanted = (uint16_t)(sources.length / NETWORK_RECORD);
+    uint16_t unwanted = (uint16_t)(refused.length / NETWORK_RECORD);
+    uint16_t favoured = (uint16_t)(likely.length / NETWORK_RECORD);
+    struct hnt_evidence *evidence;
+    size_t keys_at = sizeof *evidence + (size_t)(wanted + unwanted + favoured) * sizeof evidence->networks[0];
+    size_t tag_count = (size_t)tags.length / TAG_RECORD, tags_at = keys_at + (size_t)key_count * sizeof *evidence->key;
+    tags_at += -tags_at % _Alignof(struct hnt_tag);
+    evidence = malloc(tags_at + tag_count * sizeof *evidence->tag);
+    if (evidence == NULL)
+        return (struct hnt_evidence *)(void *)PyErr_NoMemory();
+    evidence->keys = (uint8_t)key_count;
+    evidence->key = (struct hnt_key *)(void *)((char *)evidence + keys_at); /* of even alignment, as all are */
+    evidence->tags = (uint8_t)tag_count;
+    evidence->tag = (struct hnt_tag *)(void *)((char *)evidence + tags_at);
+    evidence->sources = wanted;
+    evidence->refused = unwanted;
+    evidence->likely = favoured;
+    evidence->probation = probation;
+    evidence->several = several;
+    evidence->reports = false;
+    evidence->lapse_s = HNT_LAPSE_S;
+    evidence->events[0] = evidence->events[1] = 0;
+    if (read_networks(sources, evidence->networks) < 0 ||
+        read_networks(refused, evidence->networks + wanted) < 0 ||
+        read_networks(likely, evidence->networks + wanted + unwanted) < 0 ||
+        read_keys(keys, key_count, evidence->key) < 0 || read_tags(tags.bytes, tags.length, evidence->tag) < 0) {
+        free(evidence);
+        return NULL;
+    }
+    return evidence;
+}
+
+int hnt_read_stream(PyObject *object, struct hnt_header *out)
+{
+    unsigned int ssrc;
+    unsigned short sequence;
+    if (object == Py_None)
+        return 0;
+    if (!PyArg_ParseTuple(object, "IH", &ssrc, &sequence))
+        return -1;
+    *out = (struct hnt_header){.ssrc = ssrc, .sequence = sequence, .kind = HNT_RTP};
+    return 1;
+}
+
+PyObject *hnt_write_quality(const struct hnt_quality *quality)
+{
+    return Py_BuildValue("(LLLLLdd)", (long long)quality->ssrc, (long long)quality->packets,
+                         (long long)quality->lost, (long long)quality->reordered,
+                         (long long)quality->duplicates, quality->jitter_ms, quality->round_trip_ms);
+}
+
+/* `object` is a tuple (username, password, secret, tie_breaker, controlling, [address]). */
+int hnt_read_checks(PyObject *object, struct hnt_checks *out)
+{
+    PyObject *username, *password, *secret, *targets;
+    unsigned long long tie_breaker;
+    int controlling;
+    memset(out, 0, sizeof *out);
+    if (!PyArg_ParseTuple(object, "OOOKpO", &username, &password, &secret, &tie_breaker, &controlling, &targets) ||
+        read_bytes(username, out->key.username, &out->key.username_length, HNT_MAX_USERNAME) < 0 ||
+        read_bytes(password, out->key.password, &out->key.password_length, HNT_MAX_PASSWORD) < 0 ||
+        read_bytes(secret, out->secret, &out->secret_length, HNT_MAX_PASSWORD) < 0)
+        return -1;
+    out->tie_breaker = tie_breaker;
+    out->controlling = controlling;
+    Py_ssize_t count = PyList_Size(targets);
+    if (count > HNT_TARGETS)
+        PyErr_Format(PyExc_ValueError, "checks have at most %d targets", (int)HNT_TARGETS);
+    if (count < 0 || count > HNT_TARGETS)
+        return -1;
+    for (Py_ssize_t i = 0; i < count; i++)
+        if (hnt_read_address(PyList_GetItem(targets, i), &out->target[i]) < 0)
+            return -1;
+    out->targets = (unsigned)count;
+    return 0;
+}
+
+int hnt_add_type(PyObject *module, PyType_Spec *spec)
+{
+    PyObject *type = PyType_FromModuleAndSpec(module, spec, NULL);
+    int added = type == NULL ? -1 : PyModule_AddType(module, (PyTypeObject *)type);
+    Py_XDECREF(type);
+    return added;
+}
