@@ -5,6 +5,7 @@
 * No circle of Python modules, imports under TYPE_CHECKING included.
 * No circle of C files: neither by `#include` nor by functions that one file calls in another.
 * The pure rooms import only what is named here of the standard library.
+* The rules in C ask the system for nothing, and know neither sockets nor Python.
 * Every C file begins with a comment that says what it is for.
 * No two public classes of the package bear the same name.
 """
@@ -20,6 +21,9 @@ import grimp
 
 ROOT = Path(__file__).parent.parent
 NATIVE = "jingle_hnt/plane/native"
+
+FLOORS = ("python", "io", "rules")
+"""Folders of the native engine, from top to bottom: a file includes its own and those below."""
 
 PURE = ("errors", "model", "session", "relay")
 """Rooms that know no clock, socket, log, XML or library."""
@@ -108,6 +112,20 @@ def called(sources: Mapping[str, str]) -> dict[str, list[str]]:
     return found
 
 
+def misplaced(sources: Mapping[str, str]) -> Iterator[str]:
+    """C files that include what is above them, or rules that ask the system for anything."""
+    for name, text in sources.items():
+        floor = name.split("/")[0]
+        above = FLOORS[: FLOORS.index(floor)] if floor in FLOORS else ()
+        for other in re.findall(r'^#include ["<]([^">]+)[">]', text, re.MULTILINE):
+            if other.split("/")[0] in above:
+                yield f"{name} includes {other}, which is above it"
+            elif floor == "rules" and re.match(
+                r"(linux|netinet|sys)/|(fcntl|time|unistd)\.h", other
+            ):
+                yield f"{name} is a rule, and includes {other}"
+
+
 def _code(text: str) -> str:
     return re.sub(r"/\*.*?\*/|//[^\n]*", "", text, flags=re.DOTALL)
 
@@ -142,6 +160,7 @@ def faults(root: Path) -> Iterator[str]:
                 for other in strange
                 if (module, other) not in EXCEPTIONS
             )
+    yield from misplaced(sources)
     for name, text in sources.items():
         if name.endswith(".c") and not text.startswith("/*"):
             yield f"{name} does not begin with a comment that says what it is for"

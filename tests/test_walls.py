@@ -140,6 +140,19 @@ def test_headers_that_include_each_other_are_a_circle() -> None:
     assert walls.circles(walls.included(sources)) == [["io/b.h", "rules/a.h"]]
 
 
+def test_rules_in_c_know_neither_sockets_nor_python() -> None:
+    sources = {
+        "rules/a.c": '#include "io/b.h"\n#include <sys/socket.h>\n#include <string.h>\n',
+        "io/b.c": '#include "rules/a.h"\n#include "python/c.h"\n#include <sys/socket.h>\n',
+        "python/c.c": '#include "io/b.h"\n#include "rules/a.h"\n',
+    }
+    assert list(walls.misplaced(sources)) == [
+        "rules/a.c includes io/b.h, which is above it",
+        "rules/a.c is a rule, and includes sys/socket.h",
+        "io/b.c includes python/c.h, which is above it",
+    ]
+
+
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
     for name in ("__init__", "model/__init__", "model/a", "model/b", "store"):

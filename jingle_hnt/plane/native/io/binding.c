@@ -1,3 +1,4 @@
+/* The sockets of a binding and what becomes of them with time: doors, lines, guards, silence, the end. */
 #include "io/binding.h"
 
 #include <errno.h>
@@ -384,7 +385,7 @@ static void tick_guard(struct pinhole *pinhole, double now)
     hnt_guard_door(pinhole, one_in, strict);
 }
 
-static void tick_pinhole(struct pinhole *pinhole, double now)
+enum hnt_move hnt_tick_pinhole(struct pinhole *pinhole, double now)
 {
     const struct hnt_latch *latch = &pinhole->latch;
     if (pinhole->line_waits && now - pinhole->armed_at >= LISTEN_S)
@@ -395,14 +396,19 @@ static void tick_pinhole(struct pinhole *pinhole, double now)
         tick_guard(pinhole, now);
     else if (latch->state != HNT_LATCHED && hears_unknown(pinhole))
         tick_bars(pinhole, now);
+    if (latch->state != HNT_LATCHED || !pinhole->moved)
+        return HNT_STAYED;
+    pinhole->moved = false;
+    return hnt_is_on_the_line(pinhole) ? HNT_MOVED : HNT_MOVED_OFF_THE_LINE;
+}
+
+void hnt_tick_latched(struct pinhole *pinhole, enum hnt_move move, double now)
+{
+    const struct hnt_latch *latch = &pinhole->latch;
     if (latch->state != HNT_LATCHED)
         return;
-    if (pinhole->moved) {
-        pinhole->moved = false;
-        if (!hnt_is_on_the_line(pinhole))
-            hnt_worker_follow(pinhole->binding->worker, pinhole, now);
+    if (move != HNT_STAYED)
         hnt_tell_latched(pinhole, true, now);
-    }
     double silent_s = now - latch->heard_at;
     bool all = latch->srtp == NULL ? hnt_latch_may_yield(latch, now) : silent_s >= HNT_SILENCE_S;
     if (!pinhole->door_guarded && ((pinhole->door_narrow && (all || now - pinhole->rivals_since >= 1.0)) ||
@@ -414,14 +420,9 @@ static void tick_pinhole(struct pinhole *pinhole, double now)
         tell_silent(pinhole, silent_s);
 }
 
-void hnt_tick_binding(struct binding *binding, double now)
+void hnt_tick_released(struct binding *binding, double now)
 {
     struct pinhole *pinholes = binding->pinholes;
-    if (!binding->released) {
-        tick_pinhole(&pinholes[0], now);
-        tick_pinhole(&pinholes[1], now);
-        return;
-    }
     double busy_at = pinholes[0].busy_at > pinholes[1].busy_at ? pinholes[0].busy_at : pinholes[1].busy_at;
     if (hnt_is_free(busy_at, binding->released_at, binding->linger_s,
                     binding->worker->engine->limits.linger_cap_s, now))

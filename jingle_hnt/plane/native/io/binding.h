@@ -131,6 +131,8 @@ struct hnt_event hnt_event_of(const struct pinhole *pinhole, enum hnt_event_kind
 void hnt_tell_latched(struct pinhole *pinhole, bool again, double now);
 /* Tell what the learned source sends, where that is another stream than was told. */
 void hnt_tell_stream(struct pinhole *pinhole, double now);
+/* Take up to `room` events, oldest first. */
+unsigned hnt_take_events(struct hnt_engine *engine, struct hnt_event *events, unsigned room);
 
 /* binding.c */
 
@@ -159,7 +161,13 @@ void hnt_listen(struct pinhole *pinhole);
 bool hnt_is_on_the_line(const struct pinhole *to);
 void hnt_pinhole_view(const struct pinhole *pinhole, double now, struct hnt_view *out);
 void hnt_drain(struct binding *binding, double now);
-void hnt_tick_binding(struct binding *binding, double now);
+/* What a tick has found of the learned source: where it left the line, the caller lets that follow. */
+enum hnt_move { HNT_STAYED, HNT_MOVED, HNT_MOVED_OFF_THE_LINE };
+/* The two halves of a tick of a binding that was not released; `move` is what the first has returned. */
+enum hnt_move hnt_tick_pinhole(struct pinhole *pinhole, double now);
+void hnt_tick_latched(struct pinhole *pinhole, enum hnt_move move, double now);
+/* The tick of one that was: drained once its ports are free. */
+void hnt_tick_released(struct binding *binding, double now);
 /* What our own agent, which there must be, has to ask now. */
 void hnt_ask_due(struct pinhole *pinhole, double now);
 
@@ -177,17 +185,9 @@ void hnt_deliver_kept(struct pinhole *to, double now);
 /* Starts a thread; -1 where that failed, and the worker is to be disposed of. */
 int hnt_worker_start(struct hnt_engine *engine, struct worker *worker);
 void hnt_worker_join(struct worker *worker);
-/* Connect the line to the learned source, once what waits at it is relayed. Not while packets are judged: it uses
- * their memory. The worker's lock is held. */
-void hnt_worker_follow(struct worker *worker, struct pinhole *pinhole, double now);
-/* Relay what has come by now, from a party and for it, and give its line up: its latch is to be armed anew. As
- * above. */
+/* Relay what has come by now, from a party and for it, and give its line up: its latch is to be armed anew. Not
+ * while packets are judged: it uses their memory. The worker's lock is held. */
 void hnt_worker_settle(struct worker *worker, struct pinhole *pinhole);
 void hnt_worker_dispose(struct worker *worker);
-
-/* engine.c */
-
-/* A drained binding whose event was taken: nobody can name it any more. */
-void hnt_forget(struct hnt_engine *engine, uint64_t handle);
 
 #endif

@@ -1,3 +1,4 @@
+/* The orders: bind, arm, gate, release, view. Finds the binding of a handle and holds its worker's lock meanwhile. */
 #include "io/binding.h"
 
 #include <errno.h>
@@ -335,7 +336,8 @@ void hnt_engine_disown(struct hnt_engine *engine)
     hnt_heirs_clear(&engine->heirs, true);
 }
 
-void hnt_forget(struct hnt_engine *engine, uint64_t handle)
+/* A drained binding whose event was taken: nobody can name it any more. */
+static void forget(struct hnt_engine *engine, uint64_t handle)
 {
     pthread_mutex_lock(&engine->lock);
     struct binding **at = slot(engine, handle), *binding = *at;
@@ -347,4 +349,13 @@ void hnt_forget(struct hnt_engine *engine, uint64_t handle)
         pthread_mutex_unlock(&binding->worker->lock);
     }
     pthread_mutex_unlock(&engine->lock);
+}
+
+unsigned hnt_engine_events(struct hnt_engine *engine, struct hnt_event *events, unsigned room)
+{
+    unsigned taken = hnt_take_events(engine, events, room);
+    for (unsigned i = 0; i < taken; i++)
+        if (events[i].kind == HNT_EVENT_DRAINED)
+            forget(engine, events[i].handle);
+    return taken;
 }

@@ -1,3 +1,4 @@
+/* The queue of events between the workers and whoever reads them, and what goes into each kind. */
 #include "io/binding.h"
 
 #include <stdlib.h>
@@ -66,7 +67,7 @@ void hnt_tell_stream(struct pinhole *pinhole, double now)
     hnt_happened(pinhole->binding->worker->engine, event);
 }
 
-unsigned hnt_engine_events(struct hnt_engine *engine, struct hnt_event *events, unsigned room)
+unsigned hnt_take_events(struct hnt_engine *engine, struct hnt_event *events, unsigned room)
 {
     uint64_t count, one = 1;
     if (read(engine->told, &count, sizeof count) < 0) { /* nothing was told since */
@@ -80,8 +81,5 @@ unsigned hnt_engine_events(struct hnt_engine *engine, struct hnt_event *events, 
     pthread_mutex_unlock(&engine->events_lock);
     if (more && write(engine->told, &one, sizeof one) < 0) { /* it stays readable */
     }
-    for (unsigned i = 0; i < taken; i++)
-        if (events[i].kind == HNT_EVENT_DRAINED)
-            hnt_forget(engine, events[i].handle);
     return taken;
 }

@@ -1,3 +1,4 @@
+/* Keeps the sockets that the process was given at its start until a binding of their address asks for them. */
 #include "io/heirs.h"
 
 #include <stdlib.h>

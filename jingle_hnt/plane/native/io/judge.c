@@ -1,3 +1,4 @@
+/* What becomes of one packet: asks the latch, counts, and says whether it goes on and where to. */
 #include "io/binding.h"
 
 #include <string.h>

@@ -1,3 +1,4 @@
+/* Opens, connects and leaves sockets, and writes the BPF programs that filter them. */
 #include "io/pinhole.h"
 
 #include <arpa/inet.h>

@@ -1,3 +1,4 @@
+/* A thread: waits for sockets, reads batches, has them judged, sends what goes on, and ticks its bindings. */
 #include "io/binding.h"
 
 #include <errno.h>
@@ -141,7 +142,9 @@ static void receive(struct worker *worker, struct pinhole *pinhole, bool line, d
         receive_all(worker, pinhole, line, now);
 }
 
-void hnt_worker_follow(struct worker *worker, struct pinhole *pinhole, double now)
+/* Connect the line to the learned source, once what waits at it is relayed. Not while packets are judged: it uses
+ * their memory. */
+static void follow(struct worker *worker, struct pinhole *pinhole, double now)
 {
     receive_all(worker, pinhole, true, now);
     hnt_connect_line(worker, pinhole);
@@ -163,6 +166,21 @@ void hnt_worker_settle(struct worker *worker, struct pinhole *pinhole)
 
 /* The thread */
 
+static void tick_binding(struct worker *worker, struct binding *binding, double now)
+{
+    if (binding->released) {
+        hnt_tick_released(binding, now);
+        return;
+    }
+    for (unsigned side = 0; side < 2; side++) {
+        struct pinhole *pinhole = &binding->pinholes[side];
+        enum hnt_move move = hnt_tick_pinhole(pinhole, now);
+        if (move == HNT_MOVED_OFF_THE_LINE)
+            follow(worker, pinhole, now);
+        hnt_tick_latched(pinhole, move, now);
+    }
+}
+
 static void tick(struct worker *worker, double now)
 {
     struct binding *next;
@@ -171,7 +189,7 @@ static void tick(struct worker *worker, double now)
         return;
     for (struct binding *binding = worker->bindings; binding != NULL; binding = next) {
         next = binding->next;
-        hnt_tick_binding(binding, now);
+        tick_binding(worker, binding, now);
     }
 }
 

@@ -1,3 +1,4 @@
+/* Reads and writes the bytes and tuples of values.h; the Python side is plane/native.py. */
 #include "python/values.h"
 
 #include "rules/srtp.h"

@@ -1,3 +1,4 @@
+/* The checks that an ICE agent of ours sends, answers and asks again (RFC 8445, 7675): twin of relay/ice_agent.py. */
 #include "rules/agent.h"
 
 #include <string.h>

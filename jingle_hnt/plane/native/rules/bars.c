@@ -1,3 +1,4 @@
+/* The set of barred sources: who is noted, for how long it is barred, who makes room. Twin of relay/barring.py. */
 #include "rules/bars.h"
 
 #include <string.h>

@@ -1,3 +1,4 @@
+/* The counting filter of sources that send too much: noting one, and turning the filter once a second. */
 #include "rules/crowd.h"
 
 #include <string.h>

@@ -1,3 +1,5 @@
+/* Which check teaches an agent's latch, and where the other agent's checks and answers go: twin of
+ * relay/ice_latch.py. */
 #include "rules/ice.h"
 
 #include <stdlib.h>

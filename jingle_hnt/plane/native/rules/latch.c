@@ -1,3 +1,4 @@
+/* Which packet teaches a latch, passes it, or is a stranger's, a rival's or on probation: twin of relay/latch.py. */
 #include "rules/latch.h"
 
 #include <math.h>

@@ -1,3 +1,4 @@
+/* When a released port is free for the next call: twin of relay/lingering.py. */
 #include "rules/lingering.h"
 
 #define WATCH_S 4.0

@@ -1,3 +1,5 @@
+/* What is known of the source that a latch has learned, and counting a streak: twins of relay/owner.py and
+ * streak.py. */
 #include "rules/owner.h"
 
 #include <string.h>

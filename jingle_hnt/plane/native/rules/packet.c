@@ -1,3 +1,5 @@
+/* Reads the first bytes of a datagram: STUN, DTLS, ZRTP, RTP or RTCP, and of which stream. Twin of
+ * relay/packet.py. */
 #include "rules/packet.h"
 
 #include <string.h>

@@ -1,3 +1,4 @@
+/* The token buckets of one side, for packets and for bits: twin of relay/policing.py. */
 #include "rules/policing.h"
 
 static double refill(double level, double per_s, double elapsed_s)

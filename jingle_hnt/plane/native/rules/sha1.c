@@ -1,3 +1,4 @@
+/* HMAC-SHA1: libcrypto's hash, looked for once at run time, or the one in this file where there is none. */
 #include "rules/sha1.h"
 
 #include <dlfcn.h>

@@ -1,3 +1,4 @@
+/* Which packet's tag proves that the party has sent it (RFC 3711): twin of relay/srtp_latch.py and srtp.py. */
 #include "rules/srtp.h"
 
 #include <stdlib.h>

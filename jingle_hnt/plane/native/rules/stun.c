@@ -1,3 +1,4 @@
+/* Reads and writes STUN Binding messages (RFC 8489): twin of relay/stun.py and stun_writing.py. */
 #include "rules/stun.h"
 
 #include <string.h>
