@@ -54,6 +54,7 @@ def test_the_source_distribution_makes_a_wheel_that_needs_no_checkout(
         archive.extractall(tmp_path / "installed")
     missing = [name for name in IN_WHEEL if not any(h.endswith(name) for h in held)]
     assert missing == []
+    assert not any("tests/" in name or "twins" in name for name in held)
     said = subprocess.run(
         [sys.executable, "-P", "-m", "jingle_hnt", "module", "prosody", "--into", tmp_path / "m"],
         cwd=tmp_path,

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from ipaddress import ip_network
 
 from jingle_hnt.model.address import TransportAddress
-from jingle_hnt.plane import _engine
 from jingle_hnt.plane.native import pack, pack_networks, unpack
 from jingle_hnt.relay.binding import StreamAt
 from jingle_hnt.relay.evidence import PROBATION_PACKETS, Evidence, SourceAuth
 from jingle_hnt.relay.latch import Latch, Verdict
 from jingle_hnt.relay.packet import classify
+from tests.plane import _twins
 from tests.plane.packets import rtp
 
 HOME, MOVED, NEIGHBOUR, OTHER = (
@@ -30,7 +30,7 @@ class Both:
     """A latch and its twin."""
 
     def __init__(self, evidence: Evidence | None = None) -> None:
-        self.python, self.native = Latch(), _engine.Latch()
+        self.python, self.native = Latch(), _twins.Latch()
         self.told: int | None = None  # of streams, by an engine that asks at each packet
         if evidence is not None:
             assert self.arm(0, evidence)

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jingle_hnt.model.address import TransportAddress
-from jingle_hnt.plane import _engine
 from jingle_hnt.plane.native import pack, pack_checks, unpack
 from jingle_hnt.relay import stun
 from jingle_hnt.relay.ice_agent import TARGETS, Checks, IceAgent
+from tests.plane import _twins
 from tests.plane.checks import believed, check
 
 pytestmark = pytest.mark.native
@@ -55,7 +55,7 @@ class Twins:
 
     def __init__(self) -> None:
         self.python = IceAgent()
-        self.native = _engine.IceAgent()
+        self.native = _twins.IceAgent()
         self.password = ""
         self.sent: list[tuple[TransportAddress, bytes]] = []
         self.now = 100.0

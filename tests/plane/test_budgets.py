@@ -11,7 +11,6 @@ from ipaddress import ip_network
 import pytest
 
 from jingle_hnt.model.address import TransportAddress
-from jingle_hnt.plane import _engine
 from jingle_hnt.plane.api import Engine
 from jingle_hnt.plane.native import NativeEngine, pack, pack_networks, pack_tags
 from jingle_hnt.relay.binding import NOMINAL_BYTES_PER_S, UNPROVEN_PACKETS, Flow, Latched
@@ -20,6 +19,7 @@ from jingle_hnt.relay.ice_latch import MOVES_AT_ONCE, MOVES_PER_S
 from jingle_hnt.relay.latch import Verdict
 from jingle_hnt.relay.packet import classify
 from jingle_hnt.relay.srtp_latch import FAILURES_AT_ONCE, SrtpLatch
+from tests.plane import _twins
 from tests.plane.bound import ALICE, BOB, PATIENCE_S, STRANGER, Bound, anybody, only, until
 from tests.plane.checks import check
 from tests.plane.packets import dtls, rtp
@@ -231,7 +231,7 @@ def test_any_stream_of_an_agents_source_passes_and_none_from_elsewhere(engine: E
 
 def test_both_twins_try_so_many_tags_of_strangers() -> None:
     sender, other = Sender(1), Sender(9)
-    python, native = SrtpLatch(), _engine.SrtpLatch()
+    python, native = SrtpLatch(), _twins.SrtpLatch()
     python.arm(0, Evidence(SourceAuth.SRTP_AUTH, FROM, REFUSED, tags=sender.keys))
     native.arm(0, pack_networks(FROM), pack_networks(REFUSED), pack_tags(sender.keys))
 

@@ -13,7 +13,6 @@ import pytest
 
 from jingle_hnt.errors import DescriptorsExhausted
 from jingle_hnt.model.address import TransportAddress
-from jingle_hnt.plane import _engine
 from jingle_hnt.plane.api import Engine, bind_error
 from jingle_hnt.plane.native import NativeEngine, pack, pack_networks
 from jingle_hnt.plane.reference import ReferenceEngine
@@ -32,6 +31,7 @@ from jingle_hnt.relay.binding import (
 from jingle_hnt.relay.evidence import PROBATION_PACKETS, UNTOLD, Evidence, SourceAuth
 from jingle_hnt.relay.latch import State
 from jingle_hnt.relay.policing import Limits
+from tests.plane import _twins
 from tests.plane.bound import (
     ALICE,
     BOB,
@@ -433,7 +433,7 @@ def test_a_line_hears_its_peer_only_before_it_is_connected_too(address: str) -> 
         Party(address, name) as peer,
         Party(address, name) as neighbour,
     ):
-        _engine.filter_line(line.fileno(), pack(peer.name), b"", b"")
+        _twins.filter_line(line.fileno(), pack(peer.name), b"", b"")
         line.bind(name)
         neighbour.say(b"another port of the same host")
         if address == RELAY:  # of IPv6 this machine has one host only
@@ -456,7 +456,7 @@ def test_a_line_hears_an_agents_other_sources_until_it_is_connected() -> None:
         Party(BOB, name) as refused,
     ):
         sources, but = pack_networks([ip_network("127.0.0.2/31")]), pack_networks([ip_network(BOB)])
-        _engine.filter_line(line.fileno(), pack(peer.name), sources, but)
+        _twins.filter_line(line.fileno(), pack(peer.name), sources, but)
         line.bind(name)
         neighbour.say(b"neighbour")
         refused.say(b"refused")
@@ -473,7 +473,7 @@ def test_a_line_of_ipv6_hears_an_agents_other_sources_too() -> None:
         Party("::1", name) as peer,
         Party("::1", name) as other,
     ):
-        _engine.filter_line(line.fileno(), pack(peer.name), pack_networks([ip_network("::1")]), b"")
+        _twins.filter_line(line.fileno(), pack(peer.name), pack_networks([ip_network("::1")]), b"")
         line.bind(name)
         other.say(b"other")
         peer.say(b"peer")

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jingle_hnt.model.address import TransportAddress
-from jingle_hnt.plane import _engine
 from jingle_hnt.plane.native import pack, pack_keys, pack_networks, unpack
 from jingle_hnt.relay import stun
 from jingle_hnt.relay.evidence import Evidence, IceKey, SourceAuth
 from jingle_hnt.relay.ice_latch import SOURCES, TRANSACTIONS, IceLatch
 from jingle_hnt.relay.packet import classify
+from tests.plane import _twins
 from tests.plane.checks import check
 from tests.plane.packets import dtls, rtp
 from tests.plane.packets import stun as unsigned
@@ -59,7 +59,7 @@ class Twins:
 
     def __init__(self) -> None:
         self.python = IceLatch()
-        self.native = _engine.IceLatch()
+        self.native = _twins.IceLatch()
         self.now = 0.0
 
     def arm(self, generation: int, keys: list[IceKey]) -> None:
@@ -147,7 +147,7 @@ DAMAGED = st.builds(
 @given(st.one_of(CHECKS, DAMAGED, st.binary(max_size=64)))
 def test_both_read_messages_alike(datagram: bytes) -> None:
     message = stun.parse(datagram)
-    theirs = _engine.parse_stun(datagram)
+    theirs = _twins.parse_stun(datagram)
     if message is None:
         assert theirs is None
         return
@@ -164,7 +164,7 @@ def test_both_read_messages_alike(datagram: bytes) -> None:
     for key in KEYS:
         password = key.password.encode()
         signed = stun.is_signed(datagram, message, password)
-        assert _engine.is_signed(datagram, password) is signed
+        assert _twins.is_signed(datagram, password) is signed
 
 
 @settings(max_examples=300)
@@ -175,5 +175,5 @@ def test_both_verify_alike_whatever_the_lengths(password: str, padding: int) -> 
     message = stun.parse(datagram)
     assert message is not None
     assert stun.is_signed(datagram, message, password.encode())
-    assert _engine.is_signed(datagram, password.encode())
-    assert not _engine.is_signed(datagram, password.encode() + b"x")
+    assert _twins.is_signed(datagram, password.encode())
+    assert not _twins.is_signed(datagram, password.encode() + b"x")

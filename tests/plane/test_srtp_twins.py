@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jingle_hnt.model.address import TransportAddress
-from jingle_hnt.plane import _engine
 from jingle_hnt.plane.native import pack, pack_networks, pack_tags, unpack
 from jingle_hnt.relay.evidence import Evidence, SourceAuth
 from jingle_hnt.relay.packet import classify
 from jingle_hnt.relay.srtp import read_keys
 from jingle_hnt.relay.srtp_latch import SrtpLatch
+from tests.plane import _twins
 from tests.plane.packets import dtls, rtcp, rtp, stun
 from tests.plane.sdes import SUITE, Sender
 
@@ -58,7 +58,7 @@ STEPS = st.lists(st.one_of(ARMS, PACKETS, PACKETS, PACKETS, PACKETS, ADDRESSES),
 @settings(max_examples=400)
 @given(STEPS)
 def test_both_latches_judge_alike(steps: list[tuple[object, ...] | TransportAddress]) -> None:
-    python, native, now = SrtpLatch(), _engine.SrtpLatch(), 0.0
+    python, native, now = SrtpLatch(), _twins.SrtpLatch(), 0.0
     for step in [(0, KEYS[:1]), *steps]:
         match step:
             case (int(generation), list(keys)):
@@ -81,7 +81,7 @@ def test_both_latches_judge_alike(steps: list[tuple[object, ...] | TransportAddr
 @settings(max_examples=200)
 @given(st.data())
 def test_both_follow_a_party_through_rollovers_and_moves_alike(data: st.DataObject) -> None:
-    sender, python, native, now = Sender(3), SrtpLatch(), _engine.SrtpLatch(), 0.0
+    sender, python, native, now = Sender(3), SrtpLatch(), _twins.SrtpLatch(), 0.0
     python.arm(0, Evidence(SourceAuth.SRTP_AUTH, FROM, tags=sender.keys))
     native.arm(0, pack_networks(FROM), b"", pack_tags(sender.keys))
     sequence = data.draw(st.integers(0, 65535))
@@ -105,7 +105,7 @@ def test_both_follow_a_party_through_rollovers_and_moves_alike(data: st.DataObje
 @given(st.data())
 def test_both_follow_a_party_that_makes_its_state_anew_alike(data: st.DataObject) -> None:
     """The same key and SSRC, the counters at 0 again; what was sent before comes once more."""
-    sender, python, native, now = Sender(5), SrtpLatch(), _engine.SrtpLatch(), 0.0
+    sender, python, native, now = Sender(5), SrtpLatch(), _twins.SrtpLatch(), 0.0
     sources = [TransportAddress.of("192.0.2.1", port) for port in (1, 2)]
     python.arm(0, Evidence(SourceAuth.SRTP_AUTH, FROM, tags=sender.keys))
     native.arm(0, pack_networks(FROM), b"", pack_tags(sender.keys))
@@ -138,7 +138,7 @@ def test_both_follow_a_party_that_makes_its_state_anew_alike(data: st.DataObject
 @settings(max_examples=200)
 @given(st.lists(st.integers(-1100, 1100), max_size=40), st.booleans())
 def test_both_judge_late_and_repeated_packets_alike(steps: list[int], resumed: bool) -> None:
-    sender, python, native = Sender(4), SrtpLatch(), _engine.SrtpLatch()
+    sender, python, native = Sender(4), SrtpLatch(), _twins.SrtpLatch()
     python.arm(0, Evidence(SourceAuth.SRTP_AUTH, FROM, tags=sender.keys))
     native.arm(0, pack_networks(FROM), b"", pack_tags(sender.keys))
     source = TransportAddress.of("192.0.2.1", 1)
@@ -157,11 +157,11 @@ def test_both_judge_late_and_repeated_packets_alike(steps: list[int], resumed: b
 @pytest.mark.parametrize("tags", [b"x", bytes(43), bytes(43 * 17)])
 def test_tags_that_are_none_are_refused(tags: bytes) -> None:
     with pytest.raises(ValueError, match="tag"):
-        _engine.SrtpLatch().arm(0, b"", b"", tags)
+        _twins.SrtpLatch().arm(0, b"", b"", tags)
 
 
 def test_a_latch_that_is_not_armed_judges_nothing() -> None:
-    latch = _engine.SrtpLatch()
+    latch = _twins.SrtpLatch()
     for ask in (lambda: latch.observe(bytes(6), b"", 0.0), latch.source):
         with pytest.raises(ValueError, match="not armed"):
             ask()

@@ -17,6 +17,7 @@ from jingle_hnt.relay.lingering import LINGER_CAP_S, idle_since, is_free
 from jingle_hnt.relay.packet import classify
 from jingle_hnt.relay.policing import Bucket, Limits
 from jingle_hnt.relay.quality import Stream
+from tests.plane import _twins
 from tests.plane.packets import dtls, report, rtcp, rtp, stun, zrtp
 
 pytestmark = pytest.mark.native
@@ -66,7 +67,7 @@ STEPS = st.lists(
 @settings(max_examples=400)
 @given(STEPS)
 def test_both_latches_judge_alike(steps: list[tuple[object, ...]]) -> None:
-    python, native, now = Latch(), _engine.Latch(), 0.0
+    python, native, now = Latch(), _twins.Latch(), 0.0
     for step in steps:
         match step:
             case (int(generation), Evidence() as evidence):
@@ -97,7 +98,7 @@ def test_both_heal_a_remapped_stream_alike(
 ) -> None:
     """One stream that goes on, from two ports of one address, with pauses around the limits."""
     evidence = Evidence(SourceAuth.PROBATION, (ip_network("192.0.2.0/24"),), probation=probation)
-    python, native, now, sequence = Latch(), _engine.Latch(), 0.0, 0
+    python, native, now, sequence = Latch(), _twins.Latch(), 0.0, 0
     python.arm(0, evidence)
     native.arm(0, pack_networks(evidence.sources), b"", probation, False)
     for source, ahead, later in packets:
@@ -130,7 +131,7 @@ def test_both_follow_the_streams_of_one_source_alike(
     evidence = Evidence(
         SourceAuth.SIGNALLING_ADDRESS, (ip_network("192.0.2.0/24"),), several=several, events=events
     )
-    python, native, now = Latch(), _engine.Latch(), 0.0
+    python, native, now = Latch(), _twins.Latch(), 0.0
     python.arm(0, evidence)
     sources = pack_networks(evidence.sources)
     native.arm(0, sources, b"", 1, several, b"", False, 3.0, bytes(events))
@@ -148,7 +149,7 @@ def test_both_follow_the_streams_of_one_source_alike(
 def test_both_classify_alike(datagram: bytes) -> None:
     header = classify(datagram)
     told = header.kind, header.ssrc, header.sequence, header.payload_type
-    assert _engine.classify(datagram) == told
+    assert _twins.classify(datagram) == told
 
 
 def media(payload_type: int, sequence: int, timestamp: int, ssrc: int) -> bytes:
@@ -181,7 +182,7 @@ HEARD = st.tuples(st.integers(0, 1), STREAMED, st.sampled_from([0.0, 0.01, 0.02,
 @settings(max_examples=600)
 @given(st.lists(HEARD, max_size=80))
 def test_both_measure_a_call_alike(packets: list[tuple[int, bytes, float]]) -> None:
-    python, native, now = (Stream(), Stream()), (_engine.Stream(), _engine.Stream()), 0.0
+    python, native, now = (Stream(), Stream()), (_twins.Stream(), _twins.Stream()), 0.0
     for side, datagram, later in packets:
         now += later
         python[side].observe(classify(datagram), datagram, now, python[1 - side])
@@ -195,7 +196,7 @@ SENT = st.tuples(st.integers(0, 65507), st.sampled_from([0.0, 0.001, 0.02, 0.3, 
 @settings(max_examples=300)
 @given(st.sampled_from([0, 8, 4000]), st.sampled_from([0, 1, 3, 50]), st.lists(SENT, max_size=80))
 def test_both_police_alike(kbps: int, pps: int, packets: list[tuple[int, float]]) -> None:
-    python, native, now = Bucket(Limits(kbps, pps)), _engine.Bucket(kbps, pps), 0.0
+    python, native, now = Bucket(Limits(kbps, pps)), _twins.Bucket(kbps, pps), 0.0
     for length, later in packets:
         now += later
         assert native.admits(length, now) is python.admits(length, now)
@@ -213,13 +214,13 @@ def test_both_keep_a_released_port_alike(
     now = 1000.0
     heard_at = None if heard_ago is None else now - heard_ago
     since = idle_since(heard_at, now, linger_s)
-    assert _engine.idle_since(heard_at, now, linger_s) == since
+    assert _twins.idle_since(heard_at, now, linger_s) == since
     times = (now - busy_ago, now - released_ago, linger_s, cap_s, now)
-    assert _engine.is_free(*times) is is_free(*times)
+    assert _twins.is_free(*times) is is_free(*times)
 
 
 def test_a_port_that_is_always_busy_is_free_after_the_cap() -> None:
-    for free in (is_free, _engine.is_free):
+    for free in (is_free, _twins.is_free):
         assert not free(699.9, 100.0, 30.0, LINGER_CAP_S, 699.9)
         assert free(700.0, 100.0, 30.0, LINGER_CAP_S, 700.0)
 
@@ -232,7 +233,7 @@ def test_addresses_survive_the_seam(address: TransportAddress) -> None:
 @pytest.mark.parametrize("networks", [b"x", b"\x05" + bytes(17), b"\x04\x21" + bytes(16)])
 def test_networks_that_are_none_are_refused(networks: bytes) -> None:
     with pytest.raises(ValueError, match="network"):
-        _engine.Latch().arm(0, networks, b"", 1, False)
+        _twins.Latch().arm(0, networks, b"", 1, False)
 
 
 NOTED = st.tuples(
@@ -245,7 +246,7 @@ NOTED = st.tuples(
 @settings(max_examples=300)
 @given(st.lists(NOTED, max_size=60), st.booleans())
 def test_both_bar_alike(steps: list[tuple[str, float, bool]], crowded: bool) -> None:
-    python, native, now = Bars(), _engine.Bars(), 0.0
+    python, native, now = Bars(), _twins.Bars(), 0.0
     for n in range(MOST if crowded else 0):
         other = TransportAddress.of(f"10.0.{n // 256}.{n % 256}", 1)
         assert native.note(pack(other), now) == python.note(other.ip, now)
@@ -255,3 +256,7 @@ def test_both_bar_alike(steps: list[tuple[str, float, bool]], crowded: bool) -> 
         if notes:
             assert native.note(pack(source), now) == python.note(source.ip, now)
         assert native.has(pack(source), now) == python.has(source.ip, now)
+
+
+def test_what_is_installed_has_the_engine_and_nothing_of_the_tests() -> None:
+    assert {name for name in vars(_engine) if not name.startswith("__")} == {"Engine"}

@@ -1,5 +1,5 @@
 /* The engine as a Python type, and the module around it; see values.h for what goes in and out. */
-#include "python/twins.h"
+#include "python/values.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -341,15 +341,13 @@ static PyType_Spec engine_spec = {
 
 static int execute(PyObject *module)
 {
-    bool failed =
-        hnt_add_type(module, &engine_spec) < 0 || hnt_add_latches(module) < 0 || hnt_add_rules(module) < 0;
-    return failed ? -1 : 0;
+    return hnt_add_type(module, &engine_spec);
 }
 
 static PyModuleDef_Slot slots[] = {{Py_mod_exec, execute}, {0, NULL}};
 
 static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, "_engine", "The native forwarding plane.", 0, hnt_rule_functions, slots, NULL, NULL, NULL,
+    PyModuleDef_HEAD_INIT, "_engine", "The native forwarding plane.", 0, NULL, slots, NULL, NULL, NULL,
 };
 
 PyMODINIT_FUNC PyInit__engine(void)

@@ -1,5 +1,5 @@
 /* The agent, the quality of a stream, policing, lingering, STUN and classification: their twins are in relay/. */
-#include "python/twins.h"
+#include "twins.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -125,7 +125,7 @@ static PyType_Slot agent_slots[] = {
 };
 
 static PyType_Spec agent_spec = {
-    "jingle_hnt.plane._engine.IceAgent", sizeof(Agent), 0, Py_TPFLAGS_DEFAULT, agent_slots,
+    "tests.plane._twins.IceAgent", sizeof(Agent), 0, Py_TPFLAGS_DEFAULT, agent_slots,
 };
 
 /* Stream: relay/quality.py */
@@ -184,7 +184,7 @@ static PyType_Slot stream_slots[] = {
 };
 
 static PyType_Spec stream_spec = {
-    "jingle_hnt.plane._engine.Stream", sizeof(Stream), 0, Py_TPFLAGS_DEFAULT, stream_slots,
+    "tests.plane._twins.Stream", sizeof(Stream), 0, Py_TPFLAGS_DEFAULT, stream_slots,
 };
 
 /* Bucket: relay/policing.py */
@@ -231,7 +231,7 @@ static PyType_Slot bucket_slots[] = {
 };
 
 static PyType_Spec bucket_spec = {
-    "jingle_hnt.plane._engine.Bucket", sizeof(Bucket), 0, Py_TPFLAGS_DEFAULT, bucket_slots,
+    "tests.plane._twins.Bucket", sizeof(Bucket), 0, Py_TPFLAGS_DEFAULT, bucket_slots,
 };
 
 /* Functions */
@@ -415,7 +415,7 @@ static PyType_Slot bars_slots[] = {
 };
 
 static PyType_Spec bars_spec = {
-    "jingle_hnt.plane._engine.Bars", sizeof(Bars), 0, Py_TPFLAGS_DEFAULT, bars_slots,
+    "tests.plane._twins.Bars", sizeof(Bars), 0, Py_TPFLAGS_DEFAULT, bars_slots,
 };
 
 int hnt_add_rules(PyObject *module)

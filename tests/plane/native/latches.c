@@ -1,5 +1,5 @@
 /* Latch, IceLatch and SrtpLatch: relay/latch.py, ice_latch.py and srtp_latch.py. */
-#include "python/twins.h"
+#include "twins.h"
 
 #include <stdlib.h>
 
@@ -156,7 +156,7 @@ static PyType_Slot latch_slots[] = {
 };
 
 static PyType_Spec latch_spec = {
-    "jingle_hnt.plane._engine.Latch", sizeof(Latch), 0, Py_TPFLAGS_DEFAULT, latch_slots,
+    "tests.plane._twins.Latch", sizeof(Latch), 0, Py_TPFLAGS_DEFAULT, latch_slots,
 };
 
 /* IceLatch: the same for relay/ice_latch.py */
@@ -308,7 +308,7 @@ static PyType_Slot ice_latch_slots[] = {
 };
 
 static PyType_Spec ice_latch_spec = {
-    "jingle_hnt.plane._engine.IceLatch", sizeof(Latch), 0, Py_TPFLAGS_DEFAULT, ice_latch_slots,
+    "tests.plane._twins.IceLatch", sizeof(Latch), 0, Py_TPFLAGS_DEFAULT, ice_latch_slots,
 };
 
 /* SrtpLatch: the same for relay/srtp_latch.py */
@@ -371,7 +371,7 @@ static PyType_Slot srtp_latch_slots[] = {
 };
 
 static PyType_Spec srtp_latch_spec = {
-    "jingle_hnt.plane._engine.SrtpLatch", sizeof(Latch), 0, Py_TPFLAGS_DEFAULT, srtp_latch_slots,
+    "tests.plane._twins.SrtpLatch", sizeof(Latch), 0, Py_TPFLAGS_DEFAULT, srtp_latch_slots,
 };
 
 int hnt_add_latches(PyObject *module)
