@@ -5,24 +5,13 @@ records of 18 bytes: version, prefix, IP address padded to 16. Tags are records 
 keys for RTP and RTCP, the length of a tag, and that of an MKI (2, big endian).
 """
 
-_Quality = tuple[int, int, int, int, int, float, float]
-"""ssrc, packets, lost, reordered, duplicates, jitter_ms, round_trip_ms; -1 for not known."""
+from typing import Any
 
-_StreamAt = tuple[int, int]
-"""ssrc and sequence of what the learned source sent last."""
+_Record = tuple[Any, ...]
+"""Fields in the order of `records.RECORDS`."""
 
-_View = tuple[
-    bytes, int, int, bytes | None, float, float, int, tuple[int, ...], _Quality, _StreamAt | None
-]
-"""bound, state, generation, learned, latched_s, heard_s, flow, counters, quality, stream."""
-
-_Event = tuple[
-    int, int, int, int, bytes | None, bool, float, _StreamAt | None, tuple[_View, _View] | None
-]
-"""kind, handle, side, generation, source, relatched, seconds, stream, views of one drained."""
-
-_Checks = tuple[bytes, bytes, bytes, int, bool, list[bytes]]
-"""username, password, secret, tie_breaker, controlling, targets."""
+RECORDS: str
+"""`records.digest()` of the records that it was built of."""
 
 class Engine:
     def __new__(
@@ -35,33 +24,14 @@ class Engine:
     ) -> Engine: ...
     def bind(self, addresses: list[bytes], /) -> list[int]:
         """Two addresses a binding. Raises OSError whose third argument is the address's index."""
-    def arm(
-        self,
-        handle: int,
-        side: int,
-        generation: int,
-        sources: bytes,
-        refused: bytes,
-        likely: bytes,
-        probation: int,
-        several: bool,
-        reports: bool,
-        lapse_s: float,
-        events: bytes,
-        keys: list[tuple[bytes, bytes]],
-        tags: bytes,
-        resume: bytes | None,
-        stream: _StreamAt | None,
-        early: bytes | None,
-        checks: _Checks | None,
-        /,
-    ) -> bool: ...
+    def arm(self, handle: int, record: dict[str, Any], /) -> bool:
+        """`record` has the fields of `records.RECORDS["ARM"]` by name."""
     def gate(self, handle: int, flow_0: int, flow_1: int, /) -> None: ...
     def release(self, handle: int, linger_s: float, /) -> None: ...
-    def view(self, handle: int, /) -> tuple[_View, _View, bool] | None: ...
+    def view(self, handle: int, /) -> tuple[tuple[_Record, _Record], bool] | None: ...
     def sockets(self, handle: int, /) -> list[int]: ...
     def inherit(self, descriptor: int, /) -> None: ...
     def disown(self) -> None: ...
-    def events(self) -> list[_Event]: ...
+    def events(self) -> list[tuple[int, int, _Record]]: ...
     def fileno(self) -> int: ...
     def close(self) -> None: ...

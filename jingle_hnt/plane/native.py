@@ -5,15 +5,18 @@ back to the reference then.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
 from ipaddress import ip_address
+from typing import Any
 
 from jingle_hnt.errors import DuplicateBinding, UnknownBinding
 from jingle_hnt.model.address import IPNetwork, TransportAddress
 from jingle_hnt.model.content import TagKey
-from jingle_hnt.plane import _engine
+from jingle_hnt.plane import _engine, records
 from jingle_hnt.plane.api import bind_error
 from jingle_hnt.relay.binding import (
+    EVENTS,
     Arm,
     BindingName,
     BindingSnapshot,
@@ -23,15 +26,8 @@ from jingle_hnt.relay.binding import (
     Event,
     Flow,
     Gate,
-    Heard,
-    Latched,
     PinholeSnapshot,
     Quality,
-    Rivalry,
-    Side,
-    Silent,
-    StreamAt,
-    StreamChanged,
 )
 from jingle_hnt.relay.evidence import IceKey, SourceAuth
 from jingle_hnt.relay.ice_agent import Checks
@@ -39,20 +35,23 @@ from jingle_hnt.relay.latch import State
 from jingle_hnt.relay.lingering import LINGER_CAP_S
 from jingle_hnt.relay.policing import NO_LIMITS, Limits
 
-_LATCHED, _RIVALRY, _SILENT, _HEARD, _DRAINED, _STREAM = range(6)
+if records.digest() != _engine.RECORDS:
+    raise ImportError("the native engine was built of other records; run scripts/setup")
 
-RawQuality = tuple[int, int, int, int, int, float, float]
-"""ssrc, packets, lost, reordered, duplicates, jitter_ms, round_trip_ms; -1 for not known."""
+Raw = tuple[Any, ...]
+"""A record as the C side writes it: its fields in the order of `records.RECORDS`."""
 
-View = tuple[
-    bytes, int, int, bytes | None, float, float, int, tuple[int, ...], RawQuality, StreamAt | None
-]
-"""bound, state, generation, learned, latched_s, heard_s, flow, counters, quality, stream."""
-
-Views = tuple[View, View]
-
-RawEvent = tuple[int, int, int, int, bytes | None, bool, float, StreamAt | None, Views | None]
-"""kind, handle, side, generation, source, relatched, seconds, stream, views of one drained."""
+_PINHOLE, _EVENT = records.RECORDS["PINHOLE"], records.RECORDS["EVENT"]
+_EVENT_KINDS = tuple(EVENTS.values())
+_EVENT_FIELDS = {
+    kind: [
+        (column.name, at)
+        for at, column in enumerate(_EVENT)
+        if column.name in {field.name for field in fields(kind)}
+    ]
+    for kind in _EVENT_KINDS
+}
+"""The fields of each event, and where they stand in the record."""
 
 _Auths = list[SourceAuth | None]
 
@@ -95,25 +94,7 @@ class NativeEngine:
     def arm(self, order: Arm) -> bool:
         evidence = order.evidence
         with self._live(order.name) as handle:
-            armed = self._engine.arm(
-                handle,
-                order.side,
-                order.generation,
-                pack_networks(evidence.sources),
-                pack_networks(evidence.refused),
-                pack_networks(evidence.likely),
-                evidence.probation,
-                evidence.several,
-                evidence.reports,
-                evidence.lapse_s,
-                bytes(evidence.events),
-                pack_keys(evidence.keys),
-                pack_tags(evidence.tags),
-                None if order.resume is None else pack(order.resume),
-                order.stream,
-                None if order.early is None else pack(order.early),
-                None if order.checks is None else pack_checks(order.checks),
-            )
+            armed = self._engine.arm(handle, packed("ARM", order, order.evidence))
         if armed:
             self._source_auths[handle][order.side] = evidence.source_auth
         return armed
@@ -162,7 +143,7 @@ class NativeEngine:
             message = f"no binding {name!r}; it was released or never made"
             raise UnknownBinding(message) from None
 
-    def _seen(self, name: BindingName) -> tuple[View, View, bool] | None:
+    def _seen(self, name: BindingName) -> tuple[tuple[Raw, Raw], bool] | None:
         """None as well for a binding that has drained and whose event nobody took yet."""
         handle = self._handles.get(name)
         return None if handle is None else self._engine.view(handle)
@@ -171,33 +152,26 @@ class NativeEngine:
         seen = self._seen(name)
         if seen is None:
             return None
-        first, second, draining = seen
-        pinholes = self._pinholes(self._handles[name], (first, second))
-        return BindingSnapshot(name, pinholes, draining)
+        views, draining = seen
+        return BindingSnapshot(name, self._pinholes(self._handles[name], views), draining)
 
-    def _pinholes(self, handle: int, views: Views) -> tuple[PinholeSnapshot, PinholeSnapshot]:
+    def _pinholes(
+        self, handle: int, views: tuple[Raw, Raw]
+    ) -> tuple[PinholeSnapshot, PinholeSnapshot]:
         source_auths = self._source_auths[handle]
         return (_pinhole(views[0], source_auths[0]), _pinhole(views[1], source_auths[1]))
 
-    def _event(self, raw: RawEvent) -> Event | None:
-        kind, handle, number, generation, packed, relatched, seconds, stream, views = raw
-        name, side = self._names[handle], _side(number)
-        match kind:
-            case 0 if packed is not None:
-                source = unpack(packed)
-                return Latched(name, side, generation, source, relatched, seconds, stream)
-            case 1 if packed is not None:
-                return Rivalry(name, side, unpack(packed))
-            case 2:
-                return Silent(name, side, seconds)
-            case 3:
-                return Heard(name, side)
-            case 5 if stream is not None:
-                return StreamChanged(name, side, stream)
-            case _:
-                return self._drained(handle, name, views)
+    def _event(self, raw: tuple[int, int, Raw]) -> Event | None:
+        number, handle, record = raw
+        kind, name = _EVENT_KINDS[number], self._names[handle]
+        values = {own: _READ[_EVENT[at].kind](record[at]) for own, at in _EVENT_FIELDS[kind]}
+        if kind is Drained:
+            return self._drained(handle, name, values["pinholes"])
+        return kind(name=name, **values)
 
-    def _drained(self, handle: int, name: BindingName, views: Views | None) -> Drained | None:
+    def _drained(
+        self, handle: int, name: BindingName, views: tuple[Raw, Raw] | None
+    ) -> Drained | None:
         drained = None if views is None else Drained(name, self._pinholes(handle, views))
         if self._handles.get(name) == handle:  # the name may be another binding's by now
             del self._handles[name]
@@ -236,48 +210,72 @@ def pack_tags(tags: Sequence[TagKey]) -> bytes:
     )
 
 
-def pack_checks(checks: Checks) -> tuple[bytes, bytes, bytes, int, bool, list[bytes]]:
+def pack_checks(checks: Checks) -> dict[str, Any]:
     """The checks of an agent of ours in the form that the C side reads."""
-    return (
-        checks.username.encode(),
-        checks.password.encode(),
-        checks.secret.encode(),
-        checks.tie_breaker,
-        checks.controlling,
-        [pack(target) for target in checks.targets],
-    )
+    return packed("CHECKS", checks)
 
 
-def read_quality(raw: RawQuality) -> Quality:
+def packed(record: str, *of: object) -> dict[str, Any]:
+    """A record by the names of its fields, each from the first of these values that has it."""
+    found = {}
+    for column in records.RECORDS[record]:
+        value = next(getattr(one, column.name) for one in of if hasattr(one, column.name))
+        found[column.name] = None if value is None else _PACK[column.kind](value)
+    return found
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+_PACK: dict[str, Callable[[Any], Any]] = {
+    "int": int,
+    "bits": int,
+    "float": float,
+    "bool": bool,
+    "text": str.encode,
+    "bytes": bytes,
+    "address": pack,
+    "addresses": lambda addresses: [pack(address) for address in addresses],
+    "networks": pack_networks,
+    "keys": pack_keys,
+    "tags": pack_tags,
+    "checks": pack_checks,
+    "stream": _as_it_is,
+}
+"""What the C side reads of each kind of field; None stays None."""
+
+
+def read_quality(raw: Raw) -> Quality:
     """The quality that the C side has written."""
-    ssrc, packets, lost, reordered, duplicates, jitter_ms, round_trip_ms = raw
-    return Quality(
-        ssrc=None if ssrc < 0 else ssrc,
-        packets=packets,
-        lost=lost,
-        reordered=reordered,
-        duplicates=duplicates,
-        jitter_ms=jitter_ms,
-        round_trip_ms=None if round_trip_ms < 0 else round_trip_ms,
-    )
+    return Quality(*raw)
 
 
-def _pinhole(view: View, source_auth: SourceAuth | None) -> PinholeSnapshot:
-    bound, state, generation, learned, latched_s, heard_s, flow, counters, quality, stream = view
-    return PinholeSnapshot(
-        bound=unpack(bound),
-        state=State(state),
-        generation=generation,
-        source_auth=source_auth,
-        learned=None if learned is None else unpack(learned),
-        latched_s=None if learned is None else latched_s,
-        heard_s=None if learned is None else heard_s,
-        flow=Flow(flow),
-        counters=Counters(*counters),
-        quality=read_quality(quality),
-        stream=stream,
-    )
+_READ: dict[str, Callable[[Any], Any]] = {
+    "int": _as_it_is,
+    "maybe_int": _as_it_is,
+    "float": _as_it_is,
+    "maybe_float": _as_it_is,
+    "bool": _as_it_is,
+    "stream": _as_it_is,
+    "pinholes": _as_it_is,
+    "address": lambda address: None if address is None else unpack(address),
+    "counters": lambda counters: Counters(*counters),
+    "quality": read_quality,
+}
+"""What becomes of each kind of field that the C side has written."""
+
+_PINHOLE_READ = [
+    column.type if column.type in (State, Flow) else _READ[column.kind] for column in _PINHOLE
+]
+_SOURCE_AUTH_AT = [field.name for field in fields(PinholeSnapshot)].index("source_auth")
 
 
-def _side(number: int) -> Side:
-    return 0 if number == 0 else 1
+def _pinhole(view: Raw, source_auth: SourceAuth | None) -> PinholeSnapshot:
+    """By position, which is faster than by name: a snapshot has thousands of them."""
+    values = [
+        raw if read is _as_it_is else read(raw)
+        for read, raw in zip(_PINHOLE_READ, view, strict=True)
+    ]
+    values.insert(_SOURCE_AUTH_AT, source_auth)
+    return PinholeSnapshot(*values)

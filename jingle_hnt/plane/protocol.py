@@ -13,25 +13,15 @@ and writes them, so that nothing enters either process that these types do not a
 
 import re
 from collections.abc import Iterable
-from typing import Annotated, Literal, TypeVar
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from jingle_hnt.errors import ProtocolViolation
 from jingle_hnt.model.content import TagKey
-from jingle_hnt.relay.binding import (
-    Arm,
-    BindingSnapshot,
-    BindingSpec,
-    Drained,
-    Event,
-    Gate,
-    Heard,
-    Latched,
-    Rivalry,
-    Silent,
-    StreamChanged,
-)
+from jingle_hnt.relay.binding import EVENTS, Arm, BindingSnapshot, BindingSpec, Event, Gate
 from jingle_hnt.relay.ice_agent import TARGETS, Checks
 
 PROTOCOL = 11
@@ -240,14 +230,12 @@ class Failed(_Message):
     address: str | None = None
 
 
-TaggedEvent = (
-    tuple[Literal["latched"], Latched]
-    | tuple[Literal["stream"], StreamChanged]
-    | tuple[Literal["rivalry"], Rivalry]
-    | tuple[Literal["silent"], Silent]
-    | tuple[Literal["heard"], Heard]
-    | tuple[Literal["drained"], Drained]
-)
+if TYPE_CHECKING:
+    TaggedEvent = tuple[str, Event]
+else:
+    TaggedEvent = reduce(or_, (tuple[Literal[word], kind] for word, kind in EVENTS.items()))
+
+_WORDS = {kind: word for word, kind in EVENTS.items()}
 
 
 class Happened(_Message):
@@ -258,7 +246,7 @@ class Happened(_Message):
 
     @classmethod
     def of(cls, events: Iterable[Event]) -> "Happened":
-        return cls(tagged=tuple(_tag(event) for event in events))
+        return cls(tagged=tuple((_WORDS[type(event)], event) for event in events))
 
     @property
     def events(self) -> tuple[Event, ...]:
@@ -290,22 +278,6 @@ def read_request(line: bytes) -> Request:
 def read_reply(line: bytes) -> Reply:
     """The plane's message of a line. Raises ProtocolViolation, and nothing else."""
     return _read(_REPLY, line)
-
-
-def _tag(event: Event) -> TaggedEvent:
-    match event:
-        case Latched():
-            return ("latched", event)
-        case StreamChanged():
-            return ("stream", event)
-        case Rivalry():
-            return ("rivalry", event)
-        case Silent():
-            return ("silent", event)
-        case Heard():
-            return ("heard", event)
-        case Drained():
-            return ("drained", event)
 
 
 def _read(adapter: TypeAdapter[T], line: bytes) -> T:

@@ -215,3 +215,13 @@ class Drained:
 
 PinholeEvent = Latched | StreamChanged | Rivalry | Silent | Heard
 Event = PinholeEvent | Drained
+
+EVENTS: dict[str, type[Event]] = {
+    "latched": Latched,
+    "stream": StreamChanged,
+    "rivalry": Rivalry,
+    "silent": Silent,
+    "heard": Heard,
+    "drained": Drained,
+}
+"""Every event by its word in the control protocol; the C engine counts them in this order."""

@@ -3,14 +3,16 @@
 Addresses, networks and tags are bytes, as in `jingle_hnt/plane/_engine.pyi`.
 """
 
-_Quality = tuple[int, int, int, int, int, float, float]
-"""ssrc, packets, lost, reordered, duplicates, jitter_ms, round_trip_ms; -1 for not known."""
+from typing import Any
+
+_Quality = tuple[int | None, int, int, int, int, float, float | None]
+"""The fields of `Quality`."""
 
 _StreamAt = tuple[int, int]
 """ssrc and sequence of what the learned source sent last."""
 
-_Checks = tuple[bytes, bytes, bytes, int, bool, list[bytes]]
-"""username, password, secret, tie_breaker, controlling, targets."""
+_Checks = dict[str, Any]
+"""The fields of `Checks` by name."""
 
 class Latch:
     """The rules alone, for the test that compares them with `relay/latch.py`."""

@@ -259,4 +259,4 @@ def test_both_bar_alike(steps: list[tuple[str, float, bool]], crowded: bool) -> 
 
 
 def test_what_is_installed_has_the_engine_and_nothing_of_the_tests() -> None:
-    assert {name for name in vars(_engine) if not name.startswith("__")} == {"Engine"}
+    assert {name for name in vars(_engine) if not name.startswith("__")} == {"Engine", "RECORDS"}

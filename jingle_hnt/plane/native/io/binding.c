@@ -244,6 +244,7 @@ void hnt_pinhole_view(const struct pinhole *pinhole, double now, struct hnt_view
     out->state = latch->state;
     out->flow = pinhole->flow;
     out->generation = latch->generation;
+    out->latched_s = out->heard_s = -1;
     if (latch->state == HNT_LATCHED) {
         out->learned = latch->source;
         out->latched_s = now - latch->latched_at;
@@ -285,11 +286,11 @@ int hnt_send_to(struct pinhole *pinhole, const struct hnt_address *to, const uin
 void hnt_drain(struct binding *binding, double now)
 {
     struct hnt_event event = hnt_event_of(&binding->pinholes[0], HNT_EVENT_DRAINED);
-    event.views = calloc(2, sizeof *event.views);
+    event.pinholes = calloc(2, sizeof *event.pinholes);
     for (unsigned side = 0; side < 2; side++) {
         struct pinhole *pinhole = &binding->pinholes[side];
-        if (event.views != NULL)
-            hnt_pinhole_view(pinhole, now, &event.views[side]);
+        if (event.pinholes != NULL)
+            hnt_pinhole_view(pinhole, now, &event.pinholes[side]);
         hnt_hang_up(pinhole);
         close_watched(binding->worker, pinhole->door);
         pinhole->door = -1;
@@ -307,7 +308,7 @@ static void tell_silent(struct pinhole *pinhole, double silent_s)
     struct hnt_event event = hnt_event_of(pinhole, HNT_EVENT_SILENT);
     if (pinhole->silent)
         return;
-    event.seconds = silent_s;
+    event.silent_s = silent_s;
     pinhole->silent = true;
     hnt_happened(pinhole->binding->worker->engine, event);
 }

@@ -70,7 +70,7 @@ void hnt_engine_free(struct hnt_engine *engine)
     for (unsigned i = 0; i < engine->started; i++)
         hnt_worker_dispose(&engine->worker[i]);
     for (unsigned i = 0; i < engine->event_count; i++)
-        free(engine->events[i].views);
+        free(engine->events[i].pinholes);
     free(engine->events);
     if (engine->told >= 0)
         close(engine->told);
@@ -209,34 +209,32 @@ static void set_agent(struct pinhole *pinhole, struct hnt_agent **fresh, const s
     hnt_agent_arm(pinhole->agent, &own, pinhole->armed_at);
 }
 
-int hnt_engine_arm(struct hnt_engine *engine, uint64_t handle, unsigned side, int32_t generation,
-                   struct hnt_evidence *evidence, const struct hnt_address *resume,
-                   const struct hnt_header *stream, const struct hnt_address *early, const struct hnt_checks *checks)
+int hnt_engine_arm(struct hnt_engine *engine, uint64_t handle, const struct hnt_arm *order)
 {
     struct binding *binding = lock_binding(engine, handle, false);
     if (binding == NULL) {
-        free(evidence);
+        free(order->evidence);
         return ENOENT;
     }
-    struct pinhole *pinhole = &binding->pinholes[side];
+    struct pinhole *pinhole = &binding->pinholes[order->side];
     struct hnt_agent *agent = NULL;
-    if (checks != NULL && pinhole->agent == NULL && (agent = calloc(1, sizeof *agent)) == NULL) {
+    if (order->checks != NULL && pinhole->agent == NULL && (agent = calloc(1, sizeof *agent)) == NULL) {
         pthread_mutex_unlock(&binding->worker->lock);
-        free(evidence);
+        free(order->evidence);
         return ENOMEM;
     }
-    if (generation > pinhole->latch.generation)
+    if (order->generation > pinhole->latch.generation)
         hnt_worker_settle(binding->worker, pinhole);
-    bool armed = arm_latch(&pinhole->latch, generation, evidence);
+    bool armed = arm_latch(&pinhole->latch, order->generation, order->evidence);
     if (armed) {
         pinhole->armed_at = hnt_monotonic();
-        set_agent(pinhole, &agent, checks);
+        set_agent(pinhole, &agent, order->checks);
         pinhole->silent = false;
-        pinhole->early = early != NULL ? *early : (struct hnt_address){.version = 0};
+        pinhole->early = order->early != NULL ? *order->early : (struct hnt_address){.version = 0};
         pinhole->early_packets = EARLY_PACKETS;
         pinhole->early_bytes = EARLY_BYTES;
-        if (resume != NULL) {
-            resume_latch(&pinhole->latch, resume, stream, pinhole->armed_at);
+        if (order->resume != NULL) {
+            resume_latch(&pinhole->latch, order->resume, order->stream, pinhole->armed_at);
             pinhole->proof_of = pinhole->latch.latched_at;
             pinhole->proven = true;
         }
@@ -248,7 +246,7 @@ int hnt_engine_arm(struct hnt_engine *engine, uint64_t handle, unsigned side, in
         if (pinhole->agent != NULL)
             hnt_ask_due(pinhole, pinhole->armed_at);
     } else {
-        free(evidence);
+        free(order->evidence);
     }
     free(agent);
     pthread_mutex_unlock(&binding->worker->lock);

@@ -12,57 +12,39 @@
 #include "rules/policing.h"
 #include "rules/quality.h"
 
-enum hnt_flow { HNT_CLOSED = 0, HNT_NOMINAL = 1, HNT_HELD = 2, HNT_OPEN = 3, HNT_WAITING = 4, HNT_HOLDING = 5 };
-
-/* The order is that of the fields of `Counters` in jingle_hnt/relay/binding.py. */
-enum hnt_counter {
-    HNT_RECEIVED_PACKETS,
-    HNT_RECEIVED_BYTES,
-    HNT_SENT_PACKETS,
-    HNT_SENT_BYTES,
-    HNT_DROPPED_SHUT,
-    HNT_DROPPED_STRANGER,
-    HNT_DROPPED_UNFIT,
-    HNT_DROPPED_PROBATION,
-    HNT_DROPPED_RIVAL,
-    HNT_DROPPED_GATE,
-    HNT_DROPPED_POLICED,
-    HNT_DROPPED_UNLATCHED,
-    HNT_DROPPED_EMPTY,
-    HNT_DROPPED_SEND,
-    HNT_DROPPED_KERNEL,
-    HNT_CHECKS_SENT, /* these three are the agent's own */
-    HNT_CHECKS_ANSWERED,
-    HNT_CHECKS_REFUSED,
-    HNT_COUNTERS,
-};
-
 struct hnt_view {
     struct hnt_address bound, learned;
     uint8_t state, flow;
     int32_t generation;
-    double latched_s, heard_s;
+    double latched_s, heard_s; /* -1 where nothing is learned */
     uint64_t counters[HNT_COUNTERS];
     struct hnt_quality quality;
     struct hnt_header stream; /* what the learned source sent last; HNT_EMPTY where that is not known */
 };
 
-enum hnt_event_kind { HNT_EVENT_LATCHED, HNT_EVENT_RIVALRY, HNT_EVENT_SILENT, HNT_EVENT_HEARD, HNT_EVENT_DRAINED,
-                      HNT_EVENT_STREAM };
-
 struct hnt_event {
     uint64_t handle;
     struct hnt_address source;
-    double seconds; /* after_s of a latch, silent_s of a silence */
+    double after_s, silent_s; /* of a latch, of a silence */
     int32_t generation;
     uint8_t kind, side;
     bool relatched;
     struct hnt_header stream; /* of a latch and a stream; HNT_EMPTY where that is not known */
-    struct hnt_view *views; /* two, owned by the event; of a drained binding only */
+    struct hnt_view *pinholes; /* two, owned by the event; of a drained binding only */
 };
 
 struct hnt_engine;
 struct hnt_checks;
+
+/* An order to arm: what is not there is NULL. */
+struct hnt_arm {
+    unsigned side;
+    int32_t generation;
+    struct hnt_evidence *evidence;
+    const struct hnt_address *resume, *early;
+    const struct hnt_header *stream; /* what a view told of the learned source that it resumes */
+    const struct hnt_checks *checks; /* they belong to evidence with keys; the engine is an ICE agent then */
+};
 
 struct hnt_engine *hnt_engine_new(unsigned workers, struct hnt_limits limits);
 void hnt_engine_free(struct hnt_engine *engine);
@@ -73,11 +55,8 @@ int hnt_engine_bind(struct hnt_engine *engine, const struct hnt_address *bound, 
                     uint64_t *handles, unsigned *failed);
 
 /* These return 0, or ENOENT for a handle that is not, or no longer, of a live binding. `arm` takes over the
- * evidence whatever it returns, where `stream` is what a view told of the learned source that it resumes, or NULL, and returns EALREADY where the generation is not greater. With `checks`, which
- * belong to evidence with keys, the engine is an ICE agent towards that side. */
-int hnt_engine_arm(struct hnt_engine *engine, uint64_t handle, unsigned side, int32_t generation,
-                   struct hnt_evidence *evidence, const struct hnt_address *resume,
-                   const struct hnt_header *stream, const struct hnt_address *early, const struct hnt_checks *checks);
+ * evidence whatever it returns, and returns EALREADY where the generation is not greater. */
+int hnt_engine_arm(struct hnt_engine *engine, uint64_t handle, const struct hnt_arm *order);
 int hnt_engine_gate(struct hnt_engine *engine, uint64_t handle, const uint8_t flows[2]);
 int hnt_engine_release(struct hnt_engine *engine, uint64_t handle, double linger_s);
 int hnt_engine_view(struct hnt_engine *engine, uint64_t handle, struct hnt_view views[2], bool *draining);

@@ -23,7 +23,7 @@ void hnt_happened(struct hnt_engine *engine, struct hnt_event event)
     if (engine->event_count < engine->event_room)
         engine->events[engine->event_count++] = event;
     else
-        free(event.views);
+        free(event.pinholes);
     pthread_mutex_unlock(&engine->events_lock);
     if (write(engine->told, &one, sizeof one) < 0) { /* the counter is full: readable anyway */
     }
@@ -50,7 +50,7 @@ void hnt_tell_latched(struct pinhole *pinhole, bool again, double now)
     event.source = pinhole->latch.source;
     event.generation = pinhole->latch.generation;
     event.relatched = again;
-    event.seconds = now - pinhole->armed_at;
+    event.after_s = now - pinhole->armed_at;
     note_told(pinhole, hnt_latch_stream(&pinhole->latch, &event.stream) ? &event.stream : NULL);
     hnt_happened(pinhole->binding->worker->engine, event);
 }

@@ -7,25 +7,6 @@
 
 enum { EVENTS_AT_ONCE = 256 };
 
-static PyObject *write_stream(const struct hnt_header *stream)
-{
-    if (stream->kind != HNT_RTP)
-        Py_RETURN_NONE;
-    return Py_BuildValue("(Ii)", stream->ssrc, (int)stream->sequence);
-}
-
-static PyObject *write_view(const struct hnt_view *view)
-{
-    PyObject *counters = PyTuple_New(HNT_COUNTERS);
-    if (counters == NULL)
-        return NULL;
-    for (int i = 0; i < HNT_COUNTERS; i++)
-        PyTuple_SetItem(counters, i, PyLong_FromUnsignedLongLong(view->counters[i]));
-    return Py_BuildValue("(NiiNddiNNN)", hnt_write_address(&view->bound), (int)view->state, (int)view->generation,
-                         hnt_write_address(&view->learned), view->latched_s, view->heard_s, (int)view->flow,
-                         counters, hnt_write_quality(&view->quality), write_stream(&view->stream));
-}
-
 static PyObject *os_error(int error, unsigned failed)
 {
     PyObject *arguments = Py_BuildValue("(isI)", error, strerror(error), failed);
@@ -145,43 +126,37 @@ static PyObject *engine_arm(PyObject *self, PyObject *args)
 {
     struct hnt_engine *engine = open_engine(self);
     unsigned long long handle;
-    unsigned side;
-    int generation, error;
-    struct hnt_records sources, refused, likely, events, tags;
-    unsigned char probation;
-    int several, reports;
-    double lapse_s;
-    PyObject *resume, *last, *early, *keys, *own;
-    struct hnt_address source, destination;
-    struct hnt_header stream;
+    PyObject *object;
+    struct hnt_arm_record record;
     struct hnt_checks checks;
-    if (engine == NULL ||
-        !PyArg_ParseTuple(args, "KIiy#y#y#bppdy#Oy#OOOO", &handle, &side, &generation, &sources.bytes, &sources.length,
-                          &refused.bytes, &refused.length, &likely.bytes, &likely.length, &probation, &several,
-                          &reports, &lapse_s, &events.bytes, &events.length, &keys, &tags.bytes, &tags.length, &resume, &last, &early, &own))
+    if (engine == NULL || !PyArg_ParseTuple(args, "KO!", &handle, &PyDict_Type, &object) ||
+        hnt_read_arm(object, &record) < 0)
         return NULL;
-    if (side > 1) {
-        PyErr_SetString(PyExc_ValueError, "a side is 0 or 1");
+    bool has_checks = record.checks != Py_None;
+    if (has_checks && hnt_read_checks(record.checks, &checks) < 0)
         return NULL;
-    }
-    int known = hnt_read_stream(last, &stream);
-    if (known < 0 || (resume != Py_None && hnt_read_address(resume, &source) < 0) ||
-        (early != Py_None && hnt_read_address(early, &destination) < 0) ||
-        (own != Py_None && hnt_read_checks(own, &checks) < 0))
-        return NULL;
-    if (own != Py_None && PyList_Size(keys) < 1) {
+    if (has_checks && PyList_Size(record.keys) < 1) {
         PyErr_SetString(PyExc_ValueError, "checks belong to evidence with keys");
         return NULL;
     }
-    struct hnt_evidence *evidence = hnt_read_evidence_of(sources, refused, likely, probation, several, keys, tags);
-    if (evidence == NULL)
+    struct hnt_arm order = {
+        .side = (unsigned)record.side,
+        .generation = (int32_t)record.generation,
+        .evidence = hnt_read_evidence_of(record.sources, record.refused, record.likely,
+                                         (unsigned char)record.probation, record.several, record.keys, record.tags),
+        .resume = record.resume.is_there ? &record.resume.address : NULL,
+        .early = record.early.is_there ? &record.early.address : NULL,
+        .stream = record.stream.is_there ? &record.stream.stream : NULL,
+        .checks = has_checks ? &checks : NULL,
+    };
+    if (order.evidence == NULL)
         return NULL;
-    evidence->reports = reports;
-    evidence->lapse_s = lapse_s;
-    hnt_read_events(events, evidence->events);
+    order.evidence->reports = record.reports;
+    order.evidence->lapse_s = record.lapse_s;
+    hnt_read_events(record.events, order.evidence->events);
+    int error;
     Py_BEGIN_ALLOW_THREADS
-    error = hnt_engine_arm(engine, handle, side, generation, evidence, resume == Py_None ? NULL : &source,
-                           known ? &stream : NULL, early == Py_None ? NULL : &destination, own == Py_None ? NULL : &checks);
+    error = hnt_engine_arm(engine, handle, &order);
     Py_END_ALLOW_THREADS
     return error && error != EALREADY ? os_error(error, 0) : PyBool_FromLong(error == 0);
 }
@@ -232,7 +207,7 @@ static PyObject *engine_view(PyObject *self, PyObject *args)
     Py_END_ALLOW_THREADS
     if (error)
         Py_RETURN_NONE;
-    return Py_BuildValue("(NNN)", write_view(&views[0]), write_view(&views[1]), PyBool_FromLong(draining));
+    return Py_BuildValue("(NN)", hnt_write_pinholes(views), PyBool_FromLong(draining));
 }
 
 static PyObject *engine_sockets(PyObject *self, PyObject *args)
@@ -269,14 +244,11 @@ static PyObject *engine_disown(PyObject *self, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-static PyObject *write_event(const struct hnt_event *event)
+static PyObject *write_event(const struct hnt_event *record)
 {
-    PyObject *views = event->views == NULL
-                          ? Py_BuildValue("")
-                          : Py_BuildValue("(NN)", write_view(&event->views[0]), write_view(&event->views[1]));
-    return Py_BuildValue("(iKiiNNdNN)", (int)event->kind, (unsigned long long)event->handle, (int)event->side,
-                         (int)event->generation, hnt_write_address(&event->source),
-                         PyBool_FromLong(event->relatched), event->seconds, write_stream(&event->stream), views);
+    PyObject *values[] = {HNT_EVENT_FIELDS(HNT_PUT)};
+    return Py_BuildValue("(iKN)", (int)record->kind, (unsigned long long)record->handle,
+                         hnt_tuple(values, sizeof values / sizeof values[0]));
 }
 
 static PyObject *engine_events(PyObject *self, PyObject *unused)
@@ -293,7 +265,7 @@ static PyObject *engine_events(PyObject *self, PyObject *unused)
     PyObject *list = PyList_New((Py_ssize_t)count);
     for (unsigned i = 0; i < count; i++) {
         PyObject *event = list == NULL ? NULL : write_event(&events[i]);
-        free(events[i].views);
+        free(events[i].pinholes);
         if (list != NULL && event == NULL)
             Py_CLEAR(list);
         else if (list != NULL)
@@ -312,11 +284,10 @@ static PyObject *engine_fileno(PyObject *self, PyObject *unused)
 static PyMethodDef engine_methods[] = {
     {"bind", engine_bind, METH_O, "bind(addresses) -> handles"},
     {"arm", engine_arm, METH_VARARGS,
-     "arm(handle, side, generation, sources, refused, likely, probation, several, reports, lapse_s, events, keys, tags,"
-     " resume, stream, early, checks)"},
+     "arm(handle, record) -> whether it was armed"},
     {"gate", engine_gate, METH_VARARGS, "gate(handle, flow_0, flow_1)"},
     {"release", engine_release, METH_VARARGS, "release(handle, linger_s)"},
-    {"view", engine_view, METH_VARARGS, "view(handle) -> (view, view, draining) or None"},
+    {"view", engine_view, METH_VARARGS, "view(handle) -> ((view, view), draining) or None"},
     {"events", engine_events, METH_NOARGS, "events() -> list"},
     {"fileno", engine_fileno, METH_NOARGS, "fileno() -> int"},
     {"sockets", engine_sockets, METH_VARARGS, "sockets(handle) -> descriptors, the caller's"},
@@ -341,7 +312,8 @@ static PyType_Spec engine_spec = {
 
 static int execute(PyObject *module)
 {
-    return hnt_add_type(module, &engine_spec);
+    int told = PyModule_AddStringConstant(module, "RECORDS", HNT_RECORDS);
+    return told < 0 ? told : hnt_add_type(module, &engine_spec);
 }
 
 static PyModuleDef_Slot slots[] = {{Py_mod_exec, execute}, {0, NULL}};

@@ -9,9 +9,6 @@
 enum {
     NETWORK_RECORD = 18,
     TAG_RECORD = 2 * HNT_TAG_KEY + 3,
-    MAX_NETWORKS = 4096,
-    MAX_KEYS = 4,
-    MAX_TAGS = 16,
 };
 
 int hnt_read_address(PyObject *object, struct hnt_address *out)
@@ -74,7 +71,7 @@ static int read_bytes(PyObject *object, uint8_t *out, uint16_t *length, Py_ssize
     return 0;
 }
 
-/* `keys` is a list of pairs, at most MAX_KEYS of them. */
+/* `keys` is a list of pairs, at most HNT_MAX_KEYS of them. */
 static int read_keys(PyObject *keys, Py_ssize_t count, struct hnt_key *out)
 {
     for (Py_ssize_t i = 0; i < count; i++, out++) {
@@ -131,19 +128,19 @@ struct hnt_evidence *hnt_read_evidence_of(struct hnt_records sources, struct hnt
     Py_ssize_t key_count = keys == NULL ? 0 : PyList_Size(keys);
     if (key_count < 0)
         return NULL;
-    if (key_count > MAX_KEYS) {
-        PyErr_Format(PyExc_ValueError, "evidence has at most %d keys", (int)MAX_KEYS);
+    if (key_count > HNT_MAX_KEYS) {
+        PyErr_Format(PyExc_ValueError, "evidence has at most %d keys", (int)HNT_MAX_KEYS);
         return NULL;
     }
     if (sources.length % NETWORK_RECORD || refused.length % NETWORK_RECORD || likely.length % NETWORK_RECORD ||
-        sources.length + refused.length + likely.length > MAX_NETWORKS * NETWORK_RECORD) {
+        sources.length + refused.length + likely.length > HNT_MAX_NETWORKS * NETWORK_RECORD) {
         PyErr_Format(PyExc_ValueError, "networks are records of %d bytes, at most %d of them",
-                     (int)NETWORK_RECORD, (int)MAX_NETWORKS);
+                     (int)NETWORK_RECORD, (int)HNT_MAX_NETWORKS);
         return NULL;
     }
-    if (tags.length % TAG_RECORD || tags.length > MAX_TAGS * TAG_RECORD) {
+    if (tags.length % TAG_RECORD || tags.length > HNT_MAX_TAGS * TAG_RECORD) {
         PyErr_Format(PyExc_ValueError, "tags are records of %d bytes, at most %d of them", (int)TAG_RECORD,
-                     (int)MAX_TAGS);
+                     (int)HNT_MAX_TAGS);
         return NULL;
     }
     uint16_t wanted = (uint16_t)(sources.length / NETWORK_RECORD);
@@ -190,36 +187,157 @@ int hnt_read_stream(PyObject *object, struct hnt_header *out)
     return 1;
 }
 
-PyObject *hnt_write_quality(const struct hnt_quality *quality)
+PyObject *hnt_tuple(PyObject *const *values, size_t count)
 {
-    return Py_BuildValue("(LLLLLdd)", (long long)quality->ssrc, (long long)quality->packets,
-                         (long long)quality->lost, (long long)quality->reordered,
-                         (long long)quality->duplicates, quality->jitter_ms, quality->round_trip_ms);
+    PyObject *tuple = PyTuple_New((Py_ssize_t)count);
+    bool failed = tuple == NULL;
+    for (size_t i = 0; i < count; i++) {
+        failed |= values[i] == NULL;
+        if (tuple != NULL)
+            PyTuple_SetItem(tuple, (Py_ssize_t)i, values[i]); /* takes it over, NULL too */
+        else
+            Py_XDECREF(values[i]);
+    }
+    if (failed)
+        Py_CLEAR(tuple);
+    return tuple;
 }
 
-/* `object` is a tuple (username, password, secret, tie_breaker, controlling, [address]). */
-int hnt_read_checks(PyObject *object, struct hnt_checks *out)
+PyObject *hnt_write_stream(const struct hnt_header *stream)
 {
-    PyObject *username, *password, *secret, *targets;
-    unsigned long long tie_breaker;
-    int controlling;
-    memset(out, 0, sizeof *out);
-    if (!PyArg_ParseTuple(object, "OOOKpO", &username, &password, &secret, &tie_breaker, &controlling, &targets) ||
-        read_bytes(username, out->key.username, &out->key.username_length, HNT_MAX_USERNAME) < 0 ||
-        read_bytes(password, out->key.password, &out->key.password_length, HNT_MAX_PASSWORD) < 0 ||
-        read_bytes(secret, out->secret, &out->secret_length, HNT_MAX_PASSWORD) < 0)
+    if (stream->kind != HNT_RTP)
+        Py_RETURN_NONE;
+    return Py_BuildValue("(Ii)", stream->ssrc, (int)stream->sequence);
+}
+
+PyObject *hnt_write_counters(const uint64_t counters[HNT_COUNTERS])
+{
+    PyObject *values[HNT_COUNTERS];
+    for (int i = 0; i < HNT_COUNTERS; i++)
+        values[i] = PyLong_FromUnsignedLongLong(counters[i]);
+    return hnt_tuple(values, HNT_COUNTERS);
+}
+
+PyObject *hnt_write_quality(const struct hnt_quality *record)
+{
+    PyObject *values[] = {HNT_QUALITY_FIELDS(HNT_PUT)};
+    return hnt_tuple(values, sizeof values / sizeof values[0]);
+}
+
+PyObject *hnt_write_view(const struct hnt_view *record)
+{
+    PyObject *values[] = {HNT_PINHOLE_FIELDS(HNT_PUT)};
+    return hnt_tuple(values, sizeof values / sizeof values[0]);
+}
+
+PyObject *hnt_write_pinholes(const struct hnt_view *views)
+{
+    if (views == NULL)
+        Py_RETURN_NONE;
+    return Py_BuildValue("(NN)", hnt_write_view(&views[0]), hnt_write_view(&views[1]));
+}
+
+/* Records that come in. */
+
+PyObject *hnt_item(PyObject *record, const char *name)
+{
+    PyObject *found = PyDict_GetItemString(record, name);
+    if (found == NULL && !PyErr_Occurred())
+        PyErr_Format(PyExc_KeyError, "the record has no field %s", name);
+    return found;
+}
+
+int hnt_take_int(PyObject *object, long long *out)
+{
+    *out = object == NULL ? -1 : PyLong_AsLongLong(object);
+    return *out == -1 && PyErr_Occurred() ? -1 : 0;
+}
+
+int hnt_take_bits(PyObject *object, unsigned long long *out)
+{
+    *out = object == NULL ? 0 : PyLong_AsUnsignedLongLong(object);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+int hnt_take_float(PyObject *object, double *out)
+{
+    *out = object == NULL ? -1 : PyFloat_AsDouble(object);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+int hnt_take_bool(PyObject *object, bool *out)
+{
+    int found = object == NULL ? -1 : PyObject_IsTrue(object);
+    *out = found > 0;
+    return found < 0 ? -1 : 0;
+}
+
+int hnt_take_bytes(PyObject *object, struct hnt_records *out)
+{
+    char *bytes;
+    if (object == NULL || PyBytes_AsStringAndSize(object, &bytes, &out->length) < 0)
         return -1;
-    out->tie_breaker = tie_breaker;
-    out->controlling = controlling;
-    Py_ssize_t count = PyList_Size(targets);
+    out->bytes = bytes;
+    return 0;
+}
+
+int hnt_take_object(PyObject *object, PyObject **out)
+{
+    *out = object;
+    return object == NULL ? -1 : 0;
+}
+
+int hnt_take_address(PyObject *object, struct hnt_maybe_address *out)
+{
+    out->is_there = object != NULL && object != Py_None;
+    return object == NULL || (out->is_there && hnt_read_address(object, &out->address) < 0) ? -1 : 0;
+}
+
+int hnt_take_stream(PyObject *object, struct hnt_maybe_stream *out)
+{
+    int known = object == NULL ? -1 : hnt_read_stream(object, &out->stream);
+    out->is_there = known > 0;
+    return known < 0 ? -1 : 0;
+}
+
+static int put_checks(const struct hnt_checks_record *record, struct hnt_checks *out)
+{
+    memset(out, 0, sizeof *out);
+    if (read_bytes(record->username, out->key.username, &out->key.username_length, HNT_MAX_USERNAME) < 0 ||
+        read_bytes(record->password, out->key.password, &out->key.password_length, HNT_MAX_PASSWORD) < 0 ||
+        read_bytes(record->secret, out->secret, &out->secret_length, HNT_MAX_PASSWORD) < 0)
+        return -1;
+    out->tie_breaker = record->tie_breaker;
+    out->controlling = record->controlling;
+    Py_ssize_t count = PyList_Size(record->targets);
     if (count > HNT_TARGETS)
         PyErr_Format(PyExc_ValueError, "checks have at most %d targets", (int)HNT_TARGETS);
     if (count < 0 || count > HNT_TARGETS)
         return -1;
     for (Py_ssize_t i = 0; i < count; i++)
-        if (hnt_read_address(PyList_GetItem(targets, i), &out->target[i]) < 0)
+        if (hnt_read_address(PyList_GetItem(record->targets, i), &out->target[i]) < 0)
             return -1;
     out->targets = (unsigned)count;
+    return 0;
+}
+
+int hnt_read_checks(PyObject *object, struct hnt_checks *out)
+{
+    struct hnt_checks_record record;
+    HNT_CHECKS_FIELDS(HNT_TAKE)
+    return put_checks(&record, out);
+}
+
+int hnt_read_arm(PyObject *object, struct hnt_arm_record *out)
+{
+    struct hnt_arm_record record;
+    HNT_ARM_FIELDS(HNT_TAKE)
+    if (record.side < 0 || record.side > 1 || record.generation < 0 || record.generation > INT32_MAX ||
+        record.probation < 1 || record.probation > UINT8_MAX) {
+        PyErr_SetString(PyExc_ValueError, "a side is 0 or 1, a generation has 31 bits, a probation is of 1 to 255 packets");
+        return -1;
+    }
+    *out = record;
     return 0;
 }
 

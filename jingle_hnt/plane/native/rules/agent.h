@@ -9,7 +9,7 @@
 
 #define HNT_CONSENT_S 4.0
 #define HNT_CONSENT_LOST_S 30.0
-enum { HNT_TARGETS = 16, HNT_ATTEMPTS = 10, HNT_PER_TICK = 2, HNT_UNASKED = 1, HNT_UNASKED_EACH = 2 };
+enum { HNT_ATTEMPTS = 10, HNT_PER_TICK = 2, HNT_UNASKED = 1, HNT_UNASKED_EACH = 2 };
 
 /* What its checks are made with. */
 struct hnt_checks {

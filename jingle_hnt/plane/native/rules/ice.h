@@ -13,7 +13,7 @@
 #define HNT_MOVES_AT_ONCE 8.0
 #define HNT_GUESSES_PER_S 500.0
 #define HNT_GUESSES_AT_ONCE 500.0
-enum { HNT_SOURCES = 8, HNT_TRANSACTIONS = 64, HNT_MAX_USERNAME = 513, HNT_MAX_PASSWORD = 256, HNT_LONGEST_KEPT = 512 };
+enum { HNT_SOURCES = 8, HNT_TRANSACTIONS = 64, HNT_LONGEST_KEPT = 512 };
 
 struct hnt_key {
     uint16_t username_length, password_length;

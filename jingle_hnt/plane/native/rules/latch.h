@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "rules/owner.h"
+#include "rules/records.h"
 
 #define HNT_SILENCE_S 1.0
 #define HNT_RIVALRY_S 1.0
@@ -44,7 +45,6 @@ struct hnt_evidence {
     struct hnt_network networks[];
 };
 
-enum hnt_state { HNT_SHUT = 0, HNT_ARMED = 1, HNT_LATCHED = 2 };
 
 enum hnt_verdict {
     HNT_PASS = 0,
