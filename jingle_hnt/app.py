@@ -55,13 +55,9 @@ from jingle_hnt.relay.evidence import UNTOLD
 from jingle_hnt.session.budgets import WRITE_DOWNS
 from jingle_hnt.session.effects import (
     Answer,
-    Bind,
     Bounce,
     CallRefused,
     ChannelRequest,
-    Effect,
-    Ended,
-    Exceeded,
     Gone,
     Inject,
     Moved,
@@ -69,14 +65,14 @@ from jingle_hnt.session.effects import (
     Pass,
     Passed,
     Refusal,
-    Release,
-    Remember,
     Replace,
     Request,
     Withdrawn,
 )
 from jingle_hnt.session.fairness import LATE, FairQueue
 from jingle_hnt.session.ice import DRAWN
+from jingle_hnt.session.machine import Ended
+from jingle_hnt.session.media_effects import Bind, Effect, Exceeded, Release, Remember
 from jingle_hnt.session.reconcile import reconcile
 from jingle_hnt.session.record import dump, dump_ended, is_ended, load, load_ended
 from jingle_hnt.session.registry import Registry

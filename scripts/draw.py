@@ -36,11 +36,13 @@ from jingle_hnt.model.jingle import Action, Jingle
 from jingle_hnt.relay.binding import Arm, Flow, Gate, Latched
 from jingle_hnt.relay.policy import PeerPolicy, ip_network
 from jingle_hnt.relay.ports import Interface, PortPool
-from jingle_hnt.session.effects import Bind, Release, Replace, Request
+from jingle_hnt.session.effects import Replace, Request
 from jingle_hnt.session.ice import DRAWN
+from jingle_hnt.session.leg import Leg
+from jingle_hnt.session.media_effects import Bind, Release
 from jingle_hnt.session.policy import SessionPolicy
 from jingle_hnt.session.registry import Registry
-from jingle_hnt.session.table import TABLE, Leg, State
+from jingle_hnt.session.table import TABLE, State
 
 ROOT = Path(__file__).parent.parent
 PICTURES = ROOT / "docs" / "pictures"

@@ -10,7 +10,7 @@ import pytest
 from jingle_hnt.admin.causes import CALL_CAUSES, LEG_CAUSES
 from jingle_hnt.admin.metrics import Metrics
 from jingle_hnt.cli import parser
-from jingle_hnt.session.effects import Why
+from jingle_hnt.session.life import Why
 from jingle_hnt.session.refusals import Kind
 from tests.admin.test_metrics import scrape
 

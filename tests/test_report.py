@@ -22,7 +22,7 @@ from jingle_hnt.admin.reports import CallReport, report
 from jingle_hnt.cli import main
 from jingle_hnt.commands.page import page, text
 from jingle_hnt.model.jingle import Reason
-from jingle_hnt.session.effects import Why
+from jingle_hnt.session.life import Why
 from jingle_hnt.store.history import History
 from tests.admin import calls
 from tests.admin.calls import leg, silent

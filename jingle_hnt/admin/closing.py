@@ -27,8 +27,8 @@ from jingle_hnt.admin.reports import (
 )
 from jingle_hnt.admin.tally import Tally
 from jingle_hnt.relay.binding import BindingName, BindingSnapshot, Drained
-from jingle_hnt.session.effects import CallRefused, Ended, Inject
-from jingle_hnt.session.machine import Session
+from jingle_hnt.session.effects import CallRefused, Inject
+from jingle_hnt.session.machine import Ended, Session
 from jingle_hnt.session.refusals import Obstacle
 
 log = structlog.get_logger(__name__)
@@ -191,8 +191,8 @@ class Closing:
 
 
 def _refused(session: Session, obstacle: Obstacle) -> CallRefused:
-    caller, callee = session.anchor.jids
-    owner = session.anchor.budgets.line_of(caller)
+    caller, callee = session.jids
+    owner = session.anchor.budgets.owner_of(session.parties[0].account)
     return CallRefused(caller, callee, session.sid, obstacle, owner)
 
 

@@ -20,8 +20,8 @@ from jingle_hnt.admin.tally import FIELDS, KINDS, Histogram, Tally
 from jingle_hnt.errors import Condition
 from jingle_hnt.relay.evidence import SourceAuth
 from jingle_hnt.session.budgets import COUNTED
-from jingle_hnt.session.effects import Why
-from jingle_hnt.session.policy import IceMode
+from jingle_hnt.session.life import Why
+from jingle_hnt.session.media_policy import IceMode
 from jingle_hnt.session.table import State
 
 PREFIX = "jingle_hnt_"

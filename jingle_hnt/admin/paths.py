@@ -12,10 +12,10 @@ from jingle_hnt.model.content import RTP, CandidateType
 from jingle_hnt.relay.binding import BindingName, BindingSnapshot, Counters, PinholeSnapshot
 from jingle_hnt.relay.evidence import SourceAuth
 from jingle_hnt.session.allocation import Pinhole
+from jingle_hnt.session.leg import Leg
+from jingle_hnt.session.media_policy import IceMode
 from jingle_hnt.session.medium import Medium
 from jingle_hnt.session.negotiation import Negotiation
-from jingle_hnt.session.policy import IceMode
-from jingle_hnt.session.table import Leg
 
 
 class Path(StrEnum):

@@ -30,7 +30,8 @@ from jingle_hnt.model.content import (
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Jingle, Reason
 from jingle_hnt.session.effects import Answer, Bounce, Inject, Replace, Request
-from jingle_hnt.session.policy import IceMode, SessionPolicy
+from jingle_hnt.session.media_policy import IceMode
+from jingle_hnt.session.policy import SessionPolicy
 from jingle_hnt.session.registry import Registry
 
 ANSWER_S = 5.0

@@ -24,11 +24,12 @@ from jingle_hnt.relay.binding import (
 from jingle_hnt.relay.evidence import SourceAuth
 from jingle_hnt.relay.ports import PortCounts
 from jingle_hnt.session.allocation import Allocation
-from jingle_hnt.session.budgets import BUDGETS, Budget
+from jingle_hnt.session.budgets import BUDGETS
+from jingle_hnt.session.leg import Leg
 from jingle_hnt.session.machine import Session
+from jingle_hnt.session.media_budgets import Budget
 from jingle_hnt.session.medium import Medium
 from jingle_hnt.session.registry import Registry
-from jingle_hnt.session.table import Leg
 
 MOST = 10
 """Owners who are shown of each budget."""

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import COMPONENTS, RTP, Candidate, CandidateType
-from jingle_hnt.relay.binding import Arm, BindingName, BindingSpec, Flow, Gate, Side, StreamAt
+from jingle_hnt.relay.binding import Arm, BindingName, BindingSpec, Flow, Gate, StreamAt
 from jingle_hnt.relay.evidence import Evidence
 from jingle_hnt.relay.ice_agent import Checks
 from jingle_hnt.relay.ports import Lease
+from jingle_hnt.session.leg import Leg, side_of
 from jingle_hnt.session.sdes import Protection
-from jingle_hnt.session.table import Leg
 
 NOWHERE: Mapping[int, TransportAddress] = {}
 """No early stream."""
@@ -181,8 +181,3 @@ class Allocation:
     def version(self, leg: Leg) -> int:
         """The IP version, 4 or 6, that faces this leg."""
         return self.leases[leg].interface.version
-
-
-def side_of(leg: Leg) -> Side:
-    """What the plane calls a leg."""
-    return 0 if leg is Leg.INITIATOR else 1

@@ -1,73 +1,28 @@
-"""Anchors the media of one session on the relay: leases, bindings, latches and gates.
+"""Anchors the media of one call on the relay: leases of ports, and bindings of them in the plane.
 
-The session decides *when*; this decides *where* and on what evidence. Orders for bindings that the
-plane has not yet made are kept back and given when it has.
+The call decides *when*; this decides *where*, and `latches` on what evidence. Orders for bindings
+that the plane has not yet made are kept back and given when it has.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Sequence
 
-from jingle_hnt.errors import BudgetExceeded, NoPorts, UnprovenParty
-from jingle_hnt.model.address import IPAddress, TransportAddress, host_network
-from jingle_hnt.model.content import COMPONENTS, RTCP, RTP, Candidate, Content
-from jingle_hnt.model.jid import JID
-from jingle_hnt.relay.binding import Arm, Flow, Gate, Latched, PinholeSnapshot
-from jingle_hnt.relay.evidence import (
-    LONGEST_AGE_S,
-    MOST_SIGHTINGS,
-    UNTOLD,
-    Evidence,
-    IceKey,
-    Sighting,
-    SourceAuth,
-)
-from jingle_hnt.relay.ice_agent import TARGETS
-from jingle_hnt.relay.latch import State
-from jingle_hnt.relay.policy import PeerPolicy, UnknownSource
+from jingle_hnt.errors import BudgetExceeded, NoPorts
+from jingle_hnt.model.address import TransportAddress
+from jingle_hnt.model.content import COMPONENTS, Candidate, Content
+from jingle_hnt.relay.binding import Arm, Gate
+from jingle_hnt.relay.policy import PeerPolicy
 from jingle_hnt.relay.ports import Lease, PortPool
-from jingle_hnt.session.allocation import Allocation, side_of
-from jingle_hnt.session.budgets import Budgets
-from jingle_hnt.session.effects import Bind, Effect, Release
-from jingle_hnt.session.ice import Agents, best_first, likely_first
-from jingle_hnt.session.table import Leg
-
-
-@dataclass(slots=True)
-class Party:
-    """One party: its full JID and what servers know of where it is.
-
-    `ip` is the other end of its present XMPP connection. `seen` are weaker addresses, newest first:
-    of the other family, of earlier connections, of kinds of connection that prove less. A new piece
-    is added to them; it never takes the place of `ip`.
-    """
-
-    jid: JID
-    ip: IPAddress | None = None
-    gone: bool = False
-    seen: tuple[IPAddress, ...] = ()
-
-    def sight(self, sightings: Iterable[Sighting]) -> bool:
-        """Take note of where its server has seen it; tells whether that is news."""
-        before = self.ip, self.seen
-        for sighting in sightings:
-            if sighting.age_s > LONGEST_AGE_S:
-                continue
-            if sighting.is_sure and sighting.ip != self.ip:
-                self._see(self.ip)
-                self.ip = sighting.ip
-            elif sighting.ip not in (self.ip, *self.seen):
-                self._see(sighting.ip)
-        return (self.ip, self.seen) != before
-
-    def _see(self, ip: IPAddress | None) -> None:
-        if ip is not None:
-            others = (each for each in self.seen if each != ip)
-            self.seen = (ip, *others)[:MOST_SIGHTINGS]
+from jingle_hnt.session.allocation import Allocation
+from jingle_hnt.session.endpoint import Endpoint
+from jingle_hnt.session.latches import Latches
+from jingle_hnt.session.leg import Leg
+from jingle_hnt.session.media_budgets import MediaBudgets
+from jingle_hnt.session.media_effects import Bind, Effect, Out, Release
 
 
 class Anchor:
-    """The relay's part in one session. `out` takes the effects, in order; `drawn` draws secrets.
+    """The relay's part in one call. `out` takes the effects, in order; `drawn` draws secrets.
 
     With `one_interface` set, both legs get ports of the same address.
     """
@@ -75,30 +30,24 @@ class Anchor:
     def __init__(
         self,
         name: str,
-        parties: tuple[Party, Party],
+        parties: tuple[Endpoint, Endpoint],
         pool: PortPool,
         peers: PeerPolicy,
-        out: list[Effect],
+        out: Out[Effect],
         drawn: Callable[[], str],
-        budgets: Budgets,
+        budgets: MediaBudgets,
     ) -> None:
         self.name = name
         self.drawn = drawn
         self.parties = parties
         self.budgets = budgets
         self._pool = pool
-        self._peers = peers
+        self.latches = Latches(parties, peers, out)
         self.out = out
         self.made = 0
         self.exceeded: Counter[str] = Counter()
         self.one_interface = False
         self._binding: dict[int, tuple[Sequence[Allocation], frozenset[Arm | Gate]]] = {}
-
-    @property
-    def jids(self) -> tuple[JID, JID]:
-        """Who the parties are."""
-        initiator, responder = self.parties
-        return initiator.jid, responder.jid
 
     def allocate(
         self,
@@ -117,18 +66,18 @@ class Anchor:
         sources can be proven best. Raises NoPorts, and PortsExceeded of the payer's budget.
         """
         payer = leg if payer is None else payer
-        user = self.parties[payer].jid
-        self.budgets.demand_ports(user)
-        owners = self.budgets.owners(user)
+        account = self.parties[payer].account
+        self.budgets.demand_ports(account)
+        owners = self.budgets.owners(account)
         signalled = [c.address.ip for c in candidates]
         near = self._best_version(leg, [ip.version for ip in signalled])
         far = self._best_version(leg.other, []) or near
-        first = self._pool.lease_towards(near, self._places(leg) or signalled, now, owners)
+        first = self._pool.lease_towards(near, self.parties[leg].places or signalled, now, owners)
         try:
             if self.one_interface:
                 second = self._pool.lease(first.interface, now, owners)
             else:
-                second = self._pool.lease_towards(far, self._places(leg.other), now, owners)
+                second = self._pool.lease_towards(far, self.parties[leg.other].places, now, owners)
         except NoPorts:
             self._pool.abandon(first)
             raise
@@ -148,7 +97,7 @@ class Anchor:
     def charge(self, allocations: Iterable[Allocation]) -> None:
         """Charge what a session of an earlier life holds to who has asked for it."""
         for allocation in allocations:
-            owners = self.budgets.owners(self.parties[allocation.payer].jid)
+            owners = self.budgets.owners(self.parties[allocation.payer].account)
             for lease in allocation.leases:
                 self._pool.charge(lease, owners)
 
@@ -222,188 +171,6 @@ class Anchor:
         if ready:
             self.out.append(Release(tuple(n for a in ready for n in a.bindings)))
 
-    def arm(
-        self,
-        allocation: Allocation,
-        leg: Leg,
-        candidates: Iterable[Candidate],
-        components: Iterable[int] = COMPONENTS,
-    ) -> None:
-        """Arm this leg's latches with the best evidence there is.
-
-        Where nothing is known of it (`probation`), RTCP waits until RTP has shown an address: five
-        RTCP packets of a stranger must not earn the other party's reports.
-        """
-        signalled = tuple(candidates)
-        evidence = self._evidence(allocation, leg, signalled)
-        self._arm(allocation, leg, evidence, signalled, components)
-
-    def arm_untold(
-        self,
-        allocation: Allocation,
-        leg: Leg,
-        candidates: Iterable[Candidate],
-        components: Iterable[int] = COMPONENTS,
-    ) -> None:
-        """Arm this leg's latches before its party is told of the ports.
-
-        Where nothing is known of the party nobody is believed until it is told, and who sends bars
-        himself. Its RTCP port waits for its RTP anyway.
-        """
-        signalled = tuple(candidates)
-        evidence = self._evidence(allocation, leg, signalled)
-        if evidence.source_auth is SourceAuth.PROBATION:
-            self._order(allocation, allocation.arm(leg, UNTOLD, (RTP,)))
-        else:
-            self._arm(allocation, leg, evidence, signalled, components)
-
-    def _arm(
-        self,
-        allocation: Allocation,
-        leg: Leg,
-        evidence: Evidence,
-        signalled: Sequence[Candidate],
-        components: Iterable[int] = COMPONENTS,
-    ) -> None:
-        if evidence.source_auth is SourceAuth.PROBATION:
-            components = [c for c in components if c == RTP]
-        early = {
-            component: address
-            for component in COMPONENTS
-            if (address := self._peers.early(evidence, component, signalled)) is not None
-        }
-        self._order(allocation, allocation.arm(leg, evidence, components, early))
-
-    def rearm(self, allocation: Allocation, leg: Leg, candidates: Iterable[Candidate]) -> None:
-        """Arm this leg's latches anew on what is known by now, if that is no weaker than before.
-
-        What is heard keeps its latch on weaker evidence. The source that is heard stays among those
-        that are believed: a connection may move before its media does.
-        """
-        signalled = tuple(candidates)
-        pinhole = allocation.pinholes[RTP, leg]
-        before, learned = pinhole.evidence, pinhole.learned
-        evidence = self._evidence(allocation, leg, signalled)
-        if before is None or evidence == before:
-            return
-        if before.is_untold and evidence.source_auth is SourceAuth.PROBATION:
-            return
-        if pinhole.lively and learned is not None:
-            if (
-                evidence.is_weaker_than(before)
-                or evidence.source_auth is before.source_auth is SourceAuth.PROBATION
-            ):
-                return
-            if evidence.source_auth is before.source_auth and not evidence.admits(learned.ip):
-                evidence = replace(evidence, sources=(*evidence.sources, host_network(learned.ip)))
-            if evidence.source_auth is before.source_auth and set(evidence.sources) <= set(
-                before.sources
-            ):
-                return
-        self._arm(allocation, leg, evidence, signalled)
-
-    def arm_rightly(
-        self,
-        allocation: Allocation,
-        speaker: Leg,
-        legs: Iterable[Leg],
-        signalled: Mapping[Leg, Sequence[Candidate]],
-    ) -> None:
-        """Arm who speaks now, and who was armed on other evidence than there is by now."""
-        for leg in legs:
-            is_due = leg is speaker or allocation.is_armed(leg)
-            if is_due and not allocation.is_armed_rightly(leg):
-                self.arm(allocation, leg, signalled.get(leg, ()))
-
-    def arm_agent(
-        self,
-        allocation: Allocation,
-        leg: Leg,
-        keys: tuple[IceKey, ...],
-        candidates: Iterable[Candidate] = (),
-    ) -> None:
-        """Arm this leg's latches with what its ICE agent makes its checks with."""
-        evidence = self._peers.signed(allocation.version(leg), keys, self._seen(leg, candidates))
-        self._order(allocation, allocation.arm(leg, evidence))
-
-    def arm_stand_in(self, allocation: Allocation, leg: Leg, agents: Agents) -> None:
-        """Arm this leg's latches where ICE ends at us: with what we are asked and ask with.
-
-        What comes of the other party while this one is still checking may go to its default
-        candidate (RFC 7584 section 4.2), within what is allowed of an early stream.
-        """
-        candidates = agents.of[leg].candidates
-        seen = self._seen(leg, candidates)
-        evidence = self._peers.signed(allocation.version(leg), agents.keys(leg), seen)
-        checks, early = {}, {}
-        for component in COMPONENTS:
-            own = [c for c in candidates if c.component == component]
-            usable = [c for c in best_first(own) if evidence.admits(c.address.ip)]
-            targets = tuple(dict.fromkeys(c.address for c in usable))[:TARGETS]
-            if (made := agents.checks(leg, component, targets)) is not None:
-                checks[component] = made
-            if (address := self._peers.early(evidence, component, likely_first(own))) is not None:
-                early[component] = address
-        self._order(allocation, allocation.arm(leg, evidence, COMPONENTS, early, checks))
-
-    def demand_proof(
-        self, allocation: Allocation, leg: Leg, candidates: Iterable[Candidate]
-    ) -> None:
-        """Raise UnprovenParty where nothing is known of this leg and the operator refuses such."""
-        refuse = self._peers.unknown_source is UnknownSource.REFUSE
-        if (
-            refuse
-            and self._evidence(allocation, leg, candidates).source_auth is SourceAuth.PROBATION
-        ):
-            raise UnprovenParty
-
-    def arm_early(self, allocation: Allocation, leg: Leg) -> None:
-        """Arm the leg of a party that has signalled nothing yet, where its XMPP address is known.
-
-        Callees send before their accept reaches the caller; their source may be learned meanwhile,
-        the gate is closed anyway. Without evidence the latch stays shut until the accept, and
-        where the answer is to tell what that party signs its media with.
-        """
-        if allocation.protection.is_expected:
-            return
-        evidence = self._evidence(allocation, leg, ())
-        if evidence.source_auth is SourceAuth.SIGNALLING_ADDRESS:
-            self._order(allocation, allocation.arm(leg, evidence))
-
-    def rearm_silent(self, allocation: Allocation, leg: Leg) -> None:
-        """Arm anew what has fallen silent, on the evidence that it had (return from hold)."""
-        for component in COMPONENTS:
-            pinhole = allocation.pinholes[component, leg]
-            if pinhole.learned is not None and not pinhole.lively and pinhole.evidence:
-                self._order(allocation, allocation.arm(leg, pinhole.evidence, (component,)))
-
-    def gate(self, allocation: Allocation, flows: tuple[Flow, Flow]) -> None:
-        """Set what may flow."""
-        self._order(allocation, allocation.gate(flows))
-
-    def latched(self, allocation: Allocation, component: int, event: Latched, now: float) -> None:
-        """The plane has learned a source. What RTP has shown narrows its sibling's evidence."""
-        leg = Leg(event.side)
-        pinhole = allocation.pinholes[component, leg]
-        evidence = pinhole.evidence
-        # What a signature has shown outlives the order that asked for it.
-        if evidence is None or not (
-            evidence.keys or evidence.tags or event.generation == pinhole.generation
-        ):
-            return
-        pinhole.learned, pinhole.lively = event.source, True
-        pinhole.stream = event.stream
-        pinhole.latched_after_s, pinhole.latched_at = event.after_s, now
-        pinhole.quiet_since = None
-        sibling = allocation.pinholes[RTCP, leg]
-        if (
-            component == RTP
-            and sibling.learned is None
-            and evidence.source_auth is SourceAuth.PROBATION
-        ):
-            near = self._peers.near(event.source, SourceAuth.PROBATION)
-            self._order(allocation, allocation.arm(leg, near, (RTCP,)))
-
     def rebind(self, allocations: Sequence[Allocation]) -> None:
         """A new plane knows nothing: make the same bindings again, learned sources included.
 
@@ -451,40 +218,9 @@ class Anchor:
             for lease in allocation.leases:
                 self._pool.retire(lease)
 
-    def compare(
-        self, allocation: Allocation, component: int, leg: Leg, seen: PinholeSnapshot
-    ) -> bool:
-        """Bring a latch of the plane and what is known of it together; False where it is ordered.
-
-        The greater generation is the later order. What the plane has not learned is not known.
-        """
-        pinhole = allocation.pinholes[component, leg]
-        generation = -1 if seen.state is State.SHUT else seen.generation
-        if generation < pinhole.generation:
-            orders = allocation.arm_again()
-            name = allocation.binding(component)
-            self.out.extend(o for o in orders if (o.name, o.side) == (name, side_of(leg)))
-            return False
-        pinhole.generation = generation
-        if seen.learned is None:
-            pinhole.forget()
-        else:
-            pinhole.stream = seen.stream
-        return True
-
     def _taken(self, number: int) -> tuple[Sequence[Allocation], frozenset[Arm | Gate]]:
         """What a `Bind` asked for, which is answered now; nothing where it is not known."""
         return self._binding.pop(number, ((), frozenset()))
-
-    def _places(self, leg: Leg) -> list[IPAddress]:
-        """Where the party is, as far as its server knows; that beats what it says of itself."""
-        ip = self.parties[leg].ip
-        return [] if ip is None else [ip]
-
-    def _seen(self, leg: Leg, candidates: Iterable[Candidate]) -> list[IPAddress]:
-        """Where packets of this leg are likely to come from, whatever else proves them its own."""
-        named = (c.address.ip for c in candidates)
-        return [*self._places(leg), *self.parties[leg].seen, *named]
 
     def _best_version(self, leg: Leg, offered: Sequence[int]) -> int | None:
         """The family to tell this leg, of those that it offers and we have; None: any."""
@@ -494,27 +230,6 @@ class Anchor:
         usable = [version for version in offered if version in ours] or offered
         wanted = [version for version in known if version in usable or not usable]
         return next(iter((*wanted, *usable)), None)
-
-    def _order(self, allocation: Allocation, orders: Iterable[Arm | Gate]) -> None:
-        made = list(orders)
-        if allocation.bound:
-            self.out.extend(made)
-
-    def _evidence(
-        self, allocation: Allocation, leg: Leg, candidates: Iterable[Candidate]
-    ) -> Evidence:
-        if tags := allocation.protection.tags(leg):
-            places = self._seen(leg, candidates)
-            return self._peers.tagged(allocation.version(leg), tags, places)
-        ip = self.parties[leg].ip
-        seen = self.parties[leg].seen
-        evidence = self._peers.evidence(allocation.version(leg), ip, candidates, seen)
-        return replace(
-            evidence,
-            several=allocation.several,
-            lapse_s=self._peers.follow_after_s,
-            events=tuple(sorted(allocation.events)),
-        )
 
     def _unless_taken(self, lease: Lease, taken: Collection[TransportAddress], now: float) -> Lease:
         """This lease, or another in its place."""

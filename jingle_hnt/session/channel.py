@@ -14,10 +14,14 @@ from jingle_hnt.model.content import RTP, Content, ContentKey, Creator, RawUdp, 
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Jingle
 from jingle_hnt.session.anchor import Anchor
-from jingle_hnt.session.effects import Answer, Bounce, ChannelRequest, Opened, Request, Why
+from jingle_hnt.session.effects import Answer, Bounce, ChannelRequest, Opened, Request
+from jingle_hnt.session.leg import Leg
+from jingle_hnt.session.life import Why
 from jingle_hnt.session.machine import Held, Session
-from jingle_hnt.session.policy import ChannelPolicy, GateMode, GatePolicy, SessionPolicy
-from jingle_hnt.session.table import Leg, State
+from jingle_hnt.session.media_policy import GateMode, GatePolicy
+from jingle_hnt.session.party import Party
+from jingle_hnt.session.policy import ChannelPolicy, SessionPolicy
+from jingle_hnt.session.table import State
 
 PEER = JID.of("peer.invalid")
 """Stands for whom the requester calls; nobody tells us who that is (RFC 2606)."""
@@ -41,9 +45,15 @@ class Channel(Session):
     """
 
     def __init__(
-        self, name: str, sid: str, anchor: Anchor, policy: SessionPolicy, now: float
+        self,
+        name: str,
+        sid: str,
+        parties: tuple[Party, Party],
+        anchor: Anchor,
+        policy: SessionPolicy,
+        now: float,
     ) -> None:
-        super().__init__(name, sid, anchor, _policy_of_channels(policy), now)
+        super().__init__(name, sid, parties, anchor, _policy_of_channels(policy), now)
         anchor.one_interface = True
 
     def open(self, request: ChannelRequest, now: float) -> None:
@@ -55,7 +65,7 @@ class Channel(Session):
             self.state = State.ACTIVE
             self.life.accepted_at = now
             for allocation in self.negotiation.allocations:
-                self.anchor.arm_rightly(allocation, Leg.RESPONDER, Leg, {})
+                self.anchor.latches.arm_rightly(allocation, Leg.RESPONDER, Leg, {})
             self.note_life(now)
 
     def terminate(self, why: Why) -> None:

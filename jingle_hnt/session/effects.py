@@ -1,25 +1,18 @@
-"""What goes into the session core and what comes out of it.
+"""What goes into the sessions and what comes out of them, beside what a call's media want done.
 
 Inputs are verbs of `Registry`; effects are imperative values that the driver carries out in order,
 before it gives the next input. Nothing here waits: what takes time answers later, as an input.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import TYPE_CHECKING
 
 from jingle_hnt.errors import StanzaError
 from jingle_hnt.model.address import IPAddress, TransportAddress
-from jingle_hnt.model.content import Candidate, ContentKey, OwnTransport
 from jingle_hnt.model.jid import JID
-from jingle_hnt.model.jingle import Action, Jingle, Reason
-from jingle_hnt.relay.binding import Arm, BindingName, BindingSpec, Gate
+from jingle_hnt.model.jingle import Action, Jingle
 from jingle_hnt.relay.evidence import Sighting, sightings
+from jingle_hnt.session.media_effects import FrontEffect, OwnTransports, Substitution
 from jingle_hnt.session.refusals import Obstacle
-
-if TYPE_CHECKING:
-    from jingle_hnt.session.machine import Session
 
 Token = int
 """Names one held stanza; each is answered exactly once."""
@@ -129,26 +122,15 @@ class ChannelRequest:
     ip: IPAddress | None = None
 
 
-Substitution = Mapping[ContentKey, tuple[Candidate, ...]]
-"""For each content whose transport is changed: the candidates that replace all of its own, or that
-are added to them where the transport is ICE."""
-
-OwnTransports = Mapping[ContentKey, OwnTransport]
-"""For each content where ICE ends at the relay: the transport that stands for its own."""
-
-NONE_OWN: OwnTransports = {}
-"""ICE ends nowhere."""
-
-
 @dataclass(frozen=True, slots=True)
-class Pass:
+class Pass(FrontEffect):
     """Let the held stanza go on as it came."""
 
     token: Token
 
 
 @dataclass(frozen=True, slots=True)
-class Replace:
+class Replace(FrontEffect):
     """Let the held stanza go on with these candidates in place of its own, or beside them (ICE)."""
 
     token: Token
@@ -157,7 +139,7 @@ class Replace:
 
 
 @dataclass(frozen=True, slots=True)
-class Bounce:
+class Bounce(FrontEffect):
     """Answer the held stanza's sender with an error; the recipient never sees the stanza."""
 
     token: Token
@@ -165,7 +147,7 @@ class Bounce:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(FrontEffect):
     """Tell who asked for a channel that it has one: `local` is for itself, `remote` for its peer.
 
     Both name the RTP port; RTCP is the next.
@@ -184,34 +166,7 @@ Answer = Verdict | Opened
 
 
 @dataclass(frozen=True, slots=True)
-class Bind:
-    """Make these bindings, all or none; answered by `Registry.bound` or `Registry.unbound`.
-
-    `orders` are carried out with it: a party may send as soon as it has the stanza that waits for
-    these bindings, and its first packet shall find its latch armed. `number` tells the binds of
-    one session apart.
-    """
-
-    session: str
-    number: int
-    specs: tuple[BindingSpec, ...]
-    orders: tuple[Arm | Gate, ...] = ()
-
-    def addresses(self, named: str | None = None) -> tuple[TransportAddress, ...]:
-        """What is to be bound: all, or what is `named` so (``host:port``)."""
-        addresses = (address for spec in self.specs for address in spec.pinholes)
-        return tuple(a for a in addresses if named is None or named == str(a))
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """Stop these bindings and free their ports once they are idle."""
-
-    names: tuple[BindingName, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Inject:
+class Inject(FrontEffect):
     """Send a Jingle request to `recipient` in the name of `sender`, as `Request.via` says."""
 
     sender: JID
@@ -221,25 +176,7 @@ class Inject:
 
 
 @dataclass(frozen=True, slots=True)
-class Remember:
-    """The session of this name changed in a way that must survive a restart."""
-
-    session: str
-
-
-@dataclass(frozen=True, slots=True)
-class Exceeded:
-    """A request would have exceeded a budget and was refused, or goes on without the relay.
-
-    `owner` is who has used the budget up: a user, a domain, or a session by its name.
-    """
-
-    budget: str
-    owner: str
-
-
-@dataclass(frozen=True, slots=True)
-class CallRefused:
+class CallRefused(FrontEffect):
     """A call was not made, or without the relay where the obstacle has no error.
 
     `owner` is whom it is counted for: a user, or a domain of another server. It was `age_s` seconds
@@ -252,40 +189,3 @@ class CallRefused:
     obstacle: Obstacle
     owner: str
     age_s: float = 0.0
-
-
-class Why(StrEnum):
-    """Why a session ended, for reports and counters."""
-
-    TERMINATED = "terminated"  # a party hung up, declined or cancelled
-    REFUSED = "refused"  # a party answered the offer or the accept with an error
-    UNKNOWN_SESSION = "unknown-session"  # a party says that it does not know the session
-    SETUP_TIMEOUT = "setup-timeout"
-    NO_MEDIA = "no-media"
-    SILENCE = "silence"
-    HOLD_TIMEOUT = "hold-timeout"
-    CALL_TIMEOUT = "call-timeout"
-    NO_CAPACITY = "no-capacity"
-    PORTS_LOST = "ports-lost"  # a new plane could not open its ports again
-    UNPROVEN = "unproven"  # nothing is known of where the callee's media will come from
-    ADMINISTRATOR = "administrator"
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A session is over; its bindings are being released. `account` is the session, to be read.
-
-    Where the end is ours, `farewells` are to be sent to the parties, once it is known what was
-    wrong: that is added to the text of their reason (XEP-0166 section 7.4). `obstacle` is what its
-    offer met, where it never became a call.
-    """
-
-    session: str
-    why: Why
-    reason: Reason | None = None
-    farewells: tuple[Inject, ...] = ()
-    account: "Session | None" = field(default=None, compare=False, repr=False)
-    obstacle: Obstacle | None = None
-
-
-Effect = Answer | Bind | Arm | Gate | Release | Inject | Remember | Exceeded | CallRefused | Ended

@@ -11,9 +11,9 @@ from jingle_hnt.model.content import COMPONENTS, ContentKey, Senders
 from jingle_hnt.relay.binding import Flow
 from jingle_hnt.session.anchor import Anchor
 from jingle_hnt.session.consent import ends_at
+from jingle_hnt.session.leg import Leg
+from jingle_hnt.session.media_policy import CallPolicy, EarlyMedia, GateMode
 from jingle_hnt.session.medium import Medium
-from jingle_hnt.session.policy import EarlyMedia, GateMode, SessionPolicy
-from jingle_hnt.session.table import Leg
 
 _SENDING = {
     Senders.BOTH: frozenset(Leg),
@@ -29,11 +29,10 @@ _EARLY = {
 }
 
 
-def before_accept(policy: SessionPolicy) -> tuple[Flow, Flow]:
+def before_accept(policy: CallPolicy) -> tuple[Flow, Flow]:
     """What flows between the offer of a content and its acceptance."""
-    early = (
-        frozenset(Leg) if policy.gate.policy is GateMode.OPEN else _EARLY[policy.gate.early_media]
-    )
+    gate = policy.gate
+    early = frozenset(Leg) if gate.policy is GateMode.OPEN else _EARLY[gate.early_media]
     return _flows(early, otherwise=Flow.NOMINAL)
 
 
@@ -75,7 +74,7 @@ class Gates:
     """
 
     def __init__(
-        self, media: Mapping[ContentKey, Medium], anchor: Anchor, policy: SessionPolicy
+        self, media: Mapping[ContentKey, Medium], anchor: Anchor, policy: CallPolicy
     ) -> None:
         self.holders: set[Leg] = set()
         self.unwilling: set[Leg] = set()
@@ -110,7 +109,7 @@ class Gates:
         """What may flow of these, as things stand now."""
         for medium in media:
             if medium.allocation is not None:
-                self._anchor.gate(medium.allocation, self._flows(medium))
+                self._anchor.latches.gate(medium.allocation, self._flows(medium))
 
     def _flows(self, medium: Medium) -> tuple[Flow, Flow]:
         """What flows of a content."""

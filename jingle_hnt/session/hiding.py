@@ -22,7 +22,9 @@ from jingle_hnt.model.content import (
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Jingle
 from jingle_hnt.session.ice import Credentials
-from jingle_hnt.session.policy import IceMode, SessionPolicy
+from jingle_hnt.session.media_policy import IceMode
+from jingle_hnt.session.medium import is_ours
+from jingle_hnt.session.policy import SessionPolicy
 
 
 def is_hiding(policy: SessionPolicy, jids: tuple[JID, JID]) -> bool:
@@ -74,11 +76,6 @@ def _tells_of_its_sender(transport: RawUdp, own: Collection[IPAddress]) -> bool:
     return transport.odd or any(
         c.type is not CandidateType.RELAY and c.address.ip not in own for c in transport.candidates
     )
-
-
-def is_ours(transport: Ice, own: Collection[IPAddress]) -> bool:
-    """Whether the relay has been at it already: a room showed us the stanza before (XEP-0045)."""
-    return any(candidate.address.ip in own for candidate in transport.candidates)
 
 
 def _tells_something(transport: Ice) -> bool:

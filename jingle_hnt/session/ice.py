@@ -16,7 +16,7 @@ from jingle_hnt.model.address import IPAddress, TransportAddress
 from jingle_hnt.model.content import RTCP, RTP, Candidate, CandidateType, Content, Ice
 from jingle_hnt.relay.evidence import IceKey
 from jingle_hnt.relay.ice_agent import Checks
-from jingle_hnt.session.table import Leg
+from jingle_hnt.session.leg import Leg
 
 DRAWN = 88
 """Random hexadecimal digits that make a stand-in: ufrag, pwd, secret, tie-breaker."""

@@ -1,12 +1,29 @@
 """How long a call may live: the deadlines of one session (all times monotonic seconds)."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
-from jingle_hnt.session.effects import Why
-from jingle_hnt.session.policy import Times
+from jingle_hnt.session.media_policy import Times
 
 GONE_S = 15.0
 """A call whose party has left the server ends when its media has been silent for this long."""
+
+
+class Why(StrEnum):
+    """Why a session ended, for reports and counters."""
+
+    TERMINATED = "terminated"  # a party hung up, declined or cancelled
+    REFUSED = "refused"  # a party answered the offer or the accept with an error
+    UNKNOWN_SESSION = "unknown-session"  # a party says that it does not know the session
+    SETUP_TIMEOUT = "setup-timeout"
+    NO_MEDIA = "no-media"
+    SILENCE = "silence"
+    HOLD_TIMEOUT = "hold-timeout"
+    CALL_TIMEOUT = "call-timeout"
+    NO_CAPACITY = "no-capacity"
+    PORTS_LOST = "ports-lost"  # a new plane could not open its ports again
+    UNPROVEN = "unproven"  # nothing is known of where the callee's media will come from
+    ADMINISTRATOR = "administrator"
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ waits for the plane.
 
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from jingle_hnt.errors import (
     BudgetExceeded,
@@ -21,7 +21,7 @@ from jingle_hnt.errors import (
     UnprovenParty,
 )
 from jingle_hnt.model.address import TransportAddress
-from jingle_hnt.model.content import Content, Ice, RawUdp
+from jingle_hnt.model.content import Content, ContentKey, Ice, RawUdp
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Jingle, Reason, ReasonCondition
 from jingle_hnt.relay.binding import (
@@ -35,29 +35,30 @@ from jingle_hnt.relay.binding import (
 )
 from jingle_hnt.relay.evidence import Sighting
 from jingle_hnt.session.allocation import Allocation
-from jingle_hnt.session.anchor import Anchor, Party
+from jingle_hnt.session.anchor import Anchor
 from jingle_hnt.session.budgets import Allowance
 from jingle_hnt.session.effects import (
     Answer,
     Bounce,
-    Effect,
-    Ended,
     Inject,
     Pass,
     Refusal,
-    Remember,
     Replace,
     Request,
     Token,
-    Why,
 )
 from jingle_hnt.session.hiding import demand_whole, hidden
-from jingle_hnt.session.life import Life
+from jingle_hnt.session.leg import Leg
+from jingle_hnt.session.life import Life, Why
+from jingle_hnt.session.media_effects import Effect, FrontEffect, Remember
+from jingle_hnt.session.media_policy import GateMode
 from jingle_hnt.session.negotiation import Negotiation
-from jingle_hnt.session.policy import Fallback, GateMode, SessionPolicy
+from jingle_hnt.session.party import Party
+from jingle_hnt.session.policy import Fallback, SessionPolicy
 from jingle_hnt.session.refusals import NO_CAPACITY, NO_PLANE, Kind, Obstacle, obstacle_of
-from jingle_hnt.session.reply import Reply
-from jingle_hnt.session.table import Leg, State, Transition, transition
+from jingle_hnt.session.reply import Promise, Reply
+from jingle_hnt.session.table import State, Transition, transition
+from jingle_hnt.session.verbs import perform
 
 BIND_ATTEMPTS = 8
 """How often other ports are tried while foreign processes hold the leased ones."""
@@ -105,13 +106,20 @@ class Session:
     """See the module's text. `name` is unique over restarts and begins the bindings' names."""
 
     def __init__(
-        self, name: str, sid: str, anchor: Anchor, policy: SessionPolicy, now: float
+        self,
+        name: str,
+        sid: str,
+        parties: tuple[Party, Party],
+        anchor: Anchor,
+        policy: SessionPolicy,
+        now: float,
     ) -> None:
         self.name = name
         self.sid = sid
+        self.parties = parties
         self.state = State.PENDING
         self.anchor = anchor
-        self.negotiation = Negotiation(anchor, policy)
+        self.negotiation = Negotiation(anchor, policy.of_call(self.jids))
         self.life = Life(started_at=now)
         self.timer_at: float | None = None
         self.is_unrelayed = False
@@ -125,13 +133,10 @@ class Session:
         self._obstacle: Obstacle | None = None
 
     @property
-    def parties(self) -> tuple[Party, Party]:
-        return self.anchor.parties
-
-    @property
     def jids(self) -> tuple[JID, JID]:
         """Who the parties are."""
-        return self.anchor.jids
+        initiator, responder = self.parties
+        return initiator.jid, responder.jid
 
     @property
     def exceeded(self) -> Counter[str]:
@@ -186,8 +191,8 @@ class Session:
         self._offer_id = request.id
         held.is_offer = True
         try:
-            demand_whole(self._policy, self.anchor.jids, request.jingle)
-            held.reply = self.negotiation.propose(Leg.INITIATOR, request.jingle, now)
+            demand_whole(self._policy, self.jids, request.jingle)
+            held.reply = self.negotiation.propose(Leg.INITIATOR, request.jingle.contents, now)
         except NoPorts as error:
             self._obstacle = obstacle_of(error)
             self._cannot_relay(held, self._no_capacity(error))
@@ -204,7 +209,7 @@ class Session:
         held = self._hold(leg, request)
         legal = transition(self.state, held.action, leg)
         try:
-            demand_whole(self._policy, self.anchor.jids, request.jingle)
+            demand_whole(self._policy, self.jids, request.jingle)
         except Unhidden as error:
             held.error = error.answer
         else:
@@ -223,9 +228,9 @@ class Session:
             held.passed = request.jingle
             self._perform(legal, held, request, now)
             if held.error is None:
-                self.negotiation.passed(held.reply, leg, request.jingle)
+                self.negotiation.passed(held.reply, leg, request.jingle.contents)
             if held.action is not Action.TRANSPORT_INFO:  # which may come for each candidate
-                ours = self.negotiation.ours(leg, request.jingle)
+                ours = self._ours(leg, request.jingle)
                 held.reply.promises = {**ours, **held.reply.promises}
             self._go_on(held)
 
@@ -238,8 +243,14 @@ class Session:
         elif not self.has_ended:
             held = self._hold(leg, request)
             held.passed = request.jingle
-            held.reply.promises = self.negotiation.ours(leg, request.jingle)
+            held.reply.promises = self._ours(leg, request.jingle)
             self._go_on(held)
+
+    def _ours(self, leg: Leg, jingle: Jingle) -> dict[ContentKey, Promise]:
+        """Our candidates in place of those of this leg, for contents that are relayed already."""
+        if jingle.action is Action.TRANSPORT_REPLACE:  # it offers another than the one in use
+            return {}
+        return self.negotiation.ours(leg, jingle.contents)
 
     def refused(self, leg: Leg, refusal: Refusal) -> None:
         """The other party answered this leg's request with an error: what it did is undone."""
@@ -389,7 +400,7 @@ class Session:
         heard = self.life.heard
         match event:
             case Latched():
-                self.anchor.latched(allocation, component, event, now)
+                self.anchor.latches.latched(allocation, component, event, now)
                 self.remember()
             case StreamChanged(stream=stream):
                 pinhole.stream = None if pinhole.learned is None else stream
@@ -437,7 +448,8 @@ class Session:
         """
         pinholes = [allocation.pinholes[component, leg] for leg in Leg]
         before = [(p.generation, p.learned, p.stream) for p in pinholes]
-        sides = tuple(self.anchor.compare(allocation, component, leg, seen[leg]) for leg in Leg)
+        latches = self.anchor.latches
+        sides = tuple(latches.compare(allocation, component, leg, seen[leg]) for leg in Leg)
         self.note_life(now)
         if before != [(p.generation, p.learned, p.stream) for p in pinholes]:
             self.remember()
@@ -460,7 +472,7 @@ class Session:
 
     def _perform(self, legal: Transition, held: Held, request: Request, now: float) -> None:
         try:
-            held.reply = self.negotiation.perform(legal.verb, held.leg, request, now)
+            held.reply = perform(self.negotiation, legal.verb, held.leg, request, now)
         except NoPorts as error:
             held.error = self._no_capacity(error)
         except JingleError as error:
@@ -485,7 +497,7 @@ class Session:
     def _hide_rest(self, held: Held, jingle: Jingle) -> None:
         """Let nothing through that is to be hidden and was not rewritten."""
         if held.error is None and not self.is_unrelayed:
-            jids, rewritten = self.anchor.jids, held.reply.promises
+            jids, rewritten = self.jids, held.reply.promises
             policy, drawn = self._policy, self.anchor.drawn
             held.reply.hidden = hidden(policy, jids, jingle, rewritten, drawn)
 
@@ -581,3 +593,20 @@ class Session:
         pinholes = [p for a in self.negotiation.allocations for p in a.pinholes.values()]
         if pinholes and not self.negotiation.places.has_agents:
             self.life.note(any(p.lively for p in pinholes), now)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended(FrontEffect):
+    """A session is over; its bindings are being released. `account` is the session, to be read.
+
+    Where the end is ours, `farewells` are to be sent to the parties, once it is known what was
+    wrong: that is added to the text of their reason (XEP-0166 section 7.4). `obstacle` is what its
+    offer met, where it never became a call.
+    """
+
+    session: str
+    why: Why
+    reason: Reason | None = None
+    farewells: tuple[Inject, ...] = ()
+    account: Session | None = field(default=None, compare=False, repr=False)
+    obstacle: Obstacle | None = None

@@ -15,8 +15,8 @@ from jingle_hnt.model.content import (
 )
 from jingle_hnt.session.allocation import Allocation
 from jingle_hnt.session.ice import Agents
+from jingle_hnt.session.leg import Leg
 from jingle_hnt.session.sdes import Protection
-from jingle_hnt.session.table import Leg
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,3 +138,8 @@ def is_relayed_here(transport: RawUdp, own: Collection[IPAddress]) -> bool:
     """Whether every candidate is an address of ours: relaying it again would make a loop."""
     candidates = transport.candidates
     return bool(candidates) and all(c.address.ip in own for c in candidates)
+
+
+def is_ours(transport: Ice, own: Collection[IPAddress]) -> bool:
+    """Whether the relay has been at it already: a room showed us the stanza before (XEP-0045)."""
+    return any(candidate.address.ip in own for candidate in transport.candidates)

@@ -1,4 +1,4 @@
-"""What each verb of the table does to the contents of a session.
+"""What each negotiation step does to the contents of a call.
 
 A content is the one of that creator and name, or else the only one of that name: clients write all
 kinds of creators. What names none of ours is not ours to judge, and is left out. A verb checks what
@@ -7,7 +7,7 @@ was. It returns a `Reply`: which candidates replace the stanza's own, and which 
 must have made before the stanza may go on.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
 from jingle_hnt.errors import JingleError, NoPorts, UnprovenParty
@@ -20,22 +20,25 @@ from jingle_hnt.model.content import (
     RawUdp,
     Senders,
 )
-from jingle_hnt.model.jingle import Action, Info, Jingle
 from jingle_hnt.session import gate
 from jingle_hnt.session.allocation import Allocation
 from jingle_hnt.session.anchor import Anchor
-from jingle_hnt.session.effects import Request
 from jingle_hnt.session.gate import Gates
-from jingle_hnt.session.hiding import is_ours
 from jingle_hnt.session.ice import Agents, usable
-from jingle_hnt.session.medium import Medium, Replacement, is_relayed_already, is_relayed_here
+from jingle_hnt.session.leg import Leg
+from jingle_hnt.session.media_policy import AlreadyRelayed, CallPolicy, IceMode
+from jingle_hnt.session.medium import (
+    Medium,
+    Replacement,
+    is_ours,
+    is_relayed_already,
+    is_relayed_here,
+)
 from jingle_hnt.session.past import PastContents
 from jingle_hnt.session.places import Places
-from jingle_hnt.session.policy import AlreadyRelayed, IceMode, SessionPolicy
 from jingle_hnt.session.reply import Promise, Reply
 from jingle_hnt.session.sdes import Protection
 from jingle_hnt.session.stand_ins import StandIns
-from jingle_hnt.session.table import Leg, Verb
 
 MOST_CLOSED = 16
 """Contents that were rejected or removed and are remembered; the oldest make room."""
@@ -49,7 +52,7 @@ class Negotiation:
     demands proof of where a party's media comes from and there is none; nothing has changed then.
     """
 
-    def __init__(self, anchor: Anchor, policy: SessionPolicy) -> None:
+    def __init__(self, anchor: Anchor, policy: CallPolicy) -> None:
         self.media: dict[ContentKey, Medium] = {}
         self.gates = Gates(self.media, anchor, policy)
         self.past = PastContents()
@@ -64,37 +67,10 @@ class Negotiation:
         """Everything that the session holds of the relay."""
         return [a for medium in self.media.values() for a in medium.allocations]
 
-    def perform(self, verb: Verb, leg: Leg, request: Request, now: float) -> Reply:
-        """Do what a legal request of this leg asks."""
-        jingle = request.jingle
-        match verb:
-            case Verb.ACCEPT:
-                return self._agree(leg, jingle, now)
-            case Verb.INFORM:
-                return self._inform(leg, jingle)
-            case Verb.ADD:
-                return self._add(leg, request, now)
-            case Verb.REJECT:
-                return self._reject(leg, jingle, now)
-            case Verb.MODIFY:
-                return self._modify(jingle)
-            case Verb.REMOVE:
-                return self._remove(jingle, now)
-            case Verb.CANDIDATES:
-                return self._trickle(leg, jingle, now)
-            case Verb.REPLACE:
-                return self._replace(leg, request, now)
-            case Verb.REPLACE_ACCEPT:
-                return self._replaced(leg, jingle, now)
-            case Verb.REPLACE_REJECT:
-                return self._keep(leg, jingle)
-            case Verb.PASS:
-                return Reply()
-
-    def propose(self, leg: Leg, jingle: Jingle, now: float) -> Reply:
+    def propose(self, leg: Leg, contents: Sequence[Content], now: float) -> Reply:
         """New contents, of the offer or of content-add: ports for each that is to be relayed."""
         reply = Reply()
-        for content, allocation in self._allocate_fresh(leg, jingle.contents, now):
+        for content, allocation in self._allocate_fresh(leg, contents, now):
             medium = self._enter(leg, content, allocation)
             self._signal(medium, leg, content)
             if allocation is not None:
@@ -153,20 +129,19 @@ class Negotiation:
         self.media[content.key] = medium
         return medium
 
-    def _add(self, leg: Leg, request: Request, now: float) -> Reply:
+    def add(self, leg: Leg, contents: Sequence[Content], id_: str, now: float) -> Reply:
+        """Further contents, which the request of this id proposes."""
         before = set(self.media)
-        reply = self.propose(leg, request.jingle, now)
+        reply = self.propose(leg, contents, now)
         for key, medium in self.media.items():
             if key not in before:
-                medium.added_by = request.id
+                medium.added_by = id_
         return reply
 
-    def ours(self, leg: Leg, jingle: Jingle) -> dict[ContentKey, Promise]:
+    def ours(self, leg: Leg, contents: Sequence[Content]) -> dict[ContentKey, Promise]:
         """Our candidates in place of those of this leg, for contents that are relayed already."""
         promises: dict[ContentKey, Promise] = {}
-        if jingle.action is Action.TRANSPORT_REPLACE:  # it offers another than the one in use
-            return promises
-        for medium, content in self._each(jingle, self._named):
+        for medium, content in self._each(contents, self._named):
             allocation, transport = medium.allocation, content.transport
             if allocation is None or not allocation.bound:
                 continue
@@ -178,9 +153,9 @@ class Negotiation:
                 promises[content.key] = Promise(allocation, leg.other, agent.generation, shown)
         return promises
 
-    def passed(self, reply: Reply, leg: Leg, jingle: Jingle) -> None:
+    def passed(self, reply: Reply, leg: Leg, contents: Sequence[Content]) -> None:
         """What this leg has said passed as it was, and the other party knows it."""
-        for medium, content in self._each(jingle, self._named):
+        for medium, content in self._each(contents, self._named):
             self._stand_ins.take_over(reply, medium, leg, content)
 
     def forget(self, contents: Iterable[ContentKey]) -> None:
@@ -248,17 +223,17 @@ class Negotiation:
                 continue
             for allocation in medium.allocations:
                 if allocation.is_armed(leg):
-                    self._anchor.rearm(allocation, leg, medium.signalled.get(leg, ()))
+                    self._anchor.latches.rearm(allocation, leg, medium.signalled.get(leg, ()))
 
-    def _agree(self, leg: Leg, jingle: Jingle, now: float) -> Reply:
+    def accept(self, leg: Leg, contents: Sequence[Content], now: float) -> Reply:
         """The answer to an offer or to content-add: the gate opens."""
         reply = Reply()
-        agreed = self._each(jingle, lambda content: self._answered(leg, content))
+        agreed = self._each(contents, lambda content: self._answered(leg, content))
         self._stand_ins.demand_kind(leg, agreed)
         for medium, content in agreed:
             if not medium.protection.answered(content).tags(leg):
                 self._demand_proof(medium.allocation, leg, content)
-        agreed += self._each(jingle, lambda content: self._unseen(leg.other, content))
+        agreed += self._each(contents, lambda content: self._unseen(leg.other, content))
         for medium, content in agreed:
             # What the answer says of `senders` is a hint: clients write a fixed or a wrong word.
             if medium.agreed and medium.agents is not None:
@@ -273,33 +248,38 @@ class Negotiation:
         self.gates.apply(self.media.values())
         return reply
 
-    def _inform(self, leg: Leg, jingle: Jingle) -> Reply:
-        if jingle.info is Info.HOLD:
-            self.gates.holders.add(leg)
-        elif jingle.info in (Info.ACTIVE, Info.UNHOLD) and leg in self.gates.holders:
+    def hold(self, leg: Leg) -> None:
+        """This leg puts the call on hold."""
+        self.gates.holders.add(leg)
+        self.gates.apply(self.media.values())
+
+    def resume(self, leg: Leg) -> None:
+        """This leg is active again."""
+        if leg in self.gates.holders:
             self.gates.holders.discard(leg)
             self._rearm_silent()
         self.gates.apply(self.media.values())
-        return Reply()
 
-    def _reject(self, leg: Leg, jingle: Jingle, now: float) -> Reply:
-        """COMPAT stanza-rejects-without-contents: what is open is meant then."""
-        if not jingle.contents:
+    def reject(self, leg: Leg, contents: Sequence[Content], now: float) -> None:
+        """This leg refuses what was proposed.
+
+        COMPAT stanza-rejects-without-contents: what is open is meant then.
+        """
+        if not contents:
             self._close(self.unagreed(leg.other), now)
-            return Reply()
-        rejected = self._each(jingle, lambda content: self._awaiting(leg, content))
+            return
+        rejected = self._each(contents, lambda content: self._awaiting(leg, content))
         self._close([medium.key for medium, _ in rejected], now)
-        return Reply()
 
-    def _modify(self, jingle: Jingle) -> Reply:
-        for medium, content in self._each(jingle, self._named):
+    def modify(self, contents: Sequence[Content]) -> None:
+        """Another direction of media."""
+        for medium, content in self._each(contents, self._named):
             medium.senders = content.senders or medium.senders
         self.gates.apply(self.media.values())
-        return Reply()
 
-    def _remove(self, jingle: Jingle, now: float) -> Reply:
-        self._close([medium.key for medium, _ in self._each(jingle, self._named)], now)
-        return Reply()
+    def remove(self, contents: Sequence[Content], now: float) -> None:
+        """These are over."""
+        self._close([medium.key for medium, _ in self._each(contents, self._named)], now)
 
     def _close(self, contents: Iterable[ContentKey], now: float) -> None:
         """The parties have ended these: what still comes of them is late, and no news."""
@@ -310,12 +290,12 @@ class Negotiation:
         self.forget(keys)
         self._closed = [*self._closed, *keys][-MOST_CLOSED:]
 
-    def _trickle(self, leg: Leg, jingle: Jingle, now: float) -> Reply:
-        """transport-info: the sender's latches are armed anew where its generation is greater."""
+    def trickle(self, leg: Leg, contents: Sequence[Content], now: float) -> Reply:
+        """Newer candidates: this leg's latches are armed anew where its generation is greater."""
         reply = Reply()
-        named = self._each(jingle, self._named)
+        named = self._each(contents, self._named)
         self._stand_ins.demand_kind(leg, named)
-        named += self._each(jingle, lambda content: self._unseen(leg, content))
+        named += self._each(contents, lambda content: self._unseen(leg, content))
         for medium, content in named:
             _note_agreed(medium, now)
             if not self._begin_late(reply, medium, leg, content, now):
@@ -338,7 +318,7 @@ class Negotiation:
         if moved and allocation.is_armed(leg):
             moved &= set(COMPONENTS)
             told = medium.agreed or leg is not medium.proposer
-            arm = self._anchor.arm if told else self._anchor.arm_untold
+            arm = self._anchor.latches.arm if told else self._anchor.latches.arm_untold
             arm(allocation, leg, medium.signalled[leg], sorted(moved))
         if agents is None:
             # Of what cannot be read nobody knows for which component it is: both are ours.
@@ -365,8 +345,9 @@ class Negotiation:
             self.gates.apply([medium])
         return True
 
-    def _replace(self, leg: Leg, request: Request, now: float) -> Reply:
-        named = self._each(request.jingle, self._named)
+    def replace(self, leg: Leg, contents: Sequence[Content], id_: str, now: float) -> Reply:
+        """Another transport for these, which the request of this id offers."""
+        named = self._each(contents, self._named)
         reply = Reply()
         allocations = self._allocate_each(leg, [content for _, content in named], now)
         for (medium, _), (content, allocation) in zip(named, allocations, strict=True):
@@ -377,11 +358,12 @@ class Negotiation:
                 self._offer(reply, medium, allocation, agents, leg, content)
             else:
                 allocation, agents = self.places.offer(reply, medium, leg, content, now)
-            medium.replacements[leg] = Replacement(allocation, agents, raw.candidates, request.id)
+            medium.replacements[leg] = Replacement(allocation, agents, raw.candidates, id_)
         return reply
 
-    def _replaced(self, leg: Leg, jingle: Jingle, now: float) -> Reply:
-        named = self._each(jingle, lambda content: self._replacing(leg.other, content))
+    def replaced(self, leg: Leg, contents: Sequence[Content], now: float) -> Reply:
+        """This leg accepts the transports that the other offers."""
+        named = self._each(contents, lambda content: self._replacing(leg.other, content))
         for medium, content in named:
             self._demand_proof(medium.replacements[leg.other].allocation, leg, content)
         reply = Reply()
@@ -399,10 +381,10 @@ class Negotiation:
             self.places.enter(reply, medium, leg, content, now)
         return reply
 
-    def _keep(self, leg: Leg, jingle: Jingle) -> Reply:
-        named = self._each(jingle, lambda content: self._replacing(leg.other, content))
+    def keep(self, leg: Leg, contents: Sequence[Content]) -> None:
+        """This leg refuses the transports that the other offers."""
+        named = self._each(contents, lambda content: self._replacing(leg.other, content))
         self.forget_replacement(leg.other, [medium.key for medium, _ in named])
-        return Reply()
 
     def _offer(
         self,
@@ -416,13 +398,13 @@ class Negotiation:
         """Our candidates in a proposal; both legs are armed as far as they are known."""
         transport = content.transport
         reply.allocations.append(allocation)
-        self._anchor.gate(allocation, gate.before_accept(self._policy))
+        self._anchor.latches.gate(allocation, gate.before_accept(self._policy))
         if agents is not None:
             self._stand_ins.speak_for(reply, medium, allocation, agents, leg, content)
             return
         assert isinstance(transport, RawUdp)
-        self._anchor.arm_untold(allocation, leg, transport.candidates)
-        self._anchor.arm_early(allocation, leg.other)
+        self._anchor.latches.arm_untold(allocation, leg, transport.candidates)
+        self._anchor.latches.arm_early(allocation, leg.other)
         reply.promises[content.key] = _ours(allocation, leg, transport)
 
     def _answer(
@@ -433,7 +415,7 @@ class Negotiation:
             self._stand_ins.speak_for(reply, medium, allocation, medium.agents, leg, content)
             self.gates.apply([medium])
             return
-        self._anchor.arm_rightly(allocation, leg, Leg, medium.signalled)
+        self._anchor.latches.arm_rightly(allocation, leg, Leg, medium.signalled)
         self.gates.apply([medium])
         if isinstance(content.transport, RawUdp):
             reply.promises[content.key] = _ours(allocation, leg, content.transport)
@@ -454,7 +436,7 @@ class Negotiation:
 
     def _demand_proof(self, allocation: Allocation | None, leg: Leg, content: Content) -> None:
         if allocation is not None and isinstance(content.transport, RawUdp):
-            self._anchor.demand_proof(allocation, leg, content.transport.candidates)
+            self._anchor.latches.demand_proof(allocation, leg, content.transport.candidates)
 
     def _allocate(self, leg: Leg, content: Content, now: float) -> Allocation | None:
         transport = content.transport
@@ -467,9 +449,7 @@ class Negotiation:
             return None
         if is_relayed_here(transport, self._policy.peers.own):
             return None
-        if self._policy.relay.already_relayed is AlreadyRelayed.PASS and is_relayed_already(
-            transport
-        ):
+        if self._policy.already_relayed is AlreadyRelayed.PASS and is_relayed_already(transport):
             return None
         allocation = self._anchor.allocate(leg, transport.candidates, now)
         return self._describe(allocation, leg, content)
@@ -499,16 +479,16 @@ class Negotiation:
         for medium in self.media.values():
             for allocation in medium.allocations:
                 for leg in filter(medium.is_raw, Leg):
-                    self._anchor.rearm_silent(allocation, leg)
+                    self._anchor.latches.rearm_silent(allocation, leg)
 
     # Which content is meant
 
     def _each(
-        self, jingle: Jingle, meant: Callable[[Content], Medium | None]
+        self, contents: Iterable[Content], meant: Callable[[Content], Medium | None]
     ) -> list[tuple[Medium, Content]]:
         """The contents of a request that are `meant` to be some of ours, each of ours once."""
         found: dict[ContentKey, tuple[Medium, Content]] = {}
-        for content in jingle.contents:
+        for content in contents:
             medium = meant(content)
             if medium is not None:
                 found.setdefault(medium.key, (medium, content))
@@ -536,7 +516,7 @@ class Negotiation:
         """
         if not isinstance(content.transport, Ice) or self._named(content) is not None:
             return None
-        mode = self._policy.ice_mode(self._anchor.jids, content.transport.namespace)
+        mode = self._policy.ice_mode(content.transport.namespace)
         if content.key in self._closed:
             return None
         budgets = self._anchor.budgets

@@ -13,13 +13,12 @@ from jingle_hnt.model.content import RTP, Content, ContentKey, Ice
 from jingle_hnt.session.allocation import Allocation
 from jingle_hnt.session.anchor import Anchor
 from jingle_hnt.session.gate import Gates
-from jingle_hnt.session.hiding import is_ours
 from jingle_hnt.session.ice import Agents, usable
-from jingle_hnt.session.medium import Medium
+from jingle_hnt.session.leg import Leg
+from jingle_hnt.session.media_policy import CallPolicy, IceMode
+from jingle_hnt.session.medium import Medium, is_ours
 from jingle_hnt.session.past import PastContents
-from jingle_hnt.session.policy import IceMode, SessionPolicy
 from jingle_hnt.session.reply import Promise, Reply
-from jingle_hnt.session.table import Leg
 
 EARLY_S = 1.0
 """A check so long before the answer was made while it rang."""
@@ -36,7 +35,7 @@ class Places:
         media: Mapping[ContentKey, Medium],
         gates: Gates,
         anchor: Anchor,
-        policy: SessionPolicy,
+        policy: CallPolicy,
         past: PastContents,
     ) -> None:
         self._past = past
@@ -141,7 +140,7 @@ class Places:
         taken = medium.allocation is not None or medium.agents is not None
         if taken and not medium.is_optional:
             return  # a transport that was agreed on is not of another kind all at once
-        mode = self._policy.ice_mode(self._anchor.jids, content.transport.namespace)
+        mode = self._policy.ice_mode(content.transport.namespace)
         if mode is IceMode.PASS or (medium.agents is None and mode is not IceMode.APPEND):
             return
         if medium.agents is None:
@@ -189,7 +188,7 @@ class Places:
 
         Who has checked since long before, while it rang, has tried the direct ones as well.
         """
-        usual_s = self._policy.ice.direct_first_s
+        usual_s = self._policy.direct_first_s
         return min(EARLY_HEAD_START_S, usual_s) if agents.began_early else usual_s
 
     def _enter(
@@ -203,11 +202,11 @@ class Places:
             self._anchor.note_exceeded(error)
             return
         agents.quiet_since = now
-        agents.waits, agents.waits_until = self._policy.ice.direct_first_s > 0, None
+        agents.waits, agents.waits_until = self._policy.direct_first_s > 0, None
         reply.allocations.append(medium.allocation)
         self._gates.apply([medium])
 
     def _arm_agents(self, allocation: Allocation, agents: Agents) -> None:
         for leg in Leg:
             if keys := agents.keys(leg):
-                self._anchor.arm_agent(allocation, leg, keys, agents.of[leg].candidates)
+                self._anchor.latches.arm_agent(allocation, leg, keys, agents.of[leg].candidates)

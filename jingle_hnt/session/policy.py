@@ -5,25 +5,18 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
+from jingle_hnt.model.content import ICE, ICE_UDP
 from jingle_hnt.model.jid import JID
 from jingle_hnt.relay.policy import PeerPolicy
 from jingle_hnt.session.budgets import BudgetPolicy
-
-
-class GateMode(StrEnum):
-    """When media may flow (media-path-middleboxes section 4)."""
-
-    OPEN = "open"  # from the offer on
-    ONE_STAGE = "one-stage"  # from the accept on; an offer without ports may pass unrelayed
-    TWO_STAGE = "two-stage"  # reserved at the offer or refused, open from the accept on
-
-
-class EarlyMedia(StrEnum):
-    """Whose media may flow before the accept, where the gate is not open anyway."""
-
-    DROP = "drop"
-    RESPONDER = "responder"
-    BOTH = "both"
+from jingle_hnt.session.leg import Leg
+from jingle_hnt.session.media_policy import (
+    AlreadyRelayed,
+    CallPolicy,
+    GatePolicy,
+    IceMode,
+    Times,
+)
 
 
 class Fallback(StrEnum):
@@ -31,21 +24,6 @@ class Fallback(StrEnum):
 
     REFUSE = "refuse"  # the caller is told resource-constraint
     PASS = "pass"  # it goes on unrelayed, and may connect where no NAT is in the way
-
-
-class AlreadyRelayed(StrEnum):
-    """What becomes of an offer whose candidates are all a relay's (XEP-0278: not relayed twice)."""
-
-    PASS = "pass"
-    RELAY = "relay"
-
-
-class IceMode(StrEnum):
-    """What becomes of ICE transports (RFC 7584)."""
-
-    APPEND = "append"  # the relay is one more candidate, the last to be used
-    TERMINATE = "terminate"  # the relay is each party's only peer, with credentials of its own
-    PASS = "pass"  # they go on as they came
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +56,6 @@ def _glob(pattern: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class GatePolicy:
-    """When media may flow, and whose before the accept."""
-
-    policy: GateMode = GateMode.ONE_STAGE
-    early_media: EarlyMedia = EarlyMedia.DROP
-
-
-@dataclass(frozen=True, slots=True)
 class IcePolicy:
     """What becomes of ICE transports.
 
@@ -113,18 +83,6 @@ class RelayPolicy:
     exhausted: Fallback = Fallback.REFUSE
     draining: Fallback = Fallback.PASS
     already_relayed: AlreadyRelayed = AlreadyRelayed.PASS
-
-
-@dataclass(frozen=True, slots=True)
-class Times:
-    """Limits of a call's life, in seconds."""
-
-    setup_s: float = 120.0  # from the offer to the accept
-    first_media_s: float = 30.0  # from the accept to the first packet of either party
-    consent_s: float = 30.0  # a party unheard for so long is sent nothing until it is heard again
-    silence_s: float = 60.0  # both parties silent, RTCP included, not on hold
-    hold_s: float = 3600.0  # the same while on hold
-    call_s: float = 86400.0  # from the offer on, whatever flows
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,3 +146,16 @@ class SessionPolicy:
         """What becomes of an ICE transport of this namespace between these parties."""
         both = tuple(parties)
         return next((r.mode for r in self.ice.rules if r.fits(both, namespace)), self.ice.mode)
+
+    def of_call(self, jids: tuple[JID, JID]) -> CallPolicy:
+        """What holds for the media of a call between these parties."""
+        return CallPolicy(
+            peers=self.peers,
+            gate=self.gate,
+            already_relayed=self.relay.already_relayed,
+            ice={each: self.ice_mode(jids, each) for each in (ICE_UDP, ICE)},
+            raw_only=frozenset(leg for leg in Leg if matches(self.ice.raw_udp, jids[leg])),
+            direct_first_s=self.ice.direct_first_s,
+            idle_s=self.ice.idle_s,
+            times=self.times,
+        )

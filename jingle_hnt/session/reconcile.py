@@ -29,7 +29,7 @@ from jingle_hnt.relay.binding import (
     Side,
     Silent,
 )
-from jingle_hnt.session.effects import Release
+from jingle_hnt.session.media_effects import Release
 from jingle_hnt.session.registry import Registry
 
 SIDES: tuple[Side, Side] = (0, 1)

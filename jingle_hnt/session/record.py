@@ -30,15 +30,16 @@ from jingle_hnt.relay.evidence import LAPSE_S, Evidence, IceKey, SourceAuth
 from jingle_hnt.relay.ice_agent import Checks
 from jingle_hnt.relay.ports import Lease
 from jingle_hnt.session.allocation import Allocation, Pinhole
-from jingle_hnt.session.anchor import Party
 from jingle_hnt.session.channel import Channel
-from jingle_hnt.session.effects import Ended, Why
 from jingle_hnt.session.ice import Agent, Agents, Credentials, StandIn
-from jingle_hnt.session.machine import Session
+from jingle_hnt.session.leg import Leg
+from jingle_hnt.session.life import Why
+from jingle_hnt.session.machine import Ended, Session
 from jingle_hnt.session.medium import Medium, Replacement
+from jingle_hnt.session.party import Party
 from jingle_hnt.session.registry import Registry
 from jingle_hnt.session.sdes import Protection
-from jingle_hnt.session.table import Leg, State
+from jingle_hnt.session.table import State
 
 VERSION = 5
 """Raised whenever a record could be misread by the version before."""
@@ -159,7 +160,8 @@ def _load(record: Mapping[str, Any], registry: Registry, claim: Claim, now: floa
     if record["version"] not in READABLE:
         raise ValueError(f"session record of version {record['version']}, not {VERSION}")
     initiator, responder = (_load_party(party) for party in record["parties"])
-    anchor = registry.anchor(str(record["name"]), (initiator, responder))
+    parties = initiator, responder
+    anchor = registry.anchor(str(record["name"]), parties)
     anchor.made = int(record["made"])
     state = State(record["state"])
     written_at = _written_at(record, state, now)
@@ -167,7 +169,7 @@ def _load(record: Mapping[str, Any], registry: Registry, claim: Claim, now: floa
     kind = Channel if record.get("channel") else Session
     if kind is Channel and registry.policy.relay_nodes is None:
         raise ValueError("a recorded channel, and channels are not allowed any more")
-    session = kind(anchor.name, str(record["sid"]), anchor, registry.policy, started_at)
+    session = kind(anchor.name, str(record["sid"]), parties, anchor, registry.policy, started_at)
     session.via = str(record.get("via", ""))
     if record.get("alias") is not None:
         one, other = (JID.of(jid) for jid in record["alias"])

@@ -26,14 +26,13 @@ from jingle_hnt.relay.evidence import Sighting, sightings
 from jingle_hnt.relay.ports import PortPool
 from jingle_hnt.session.aliases import is_answer_to
 from jingle_hnt.session.allocation import Allocation, Pinhole
-from jingle_hnt.session.anchor import Anchor, Party
+from jingle_hnt.session.anchor import Anchor
 from jingle_hnt.session.budgets import Budgets
 from jingle_hnt.session.channel import NOT_A_USER, PEER, Channel, Quota
 from jingle_hnt.session.effects import (
     Bounce,
     CallRefused,
     ChannelRequest,
-    Effect,
     Gone,
     Moved,
     Pass,
@@ -41,15 +40,19 @@ from jingle_hnt.session.effects import (
     Refusal,
     Replace,
     Request,
-    Why,
     Withdrawn,
 )
 from jingle_hnt.session.hiding import demand_whole, hidden, is_hiding
+from jingle_hnt.session.leg import Leg
+from jingle_hnt.session.life import Why
 from jingle_hnt.session.limits import Limits
 from jingle_hnt.session.machine import Session
-from jingle_hnt.session.policy import Fallback, GateMode, SessionPolicy
+from jingle_hnt.session.media_effects import Effect
+from jingle_hnt.session.media_policy import GateMode
+from jingle_hnt.session.party import Party
+from jingle_hnt.session.policy import Fallback, SessionPolicy
 from jingle_hnt.session.refusals import NO_CAPACITY, NOT_LOCAL, Kind, Obstacle, obstacle_of
-from jingle_hnt.session.table import Leg, State
+from jingle_hnt.session.table import State
 
 TOMBSTONE_S = 60.0
 """How long an ended session is remembered, so that what comes late still hides what is hidden."""
@@ -204,7 +207,7 @@ class Registry:
             return
         name = self._names()
         parties = (Party(request.requester, request.ip), Party(PEER))
-        channel = Channel(name, name, self.anchor(name, parties), self.policy, now)
+        channel = Channel(name, name, parties, self.anchor(name, parties), self.policy, now)
         self._enter(Key(request.requester, PEER, name), channel)
         channel.open(request, now)
         self._settle(channel, now)
@@ -423,7 +426,7 @@ class Registry:
         parties = Party(request.sender), Party(request.recipient)
         for party, seen in zip(parties, _sightings(request), strict=True):
             party.sight(seen)
-        session = Session(name, key.sid, self.anchor(name, parties), self.policy, now)
+        session = Session(name, key.sid, parties, self.anchor(name, parties), self.policy, now)
         session.via = request.via
         if not _has_media(request):
             self._without_media[name] = request.sender.bare

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field, replace
 
 from jingle_hnt.model.content import COMPONENTS, Candidate, ContentKey, OwnTransport
 from jingle_hnt.session.allocation import Allocation
-from jingle_hnt.session.effects import OwnTransports, Substitution
-from jingle_hnt.session.table import Leg
+from jingle_hnt.session.leg import Leg
+from jingle_hnt.session.media_effects import OwnTransports, Substitution
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ tag; the answer's tell the same of the other party.
 from dataclasses import dataclass
 
 from jingle_hnt.model.content import Content, Crypto, TagKey
-from jingle_hnt.session.table import Leg
+from jingle_hnt.session.leg import Leg
 
 MOST_TAGS = 8
 """Keys of one party that are tried; an offer of more is not checked until the answer chooses."""

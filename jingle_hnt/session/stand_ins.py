@@ -19,17 +19,17 @@ from jingle_hnt.model.content import (
 from jingle_hnt.session.allocation import Allocation
 from jingle_hnt.session.anchor import Anchor
 from jingle_hnt.session.ice import Agents, Credentials, StandIn
+from jingle_hnt.session.leg import Leg
+from jingle_hnt.session.media_policy import CallPolicy, IceMode
 from jingle_hnt.session.medium import Medium
-from jingle_hnt.session.policy import IceMode, SessionPolicy, matches
 from jingle_hnt.session.reply import Promise, Reply
-from jingle_hnt.session.table import Leg
 
 
 class StandIns:
     """Who stands for each party towards the other, in all contents of a session."""
 
     def __init__(
-        self, media: Mapping[ContentKey, Medium], anchor: Anchor, policy: SessionPolicy
+        self, media: Mapping[ContentKey, Medium], anchor: Anchor, policy: CallPolicy
     ) -> None:
         self._media = media
         self._anchor = anchor
@@ -40,18 +40,11 @@ class StandIns:
 
         That is so as well where one of the parties knows raw UDP only (I4).
         """
-        raw_only = {
-            each
-            for each, party in zip(Leg, self._anchor.parties, strict=True)
-            if matches(self._policy.ice.raw_udp, party.jid)
-        }
+        raw_only = self._policy.raw_only
         match content.transport:
             case Ice(namespace=namespace):
                 raw = raw_only - {leg}
-                if (
-                    not raw
-                    and self._policy.ice_mode(self._anchor.jids, namespace) is not IceMode.TERMINATE
-                ):
+                if not raw and self._policy.ice_mode(namespace) is not IceMode.TERMINATE:
                     return None
             case RawUdp() if raw_only == {leg}:
                 raw, namespace = raw_only, ICE_UDP
@@ -83,9 +76,9 @@ class StandIns:
         is_first = agents.speak_for(leg, restarted, self._anchor.drawn, others)
         if is_first or restarted or before != agents.of[leg].candidates:
             self._arm_stand_ins(allocation, agents)
-        self._anchor.arm_rightly(allocation, leg, agents.raw, medium.signalled)
+        self._anchor.latches.arm_rightly(allocation, leg, agents.raw, medium.signalled)
         if is_first and leg.other in agents.raw and not allocation.is_armed(leg.other):
-            self._anchor.arm_early(allocation, leg.other)
+            self._anchor.latches.arm_early(allocation, leg.other)
         reply.promises[content.key] = _in_our_name(allocation, agents, leg, transport)
 
     def take_over(self, reply: Reply, medium: Medium, leg: Leg, content: Content) -> None:
@@ -120,7 +113,7 @@ class StandIns:
     def _arm_stand_ins(self, allocation: Allocation, agents: Agents) -> None:
         for leg in Leg:
             if leg not in agents.raw and agents.keys(leg):
-                self._anchor.arm_stand_in(allocation, leg, agents)
+                self._anchor.latches.arm_stand_in(allocation, leg, agents)
 
 
 def _in_our_name(

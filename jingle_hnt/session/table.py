@@ -14,20 +14,10 @@ The drawing in docs/architecture.md is made from this table.
 """
 
 from dataclasses import dataclass
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 
 from jingle_hnt.model.jingle import Action
-
-
-class Leg(IntEnum):
-    """The two parties. The number is the side of every binding that faces the party."""
-
-    INITIATOR = 0
-    RESPONDER = 1
-
-    @property
-    def other(self) -> "Leg":
-        return Leg(1 - self)
+from jingle_hnt.session.leg import Leg
 
 
 class State(StrEnum):

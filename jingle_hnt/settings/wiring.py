@@ -19,15 +19,14 @@ from jingle_hnt.relay.interfaces import Interface
 from jingle_hnt.relay.policy import PeerPolicy
 from jingle_hnt.relay.ports import PortPool
 from jingle_hnt.session.budgets import BudgetPolicy
+from jingle_hnt.session.media_policy import GatePolicy, Times
 from jingle_hnt.session.policy import (
     ChannelPolicy,
-    GatePolicy,
     IcePolicy,
     IceRule,
     LimitPolicy,
     RelayPolicy,
     SessionPolicy,
-    Times,
 )
 from jingle_hnt.settings.model import IceRule as IceRuleSettings
 from jingle_hnt.settings.model import RelayNodes, Server, Settings

@@ -16,7 +16,8 @@ from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Reason
 from jingle_hnt.relay.binding import Drained
 from jingle_hnt.session.budgets import BudgetPolicy
-from jingle_hnt.session.effects import Ended, Why
+from jingle_hnt.session.life import Why
+from jingle_hnt.session.machine import Ended
 from jingle_hnt.store.history import History
 from tests.admin.office import Office, ask, hang_up
 from tests.fronts.xmpp.recorder import until

@@ -31,7 +31,7 @@ from jingle_hnt.relay.binding import (
 )
 from jingle_hnt.relay.evidence import SourceAuth
 from jingle_hnt.relay.latch import State
-from jingle_hnt.session.effects import Why
+from jingle_hnt.session.life import Why
 from tests.session.stage import RELAY
 
 ROOT = Path(__file__).parent.parent.parent

@@ -15,7 +15,8 @@ from jingle_hnt.relay.policy import UnknownSource
 from jingle_hnt.relay.ports import SHUN_S
 from jingle_hnt.session.budgets import BudgetPolicy
 from jingle_hnt.session.effects import Answer, Bounce, CallRefused, Pass, Passed, Replace, Request
-from jingle_hnt.session.policy import Fallback, GateMode, IceMode, LimitPolicy, SessionPolicy
+from jingle_hnt.session.media_policy import GateMode, IceMode
+from jingle_hnt.session.policy import Fallback, LimitPolicy, SessionPolicy
 from jingle_hnt.session.refusals import Kind, Obstacle
 from jingle_hnt.store.history import History
 from tests.admin.office import Office, ask

@@ -10,7 +10,7 @@ from jingle_hnt.model.content import CandidateType
 from jingle_hnt.model.jingle import Action
 from jingle_hnt.relay.binding import BindingSnapshot, Counters, Flow, PinholeSnapshot, Quality
 from jingle_hnt.relay.latch import State
-from jingle_hnt.session.policy import IceMode
+from jingle_hnt.session.media_policy import IceMode
 from tests.session.stage import ALICE, BOB, CAMERA, Stage
 from tests.session.test_ice import OF_ALICE, OF_BOB, ice
 from tests.session.test_terminate import at

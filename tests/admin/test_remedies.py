@@ -19,7 +19,7 @@ from jingle_hnt.relay.policing import Limits
 from jingle_hnt.relay.policy import PeerPolicy, UnknownSource
 from jingle_hnt.session.budgets import BudgetPolicy
 from jingle_hnt.session.effects import Bounce, Gone, Refusal, Replace
-from jingle_hnt.session.policy import EarlyMedia, IceMode, Times
+from jingle_hnt.session.media_policy import EarlyMedia, IceMode, Times
 from tests.admin.world import World
 from tests.plane.checks import answer, check
 from tests.plane.packets import rtcp, rtp

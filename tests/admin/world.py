@@ -13,7 +13,7 @@ from jingle_hnt.plane.pinhole import Binding, Pinhole
 from jingle_hnt.plane.reference import ReferenceEngine
 from jingle_hnt.relay.binding import Arm, BindingName, BindingSpec, Gate, Side
 from jingle_hnt.relay.policing import NO_LIMITS, Bucket, Limits
-from jingle_hnt.session.effects import Why
+from jingle_hnt.session.life import Why
 from tests.plane.packets import rtp
 from tests.session.stage import Plane, Stage
 

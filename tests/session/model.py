@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action
 from jingle_hnt.session.effects import Bounce
+from jingle_hnt.session.leg import Leg
 from jingle_hnt.session.machine import Session
-from jingle_hnt.session.table import EITHER, Leg, State
+from jingle_hnt.session.table import EITHER, State
 from tests.session.stage import Stage
 
 WHO = {"-": frozenset[Leg](), "R": frozenset({Leg.RESPONDER}), "both": EITHER}

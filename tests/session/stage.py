@@ -34,19 +34,16 @@ from jingle_hnt.relay.policy import PeerPolicy
 from jingle_hnt.relay.ports import PortPool
 from jingle_hnt.session.effects import (
     Answer,
-    Bind,
     Bounce,
     CallRefused,
-    Effect,
-    Ended,
     Inject,
     Opened,
     Pass,
-    Release,
-    Remember,
     Replace,
     Request,
 )
+from jingle_hnt.session.machine import Ended
+from jingle_hnt.session.media_effects import Bind, Effect, Release, Remember
 from jingle_hnt.session.policy import SessionPolicy
 from jingle_hnt.session.reconcile import reconcile
 from jingle_hnt.session.record import Record, dump, load

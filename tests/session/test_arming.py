@@ -13,8 +13,9 @@ from jingle_hnt.relay.binding import Arm, Latched, Side
 from jingle_hnt.relay.evidence import SourceAuth
 from jingle_hnt.relay.policy import PeerPolicy, UnknownSource
 from jingle_hnt.session.allocation import Pinhole
-from jingle_hnt.session.effects import Bounce, Moved, Why
-from jingle_hnt.session.policy import IceMode
+from jingle_hnt.session.effects import Bounce, Moved
+from jingle_hnt.session.life import Why
+from jingle_hnt.session.media_policy import IceMode
 from tests.session.stage import (
     ADDRESSES,
     ALICE,

@@ -28,12 +28,13 @@ from jingle_hnt.model.content import (
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action
 from jingle_hnt.relay.interfaces import Interface
-from jingle_hnt.session import budgets
+from jingle_hnt.session import budgets, media_budgets
 from jingle_hnt.session.budgets import BUDGETS, BURST_S, BudgetPolicy
 from jingle_hnt.session.effects import Answer, Bounce, Pass, Replace
-from jingle_hnt.session.policy import Fallback, IceMode, LimitPolicy
+from jingle_hnt.session.leg import Leg
+from jingle_hnt.session.media_policy import IceMode
+from jingle_hnt.session.policy import Fallback, LimitPolicy
 from jingle_hnt.session.record import dump, load
-from jingle_hnt.session.table import Leg
 from jingle_hnt.settings.model import Budgets as Options
 from jingle_hnt.store.journal import MAX_RECORD_BYTES
 from tests.session.stage import ALICE, BOB, MALLORY, RELAY, VOICE, Stage, candidates, content
@@ -58,7 +59,7 @@ def offers(at: Stage, caller: JID, sid: str, count: int = 1) -> Answer | None:
     return at.says(caller, Action.SESSION_INITIATE, *some(count), to=BOB, sid=sid)
 
 
-def is_beyond(answer: object, budget: budgets.Budget) -> bool:
+def is_beyond(answer: object, budget: media_budgets.Budget) -> bool:
     """Whether a request was refused for this budget, and its sender was told so."""
     return (
         isinstance(answer, Bounce)
@@ -75,11 +76,11 @@ def test_no_stanzas_of_one_call_take_the_ports_of_others() -> None:
     added = 0
     while not isinstance(answer := at.says(ALICE, Action.CONTENT_ADD, *some(4, added)), Bounce):
         added += 4
-    assert is_beyond(answer, budgets.PORTS_USER)
+    assert is_beyond(answer, media_budgets.PORTS_USER)
     first = some(1)[0]
     while not isinstance(answer := at.says(ALICE, Action.TRANSPORT_REPLACE, first), Bounce):
         pass
-    assert is_beyond(answer, budgets.PORTS_USER)
+    assert is_beyond(answer, media_budgets.PORTS_USER)
     assert at.pool.counts.free == at.free - 160
     assert isinstance(offers(at, MALLORY, "bystander"), Replace)
 
@@ -90,7 +91,7 @@ def test_ports_in_quarantine_are_charged_to_who_caused_it() -> None:
         assert isinstance(offers(at, ALICE, sid), Replace)
         at.says(ALICE, Action.SESSION_TERMINATE, to=BOB, sid=sid)
     assert at.pool.counts.leased == 0
-    assert is_beyond(offers(at, ALICE, "c"), budgets.PORTS_USER)
+    assert is_beyond(offers(at, ALICE, "c"), media_budgets.PORTS_USER)
     assert isinstance(offers(at, MALLORY, "d"), Replace)
     at.drain()
     assert isinstance(offers(at, ALICE, "e"), Replace)
@@ -101,7 +102,7 @@ def test_the_callee_pays_for_what_it_asks_for_itself() -> None:
     at.call()
     added = content(ContentKey(Creator.RESPONDER, "screen"))
     assert isinstance(at.says(BOB, Action.CONTENT_ADD, added), Replace)
-    assert is_beyond(at.says(ALICE, Action.CONTENT_ADD, *some(1)), budgets.PORTS_USER)
+    assert is_beyond(at.says(ALICE, Action.CONTENT_ADD, *some(1)), media_budgets.PORTS_USER)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +114,7 @@ def test_other_servers_leave_ports_to_ours(domains: int, users: int) -> None:
     for domain in range(domains):
         for user in range(users):
             offers(at, JID.of(f"u{user}@d{domain}.example/x"), f"{domain}.{user}", FULL)
-    budget = budgets.PORTS_REMOTE_DOMAIN if domains == 1 else budgets.PORTS_REMOTE
+    budget = media_budgets.PORTS_REMOTE_DOMAIN if domains == 1 else media_budgets.PORTS_REMOTE
     assert is_beyond(offers(at, JID.of("u@d0.example/x"), "more", FULL), budget)
     assert at.pool.counts.free >= at.free // 2
     assert isinstance(offers(at, MALLORY, "ours"), Replace)
@@ -128,7 +129,7 @@ def test_an_agent_without_ports_does_without_us() -> None:
     assert isinstance(answer, Replace)
     assert len(answer.substitution) == 1
     (session,) = at.registry
-    assert at.registry.budgets.refused(budgets.PORTS_USER) == {"alice@example.org": 1}
+    assert at.registry.budgets.refused(media_budgets.PORTS_USER) == {"alice@example.org": 1}
     assert session.exceeded == {"ports-user": 1}
 
 
@@ -158,19 +159,19 @@ def test_a_session_has_so_many_contents() -> None:
     at.call()
     assert isinstance(at.says(ALICE, Action.CONTENT_ADD, *some(4)), Replace)
     before = at.picture()
-    assert is_beyond(at.says(ALICE, Action.CONTENT_ADD, *some(1, 4)), budgets.CONTENTS)
+    assert is_beyond(at.says(ALICE, Action.CONTENT_ADD, *some(1, 4)), media_budgets.CONTENTS)
     assert at.picture() == before
     at.says(ALICE, Action.CONTENT_REMOVE, *some(1))
     assert isinstance(at.says(ALICE, Action.CONTENT_ADD, *some(1, 4)), Replace)
-    assert is_beyond(offers(at, MALLORY, "many", 6), budgets.CONTENTS)
+    assert is_beyond(offers(at, MALLORY, "many", 6), media_budgets.CONTENTS)
 
 
 def test_names_have_an_end() -> None:
     at = stage()
     named = content(ContentKey(Creator.INITIATOR, "ä" * 129))
     answer = at.says(ALICE, Action.SESSION_INITIATE, named)
-    assert is_beyond(answer, budgets.NAMES)
-    assert is_beyond(offers(at, ALICE, "s" * 257), budgets.NAMES)
+    assert is_beyond(answer, media_budgets.NAMES)
+    assert is_beyond(offers(at, ALICE, "s" * 257), media_budgets.NAMES)
     assert isinstance(offers(at, ALICE, "s" * 256), Replace)
 
 

@@ -21,8 +21,10 @@ from jingle_hnt.model.jingle import Action, Info
 from jingle_hnt.relay.binding import Arm, Flow, Gate, Heard
 from jingle_hnt.relay.evidence import SourceAuth
 from jingle_hnt.relay.interfaces import Interface
-from jingle_hnt.session.effects import Bounce, Gone, Moved, Pass, Refusal, Replace, Why
-from jingle_hnt.session.policy import EarlyMedia, Fallback, GateMode
+from jingle_hnt.session.effects import Bounce, Gone, Moved, Pass, Refusal, Replace
+from jingle_hnt.session.life import Why
+from jingle_hnt.session.media_policy import EarlyMedia, GateMode
+from jingle_hnt.session.policy import Fallback
 from jingle_hnt.session.record import dump, load
 from jingle_hnt.session.table import State
 from tests.session.stage import (

@@ -13,8 +13,10 @@ from jingle_hnt.relay.binding import Flow
 from jingle_hnt.relay.evidence import SourceAuth
 from jingle_hnt.relay.interfaces import Interface
 from jingle_hnt.session.channel import Quota
-from jingle_hnt.session.effects import Bounce, ChannelRequest, Opened, Pass, Why
-from jingle_hnt.session.policy import AlreadyRelayed, ChannelPolicy
+from jingle_hnt.session.effects import Bounce, ChannelRequest, Opened, Pass
+from jingle_hnt.session.life import Why
+from jingle_hnt.session.media_policy import AlreadyRelayed
+from jingle_hnt.session.policy import ChannelPolicy
 from jingle_hnt.session.record import dump, load
 from tests.session.stage import (
     ADDRESSES,

@@ -7,8 +7,8 @@ from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Info
 from jingle_hnt.relay.binding import SILENT_S, Flow, Side
 from jingle_hnt.session.consent import MARGIN_S
-from jingle_hnt.session.effects import Why
-from jingle_hnt.session.policy import IceMode
+from jingle_hnt.session.life import Why
+from jingle_hnt.session.media_policy import IceMode
 from jingle_hnt.session.record import dump, load
 from tests.session.stage import ADDRESSES, ALICE, BOB, VOICE, Stage, candidates, content
 from tests.session.test_ice import OF_ALICE, OF_BOB, ice

@@ -17,7 +17,8 @@ from jingle_hnt.model.content import ContentKey, Creator
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Info
 from jingle_hnt.session.budgets import BudgetPolicy
-from jingle_hnt.session.effects import Bounce, Refusal, Why
+from jingle_hnt.session.effects import Bounce, Refusal
+from jingle_hnt.session.life import Why
 from jingle_hnt.session.policy import LimitPolicy
 from jingle_hnt.session.table import State
 from tests.session.stage import ALICE, BOB, CAMERA, VOICE, Stage, candidates, content

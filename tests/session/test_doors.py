@@ -7,7 +7,9 @@ import pytest
 from jingle_hnt.errors import Condition
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Jingle
-from jingle_hnt.session.effects import Answer, Bounce, Ended, Pass, Replace, Request, Why
+from jingle_hnt.session.effects import Answer, Bounce, Pass, Replace, Request
+from jingle_hnt.session.life import Why
+from jingle_hnt.session.machine import Ended
 from jingle_hnt.session.record import dump, load
 from tests.session.stage import ALICE, BOB, Stage, content
 

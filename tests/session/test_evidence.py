@@ -20,9 +20,10 @@ from jingle_hnt.relay.evidence import (
     Via,
 )
 from jingle_hnt.relay.policy import PeerPolicy, UnknownSource
-from jingle_hnt.session.anchor import Party
-from jingle_hnt.session.effects import Bounce, Moved, Replace, Request, Why
-from jingle_hnt.session.table import Leg
+from jingle_hnt.session.effects import Bounce, Moved, Replace, Request
+from jingle_hnt.session.leg import Leg
+from jingle_hnt.session.life import Why
+from jingle_hnt.session.party import Party
 from tests.session.stage import (
     ADDRESSES,
     ALICE,

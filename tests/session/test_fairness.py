@@ -7,7 +7,8 @@ from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Jingle
 from jingle_hnt.session.effects import Bounce, Pass, Request
 from jingle_hnt.session.fairness import FairQueue
-from jingle_hnt.session.policy import GateMode, IceMode, IceRule
+from jingle_hnt.session.media_policy import GateMode, IceMode
+from jingle_hnt.session.policy import IceRule
 from tests.session.stage import ALICE, BOB, Stage
 
 

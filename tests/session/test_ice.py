@@ -11,8 +11,9 @@ from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Info, Jingle
 from jingle_hnt.relay.binding import Arm, Flow, Latched, Side
 from jingle_hnt.relay.evidence import IceKey, SourceAuth
-from jingle_hnt.session.effects import Gone, Moved, Pass, Passed, Replace, Request, Why
-from jingle_hnt.session.policy import IceMode, Times
+from jingle_hnt.session.effects import Gone, Moved, Pass, Passed, Replace, Request
+from jingle_hnt.session.life import Why
+from jingle_hnt.session.media_policy import IceMode, Times
 from jingle_hnt.session.record import dump, load
 from tests.session.stage import ALICE, BOB, CAMERA, RELAY, VOICE, Stage, content
 

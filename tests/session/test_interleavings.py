@@ -34,10 +34,11 @@ from jingle_hnt.model.jingle import Action, Info
 from jingle_hnt.plane.protocol import ArmRequest, encode, read_request
 from jingle_hnt.relay.binding import Flow
 from jingle_hnt.session.effects import Gone, Moved, Refusal
-from jingle_hnt.session.policy import IceMode, Times
+from jingle_hnt.session.leg import Leg
+from jingle_hnt.session.media_policy import IceMode, Times
 from jingle_hnt.session.reconcile import reconcile
 from jingle_hnt.session.record import dump, load
-from jingle_hnt.session.table import Leg, State
+from jingle_hnt.session.table import State
 from tests.session.model import Model
 from tests.session.stage import ALICE, BOB, MALLORY, RELAY6, Plane, Stage, candidates
 

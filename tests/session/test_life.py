@@ -2,9 +2,8 @@
 
 import pytest
 
-from jingle_hnt.session.effects import Why
-from jingle_hnt.session.life import GONE_S, Life
-from jingle_hnt.session.policy import Times
+from jingle_hnt.session.life import GONE_S, Life, Why
+from jingle_hnt.session.media_policy import Times
 
 TIMES = Times(setup_s=120, first_media_s=30, silence_s=60, hold_s=3600, call_s=86400)
 

@@ -8,8 +8,10 @@ from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Reason
 from jingle_hnt.session import registry
 from jingle_hnt.session.budgets import BudgetPolicy
-from jingle_hnt.session.effects import Bounce, Gone, Pass, Replace, Why
-from jingle_hnt.session.policy import Fallback, IceMode, LimitPolicy
+from jingle_hnt.session.effects import Bounce, Gone, Pass, Replace
+from jingle_hnt.session.life import Why
+from jingle_hnt.session.media_policy import IceMode
+from jingle_hnt.session.policy import Fallback, LimitPolicy
 from jingle_hnt.session.registry import SPARE_TIMERS
 from tests.session.stage import ALICE, BOB, MALLORY, Stage, content
 from tests.session.test_ice import OF_ALICE, OF_BOB, ice

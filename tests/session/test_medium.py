@@ -4,8 +4,8 @@ import pytest
 
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import Candidate, CandidateType, RawUdp
+from jingle_hnt.session.leg import Leg
 from jingle_hnt.session.medium import Medium, is_relayed_already, is_relayed_here
-from jingle_hnt.session.table import Leg
 from tests.session.stage import RELAY, VOICE
 
 

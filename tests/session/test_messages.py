@@ -4,7 +4,8 @@ import pytest
 
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action
-from jingle_hnt.session.effects import Passed, Why, Withdrawn
+from jingle_hnt.session.effects import Passed, Withdrawn
+from jingle_hnt.session.life import Why
 from tests.session.stage import ALICE, BOB, MALLORY, Stage, content
 
 

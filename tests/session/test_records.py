@@ -19,22 +19,14 @@ from jingle_hnt.relay.binding import (
     StreamChanged,
 )
 from jingle_hnt.relay.latch import State as LatchState
-from jingle_hnt.session.effects import (
-    Bounce,
-    Moved,
-    Pass,
-    Passed,
-    Refusal,
-    Replace,
-    Request,
-    Why,
-)
+from jingle_hnt.session.effects import Bounce, Moved, Pass, Passed, Refusal, Replace, Request
+from jingle_hnt.session.leg import Leg
+from jingle_hnt.session.life import Why
 from jingle_hnt.session.machine import Session
-from jingle_hnt.session.policy import Times
+from jingle_hnt.session.media_policy import Times
 from jingle_hnt.session.reconcile import reconcile
 from jingle_hnt.session.record import dump, dump_ended, is_ended, load, load_ended
 from jingle_hnt.session.refusals import Kind
-from jingle_hnt.session.table import Leg
 from tests.session.stage import (
     ADDRESSES,
     ALICE,

@@ -8,7 +8,8 @@ from jingle_hnt.model.jingle import Action, Jingle
 from jingle_hnt.relay.policy import PeerPolicy, UnknownSource
 from jingle_hnt.session.budgets import BudgetPolicy
 from jingle_hnt.session.effects import Bounce, Pass, Passed, Request
-from jingle_hnt.session.policy import Fallback, GateMode, IceMode, LimitPolicy
+from jingle_hnt.session.media_policy import GateMode, IceMode
+from jingle_hnt.session.policy import Fallback, LimitPolicy
 from jingle_hnt.session.refusals import Kind
 from tests.session.stage import ALICE, BOB, MALLORY, PUBLIC, RELAY, VOICE, Stage, content
 

@@ -10,9 +10,9 @@ from jingle_hnt.model.jingle import Action
 from jingle_hnt.relay.evidence import SourceAuth
 from jingle_hnt.relay.policy import PeerPolicy, UnknownSource
 from jingle_hnt.session.effects import Replace
+from jingle_hnt.session.leg import Leg
 from jingle_hnt.session.record import dump, load
 from jingle_hnt.session.sdes import MOST_TAGS, Protection
-from jingle_hnt.session.table import Leg
 from tests.session.stage import ALICE, BOB, PUBLIC, RELAY, Stage, candidates, content
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from jingle_hnt.model.jingle import Action
-from jingle_hnt.session.effects import Why
+from jingle_hnt.session.life import Why
 from jingle_hnt.session.registry import LATE_S, PATIENCE_S
 from tests.session.stage import ALICE, BOB, Stage, content
 

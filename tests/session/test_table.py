@@ -9,8 +9,9 @@ from jingle_hnt.model.content import Content, ContentKey, Creator, Senders
 from jingle_hnt.model.jingle import Action, Info
 from jingle_hnt.session import table
 from jingle_hnt.session.effects import Pass, Replace
+from jingle_hnt.session.leg import Leg
 from jingle_hnt.session.machine import Session
-from jingle_hnt.session.table import TABLE, Leg, State, Transition, Verb, transition
+from jingle_hnt.session.table import TABLE, State, Transition, Verb, transition
 from tests.session.model import ROWS
 from tests.session.stage import ALICE, BOB, CAMERA, VOICE, Stage, candidates, content
 

@@ -21,8 +21,10 @@ from jingle_hnt.relay.binding import Arm, Flow
 from jingle_hnt.relay.evidence import IceKey, SourceAuth
 from jingle_hnt.relay.ice_agent import TARGETS, Checks
 from jingle_hnt.relay.policy import PeerPolicy
-from jingle_hnt.session.effects import Bounce, Pass, Passed, Replace, Why
-from jingle_hnt.session.policy import Fallback, IceMode, IceRule, Times
+from jingle_hnt.session.effects import Bounce, Pass, Passed, Replace
+from jingle_hnt.session.life import Why
+from jingle_hnt.session.media_policy import IceMode, Times
+from jingle_hnt.session.policy import Fallback, IceRule
 from jingle_hnt.session.record import dump, load
 from tests.session.stage import (
     ALICE,

@@ -8,7 +8,8 @@ from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Jingle
 from jingle_hnt.session.budgets import BudgetPolicy
 from jingle_hnt.session.effects import Answer, Bounce, Opened, Replace, Request
-from jingle_hnt.session.policy import ChannelPolicy, GateMode, IceMode, LimitPolicy
+from jingle_hnt.session.media_policy import GateMode, IceMode
+from jingle_hnt.session.policy import ChannelPolicy, LimitPolicy
 from jingle_hnt.session.refusals import NO_PLANE
 from tests.session.stage import ADDRESSES, ALICE, BOB, CAMERA, Stage, content
 from tests.session.test_channels import ask

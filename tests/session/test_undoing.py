@@ -7,7 +7,8 @@ import pytest
 from jingle_hnt.errors import Condition
 from jingle_hnt.model.content import Content, ContentKey, Creator
 from jingle_hnt.model.jingle import Action
-from jingle_hnt.session.effects import Bounce, Pass, Refusal, Replace, Why
+from jingle_hnt.session.effects import Bounce, Pass, Refusal, Replace
+from jingle_hnt.session.life import Why
 from jingle_hnt.session.machine import BIND_ATTEMPTS
 from jingle_hnt.session.reconcile import reconcile
 from tests.session.stage import ALICE, BOB, CAMERA, VOICE, Plane, Stage, candidates, content

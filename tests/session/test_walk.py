@@ -23,8 +23,10 @@ from jingle_hnt.model.content import (
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Info
 from jingle_hnt.session.effects import Gone, Moved, Refusal
-from jingle_hnt.session.policy import IceMode, LimitPolicy, Times
-from jingle_hnt.session.table import Leg, State
+from jingle_hnt.session.leg import Leg
+from jingle_hnt.session.media_policy import IceMode, Times
+from jingle_hnt.session.policy import LimitPolicy
+from jingle_hnt.session.table import State
 from tests.session.model import Key, Model
 from tests.session.stage import ALICE, BOB, CAMERA, MALLORY, RELAY6, VOICE, Stage, candidates
 from tests.threats import doses

@@ -8,10 +8,13 @@ from jingle_hnt.errors import Condition, JingleCondition
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Info
 from jingle_hnt.session import registry
-from jingle_hnt.session.effects import ChannelRequest, Pass, Refusal, Replace, Why
-from jingle_hnt.session.policy import ChannelPolicy, IceMode, LimitPolicy
+from jingle_hnt.session.effects import ChannelRequest, Pass, Refusal, Replace
+from jingle_hnt.session.leg import Leg
+from jingle_hnt.session.life import Why
+from jingle_hnt.session.media_policy import IceMode
+from jingle_hnt.session.policy import ChannelPolicy, LimitPolicy
 from jingle_hnt.session.registry import TOMBSTONE_S
-from jingle_hnt.session.table import Leg, State
+from jingle_hnt.session.table import State
 from tests.session.stage import (
     ALICE,
     BOB,

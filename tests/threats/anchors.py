@@ -45,20 +45,9 @@ from jingle_hnt.relay.interfaces import Interface
 from jingle_hnt.relay.policy import PeerPolicy
 from jingle_hnt.relay.ports import PortPool
 from jingle_hnt.relay.srtp import read_keys
-from jingle_hnt.session.effects import (
-    Answer,
-    Bind,
-    Bounce,
-    Effect,
-    Ended,
-    Moved,
-    Opened,
-    Pass,
-    Release,
-    Remember,
-    Replace,
-    Request,
-)
+from jingle_hnt.session.effects import Answer, Bounce, Moved, Opened, Pass, Replace, Request
+from jingle_hnt.session.machine import Ended
+from jingle_hnt.session.media_effects import Bind, Effect, Release, Remember
 from jingle_hnt.session.policy import LimitPolicy, RelayPolicy, SessionPolicy
 from jingle_hnt.session.reconcile import reconcile
 from jingle_hnt.session.record import dump, load

@@ -16,7 +16,7 @@ from jingle_hnt.fronts.xmpp.codec import (
 )
 from jingle_hnt.fronts.xmpp.names import local_name, namespace
 from jingle_hnt.model.content import Candidate, ContentKey, OwnTransport
-from jingle_hnt.session.effects import NONE_OWN, OwnTransports, Substitution
+from jingle_hnt.session.media_effects import NONE_OWN, OwnTransports, Substitution
 
 _CREDENTIALS = frozenset({"ufrag", "pwd"})
 _OF_ICE = frozenset({*_CREDENTIALS, "ice2"})

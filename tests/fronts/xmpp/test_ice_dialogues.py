@@ -13,7 +13,7 @@ from jingle_hnt.fronts.xmpp.codec import ICE_TRANSPORTS, parse
 from jingle_hnt.fronts.xmpp.substitution import substitute
 from jingle_hnt.model.jid import JID
 from jingle_hnt.session.effects import Pass, Replace
-from jingle_hnt.session.policy import IceMode
+from jingle_hnt.session.media_policy import IceMode
 from tests.fronts.xmpp.corpus import canonical, stanza
 from tests.fronts.xmpp.test_terminating import without_agents
 from tests.session.stage import ALICE, BOB, RELAY, Stage

@@ -19,7 +19,8 @@ from jingle_hnt.relay.binding import Flow
 from jingle_hnt.relay.interfaces import Interface
 from jingle_hnt.session.budgets import BudgetPolicy
 from jingle_hnt.session.effects import Answer, Bounce, Pass, Replace, Request
-from jingle_hnt.session.policy import IceMode, LimitPolicy
+from jingle_hnt.session.media_policy import IceMode
+from jingle_hnt.session.policy import LimitPolicy
 from tests.fronts.xmpp.corpus import UNHURRIED, canonical
 from tests.session.stage import ALICE, BOB, RELAY, Stage
 

@@ -1,0 +1,53 @@
+"""One end of a call: who pays for its ports, and what servers know of where it is."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from jingle_hnt.model.address import IPAddress
+from jingle_hnt.relay.evidence import LONGEST_AGE_S, MOST_SIGHTINGS, Sighting
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whom resources are charged to: a user, and the domain that the user is of."""
+
+    user: str
+    domain: str
+
+
+@dataclass(slots=True)
+class Endpoint:
+    """One party's end of a call.
+
+    `ip` is the other end of its present signalling connection. `seen` are weaker addresses, newest
+    first: of the other family, of earlier connections, of kinds of connection that prove less. A
+    new piece is added to them; it never takes the place of `ip`.
+    """
+
+    account: Account
+    ip: IPAddress | None = None
+    gone: bool = False
+    seen: tuple[IPAddress, ...] = ()
+
+    @property
+    def places(self) -> list[IPAddress]:
+        """Where the party is, as far as its server knows; that beats what it says of itself."""
+        return [] if self.ip is None else [self.ip]
+
+    def sight(self, sightings: Iterable[Sighting]) -> bool:
+        """Take note of where its server has seen it; tells whether that is news."""
+        before = self.ip, self.seen
+        for sighting in sightings:
+            if sighting.age_s > LONGEST_AGE_S:
+                continue
+            if sighting.is_sure and sighting.ip != self.ip:
+                self._see(self.ip)
+                self.ip = sighting.ip
+            elif sighting.ip not in (self.ip, *self.seen):
+                self._see(sighting.ip)
+        return (self.ip, self.seen) != before
+
+    def _see(self, ip: IPAddress | None) -> None:
+        if ip is not None:
+            others = (each for each in self.seen if each != ip)
+            self.seen = (ip, *others)[:MOST_SIGHTINGS]
