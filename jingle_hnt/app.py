@@ -20,6 +20,8 @@ from jingle_hnt.admin.desk import Desk
 from jingle_hnt.admin.http import MetricsServer
 from jingle_hnt.admin.rehearsal import Rehearsals
 from jingle_hnt.admin.server import AdminServer
+from jingle_hnt.call.effects import Bind, Effect, Exceeded, Release, Remember
+from jingle_hnt.call.ice import DRAWN
 from jingle_hnt.errors import (
     ConfigurationError,
     JingleError,
@@ -32,6 +34,28 @@ from jingle_hnt.errors import (
 from jingle_hnt.fronts.outgoing import Outgoing
 from jingle_hnt.fronts.xmpp.components import Components
 from jingle_hnt.fronts.xmpp.jids import normalised
+from jingle_hnt.jingle.budgets import WRITE_DOWNS
+from jingle_hnt.jingle.effects import (
+    Answer,
+    Bounce,
+    CallRefused,
+    ChannelRequest,
+    Gone,
+    Inject,
+    Moved,
+    Opened,
+    Pass,
+    Passed,
+    Refusal,
+    Replace,
+    Request,
+    Withdrawn,
+)
+from jingle_hnt.jingle.fairness import LATE, FairQueue
+from jingle_hnt.jingle.machine import Ended
+from jingle_hnt.jingle.reconcile import reconcile
+from jingle_hnt.jingle.record import dump, dump_ended, is_ended, load, load_ended
+from jingle_hnt.jingle.registry import Registry
 from jingle_hnt.log import configure, set_level
 from jingle_hnt.model.content import RTCP, RTP
 from jingle_hnt.model.doors import ModuleState, OtherDoors, Services
@@ -52,30 +76,6 @@ from jingle_hnt.relay.binding import (
     Side,
 )
 from jingle_hnt.relay.evidence import UNTOLD
-from jingle_hnt.session.budgets import WRITE_DOWNS
-from jingle_hnt.session.effects import (
-    Answer,
-    Bounce,
-    CallRefused,
-    ChannelRequest,
-    Gone,
-    Inject,
-    Moved,
-    Opened,
-    Pass,
-    Passed,
-    Refusal,
-    Replace,
-    Request,
-    Withdrawn,
-)
-from jingle_hnt.session.fairness import LATE, FairQueue
-from jingle_hnt.session.ice import DRAWN
-from jingle_hnt.session.machine import Ended
-from jingle_hnt.session.media_effects import Bind, Effect, Exceeded, Release, Remember
-from jingle_hnt.session.reconcile import reconcile
-from jingle_hnt.session.record import dump, dump_ended, is_ended, load, load_ended
-from jingle_hnt.session.registry import Registry
 from jingle_hnt.settings.in_force import Kept
 from jingle_hnt.settings.reload import Reloader
 from jingle_hnt.settings.wiring import Wiring, administrators, interfaces, session_policy

@@ -28,7 +28,14 @@ from jingle_hnt.admin.snapshots import (
     ContentSnapshot,
     LegSnapshot,
 )
+from jingle_hnt.call.effects import Bind, Release
+from jingle_hnt.call.ice import DRAWN
+from jingle_hnt.call.leg import Leg
 from jingle_hnt.commands import inspect, lines, top
+from jingle_hnt.jingle.effects import Replace, Request
+from jingle_hnt.jingle.policy import SessionPolicy
+from jingle_hnt.jingle.registry import Registry
+from jingle_hnt.jingle.table import TABLE, State
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import Candidate, Content, ContentKey, Creator, RawUdp, Senders
 from jingle_hnt.model.jid import JID
@@ -36,13 +43,6 @@ from jingle_hnt.model.jingle import Action, Jingle
 from jingle_hnt.relay.binding import Arm, Flow, Gate, Latched
 from jingle_hnt.relay.policy import PeerPolicy, ip_network
 from jingle_hnt.relay.ports import Interface, PortPool
-from jingle_hnt.session.effects import Replace, Request
-from jingle_hnt.session.ice import DRAWN
-from jingle_hnt.session.leg import Leg
-from jingle_hnt.session.media_effects import Bind, Release
-from jingle_hnt.session.policy import SessionPolicy
-from jingle_hnt.session.registry import Registry
-from jingle_hnt.session.table import TABLE, State
 
 ROOT = Path(__file__).parent.parent
 PICTURES = ROOT / "docs" / "pictures"

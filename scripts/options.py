@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from jingle_hnt.session.budgets import BUDGETS, FIXED, BudgetPolicy
+from jingle_hnt.jingle.budgets import BUDGETS, FIXED, BudgetPolicy
 from jingle_hnt.settings.defaults import ENVIRONMENT
 from jingle_hnt.settings.model import IceRule, Interface, Server, Settings
 from jingle_hnt.settings.reload import needs_restart

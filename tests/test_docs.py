@@ -9,9 +9,9 @@ import pytest
 
 from jingle_hnt.admin.causes import CALL_CAUSES, LEG_CAUSES
 from jingle_hnt.admin.metrics import Metrics
+from jingle_hnt.call.life import Why
 from jingle_hnt.cli import parser
-from jingle_hnt.session.life import Why
-from jingle_hnt.session.refusals import Kind
+from jingle_hnt.jingle.refusals import Kind
 from tests.admin.test_metrics import scrape
 
 ROOT = Path(__file__).parent.parent

@@ -23,7 +23,7 @@ from jingle_hnt.settings.file import load
 from jingle_hnt.settings.model import Settings
 from jingle_hnt.settings.reload import Reloader
 from tests.admin.calls import call, leg
-from tests.session.stage import RELAY
+from tests.jingle.stage import RELAY
 from tests.settings.test_config import NEEDED
 
 ROOT = Path(__file__).parent.parent

@@ -19,10 +19,10 @@ from jingle_hnt.admin.causes import Case
 from jingle_hnt.admin.digest import Digest, digest
 from jingle_hnt.admin.refusals import RefusedCall
 from jingle_hnt.admin.reports import CallReport, report
+from jingle_hnt.call.life import Why
 from jingle_hnt.cli import main
 from jingle_hnt.commands.page import page, text
 from jingle_hnt.model.jingle import Reason
-from jingle_hnt.session.life import Why
 from jingle_hnt.store.history import History
 from tests.admin import calls
 from tests.admin.calls import leg, silent

@@ -15,16 +15,17 @@ ROOT = Path(__file__).parent.parent
 
 FORBIDDEN = (
     ("admin/metrics.py", "jingle_hnt.fronts.xmpp.codec"),
+    ("call/life.py", "jingle_hnt.model.jid"),
     ("commands/page.py", "jingle_hnt.cli"),
     ("errors.py", "jingle_hnt.model.jid"),
     ("fronts/outgoing.py", "jingle_hnt.fronts.xmpp.held"),
     ("fronts/xmpp/codec.py", "jingle_hnt.plane.api"),
+    ("jingle/table.py", "jingle_hnt.store.journal"),
     ("log.py", "jingle_hnt.errors"),
     ("model/jid.py", "jingle_hnt.relay.pace"),
-    ("plane/api.py", "jingle_hnt.session.effects"),
+    ("plane/api.py", "jingle_hnt.jingle.effects"),
     ("process/lock.py", "jingle_hnt.settings.defaults"),
     ("relay/pace.py", "jingle_hnt.log"),
-    ("session/life.py", "jingle_hnt.store.journal"),
     ("settings/defaults.py", "jingle_hnt.app"),
     ("store/private.py", "jingle_hnt.admin.tally"),
     ("admin/paths.py", "slixmpp"),
@@ -91,8 +92,8 @@ def test_every_room_is_imported_from_where_it_is_not_to_be() -> None:
 def test_siblings_and_what_is_forbidden_are_not_in_the_table() -> None:
     may = rooms.allowed(rooms.contracts())
     assert "admin" not in may["fronts"]
-    assert "session" in may["fronts"]
-    assert "session" not in may["plane"]
+    assert "jingle" in may["fronts"]
+    assert not {"jingle", "call"} & set(may["plane"])
     assert may["errors"] == []
 
 

@@ -13,9 +13,9 @@ from ipaddress import ip_address
 
 from jingle_hnt.admin.paths import CheckFailure, Path
 from jingle_hnt.admin.snapshots import YOUNG_S, CallSnapshot, ContentSnapshot, LegSnapshot
+from jingle_hnt.call.life import Why
+from jingle_hnt.call.policy import IceMode
 from jingle_hnt.model.content import Senders
-from jingle_hnt.session.life import Why
-from jingle_hnt.session.media_policy import IceMode
 
 
 @dataclass(frozen=True, slots=True)

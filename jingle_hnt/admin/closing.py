@@ -26,10 +26,10 @@ from jingle_hnt.admin.reports import (
     report,
 )
 from jingle_hnt.admin.tally import Tally
+from jingle_hnt.jingle.effects import CallRefused, Inject
+from jingle_hnt.jingle.machine import Ended, Session
+from jingle_hnt.jingle.refusals import Obstacle
 from jingle_hnt.relay.binding import BindingName, BindingSnapshot, Drained
-from jingle_hnt.session.effects import CallRefused, Inject
-from jingle_hnt.session.machine import Ended, Session
-from jingle_hnt.session.refusals import Obstacle
 
 log = structlog.get_logger(__name__)
 

@@ -17,10 +17,10 @@ from jingle_hnt.admin.refusals import Refusals
 from jingle_hnt.admin.state import StateCommands
 from jingle_hnt.admin.tally import Tally
 from jingle_hnt.admin.whereabouts import Whereabouts
+from jingle_hnt.jingle.effects import CallRefused
 from jingle_hnt.model.commands import Field, Kind
 from jingle_hnt.relay.binding import Drained, Event, Latched, Rivalry
 from jingle_hnt.relay.evidence import SourceAuth
-from jingle_hnt.session.effects import CallRefused
 
 
 class Desk:

@@ -13,9 +13,9 @@ from jingle_hnt.admin.person import FAR_S, Occasion
 from jingle_hnt.admin.refusals import Refusals, RefusedCall
 from jingle_hnt.admin.reports import CallReport, Explanation, HistorySnapshot, valid
 from jingle_hnt.admin.tally import Tally
+from jingle_hnt.jingle.machine import Session
 from jingle_hnt.model.commands import SHOWN
 from jingle_hnt.model.jid import JID
-from jingle_hnt.session.machine import Session
 
 MOST_SHOWN = 1000
 SHORTEST_NAME = 5

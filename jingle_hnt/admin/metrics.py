@@ -17,12 +17,12 @@ from prometheus_client.registry import Collector
 from jingle_hnt.admin.paths import CheckFailure, Path
 from jingle_hnt.admin.snapshots import StatusSnapshot
 from jingle_hnt.admin.tally import FIELDS, KINDS, Histogram, Tally
+from jingle_hnt.call.life import Why
+from jingle_hnt.call.policy import IceMode
 from jingle_hnt.errors import Condition
+from jingle_hnt.jingle.budgets import COUNTED
+from jingle_hnt.jingle.table import State
 from jingle_hnt.relay.evidence import SourceAuth
-from jingle_hnt.session.budgets import COUNTED
-from jingle_hnt.session.life import Why
-from jingle_hnt.session.media_policy import IceMode
-from jingle_hnt.session.table import State
 
 PREFIX = "jingle_hnt_"
 LIVE = (State.PENDING, State.ACTIVE)

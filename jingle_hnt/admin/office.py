@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from jingle_hnt.admin import snapshots
+from jingle_hnt.jingle.effects import Inject
+from jingle_hnt.jingle.registry import Registry
 from jingle_hnt.model.doors import ModuleState, OtherDoors, Services
 from jingle_hnt.model.jid import JID
 from jingle_hnt.relay.binding import BindingName, BindingSnapshot
-from jingle_hnt.session.effects import Inject
-from jingle_hnt.session.registry import Registry
 
 
 class Archive(Protocol):

@@ -7,15 +7,15 @@ not come this way.
 from collections.abc import Mapping
 from enum import StrEnum
 
+from jingle_hnt.call.allocation import Pinhole
+from jingle_hnt.call.leg import Leg
+from jingle_hnt.call.medium import Medium
+from jingle_hnt.call.negotiation import Negotiation
+from jingle_hnt.call.policy import IceMode
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import RTP, CandidateType
 from jingle_hnt.relay.binding import BindingName, BindingSnapshot, Counters, PinholeSnapshot
 from jingle_hnt.relay.evidence import SourceAuth
-from jingle_hnt.session.allocation import Pinhole
-from jingle_hnt.session.leg import Leg
-from jingle_hnt.session.media_policy import IceMode
-from jingle_hnt.session.medium import Medium
-from jingle_hnt.session.negotiation import Negotiation
 
 
 class Path(StrEnum):

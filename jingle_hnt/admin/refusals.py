@@ -12,8 +12,8 @@ import structlog
 from pydantic import BaseModel, ConfigDict
 
 from jingle_hnt.admin.office import Archive
-from jingle_hnt.session.effects import CallRefused
-from jingle_hnt.session.refusals import Kind
+from jingle_hnt.jingle.effects import CallRefused
+from jingle_hnt.jingle.refusals import Kind
 
 log = structlog.get_logger(__name__)
 

@@ -16,6 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, ValidationErro
 
 from jingle_hnt.admin.commands import served
 from jingle_hnt.admin.snapshots import RehearsalSnapshot
+from jingle_hnt.call.policy import IceMode
+from jingle_hnt.jingle.effects import Answer, Bounce, Inject, Replace, Request
+from jingle_hnt.jingle.policy import SessionPolicy
+from jingle_hnt.jingle.registry import Registry
 from jingle_hnt.model.address import TransportAddress, host_network
 from jingle_hnt.model.content import (
     ICE_UDP,
@@ -29,10 +33,6 @@ from jingle_hnt.model.content import (
 )
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Jingle, Reason
-from jingle_hnt.session.effects import Answer, Bounce, Inject, Replace, Request
-from jingle_hnt.session.media_policy import IceMode
-from jingle_hnt.session.policy import SessionPolicy
-from jingle_hnt.session.registry import Registry
 
 ANSWER_S = 5.0
 """How long the plane may take for the ports of such a call."""

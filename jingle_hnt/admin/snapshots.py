@@ -11,6 +11,13 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from jingle_hnt.admin import paths
+from jingle_hnt.call.allocation import Allocation
+from jingle_hnt.call.budgets import Budget
+from jingle_hnt.call.leg import Leg
+from jingle_hnt.call.medium import Medium
+from jingle_hnt.jingle.budgets import BUDGETS
+from jingle_hnt.jingle.machine import Session
+from jingle_hnt.jingle.registry import Registry
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import COMPONENTS
 from jingle_hnt.relay import quality
@@ -23,13 +30,6 @@ from jingle_hnt.relay.binding import (
 )
 from jingle_hnt.relay.evidence import SourceAuth
 from jingle_hnt.relay.ports import PortCounts
-from jingle_hnt.session.allocation import Allocation
-from jingle_hnt.session.budgets import BUDGETS
-from jingle_hnt.session.leg import Leg
-from jingle_hnt.session.machine import Session
-from jingle_hnt.session.media_budgets import Budget
-from jingle_hnt.session.medium import Medium
-from jingle_hnt.session.registry import Registry
 
 MOST = 10
 """Owners who are shown of each budget."""

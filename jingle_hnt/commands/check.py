@@ -24,10 +24,7 @@ from jingle_hnt.errors import JingleError, SecretRefused
 from jingle_hnt.fronts.xmpp import expat
 from jingle_hnt.fronts.xmpp.component import Component, ComponentSettings
 from jingle_hnt.fronts.xmpp.rivals import NODE
-from jingle_hnt.model.doors import ModuleState
-from jingle_hnt.model.jid import JID
-from jingle_hnt.process.host_ports import bind_fault
-from jingle_hnt.session.effects import (
+from jingle_hnt.jingle.effects import (
     ChannelRequest,
     Gone,
     Moved,
@@ -36,6 +33,9 @@ from jingle_hnt.session.effects import (
     Request,
     Withdrawn,
 )
+from jingle_hnt.model.doors import ModuleState
+from jingle_hnt.model.jid import JID
+from jingle_hnt.process.host_ports import bind_fault
 from jingle_hnt.settings.file import load
 from jingle_hnt.settings.model import Settings
 from jingle_hnt.settings.wiring import component_settings, session_policy

@@ -10,17 +10,12 @@ from typing import TypeVar, get_type_hints
 
 from pydantic import BaseModel
 
+from jingle_hnt.call.policy import GatePolicy, Times
 from jingle_hnt.errors import ConfigurationError
 from jingle_hnt.fronts.xmpp.component import ComponentSettings
 from jingle_hnt.fronts.xmpp.jids import normalised, normalised_pattern
-from jingle_hnt.model.content import ICE, ICE_UDP
-from jingle_hnt.model.jid import JID
-from jingle_hnt.relay.interfaces import Interface
-from jingle_hnt.relay.policy import PeerPolicy
-from jingle_hnt.relay.ports import PortPool
-from jingle_hnt.session.budgets import BudgetPolicy
-from jingle_hnt.session.media_policy import GatePolicy, Times
-from jingle_hnt.session.policy import (
+from jingle_hnt.jingle.budgets import BudgetPolicy
+from jingle_hnt.jingle.policy import (
     ChannelPolicy,
     IcePolicy,
     IceRule,
@@ -28,6 +23,11 @@ from jingle_hnt.session.policy import (
     RelayPolicy,
     SessionPolicy,
 )
+from jingle_hnt.model.content import ICE, ICE_UDP
+from jingle_hnt.model.jid import JID
+from jingle_hnt.relay.interfaces import Interface
+from jingle_hnt.relay.policy import PeerPolicy
+from jingle_hnt.relay.ports import PortPool
 from jingle_hnt.settings.model import IceRule as IceRuleSettings
 from jingle_hnt.settings.model import RelayNodes, Server, Settings
 

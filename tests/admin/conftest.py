@@ -8,7 +8,7 @@ import pytest
 from jingle_hnt.admin.desk import Desk
 from jingle_hnt.store.history import History
 from tests.admin.office import Office
-from tests.session.stage import Stage
+from tests.jingle.stage import Stage
 
 
 @pytest.fixture

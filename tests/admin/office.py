@@ -8,6 +8,8 @@ from typing import Any
 from jingle_hnt.admin.desk import Desk
 from jingle_hnt.admin.snapshots import ReloadSnapshot
 from jingle_hnt.fronts.xmpp.jids import normalised
+from jingle_hnt.jingle.effects import Inject
+from jingle_hnt.jingle.registry import Registry
 from jingle_hnt.model.doors import ModuleState, OtherDoors, Services
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Reason
@@ -20,9 +22,7 @@ from jingle_hnt.relay.binding import (
     Quality,
 )
 from jingle_hnt.relay.latch import State
-from jingle_hnt.session.effects import Inject
-from jingle_hnt.session.registry import Registry
-from tests.session.stage import ALICE, Stage
+from tests.jingle.stage import ALICE, Stage
 
 
 def _open() -> asyncio.Event:

@@ -11,17 +11,17 @@ from jingle_hnt.admin import closing
 from jingle_hnt.admin.closing import LONGEST_TEXT
 from jingle_hnt.admin.desk import Desk
 from jingle_hnt.admin.reports import MOST_BYTES, CallReport, bounded
+from jingle_hnt.call.life import Why
+from jingle_hnt.jingle.budgets import BudgetPolicy
+from jingle_hnt.jingle.machine import Ended
 from jingle_hnt.model.content import ContentKey, Creator
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Reason
 from jingle_hnt.relay.binding import Drained
-from jingle_hnt.session.budgets import BudgetPolicy
-from jingle_hnt.session.life import Why
-from jingle_hnt.session.machine import Ended
 from jingle_hnt.store.history import History
 from tests.admin.office import Office, ask, hang_up
 from tests.fronts.xmpp.recorder import until
-from tests.session.stage import ADDRESSES, ALICE, BOB, CAMERA, content
+from tests.jingle.stage import ADDRESSES, ALICE, BOB, CAMERA, content
 
 
 async def test_a_call_leaves_one_line_and_one_row(office: Office, desk: Desk) -> None:

@@ -12,7 +12,7 @@ from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action
 from jingle_hnt.store.history import History
 from tests.admin.office import Office, ask, hang_up
-from tests.session.stage import ALICE, BOB, MALLORY, Stage, content
+from tests.jingle.stage import ALICE, BOB, MALLORY, Stage, content
 
 
 async def test_what_was_wrong_is_explained_live_and_afterwards(office: Office, desk: Desk) -> None:

@@ -5,8 +5,8 @@ import pytest
 from jingle_hnt.admin.causes import CALL_CAUSES, DROPS, LEG_CAUSES, Case
 from jingle_hnt.admin.diagnosis import diagnose, set_aside
 from jingle_hnt.admin.reports import is_one_way
+from jingle_hnt.call.life import Why
 from jingle_hnt.relay.binding import Counters
-from jingle_hnt.session.life import Why
 from tests.admin.calls import ALICE, BOB, call, leg, mute, silent
 
 HEARD = leg("initiator"), leg("responder")

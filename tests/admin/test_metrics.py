@@ -20,6 +20,7 @@ from jingle_hnt.admin.http import MetricsServer
 from jingle_hnt.admin.metrics import Metrics, Scrape
 from jingle_hnt.admin.snapshots import PlaneSnapshot, PortsSnapshot, StatusSnapshot
 from jingle_hnt.admin.tally import Histogram, Tally, Traffic
+from jingle_hnt.call.life import Why
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.relay.binding import (
     BindingName,
@@ -31,8 +32,7 @@ from jingle_hnt.relay.binding import (
 )
 from jingle_hnt.relay.evidence import SourceAuth
 from jingle_hnt.relay.latch import State
-from jingle_hnt.session.life import Why
-from tests.session.stage import RELAY
+from tests.jingle.stage import RELAY
 
 ROOT = Path(__file__).parent.parent.parent
 PLANE = PlaneSnapshot(up=True, engine="native", bindings=2, draining=0)

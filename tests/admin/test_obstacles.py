@@ -8,20 +8,20 @@ from typing import Any
 import pytest
 
 from jingle_hnt.admin.desk import Desk
+from jingle_hnt.call.policy import GateMode, IceMode
+from jingle_hnt.jingle.budgets import BudgetPolicy
+from jingle_hnt.jingle.effects import Answer, Bounce, CallRefused, Pass, Passed, Replace, Request
+from jingle_hnt.jingle.policy import Fallback, LimitPolicy, SessionPolicy
+from jingle_hnt.jingle.refusals import Kind, Obstacle
 from jingle_hnt.model.doors import ModuleState, OtherDoors
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Jingle
 from jingle_hnt.relay.policy import UnknownSource
 from jingle_hnt.relay.ports import SHUN_S
-from jingle_hnt.session.budgets import BudgetPolicy
-from jingle_hnt.session.effects import Answer, Bounce, CallRefused, Pass, Passed, Replace, Request
-from jingle_hnt.session.media_policy import GateMode, IceMode
-from jingle_hnt.session.policy import Fallback, LimitPolicy, SessionPolicy
-from jingle_hnt.session.refusals import Kind, Obstacle
 from jingle_hnt.store.history import History
 from tests.admin.office import Office, ask
-from tests.session.stage import ALICE, BOB, MALLORY, RELAY, Stage, candidates, changed, content
-from tests.session.test_refusals import DORA, ERIC, PROOF
+from tests.jingle.stage import ALICE, BOB, MALLORY, RELAY, Stage, candidates, changed, content
+from tests.jingle.test_refusals import DORA, ERIC, PROOF
 
 
 class Front:

@@ -5,15 +5,15 @@ from dataclasses import replace
 import pytest
 
 from jingle_hnt.admin.snapshots import YOUNG_S, CallSnapshot, LegSnapshot, call
+from jingle_hnt.call.policy import IceMode
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import CandidateType
 from jingle_hnt.model.jingle import Action
 from jingle_hnt.relay.binding import BindingSnapshot, Counters, Flow, PinholeSnapshot, Quality
 from jingle_hnt.relay.latch import State
-from jingle_hnt.session.media_policy import IceMode
-from tests.session.stage import ALICE, BOB, CAMERA, Stage
-from tests.session.test_ice import OF_ALICE, OF_BOB, ice
-from tests.session.test_terminate import at
+from tests.jingle.stage import ALICE, BOB, CAMERA, Stage
+from tests.jingle.test_ice import OF_ALICE, OF_BOB, ice
+from tests.jingle.test_terminate import at
 
 PHONE = TransportAddress.of("198.51.100.1", 5000)
 NAT = TransportAddress.of("198.51.100.1", 61000)

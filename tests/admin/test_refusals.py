@@ -10,14 +10,14 @@ import structlog
 from jingle_hnt.admin import moments, person
 from jingle_hnt.admin.desk import Desk
 from jingle_hnt.admin.refusals import MOST_OF_OWNER, MOST_WAITING, WORDS, RefusedCall
+from jingle_hnt.jingle.effects import CallRefused
+from jingle_hnt.jingle.limits import BLOCKED, TOO_FAST
+from jingle_hnt.jingle.refusals import Kind, Obstacle
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action
-from jingle_hnt.session.effects import CallRefused
-from jingle_hnt.session.limits import BLOCKED, TOO_FAST
-from jingle_hnt.session.refusals import Kind, Obstacle
 from jingle_hnt.store.history import History
 from tests.admin.office import Office, ask, hang_up
-from tests.session.stage import ALICE, BOB, MALLORY, content
+from tests.jingle.stage import ALICE, BOB, MALLORY, content
 
 LIMIT = Obstacle(Kind.LIMIT, "limits.per_minute", TOO_FAST)
 

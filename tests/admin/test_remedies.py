@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
+from jingle_hnt.call.policy import EarlyMedia, IceMode, Times
 from jingle_hnt.errors import Condition
+from jingle_hnt.jingle.budgets import BudgetPolicy
+from jingle_hnt.jingle.effects import Bounce, Gone, Refusal, Replace
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import Candidate, Crypto, RawUdp, Senders
 from jingle_hnt.model.jid import JID
@@ -17,14 +20,8 @@ from jingle_hnt.model.jingle import Action, Reason
 from jingle_hnt.relay.interfaces import Interface
 from jingle_hnt.relay.policing import Limits
 from jingle_hnt.relay.policy import PeerPolicy, UnknownSource
-from jingle_hnt.session.budgets import BudgetPolicy
-from jingle_hnt.session.effects import Bounce, Gone, Refusal, Replace
-from jingle_hnt.session.media_policy import EarlyMedia, IceMode, Times
 from tests.admin.world import World
-from tests.plane.checks import answer, check
-from tests.plane.packets import rtcp, rtp
-from tests.plane.sdes import Sender
-from tests.session.stage import (
+from tests.jingle.stage import (
     ADDRESSES,
     ALICE,
     BOB,
@@ -36,8 +33,11 @@ from tests.session.stage import (
     candidates,
     content,
 )
-from tests.session.test_ice import OF_ALICE, OF_BOB, ice
-from tests.session.test_terminate import at
+from tests.jingle.test_ice import OF_ALICE, OF_BOB, ice
+from tests.jingle.test_terminate import at
+from tests.plane.checks import answer, check
+from tests.plane.packets import rtcp, rtp
+from tests.plane.sdes import Sender
 
 A, B = (f"{ADDRESSES[party]}:4000" for party in (ALICE, BOB))
 ABROAD = JID.of("dora@elsewhere.example/phone")

@@ -5,7 +5,7 @@ from typing import Any
 
 from jingle_hnt.admin.causes import Case
 from jingle_hnt.admin.reports import CallReport, log_line, report
-from jingle_hnt.session.life import Why
+from jingle_hnt.call.life import Why
 from tests.admin.calls import call, leg, silent
 
 

@@ -8,9 +8,9 @@ from jingle_hnt.admin.diagnosis import diagnose
 from jingle_hnt.admin.reports import Explanation, HistorySnapshot, report
 from jingle_hnt.admin.snapshots import CallsSnapshot
 from jingle_hnt.admin.spoken import spoken
+from jingle_hnt.call.life import Why
 from jingle_hnt.fronts.xmpp import forms
 from jingle_hnt.fronts.xmpp.tables import lay_out
-from jingle_hnt.session.life import Why
 from tests.admin import calls
 from tests.admin.calls import leg, silent
 from tests.admin.office import ask

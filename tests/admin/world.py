@@ -8,14 +8,14 @@ from typing import Any, cast
 from jingle_hnt.admin import snapshots
 from jingle_hnt.admin.causes import Case
 from jingle_hnt.admin.diagnosis import diagnose
+from jingle_hnt.call.life import Why
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.plane.pinhole import Binding, Pinhole
 from jingle_hnt.plane.reference import ReferenceEngine
 from jingle_hnt.relay.binding import Arm, BindingName, BindingSpec, Gate, Side
 from jingle_hnt.relay.policing import NO_LIMITS, Bucket, Limits
-from jingle_hnt.session.life import Why
+from tests.jingle.stage import Plane, Stage
 from tests.plane.packets import rtp
-from tests.session.stage import Plane, Stage
 
 PACKET_S = 0.02
 

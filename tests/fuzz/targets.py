@@ -16,16 +16,16 @@ from jingle_hnt.errors import JingleError, ProtocolViolation
 from jingle_hnt.fronts.xmpp import filter as filter_protocol
 from jingle_hnt.fronts.xmpp.codec import JINGLE, parse
 from jingle_hnt.fronts.xmpp.guard import Stanza, StreamReader
+from jingle_hnt.jingle.record import dump, load
 from jingle_hnt.plane import protocol
 from jingle_hnt.relay.packet import classify
 from jingle_hnt.relay.stun import is_signed
 from jingle_hnt.relay.stun import parse as parse_stun
-from jingle_hnt.session.record import dump, load
 from tests.fronts.xmpp.corpus import FILES
 from tests.fronts.xmpp.test_guard import HEADER
+from tests.jingle.stage import Stage
 from tests.plane.test_protocol import EVENTS, REQUESTS
 from tests.relay.test_stun import written
-from tests.session.stage import Stage
 
 CORPUS = Path(__file__).parent / "corpus"
 NASTY = (

@@ -19,10 +19,10 @@ from jingle_hnt.fronts.xmpp.component import Component, ComponentSettings
 from jingle_hnt.fronts.xmpp.guard import Broken, Stanza, StreamReader
 from jingle_hnt.fronts.xmpp.names import ICE_UDP, RAW_UDP, local_name, namespace
 from jingle_hnt.fronts.xmpp.serialise import serialise
+from jingle_hnt.jingle.effects import Gone, Moved, Refusal, Replace, Request
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import Candidate, Ice, OwnTransport, RawUdp
 from jingle_hnt.model.jid import JID
-from jingle_hnt.session.effects import Gone, Moved, Refusal, Replace, Request
 from tests.fronts.xmpp.test_guard import HEADER
 from tests.threats import doses
 from tests.threats.doses import Measured

@@ -13,10 +13,10 @@ from jingle_hnt.fronts.xmpp import filter as filter_protocol
 from jingle_hnt.fronts.xmpp.codec import JINGLE, parse
 from jingle_hnt.fronts.xmpp.serialise import serialise
 from jingle_hnt.fronts.xmpp.substitution import substitute
+from jingle_hnt.jingle.effects import Bounce, Replace
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import Candidate, RawUdp
 from jingle_hnt.model.jingle import Jingle
-from jingle_hnt.session.effects import Bounce, Replace
 from tests.fronts.xmpp.corpus import NAMES, UNHURRIED, elements, stanza
 
 OURS = (Candidate(1, 0, TransportAddress.of("203.0.113.9", 30000), "r1"),)

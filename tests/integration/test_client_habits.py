@@ -11,7 +11,7 @@ from functools import partial
 
 import pytest
 
-from jingle_hnt.session.media_policy import IceMode
+from jingle_hnt.call.policy import IceMode
 from tests.integration.test_call_plays import heard_in, nothing_left
 from tests.integration.test_ice_calls import TAKING_PART, both_outcomes, through_us
 from tests.integration.test_nat_calls import hang_up

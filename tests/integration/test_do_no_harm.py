@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jingle_hnt.session.media_policy import IceMode
+from jingle_hnt.call.policy import IceMode
 from tests.fronts.xmpp.exchanges import Exchange, alone, known, mutated
 from tests.lab import play
 from tests.lab.play import COMPONENT, DOMAIN, SECRET, Relay

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jingle_hnt.session.media_policy import IceMode
+from jingle_hnt.call.policy import IceMode
 from tests.integration.test_ice_calls import TAKING_PART, both_outcomes
 from tests.integration.test_nat_calls import hang_up
 from tests.lab.play import ROOT, Caller, Stage, stage

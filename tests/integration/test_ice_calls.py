@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from jingle_hnt.session.media_policy import IceMode
+from jingle_hnt.call.policy import IceMode
 from tests.integration.test_nat_calls import hang_up, legs
 from tests.lab.play import ROOT, Caller, Event, Stage, delivered, stage
 from tests.lab.world import RELAY, STRANGER, NatKind

@@ -6,7 +6,7 @@ from itertools import combinations_with_replacement, pairwise
 
 import pytest
 
-from jingle_hnt.session.media_policy import IceMode
+from jingle_hnt.call.policy import IceMode
 from tests.integration.test_ice_calls import TAKING_PART, assert_talk, connect, through_us
 from tests.integration.test_nat_calls import candidates, learns, legs, talk, with_action
 from tests.lab.play import Caller, Stage, delivered, stage

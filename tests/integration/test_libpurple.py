@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from jingle_hnt.session.media_policy import IceMode
+from jingle_hnt.call.policy import IceMode
 from tests.integration.test_ice_calls import TAKING_PART
 from tests.integration.test_nat_calls import legs
 from tests.lab.play import DOMAIN, Event, Stage, stage

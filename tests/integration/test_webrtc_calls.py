@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from jingle_hnt.session.media_policy import IceMode
+from jingle_hnt.call.policy import IceMode
 from tests.integration.test_ice_calls import TAKING_PART, connect, through_us
 from tests.integration.test_nat_calls import hang_up
 from tests.integration.test_srtp_calls import spraying

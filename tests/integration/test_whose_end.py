@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from jingle_hnt.session.media_policy import IceMode
+from jingle_hnt.call.policy import IceMode
 from tests.integration.test_call_plays import nothing_left
 from tests.integration.test_do_no_harm import relay
 from tests.integration.test_ice_calls import TAKING_PART, TRIES, past_us

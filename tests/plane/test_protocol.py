@@ -40,8 +40,8 @@ from jingle_hnt.relay.binding import (
     Silent,
 )
 from jingle_hnt.relay.evidence import Evidence, SourceAuth
+from tests.jingle.stage import shut
 from tests.plane.bound import RELAY, free_port, only
-from tests.session.stage import shut
 
 ADDRESS = TransportAddress.of("203.0.113.9", 2200)
 EVIDENCE = Evidence(

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from jingle_hnt.call.policy import IceMode
 from jingle_hnt.errors import ConfigurationError
+from jingle_hnt.jingle.policy import matches
 from jingle_hnt.model.content import ICE, ICE_UDP
 from jingle_hnt.model.jid import JID
-from jingle_hnt.session.media_policy import IceMode
-from jingle_hnt.session.policy import matches
 from jingle_hnt.settings.file import load
 from jingle_hnt.settings.model import Settings
 from jingle_hnt.settings.wiring import administrators, session_policy

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jingle_hnt.session.policy import SessionPolicy
+from jingle_hnt.jingle.policy import SessionPolicy
 from jingle_hnt.settings.file import load
 from jingle_hnt.settings.model import Settings
 from jingle_hnt.settings.reload import is_alterable, leaves, needs_restart

@@ -21,7 +21,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from jingle_hnt.app import PLANE_RETRY_S, drawn
+from jingle_hnt.call.effects import Bind, Effect, Release, Remember
 from jingle_hnt.errors import PlaneError, PortTaken
+from jingle_hnt.jingle.effects import Answer, Bounce, Moved, Opened, Pass, Replace, Request
+from jingle_hnt.jingle.machine import Ended
+from jingle_hnt.jingle.policy import LimitPolicy, RelayPolicy, SessionPolicy
+from jingle_hnt.jingle.reconcile import reconcile
+from jingle_hnt.jingle.record import dump, load
+from jingle_hnt.jingle.registry import Registry
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import (
     RTCP,
@@ -45,13 +52,6 @@ from jingle_hnt.relay.interfaces import Interface
 from jingle_hnt.relay.policy import PeerPolicy
 from jingle_hnt.relay.ports import PortPool
 from jingle_hnt.relay.srtp import read_keys
-from jingle_hnt.session.effects import Answer, Bounce, Moved, Opened, Pass, Replace, Request
-from jingle_hnt.session.machine import Ended
-from jingle_hnt.session.media_effects import Bind, Effect, Release, Remember
-from jingle_hnt.session.policy import LimitPolicy, RelayPolicy, SessionPolicy
-from jingle_hnt.session.reconcile import reconcile
-from jingle_hnt.session.record import dump, load
-from jingle_hnt.session.registry import Registry
 from jingle_hnt.store.journal import Journal
 from tests.lab.world import RELAY, STRANGER, Lab
 from tests.threats.guards import SUITE, Guard, Terms, agreed, credentials, master

@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Sequence
 
 from benchmarks.figures import rss_bytes
-from jingle_hnt.session.policy import LimitPolicy
+from jingle_hnt.jingle.policy import LimitPolicy
 from tests.threats.anchors import Call, Ours, Refused
 from tests.threats.field import Field, Outcome
 from tests.threats.media import CALLS

@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from jingle_hnt.errors import JingleError
 from jingle_hnt.fronts.xmpp.codec import parse
 from jingle_hnt.fronts.xmpp.guard import Broken, Event, Stanza, StreamReader
+from jingle_hnt.jingle.effects import Pass, Request
+from jingle_hnt.jingle.record import dump
+from jingle_hnt.jingle.registry import Registry
 from jingle_hnt.model.content import Content
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Jingle
-from jingle_hnt.session.effects import Pass, Request
-from jingle_hnt.session.record import dump
-from jingle_hnt.session.registry import Registry
 from tests.threats.anchors import DOMAIN, Ours, content
 from tests.threats.field import Field, Outcome
 from tests.threats.media import CALLS

@@ -27,9 +27,7 @@ from jingle_hnt.fronts.xmpp.names import local_name, namespace
 from jingle_hnt.fronts.xmpp.requests import build, error_element, stanza_error
 from jingle_hnt.fronts.xmpp.substitution import substitute
 from jingle_hnt.fronts.xmpp.waiting import Asked, Waiting
-from jingle_hnt.model.jid import JID
-from jingle_hnt.model.jingle import Action
-from jingle_hnt.session.effects import (
+from jingle_hnt.jingle.effects import (
     Answer,
     Bounce,
     Inject,
@@ -39,6 +37,8 @@ from jingle_hnt.session.effects import (
     Token,
     Withdrawn,
 )
+from jingle_hnt.model.jid import JID
+from jingle_hnt.model.jingle import Action
 
 HOLD_S = 30.0
 """How long the core may take; our own time, no server's."""

@@ -27,11 +27,7 @@ from jingle_hnt.fronts.xmpp.link import Link, LinkSettings
 from jingle_hnt.fronts.xmpp.names import local_name, namespace
 from jingle_hnt.fronts.xmpp.requests import build, error_element, stanza_error
 from jingle_hnt.fronts.xmpp.rivals import INSTANCE, NODE
-from jingle_hnt.model.address import IPAddress
-from jingle_hnt.model.doors import ModuleState, OtherDoors, Services
-from jingle_hnt.model.jid import JID
-from jingle_hnt.model.jingle import Jingle
-from jingle_hnt.session.effects import (
+from jingle_hnt.jingle.effects import (
     Answer,
     Bounce,
     ChannelRequest,
@@ -46,6 +42,10 @@ from jingle_hnt.session.effects import (
     Token,
     Withdrawn,
 )
+from jingle_hnt.model.address import IPAddress
+from jingle_hnt.model.doors import ModuleState, OtherDoors, Services
+from jingle_hnt.model.jid import JID
+from jingle_hnt.model.jingle import Jingle
 
 log = structlog.get_logger(__name__)
 

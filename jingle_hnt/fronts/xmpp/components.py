@@ -15,9 +15,9 @@ from jingle_hnt.fronts.xmpp import adhoc
 from jingle_hnt.fronts.xmpp.component import Component, ComponentSettings
 from jingle_hnt.fronts.xmpp.inputs import Inputs
 from jingle_hnt.fronts.xmpp.modules import ModuleWatch
+from jingle_hnt.jingle.effects import Answer, Inject
 from jingle_hnt.model.doors import ModuleState, OtherDoors, Services
 from jingle_hnt.model.jid import JID
-from jingle_hnt.session.effects import Answer, Inject
 
 log = structlog.get_logger(__name__)
 

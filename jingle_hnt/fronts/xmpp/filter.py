@@ -15,12 +15,7 @@ from jingle_hnt.fronts.xmpp.codec import JINGLE, parse, quoted
 from jingle_hnt.fronts.xmpp.names import local_name
 from jingle_hnt.fronts.xmpp.requests import error_element
 from jingle_hnt.fronts.xmpp.substitution import substitute
-from jingle_hnt.model.address import IPAddress, literal
-from jingle_hnt.model.doors import ModuleState
-from jingle_hnt.model.jid import JID
-from jingle_hnt.model.jingle import Action
-from jingle_hnt.relay.evidence import Sighting, Via
-from jingle_hnt.session.effects import (
+from jingle_hnt.jingle.effects import (
     Bounce,
     Gone,
     Moved,
@@ -31,6 +26,11 @@ from jingle_hnt.session.effects import (
     Verdict,
     Withdrawn,
 )
+from jingle_hnt.model.address import IPAddress, literal
+from jingle_hnt.model.doors import ModuleState
+from jingle_hnt.model.jid import JID
+from jingle_hnt.model.jingle import Action
+from jingle_hnt.relay.evidence import Sighting, Via
 
 INTERCEPT = f"{{{names.INTERCEPT}}}intercept"
 ADDRESS = f"{{{names.INTERCEPT}}}address"

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from itertools import count
 from xml.etree.ElementTree import Element
 
+from jingle_hnt.jingle.effects import Token
 from jingle_hnt.model.jid import JID
-from jingle_hnt.session.effects import Token
 
 MOST_HELD = 10_000
 

@@ -3,8 +3,7 @@
 from typing import Protocol
 
 from jingle_hnt.errors import JingleError
-from jingle_hnt.model.jid import JID
-from jingle_hnt.session.effects import (
+from jingle_hnt.jingle.effects import (
     ChannelRequest,
     Gone,
     Moved,
@@ -13,6 +12,7 @@ from jingle_hnt.session.effects import (
     Request,
     Withdrawn,
 )
+from jingle_hnt.model.jid import JID
 
 
 class Inputs(Protocol):

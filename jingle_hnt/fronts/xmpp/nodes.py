@@ -4,7 +4,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 from jingle_hnt.fronts.xmpp import names
 from jingle_hnt.fronts.xmpp.requests import stanza_error
-from jingle_hnt.session.effects import Opened
+from jingle_hnt.jingle.effects import Opened
 
 CHANNEL = f"{{{names.NODES_CHANNEL}}}channel"
 SERVICES = f"{{{names.NODES}}}services"

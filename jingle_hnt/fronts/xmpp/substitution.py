@@ -6,6 +6,7 @@ from copy import deepcopy
 from itertools import count
 from xml.etree.ElementTree import Element
 
+from jingle_hnt.call.effects import NONE_OWN, OwnTransports, Substitution
 from jingle_hnt.fronts.xmpp import names
 from jingle_hnt.fronts.xmpp.codec import (
     CANDIDATE,
@@ -16,7 +17,6 @@ from jingle_hnt.fronts.xmpp.codec import (
 )
 from jingle_hnt.fronts.xmpp.names import local_name, namespace
 from jingle_hnt.model.content import Candidate, ContentKey, OwnTransport
-from jingle_hnt.session.media_effects import NONE_OWN, OwnTransports, Substitution
 
 _CREDENTIALS = frozenset({"ufrag", "pwd"})
 _OF_ICE = frozenset({*_CREDENTIALS, "ice2"})

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from jingle_hnt.fronts.xmpp.held import Crossing
+from jingle_hnt.jingle.effects import Refusal
 from jingle_hnt.model.jid import JID
-from jingle_hnt.session.effects import Refusal
 
 ANSWER_S = 60.0
 MOST_WAITING = 10_000

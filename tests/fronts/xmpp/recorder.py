@@ -4,8 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from jingle_hnt.errors import JingleError
-from jingle_hnt.model.jid import JID
-from jingle_hnt.session.effects import (
+from jingle_hnt.jingle.effects import (
     ChannelRequest,
     Gone,
     Moved,
@@ -14,6 +13,7 @@ from jingle_hnt.session.effects import (
     Request,
     Withdrawn,
 )
+from jingle_hnt.model.jid import JID
 
 
 class Recorder:

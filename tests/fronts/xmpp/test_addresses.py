@@ -10,11 +10,11 @@ import pytest
 from jingle_hnt.errors import Condition, StanzaError
 from jingle_hnt.fronts.xmpp import waiting
 from jingle_hnt.fronts.xmpp.component import Component, ComponentSettings
+from jingle_hnt.jingle.effects import Bounce, Inject, Pass, Refusal, Replace, Withdrawn
 from jingle_hnt.model.address import TransportAddress, literal
 from jingle_hnt.model.content import Candidate, ContentKey, Creator
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Jingle, Reason
-from jingle_hnt.session.effects import Bounce, Inject, Pass, Refusal, Replace, Withdrawn
 from tests.fronts.xmpp.fakeserver import SECRET, FakeServer
 from tests.fronts.xmpp.recorder import Recorder, until
 

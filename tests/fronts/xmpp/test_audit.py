@@ -12,9 +12,7 @@ from jingle_hnt.fronts.xmpp import names
 from jingle_hnt.fronts.xmpp.component import Component, ComponentSettings
 from jingle_hnt.fronts.xmpp.filter import INJECT
 from jingle_hnt.fronts.xmpp.guard import Stanza
-from jingle_hnt.model.jid import JID
-from jingle_hnt.model.jingle import Action
-from jingle_hnt.session.effects import (
+from jingle_hnt.jingle.effects import (
     ChannelRequest,
     Gone,
     Moved,
@@ -23,8 +21,10 @@ from jingle_hnt.session.effects import (
     Request,
     Withdrawn,
 )
-from jingle_hnt.session.policy import LimitPolicy
-from tests.session.stage import Stage
+from jingle_hnt.jingle.policy import LimitPolicy
+from jingle_hnt.model.jid import JID
+from jingle_hnt.model.jingle import Action
+from tests.jingle.stage import Stage
 from tests.threats import doses
 
 STANZAS = 1_000_000

@@ -12,6 +12,7 @@ import jingle_hnt
 from jingle_hnt.fronts.xmpp.codec import CANDIDATE, parse
 from jingle_hnt.fronts.xmpp.component import _STANZAS
 from jingle_hnt.fronts.xmpp.substitution import substitute
+from jingle_hnt.jingle.effects import Answer, Pass, Replace
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.compat import COMPAT
 from jingle_hnt.model.content import COMPONENTS, RawUdp
@@ -21,10 +22,9 @@ from jingle_hnt.relay.evidence import Evidence, IceKey, SourceAuth
 from jingle_hnt.relay.ice_latch import IceLatch
 from jingle_hnt.relay.latch import Latch, Verdict
 from jingle_hnt.relay.packet import classify
-from jingle_hnt.session.effects import Answer, Pass, Replace
 from tests.fronts.xmpp.corpus import stanza
+from tests.jingle.stage import ALICE, BOB, RELAY, Stage
 from tests.plane.checks import check
-from tests.session.stage import ALICE, BOB, RELAY, Stage
 
 NCNAME = re.compile(r"[A-Za-z_][A-Za-z0-9._-]*", re.ASCII)
 REQUIRED = {"component", "generation", "id", "ip", "port"}

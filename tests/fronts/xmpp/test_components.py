@@ -12,10 +12,10 @@ from jingle_hnt.errors import ConfigurationError, SecretRefused
 from jingle_hnt.fronts.xmpp import components as components_module
 from jingle_hnt.fronts.xmpp.component import ComponentSettings
 from jingle_hnt.fronts.xmpp.components import Components
+from jingle_hnt.jingle.effects import Inject, Moved, Pass
 from jingle_hnt.model.address import literal
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Jingle
-from jingle_hnt.session.effects import Inject, Moved, Pass
 from tests.fronts.xmpp.fakeserver import SECRET, FakeServer
 from tests.fronts.xmpp.recorder import Recorder, until
 from tests.fronts.xmpp.test_component import INTERCEPT

@@ -8,13 +8,13 @@ import pytest
 
 from jingle_hnt.fronts.xmpp import names
 from jingle_hnt.fronts.xmpp.codec import UNCHECKABLE, parse
+from jingle_hnt.jingle.effects import Replace
+from jingle_hnt.jingle.record import dump
 from jingle_hnt.model.content import Content, Crypto
 from jingle_hnt.model.jingle import Action
-from jingle_hnt.session.effects import Replace
-from jingle_hnt.session.record import dump
 from tests.fronts.xmpp.corpus import stanza
+from tests.jingle.stage import ALICE, Stage
 from tests.plane.sdes import SUITE, Sender
-from tests.session.stage import ALICE, Stage
 
 CANDIDATES = "".join(
     f"<candidate component='{c}' generation='0' id='c{c}' ip='192.0.2.1' port='{5000 + c}'/>"

@@ -17,21 +17,12 @@ from jingle_hnt.fronts.xmpp.filter import (
     notice,
     question,
 )
+from jingle_hnt.jingle.effects import Bounce, Gone, Moved, Pass, Passed, Refusal, Replace, Withdrawn
 from jingle_hnt.model.address import TransportAddress, literal
 from jingle_hnt.model.content import Candidate, ContentKey, Creator
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action
 from jingle_hnt.relay.evidence import Sighting, Via
-from jingle_hnt.session.effects import (
-    Bounce,
-    Gone,
-    Moved,
-    Pass,
-    Passed,
-    Refusal,
-    Replace,
-    Withdrawn,
-)
 from tests.fronts.xmpp.corpus import canonical, stanza
 
 HOST = "example.org"

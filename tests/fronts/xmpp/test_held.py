@@ -3,7 +3,7 @@
 from xml.etree.ElementTree import Element
 
 from jingle_hnt.fronts.xmpp.held import Held, HeldStanzas
-from jingle_hnt.session.effects import Token
+from jingle_hnt.jingle.effects import Token
 
 
 def hold(stanzas: HeldStanzas, name: str, now: float = 0.0, timeout_s: float = 3.0) -> Token:

@@ -9,14 +9,14 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from jingle_hnt.call.policy import IceMode
 from jingle_hnt.fronts.xmpp.codec import ICE_TRANSPORTS, parse
 from jingle_hnt.fronts.xmpp.substitution import substitute
+from jingle_hnt.jingle.effects import Pass, Replace
 from jingle_hnt.model.jid import JID
-from jingle_hnt.session.effects import Pass, Replace
-from jingle_hnt.session.media_policy import IceMode
 from tests.fronts.xmpp.corpus import canonical, stanza
 from tests.fronts.xmpp.test_terminating import without_agents
-from tests.session.stage import ALICE, BOB, RELAY, Stage
+from tests.jingle.stage import ALICE, BOB, RELAY, Stage
 
 CLIENTS = {
     "conversations": ("conversations-ice-initiate", "conversations-ice-info"),

@@ -10,19 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jingle_hnt.call.policy import IceMode
 from jingle_hnt.errors import Unhidden
 from jingle_hnt.fronts.xmpp.codec import parse
 from jingle_hnt.fronts.xmpp.substitution import substitute
+from jingle_hnt.jingle.budgets import BudgetPolicy
+from jingle_hnt.jingle.effects import Answer, Bounce, Pass, Replace, Request
+from jingle_hnt.jingle.policy import LimitPolicy
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action
 from jingle_hnt.relay.binding import Flow
 from jingle_hnt.relay.interfaces import Interface
-from jingle_hnt.session.budgets import BudgetPolicy
-from jingle_hnt.session.effects import Answer, Bounce, Pass, Replace, Request
-from jingle_hnt.session.media_policy import IceMode
-from jingle_hnt.session.policy import LimitPolicy
 from tests.fronts.xmpp.corpus import UNHURRIED, canonical
-from tests.session.stage import ALICE, BOB, RELAY, Stage
+from tests.jingle.stage import ALICE, BOB, RELAY, Stage
 
 ICE_UDP, RAW_UDP = "urn:xmpp:jingle:transports:ice-udp:1", "urn:xmpp:jingle:transports:raw-udp:1"
 RTP = "urn:xmpp:jingle:apps:rtp:1"

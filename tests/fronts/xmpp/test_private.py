@@ -8,14 +8,14 @@ from xml.etree.ElementTree import Element, fromstring
 
 import pytest
 
+from jingle_hnt.call.policy import IceMode
 from jingle_hnt.fronts.xmpp import names
 from jingle_hnt.fronts.xmpp.filter import INTERCEPT
 from jingle_hnt.fronts.xmpp.guard import Stanza
 from jingle_hnt.fronts.xmpp.serialise import serialise
-from jingle_hnt.session.media_policy import IceMode
-from jingle_hnt.session.policy import LimitPolicy
+from jingle_hnt.jingle.policy import LimitPolicy
 from tests.fronts.xmpp.test_audit import COMPONENT, DOMAIN, LOCAL, Core
-from tests.session.stage import Stage
+from tests.jingle.stage import Stage
 from tests.threats import doses
 from tests.threats.doses import Measured
 

@@ -1,0 +1,240 @@
+"""Anchors the media of one call on the relay: leases of ports, and bindings of them in the plane.
+
+The call decides *when*; this decides *where*, and `latches` on what evidence. Orders for bindings
+that the plane has not yet made are kept back and given when it has.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+
+from jingle_hnt.call.allocation import Allocation
+from jingle_hnt.call.budgets import MediaBudgets
+from jingle_hnt.call.effects import Bind, Effect, Out, Release
+from jingle_hnt.call.endpoint import Endpoint
+from jingle_hnt.call.latches import Latches
+from jingle_hnt.call.leg import Leg
+from jingle_hnt.errors import BudgetExceeded, NoPorts
+from jingle_hnt.model.address import TransportAddress
+from jingle_hnt.model.content import COMPONENTS, Candidate, Content
+from jingle_hnt.relay.binding import Arm, Gate
+from jingle_hnt.relay.policy import PeerPolicy
+from jingle_hnt.relay.ports import Lease, PortPool
+
+
+class Anchor:
+    """The relay's part in one call. `out` takes the effects, in order; `drawn` draws secrets.
+
+    With `one_interface` set, both legs get ports of the same address.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        parties: tuple[Endpoint, Endpoint],
+        pool: PortPool,
+        peers: PeerPolicy,
+        out: Out[Effect],
+        drawn: Callable[[], str],
+        budgets: MediaBudgets,
+    ) -> None:
+        self.name = name
+        self.drawn = drawn
+        self.parties = parties
+        self.budgets = budgets
+        self._pool = pool
+        self.latches = Latches(parties, peers, out)
+        self.out = out
+        self.made = 0
+        self.exceeded: Counter[str] = Counter()
+        self.one_interface = False
+        self._binding: dict[int, tuple[Sequence[Allocation], frozenset[Arm | Gate]]] = {}
+
+    def allocate(
+        self,
+        leg: Leg,
+        candidates: Sequence[Candidate],
+        now: float,
+        payer: Leg | None = None,
+    ) -> Allocation:
+        """Lease ports for a content of this leg's, which signals these candidates.
+
+        They are charged to the user of `payer`, or of this leg.
+
+        Each leg gets an address of the family that it can use: that of its candidates, else that of
+        its XMPP connection, else the other leg's (RFC 7362 section 4); and of the interface that
+        faces the network where it is. Of several families that it can use it gets the one whose
+        sources can be proven best. Raises NoPorts, and PortsExceeded of the payer's budget.
+        """
+        payer = leg if payer is None else payer
+        account = self.parties[payer].account
+        self.budgets.demand_ports(account)
+        owners = self.budgets.owners(account)
+        signalled = [c.address.ip for c in candidates]
+        near = self._best_version(leg, [ip.version for ip in signalled])
+        far = self._best_version(leg.other, []) or near
+        first = self._pool.lease_towards(near, self.parties[leg].places or signalled, now, owners)
+        try:
+            if self.one_interface:
+                second = self._pool.lease(first.interface, now, owners)
+            else:
+                second = self._pool.lease_towards(far, self.parties[leg.other].places, now, owners)
+        except NoPorts:
+            self._pool.abandon(first)
+            raise
+        self.made += 1
+        leases = (first, second) if leg is Leg.INITIATOR else (second, first)
+        return Allocation(f"{self.name}.{self.made}", leases, payer=payer)
+
+    def note_exceeded(self, error: Exception) -> None:
+        """Count what the session was refused, or does without, where that is for a budget."""
+        if isinstance(error, BudgetExceeded):
+            self.exceeded[error.budget] += 1
+
+    def demand_contents(self, held: int, added: Sequence[Content]) -> None:
+        """Raise BudgetExceeded where a session that has so many contents may not have these."""
+        self.budgets.demand_contents(self.name, held, added)
+
+    def charge(self, allocations: Iterable[Allocation]) -> None:
+        """Charge what a session of an earlier life holds to who has asked for it."""
+        for allocation in allocations:
+            owners = self.budgets.owners(self.parties[allocation.payer].account)
+            for lease in allocation.leases:
+                self._pool.charge(lease, owners)
+
+    def bind(self, allocations: Sequence[Allocation]) -> int:
+        """Ask the plane for these bindings, all or none; returns the number of the request."""
+        number = self.made
+        specs = tuple(spec for a in allocations for spec in a.specs())
+        orders = tuple(order for a in allocations for order in a.orders())
+        self._binding[number] = allocations, frozenset(orders)
+        self.out.append(Bind(self.name, number, specs, orders))
+        return number
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the plane has yet to answer a `Bind`."""
+        return bool(self._binding)
+
+    def bound(self, number: int) -> None:
+        """The plane has made the bindings: give it the orders that came up meanwhile.
+
+        What nobody wants any more by now is released instead.
+        """
+        made, told = self._taken(number)
+        for allocation in made:
+            allocation.bound = allocation.was_bound = True
+            if not allocation.unwanted:
+                self.out.extend(order for order in allocation.orders() if order not in told)
+        self.retire(a for a in made if a.unwanted)
+
+    def retry(self, number: int, taken: Collection[TransportAddress], now: float) -> int | None:
+        """A foreign process has taken these: ask again with another pair for each.
+
+        Returns the number of the new request, or None where no ports are left.
+        """
+        allocations, _ = self._taken(number)
+        try:
+            for allocation in allocations:
+                first, second = allocation.leases
+                first = self._unless_taken(first, taken, now)
+                allocation.leases = first, second
+                allocation.leases = first, self._unless_taken(second, taken, now)
+        except NoPorts:
+            self.abandon_all(allocations)
+            return None
+        self.made += 1
+        return self.bind(allocations)
+
+    def abandon(self, number: int) -> Sequence[Allocation]:
+        """The plane could not make these bindings, which are returned: their leases are free."""
+        lost, _ = self._taken(number)
+        self.abandon_all(lost)
+        return lost
+
+    def abandon_all(self, allocations: Iterable[Allocation]) -> None:
+        """Give back leases that were never bound."""
+        for allocation in allocations:
+            for lease in allocation.leases:
+                self._pool.abandon(lease)
+
+    def retire(self, allocations: Iterable[Allocation]) -> None:
+        """Release bindings; those still being made are released when they are."""
+        ready = []
+        for allocation in allocations:
+            allocation.unwanted = True
+            if allocation.bound:
+                ready.append(allocation)
+        for allocation in ready:
+            allocation.bound = allocation.was_bound = False
+            for lease in allocation.leases:
+                self._pool.retire(lease)
+        if ready:
+            self.out.append(Release(tuple(n for a in ready for n in a.bindings)))
+
+    def rebind(self, allocations: Sequence[Allocation]) -> None:
+        """A new plane knows nothing: make the same bindings again, learned sources included.
+
+        It tells of who is silent, and never that somebody is heard of whom it has not: so whoever
+        was learned counts as heard until it does.
+        """
+        for allocation in allocations:
+            allocation.bound = False
+            for pinhole in allocation.pinholes.values():
+                if pinhole.learned is not None:
+                    pinhole.lively, pinhole.quiet_since = True, None
+        self.made += 1
+        self.bind(allocations)
+
+    def waits_for(self, number: int) -> bool:
+        """Whether a request to bind is not answered yet."""
+        return number in self._binding
+
+    def made_meanwhile(self, alive: Collection[str]) -> list[int]:
+        """The requests to bind that a plane has carried out without a word, by what it has."""
+        return [
+            number
+            for number, (allocations, _) in self._binding.items()
+            if allocations and all(name in alive for a in allocations for name in a.bindings)
+        ]
+
+    def unanswered(self, number: int) -> bool:
+        """The plane went away before it answered; tells whether nobody needs to be told.
+
+        What it was to make again is made by the next one, when it is met.
+        """
+        allocations, _ = self._binding.get(number, ((), frozenset()))
+        if not allocations or not all(a.was_bound for a in allocations):
+            return False
+        del self._binding[number]
+        for allocation in allocations:
+            allocation.bound = True
+        self.retire([a for a in allocations if a.unwanted])
+        return True
+
+    def let_go(self, allocations: Collection[Allocation]) -> None:
+        """The plane has released these: nothing is to be ordered, and their ports drain."""
+        for allocation in allocations:
+            allocation.bound = allocation.was_bound = False
+            for lease in allocation.leases:
+                self._pool.retire(lease)
+
+    def _taken(self, number: int) -> tuple[Sequence[Allocation], frozenset[Arm | Gate]]:
+        """What a `Bind` asked for, which is answered now; nothing where it is not known."""
+        return self._binding.pop(number, ((), frozenset()))
+
+    def _best_version(self, leg: Leg, offered: Sequence[int]) -> int | None:
+        """The family to tell this leg, of those that it offers and we have; None: any."""
+        party = self.parties[leg]
+        ours = {interface.version for interface in self._pool.interfaces}
+        known = [ip.version for ip in (party.ip, *party.seen) if ip is not None]
+        usable = [version for version in offered if version in ours] or offered
+        wanted = [version for version in known if version in usable or not usable]
+        return next(iter((*wanted, *usable)), None)
+
+    def _unless_taken(self, lease: Lease, taken: Collection[TransportAddress], now: float) -> Lease:
+        """This lease, or another in its place."""
+        if not any(lease.bound(component) in taken for component in COMPONENTS):
+            return lease
+        owners = self._pool.owners(lease)
+        self._pool.shun(lease, now)
+        return self._pool.lease(lease.interface, now, owners)

@@ -1,0 +1,560 @@
+"""What each negotiation step does to the contents of a call.
+
+A content is the one of that creator and name, or else the only one of that name: clients write all
+kinds of creators. What names none of ours is not ours to judge, and is left out. A verb checks what
+it understands before it changes anything, so a request that is refused leaves the session as it
+was. It returns a `Reply`: which candidates replace the stanza's own, and which bindings the plane
+must have made before the stanza may go on.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
+
+from jingle_hnt.call import gate
+from jingle_hnt.call.allocation import Allocation
+from jingle_hnt.call.anchor import Anchor
+from jingle_hnt.call.gate import Gates
+from jingle_hnt.call.ice import Agents, usable
+from jingle_hnt.call.leg import Leg
+from jingle_hnt.call.medium import Medium, Replacement, is_ours, is_relayed_already, is_relayed_here
+from jingle_hnt.call.past import PastContents
+from jingle_hnt.call.places import Places
+from jingle_hnt.call.policy import AlreadyRelayed, CallPolicy, IceMode
+from jingle_hnt.call.reply import Promise, Reply
+from jingle_hnt.call.sdes import Protection
+from jingle_hnt.call.stand_ins import StandIns
+from jingle_hnt.errors import JingleError, NoPorts, UnprovenParty
+from jingle_hnt.model.address import IPAddress
+from jingle_hnt.model.content import (
+    COMPONENTS,
+    Content,
+    ContentKey,
+    Ice,
+    RawUdp,
+    Senders,
+)
+
+MOST_CLOSED = 16
+"""Contents that were rejected or removed and are remembered; the oldest make room."""
+
+
+class Negotiation:
+    """The contents of one session.
+
+    Every verb raises MalformedJingle for a transport of another kind than was offered where ICE
+    ends at the relay, NoPorts where the relay has none left, and UnprovenParty where the operator
+    demands proof of where a party's media comes from and there is none; nothing has changed then.
+    """
+
+    def __init__(self, anchor: Anchor, policy: CallPolicy) -> None:
+        self.media: dict[ContentKey, Medium] = {}
+        self.gates = Gates(self.media, anchor, policy)
+        self.past = PastContents()
+        self.places = Places(self.media, self.gates, anchor, policy, self.past)
+        self._closed: list[ContentKey] = []
+        self._stand_ins = StandIns(self.media, anchor, policy)
+        self._anchor = anchor
+        self._policy = policy
+
+    @property
+    def allocations(self) -> list[Allocation]:
+        """Everything that the session holds of the relay."""
+        return [a for medium in self.media.values() for a in medium.allocations]
+
+    def propose(self, leg: Leg, contents: Sequence[Content], now: float) -> Reply:
+        """New contents, of the offer or of content-add: ports for each that is to be relayed."""
+        reply = Reply()
+        for content, allocation in self._allocate_fresh(leg, contents, now):
+            medium = self._enter(leg, content, allocation)
+            self._signal(medium, leg, content)
+            if allocation is not None:
+                medium.agents = self._stand_ins.agents_for(leg, content)
+                self._offer(reply, medium, allocation, medium.agents, leg, content)
+            self.places.join(reply, medium, leg, content, now)
+        return reply
+
+    def _allocate_fresh(
+        self, leg: Leg, contents: Iterable[Content], now: float
+    ) -> list[tuple[Content, Allocation | None]]:
+        """Ports for the contents that are new; what is proposed once more takes its own place.
+
+        Where there are none, what was proposed before stays.
+        """
+        before = dict(self.media)
+        again = [self.media.pop(c.key) for c in contents if c.key in self.unagreed(leg)]
+        fresh = [content for content in contents if content.key not in self.media]
+        try:
+            fresh = self._followed(leg, fresh)
+            allocated = self._allocate_each(leg, fresh, now)
+        except (JingleError, NoPorts):
+            self.media.clear()
+            self.media.update(before)
+            raise
+        for medium in again:
+            self._anchor.retire(medium.allocations)
+        return allocated
+
+    def _followed(self, leg: Leg, fresh: list[Content]) -> list[Content]:
+        """Those of new contents that are followed: as many as the session's budget has room for.
+
+        Those that cannot do without the relay come first; where there is no room for these it is
+        exceeded. The others just pass, beyond it.
+        """
+        budgets = self._anchor.budgets
+        needy = [c for c in fresh if self._needs_us(leg, c)]
+        self._anchor.demand_contents(len(self.media), needy)
+        room = budgets.contents_left(len(self.media)) - len(needy)
+        others = [c for c in fresh if c not in needy and budgets.may_follow(c)][:room]
+        return [c for c in fresh if c in needy or c in others]
+
+    def _needs_us(self, leg: Leg, content: Content) -> bool:
+        """Whether a content that this leg proposes has no media but by way of the relay."""
+        is_raw = isinstance(content.transport, RawUdp)
+        return is_raw or self._stand_ins.agents_for(leg, content) is not None
+
+    def _enter(self, leg: Leg, content: Content, allocation: Allocation | None = None) -> Medium:
+        """Begin to follow a content which this leg proposes."""
+        senders = content.senders or Senders.BOTH
+        medium = Medium(content.key, leg, senders, allocation=allocation)
+        medium.media, medium.mux = content.media, content.mux
+        medium.protection = (
+            Protection(leg, content.crypto) if allocation is None else allocation.protection
+        )
+        self.media[content.key] = medium
+        return medium
+
+    def add(self, leg: Leg, contents: Sequence[Content], id_: str, now: float) -> Reply:
+        """Further contents, which the request of this id proposes."""
+        before = set(self.media)
+        reply = self.propose(leg, contents, now)
+        for key, medium in self.media.items():
+            if key not in before:
+                medium.added_by = id_
+        return reply
+
+    def ours(self, leg: Leg, contents: Sequence[Content]) -> dict[ContentKey, Promise]:
+        """Our candidates in place of those of this leg, for contents that are relayed already."""
+        promises: dict[ContentKey, Promise] = {}
+        for medium, content in self._each(contents, self._named):
+            allocation, transport = medium.allocation, content.transport
+            if allocation is None or not allocation.bound:
+                continue
+            if isinstance(transport, RawUdp) and medium.agents is None:
+                promises[content.key] = _ours(allocation, leg, transport)
+            elif isinstance(transport, Ice) and medium.is_optional and medium.agents is not None:
+                agent = medium.agents.of[leg]
+                shown = tuple(sorted(agent.shown))
+                promises[content.key] = Promise(allocation, leg.other, agent.generation, shown)
+        return promises
+
+    def passed(self, reply: Reply, leg: Leg, contents: Sequence[Content]) -> None:
+        """What this leg has said passed as it was, and the other party knows it."""
+        for medium, content in self._each(contents, self._named):
+            self._stand_ins.take_over(reply, medium, leg, content)
+
+    def forget(self, contents: Iterable[ContentKey]) -> None:
+        """Undo a proposal that came to nothing; its bindings are released."""
+        for key in contents:
+            medium = self.media.pop(key, None)
+            if medium is not None:
+                self._anchor.retire(medium.allocations)
+
+    def forget_replacement(self, leg: Leg, contents: Iterable[ContentKey]) -> None:
+        """Undo a transport-replace of this leg; the transport in use stays."""
+        for key in contents:
+            medium = self.media.get(key)
+            if medium is None:
+                continue
+            replacement = medium.replacements.pop(leg, None)
+            if replacement is not None and replacement.allocation is not None:
+                self._anchor.retire([replacement.allocation])
+
+    def forget_released(self, released: Collection[Allocation]) -> bool:
+        """These are not ours any more: what had them is as after their release.
+
+        Tells whether nothing is left of the session that would be relayed.
+        """
+        for medium in list(self.media.values()):
+            offered = {leg: r.allocation for leg, r in medium.replacements.items()}
+            for leg in [leg for leg, allocation in offered.items() if allocation in released]:
+                del medium.replacements[leg]
+            if medium.allocation not in released:
+                continue
+            if medium.is_optional:
+                medium.allocation = None
+            else:
+                del self.media[medium.key]
+        return not self.media
+
+    def lose(self, lost: Collection[Allocation]) -> None:
+        """These could not be bound: whose they were goes on without the relay."""
+        for medium in self.media.values():
+            if medium.allocation in lost:
+                medium.allocation = None
+
+    def unagreed(self, leg: Leg) -> list[ContentKey]:
+        """The contents that this leg proposed and the other has not answered."""
+        return [m.key for m in self.media.values() if m.proposer is leg and not m.agreed]
+
+    def forget_added(self, leg: Leg, id_: str) -> None:
+        """Undo this leg's content-add of this id, which the other has answered by an error."""
+        asked = ((key, self.media[key].added_by) for key in self.unagreed(leg))
+        self.forget([key for key, by in asked if by is not None and _is_meant(by, id_)])
+
+    def forget_replaced(self, leg: Leg, id_: str) -> None:
+        """The same for a transport-replace."""
+        offered = ((m.key, m.replacements.get(leg)) for m in self.media.values())
+        meant = [key for key, r in offered if r is not None and _is_meant(r.asked_by, id_)]
+        self.forget_replacement(leg, meant)
+
+    def rearm(self, leg: Leg) -> None:
+        """New evidence for a leg: latches that face it are armed anew where it is no weaker.
+
+        An ICE agent's signature is evidence enough, wherever it comes from.
+        """
+        for medium in self.media.values():
+            if not medium.is_raw(leg):
+                continue
+            for allocation in medium.allocations:
+                if allocation.is_armed(leg):
+                    self._anchor.latches.rearm(allocation, leg, medium.signalled.get(leg, ()))
+
+    def accept(self, leg: Leg, contents: Sequence[Content], now: float) -> Reply:
+        """The answer to an offer or to content-add: the gate opens."""
+        reply = Reply()
+        agreed = self._each(contents, lambda content: self._answered(leg, content))
+        self._stand_ins.demand_kind(leg, agreed)
+        for medium, content in agreed:
+            if not medium.protection.answered(content).tags(leg):
+                self._demand_proof(medium.allocation, leg, content)
+        agreed += self._each(contents, lambda content: self._unseen(leg.other, content))
+        for medium, content in agreed:
+            # What the answer says of `senders` is a hint: clients write a fixed or a wrong word.
+            if medium.agreed and medium.agents is not None:
+                medium.agents.unsay(leg)
+            medium.agreed = True
+            _note_agreed(medium, now)
+            medium.protection.answer(content)
+            self._signal(medium, leg, content)
+            if medium.allocation is not None and not medium.is_optional:
+                self._answer(reply, medium, medium.allocation, leg, content)
+            self.places.join(reply, medium, leg, content, now)
+        self.gates.apply(self.media.values())
+        return reply
+
+    def hold(self, leg: Leg) -> None:
+        """This leg puts the call on hold."""
+        self.gates.holders.add(leg)
+        self.gates.apply(self.media.values())
+
+    def resume(self, leg: Leg) -> None:
+        """This leg is active again."""
+        if leg in self.gates.holders:
+            self.gates.holders.discard(leg)
+            self._rearm_silent()
+        self.gates.apply(self.media.values())
+
+    def reject(self, leg: Leg, contents: Sequence[Content], now: float) -> None:
+        """This leg refuses what was proposed.
+
+        COMPAT stanza-rejects-without-contents: what is open is meant then.
+        """
+        if not contents:
+            self._close(self.unagreed(leg.other), now)
+            return
+        rejected = self._each(contents, lambda content: self._awaiting(leg, content))
+        self._close([medium.key for medium, _ in rejected], now)
+
+    def modify(self, contents: Sequence[Content]) -> None:
+        """Another direction of media."""
+        for medium, content in self._each(contents, self._named):
+            medium.senders = content.senders or medium.senders
+        self.gates.apply(self.media.values())
+
+    def remove(self, contents: Sequence[Content], now: float) -> None:
+        """These are over."""
+        self._close([medium.key for medium, _ in self._each(contents, self._named)], now)
+
+    def _close(self, contents: Iterable[ContentKey], now: float) -> None:
+        """The parties have ended these: what still comes of them is late, and no news."""
+        keys = list(contents)
+        for medium in (self.media[key] for key in keys):
+            if medium.allocation is not None:
+                self.past.add(medium, medium.allocation, now)
+        self.forget(keys)
+        self._closed = [*self._closed, *keys][-MOST_CLOSED:]
+
+    def trickle(self, leg: Leg, contents: Sequence[Content], now: float) -> Reply:
+        """Newer candidates: this leg's latches are armed anew where its generation is greater."""
+        reply = Reply()
+        named = self._each(contents, self._named)
+        self._stand_ins.demand_kind(leg, named)
+        named += self._each(contents, lambda content: self._unseen(leg, content))
+        for medium, content in named:
+            _note_agreed(medium, now)
+            if not self._begin_late(reply, medium, leg, content, now):
+                self._carry(reply, medium, leg, content, now)
+        return reply
+
+    def _carry(self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float) -> None:
+        """What this leg signals of a transport in use."""
+        if medium.is_on_offer(leg, content.transport):
+            return
+        self.places.join(reply, medium, leg, content, now)
+        allocation, transport, agents = medium.allocation, content.transport, medium.agents
+        if allocation is not None and agents is not None and not medium.is_optional:
+            self._stand_ins.speak_for(reply, medium, allocation, agents, leg, content)
+        if allocation is None or not isinstance(transport, RawUdp):
+            return
+        if not transport.candidates and not transport.odd:
+            return
+        moved = medium.hear(leg, transport.candidates, self._room)
+        if moved and allocation.is_armed(leg):
+            moved &= set(COMPONENTS)
+            told = medium.agreed or leg is not medium.proposer
+            arm = self._anchor.latches.arm if told else self._anchor.latches.arm_untold
+            arm(allocation, leg, medium.signalled[leg], sorted(moved))
+        if agents is None:
+            # Of what cannot be read nobody knows for which component it is: both are ours.
+            told_of = COMPONENTS if transport.odd else {c.component for c in transport.candidates}
+            components = tuple(c for c in COMPONENTS if c in told_of)
+            reply.promises[content.key] = _ours(allocation, leg, transport, components)
+
+    def _begin_late(
+        self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float
+    ) -> bool:
+        """Relay a content whose offer had no transport yet; tells whether it was that."""
+        nothing_yet = medium.allocation is None and medium.agents is None and not medium.signalled
+        if not nothing_yet or leg is not medium.proposer:
+            return False
+        described = replace(content, media=medium.media, mux=medium.mux)
+        ((_, allocation),) = self._allocate_each(leg, [described], now)
+        if allocation is None:
+            return False
+        medium.allocation, medium.protection = allocation, allocation.protection
+        self._signal(medium, leg, described)
+        medium.agents = self._stand_ins.agents_for(leg, described)
+        self._offer(reply, medium, allocation, medium.agents, leg, described)
+        if medium.agreed:
+            self.gates.apply([medium])
+        return True
+
+    def replace(self, leg: Leg, contents: Sequence[Content], id_: str, now: float) -> Reply:
+        """Another transport for these, which the request of this id offers."""
+        named = self._each(contents, self._named)
+        reply = Reply()
+        allocations = self._allocate_each(leg, [content for _, content in named], now)
+        for (medium, _), (content, allocation) in zip(named, allocations, strict=True):
+            self.forget_replacement(leg, [medium.key])
+            agents = None if allocation is None else self._stand_ins.agents_for(leg, content)
+            raw = content.transport if isinstance(content.transport, RawUdp) else RawUdp()
+            if allocation is not None:
+                self._offer(reply, medium, allocation, agents, leg, content)
+            else:
+                allocation, agents = self.places.offer(reply, medium, leg, content, now)
+            medium.replacements[leg] = Replacement(allocation, agents, raw.candidates, id_)
+        return reply
+
+    def replaced(self, leg: Leg, contents: Sequence[Content], now: float) -> Reply:
+        """This leg accepts the transports that the other offers."""
+        named = self._each(contents, lambda content: self._replacing(leg.other, content))
+        for medium, content in named:
+            self._demand_proof(medium.replacements[leg.other].allocation, leg, content)
+        reply = Reply()
+        for medium, content in named:
+            obsolete = medium.allocation
+            if obsolete is not None:
+                self.past.add(medium, obsolete, now)
+            medium.replace(leg.other)
+            medium.agreed_at = now
+            self._signal(medium, leg, content)
+            if obsolete is not None:
+                self._anchor.retire([obsolete])
+            if medium.allocation is not None and not medium.is_optional:
+                self._answer(reply, medium, medium.allocation, leg, content)
+            self.places.enter(reply, medium, leg, content, now)
+        return reply
+
+    def keep(self, leg: Leg, contents: Sequence[Content]) -> None:
+        """This leg refuses the transports that the other offers."""
+        named = self._each(contents, lambda content: self._replacing(leg.other, content))
+        self.forget_replacement(leg.other, [medium.key for medium, _ in named])
+
+    def _offer(
+        self,
+        reply: Reply,
+        medium: Medium,
+        allocation: Allocation,
+        agents: Agents | None,
+        leg: Leg,
+        content: Content,
+    ) -> None:
+        """Our candidates in a proposal; both legs are armed as far as they are known."""
+        transport = content.transport
+        reply.allocations.append(allocation)
+        self._anchor.latches.gate(allocation, gate.before_accept(self._policy))
+        if agents is not None:
+            self._stand_ins.speak_for(reply, medium, allocation, agents, leg, content)
+            return
+        assert isinstance(transport, RawUdp)
+        self._anchor.latches.arm_untold(allocation, leg, transport.candidates)
+        self._anchor.latches.arm_early(allocation, leg.other)
+        reply.promises[content.key] = _ours(allocation, leg, transport)
+
+    def _answer(
+        self, reply: Reply, medium: Medium, allocation: Allocation, leg: Leg, content: Content
+    ) -> None:
+        """Our candidates in an answer; media may flow."""
+        if medium.agents is not None:
+            self._stand_ins.speak_for(reply, medium, allocation, medium.agents, leg, content)
+            self.gates.apply([medium])
+            return
+        self._anchor.latches.arm_rightly(allocation, leg, Leg, medium.signalled)
+        self.gates.apply([medium])
+        if isinstance(content.transport, RawUdp):
+            reply.promises[content.key] = _ours(allocation, leg, content.transport)
+
+    def _allocate_each(
+        self, leg: Leg, contents: Iterable[Content], now: float
+    ) -> list[tuple[Content, Allocation | None]]:
+        """Ports for every content that is to be relayed, or NoPorts and none taken."""
+        made: list[tuple[Content, Allocation | None]] = []
+        try:
+            for content in contents:
+                made.append((content, self._allocate(leg, content, now)))
+                self._demand_proof(made[-1][1], leg, content)
+        except (NoPorts, UnprovenParty):
+            self._anchor.abandon_all(a for _, a in made if a is not None)
+            raise
+        return made
+
+    def _demand_proof(self, allocation: Allocation | None, leg: Leg, content: Content) -> None:
+        if allocation is not None and isinstance(content.transport, RawUdp):
+            self._anchor.latches.demand_proof(allocation, leg, content.transport.candidates)
+
+    def _allocate(self, leg: Leg, content: Content, now: float) -> Allocation | None:
+        transport = content.transport
+        if isinstance(transport, Ice) and is_ours(transport, self._own):
+            return None
+        if isinstance(transport, Ice) and self._stand_ins.agents_for(leg, content) is not None:
+            seen = usable(transport.candidates, self._anchor.parties[leg].ip)
+            return self._describe(self._anchor.allocate(leg, seen, now), leg, content)
+        if not isinstance(transport, RawUdp):
+            return None
+        if is_relayed_here(transport, self._policy.peers.own):
+            return None
+        if self._policy.already_relayed is AlreadyRelayed.PASS and is_relayed_already(transport):
+            return None
+        allocation = self._anchor.allocate(leg, transport.candidates, now)
+        return self._describe(allocation, leg, content)
+
+    def _describe(self, allocation: Allocation, leg: Leg, content: Content) -> Allocation:
+        """Say what is known of its media beforehand."""
+        known = self.media.get(content.key)  # a replacement does not describe its content again
+        before = () if known is None else known.allocations
+        allocation.several = content.several or any(a.several for a in before)
+        allocation.events = content.events.union(*(a.events for a in before))
+        allocation.protection = (
+            Protection(leg, content.crypto) if known is None else known.protection
+        )
+        return allocation
+
+    def _signal(self, medium: Medium, leg: Leg, content: Content) -> None:
+        if isinstance(content.transport, RawUdp):
+            medium.hear(leg, content.transport.candidates, self._room)
+
+    @property
+    def _room(self) -> int:
+        """How many more candidates may be remembered of this session."""
+        return self._anchor.budgets.room(self.media.values())
+
+    def _rearm_silent(self) -> None:
+        """After a hold NAT bindings may be gone; who kept sending keeps its latch."""
+        for medium in self.media.values():
+            for allocation in medium.allocations:
+                for leg in filter(medium.is_raw, Leg):
+                    self._anchor.latches.rearm_silent(allocation, leg)
+
+    # Which content is meant
+
+    def _each(
+        self, contents: Iterable[Content], meant: Callable[[Content], Medium | None]
+    ) -> list[tuple[Medium, Content]]:
+        """The contents of a request that are `meant` to be some of ours, each of ours once."""
+        found: dict[ContentKey, tuple[Medium, Content]] = {}
+        for content in contents:
+            medium = meant(content)
+            if medium is not None:
+                found.setdefault(medium.key, (medium, content))
+        return list(found.values())
+
+    def _named(self, content: Content) -> Medium | None:
+        return _meant(content, self.media.values())
+
+    def _awaiting(self, leg: Leg, content: Content) -> Medium | None:
+        """The content that awaits this leg's answer."""
+        return _meant(content, [self.media[key] for key in self.unagreed(leg.other)])
+
+    def _answered(self, leg: Leg, content: Content) -> Medium | None:
+        """The content that this leg accepts; COMPAT gajim-accepts-twice: or has accepted before."""
+        awaiting = self._awaiting(leg, content)
+        if awaiting is not None:
+            return awaiting
+        accepted = [m for m in self.media.values() if m.agreed and m.proposer is leg.other]
+        return _meant(content, accepted)
+
+    def _unseen(self, proposer: Leg, content: Content) -> Medium | None:
+        """A content between ICE agents that was added while nobody showed us: joined from now on.
+
+        Elsewhere one party has been told what is not ours, and the rest is between the two.
+        """
+        if not isinstance(content.transport, Ice) or self._named(content) is not None:
+            return None
+        mode = self._policy.ice_mode(content.transport.namespace)
+        if content.key in self._closed:
+            return None
+        budgets = self._anchor.budgets
+        is_full = not budgets.contents_left(len(self.media)) or not budgets.may_follow(content)
+        if mode is not IceMode.APPEND or is_full or is_ours(content.transport, self._own):
+            return None
+        medium = self._enter(proposer, content)
+        medium.agreed = any(each.agreed for each in self.media.values())
+        return medium
+
+    def _replacing(self, proposer: Leg, content: Content) -> Medium | None:
+        return _meant(content, [m for m in self.media.values() if proposer in m.replacements])
+
+    @property
+    def _own(self) -> Collection[IPAddress]:
+        return self._policy.peers.own
+
+
+def _meant(content: Content, media: Iterable[Medium]) -> Medium | None:
+    """The one of these that has a content's creator and name, or else alone has its name.
+
+    A content without a name means the only one that there is.
+    """
+    among = list(media)
+    exact = [medium for medium in among if medium.key == content.key]
+    alike = exact or [m for m in among if content.key.name in ("", m.key.name)]
+    return alike[0] if len(alike) == 1 else None
+
+
+def _note_agreed(medium: Medium, now: float) -> None:
+    if medium.agreed and medium.agreed_at is None:
+        medium.agreed_at = now
+
+
+def _is_meant(asked_by: str, refused: str) -> bool:
+    """Whether what a request of this id asked is refused; one that is not known may be any."""
+    return not asked_by or not refused or asked_by == refused
+
+
+def _ours(
+    allocation: Allocation,
+    sender: Leg,
+    transport: RawUdp,
+    components: tuple[int, ...] = COMPONENTS,
+) -> Promise:
+    """Our candidates in place of the sender's, with the generation that it gave its own."""
+    return Promise(allocation, sender.other, transport.generation or 0, components)

@@ -1,0 +1,62 @@
+"""How a request goes on: what is put in its place, and what must be bound before it may leave."""
+
+from dataclasses import dataclass, field, replace
+
+from jingle_hnt.call.allocation import Allocation
+from jingle_hnt.call.effects import OwnTransports, Substitution
+from jingle_hnt.call.leg import Leg
+from jingle_hnt.model.content import COMPONENTS, Candidate, ContentKey, OwnTransport
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """Our candidates for one content of a stanza that goes to `towards`.
+
+    They are made when the stanza leaves: until then the plane may have found a port taken. `own` is
+    set where the whole transport is ours.
+    """
+
+    allocation: Allocation
+    towards: Leg
+    generation: int
+    components: tuple[int, ...] = COMPONENTS
+    own: OwnTransport | None = None
+
+    def candidates(self) -> tuple[Candidate, ...]:
+        """Where the party may send, one per component; ports as they are bound by now."""
+        return self.allocation.candidates(self.towards, self.generation, self.components)
+
+
+@dataclass(slots=True)
+class Reply:
+    """How a request goes on: with these candidates, once these allocations are bound.
+
+    Both are named as in the stanza. `hidden` are transports that would tell addresses which are to
+    be hidden, and that nothing better than an empty one of ours can be put in the place of.
+    """
+
+    promises: dict[ContentKey, Promise] = field(default_factory=dict)
+    hidden: dict[ContentKey, OwnTransport] = field(default_factory=dict)
+    allocations: list[Allocation] = field(default_factory=list)
+
+    @property
+    def substitution(self) -> Substitution:
+        """Our candidates for transports that stay their sender's."""
+        return {k: p.candidates() for k, p in self.promises.items() if p.own is None}
+
+    @property
+    def transports(self) -> OwnTransports:
+        """The transports that are all ours."""
+        own = {k: (p.own, p) for k, p in self.promises.items()}
+        ours = {k: replace(o, candidates=p.candidates()) for k, (o, p) in own.items() if o}
+        return {**self.hidden, **ours}
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether the stanza goes on as it came."""
+        return not self.promises and not self.hidden
+
+    def break_promises(self) -> None:
+        """Nothing that was to be bound is there to be promised."""
+        kept = {k: p for k, p in self.promises.items() if p.allocation not in self.allocations}
+        self.promises, self.allocations = kept, []

@@ -1,0 +1,56 @@
+"""How a content's media is protected, as far as both parties have said (XEP-0167 section 7).
+
+The keys that a party signals are those that it sends with (RFC 4568 section 6.1). So the offer's
+tell what the proposer's media is signed with, any line of it until the answer has chosen one by its
+tag; the answer's tell the same of the other party.
+"""
+
+from dataclasses import dataclass
+
+from jingle_hnt.call.leg import Leg
+from jingle_hnt.model.content import Content, Crypto, TagKey
+
+MOST_TAGS = 8
+"""Keys of one party that are tried; an offer of more is not checked until the answer chooses."""
+
+
+@dataclass(slots=True)
+class Protection:
+    """What was offered and what was chosen; `chosen` is None before the answer."""
+
+    proposer: Leg
+    offered: tuple[Crypto, ...] = ()
+    chosen: tuple[Crypto, ...] | None = None
+
+    def answer(self, content: Content) -> None:
+        """The other party has answered."""
+        self.chosen = content.crypto
+
+    def tags(self, leg: Leg) -> tuple[TagKey, ...]:
+        """What this leg's packets are signed with; empty where that is not known for certain.
+
+        It is not where a party may as well send what nobody else can check: in the clear, by DTLS
+        or ZRTP, with another suite.
+        """
+        if self.chosen is None:
+            return _certain(self.offered) if leg is self.proposer else ()
+        answered = _certain(self.chosen)
+        numbers = {crypto.tag for crypto in self.chosen}
+        offered = _certain(tuple(c for c in self.offered if c.tag in numbers))
+        if not answered or not offered:
+            return ()
+        return offered if leg is self.proposer else answered
+
+    def answered(self, content: Content) -> "Protection":
+        """What it will be once this answer is in force."""
+        return Protection(self.proposer, self.offered, content.crypto)
+
+    @property
+    def is_expected(self) -> bool:
+        """Whether the party that has not answered yet will sign what it sends, if it agrees."""
+        return self.chosen is None and bool(_certain(self.offered))
+
+
+def _certain(lines: tuple[Crypto, ...]) -> tuple[TagKey, ...]:
+    keys = tuple(dict.fromkeys(key for line in lines for key in line.keys))
+    return keys if all(line.keys for line in lines) and len(keys) <= MOST_TAGS else ()

@@ -1,0 +1,99 @@
+"""How many calls who may make: what one user, one domain and all together have at a time.
+
+Only who makes a call is counted. Were the callee counted too, anybody could use up a user's calls
+by ringing. Calls that ring are counted by the caller's domain as well, so that whoever floods from
+one domain takes nothing from the others. A call over a limit is refused at once: its caller is told
+to try again later, and no port was taken for it.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from jingle_hnt.errors import Condition, StanzaError
+from jingle_hnt.jingle.policy import LimitPolicy
+from jingle_hnt.jingle.refusals import Kind, Obstacle
+from jingle_hnt.model.jid import JID
+
+WINDOW_S = 60.0
+
+T = TypeVar("T")
+
+
+def _full(text: str) -> StanzaError:
+    return StanzaError(Condition.RESOURCE_CONSTRAINT, "wait", text)
+
+
+TOO_MANY = _full("you have as many calls as one user may have; end one, or try again later")
+TOO_FAST = _full("you make calls faster than one user may; try again in a minute")
+HALF_OPEN = _full("your domain has as many unanswered calls as it may have; try again later")
+DOMAIN_FULL = _full("your domain has as many calls as it may have; try again later")
+ALL_FULL = _full("the relay has as many calls as it may have; try again later")
+BLOCKED = StanzaError(
+    Condition.FORBIDDEN, "auth", "the administrator has blocked calls of one of the parties"
+)
+
+
+@dataclass(slots=True)
+class Limits:
+    """What counts against the limits; `blocked` holds bare JIDs and domains."""
+
+    blocked: set[str] = field(default_factory=set)
+    users: Counter[JID] = field(default_factory=Counter)
+    domains: Counter[str] = field(default_factory=Counter)
+    half_open: Counter[str] = field(default_factory=Counter)
+    _offers: dict[str, str] = field(default_factory=dict)
+    _made: Counter[JID] = field(default_factory=Counter)
+    _window_at: float = 0.0
+
+    def refusal(self, policy: LimitPolicy, caller: JID, callee: JID, now: float) -> Obstacle | None:
+        """Why this call may not be made now; None where it may. The attempt counts."""
+        if (blocked := self.block(caller, callee)) is not None:
+            return blocked
+        if now - self._window_at >= WINDOW_S:
+            self._window_at = now
+            self._made.clear()
+        self._made[caller.bare] += 1
+        for option, count, limit, error in (
+            ("per_minute", self._made[caller.bare] - 1, policy.per_minute, TOO_FAST),
+            ("per_user", self.users[caller.bare], policy.per_user, TOO_MANY),
+            ("half_open", self.half_open[caller.domain], policy.half_open, HALF_OPEN),
+            ("per_domain", self.domains[caller.domain], policy.per_domain, DOMAIN_FULL),
+            ("calls", self.domains.total(), policy.calls, ALL_FULL),
+        ):
+            if limit and count >= limit:
+                return Obstacle(Kind.LIMIT, f"limits.{option}", error)
+        return None
+
+    def block(self, caller: JID, callee: JID) -> Obstacle | None:
+        """What an administrator's block of either party says."""
+        blocked = self._blocked_as(caller) or self._blocked_as(callee)
+        return Obstacle(Kind.BLOCK, blocked, BLOCKED) if blocked else None
+
+    def opened(self, call: str, caller: JID) -> None:
+        """A call of this user's begins; `call` is its name."""
+        self._offers[call] = caller.domain
+        self.half_open[caller.domain] += 1
+        self.users[caller.bare] += 1
+        self.domains[caller.domain] += 1
+
+    def answered(self, call: str) -> None:
+        """A call rings no more: it was accepted, or it is over."""
+        domain = self._offers.pop(call, None)
+        if domain is not None:
+            _decrement(self.half_open, domain)
+
+    def closed(self, caller: JID) -> None:
+        """One ends."""
+        _decrement(self.users, caller.bare)
+        _decrement(self.domains, caller.domain)
+
+    def _blocked_as(self, jid: JID) -> str:
+        """The entry that this user is blocked by; empty where there is none."""
+        return next((who for who in (str(jid.bare), jid.domain) if who in self.blocked), "")
+
+
+def _decrement(counts: Counter[T], key: T) -> None:
+    counts[key] -= 1
+    if counts[key] <= 0:
+        del counts[key]

@@ -1,0 +1,603 @@
+"""One Jingle session between two parties, with the relay in its middle.
+
+Every request of a party comes through `receive`, every word of the plane through `bound`,
+`unbound` and `told`, and time through `expire`. What is to be done is appended to the list of
+effects that the registry drains. `table.py` says what is legal, `negotiation.py` what it does.
+
+Stanzas leave in the order in which they came: an answer that is ready waits behind one that still
+waits for the plane.
+"""
+
+from collections import Counter, deque
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from jingle_hnt.call.allocation import Allocation
+from jingle_hnt.call.anchor import Anchor
+from jingle_hnt.call.effects import Effect, FrontEffect, Remember
+from jingle_hnt.call.leg import Leg
+from jingle_hnt.call.life import Life, Why
+from jingle_hnt.call.negotiation import Negotiation
+from jingle_hnt.call.policy import GateMode
+from jingle_hnt.call.reply import Promise, Reply
+from jingle_hnt.errors import (
+    BudgetExceeded,
+    JingleError,
+    NoPorts,
+    StanzaError,
+    Unhidden,
+    UnprovenParty,
+)
+from jingle_hnt.jingle.budgets import Allowance
+from jingle_hnt.jingle.effects import Answer, Bounce, Inject, Pass, Refusal, Replace, Request, Token
+from jingle_hnt.jingle.hiding import demand_whole, hidden
+from jingle_hnt.jingle.party import Party
+from jingle_hnt.jingle.policy import Fallback, SessionPolicy
+from jingle_hnt.jingle.refusals import NO_CAPACITY, NO_PLANE, Kind, Obstacle, obstacle_of
+from jingle_hnt.jingle.table import State, Transition, transition
+from jingle_hnt.jingle.verbs import perform
+from jingle_hnt.model.address import TransportAddress
+from jingle_hnt.model.content import Content, ContentKey, Ice, RawUdp
+from jingle_hnt.model.jid import JID
+from jingle_hnt.model.jingle import Action, Jingle, Reason, ReasonCondition
+from jingle_hnt.relay.binding import (
+    Gate,
+    Heard,
+    Latched,
+    PinholeEvent,
+    PinholeSnapshot,
+    Silent,
+    StreamChanged,
+)
+from jingle_hnt.relay.evidence import Sighting
+
+BIND_ATTEMPTS = 8
+"""How often other ports are tried while foreign processes hold the leased ones."""
+
+TOLD = {
+    Why.NO_MEDIA: (ReasonCondition.TIMEOUT, "no media of either party reached the relay"),
+    Why.SILENCE: (ReasonCondition.TIMEOUT, "the media of both parties fell silent"),
+    Why.HOLD_TIMEOUT: (ReasonCondition.EXPIRED, "the call was on hold for too long"),
+    Why.CALL_TIMEOUT: (ReasonCondition.EXPIRED, "the call reached its longest duration"),
+    Why.UNPROVEN: (ReasonCondition.FAILED_TRANSPORT, "it is not known where media will come from"),
+    Why.ADMINISTRATOR: (ReasonCondition.GONE, "an administrator ended the call"),
+    Why.PORTS_LOST: (ReasonCondition.FAILED_TRANSPORT, "the relay lost this call"),
+}
+"""What both parties are told when the end is ours (XEP-0166 section 7.4, XEP-0177 section 5.5)."""
+
+
+@dataclass(slots=True)
+class Held:
+    """A stanza that the server holds until it is answered.
+
+    `waits_for` is the number of the bind that must succeed first, None where it may leave. The
+    session begins with what `is_offer`. What has `passed` went on without us, and has no answer.
+    """
+
+    token: Token
+    action: Action | None
+    leg: Leg
+    reply: Reply
+    waits_for: int | None = None
+    attempts: int = 1
+    is_offer: bool = False
+    error: StanzaError | None = None
+    passed: Jingle | None = None
+
+    @property
+    def answer(self) -> Answer:
+        if self.error is not None:
+            return Bounce(self.token, self.error)
+        if self.reply.changes_nothing:
+            return Pass(self.token)
+        return Replace(self.token, self.reply.substitution, self.reply.transports)
+
+
+class Session:
+    """See the module's text. `name` is unique over restarts and begins the bindings' names."""
+
+    def __init__(
+        self,
+        name: str,
+        sid: str,
+        parties: tuple[Party, Party],
+        anchor: Anchor,
+        policy: SessionPolicy,
+        now: float,
+    ) -> None:
+        self.name = name
+        self.sid = sid
+        self.parties = parties
+        self.state = State.PENDING
+        self.anchor = anchor
+        self.negotiation = Negotiation(anchor, policy.of_call(self.jids))
+        self.life = Life(started_at=now)
+        self.timer_at: float | None = None
+        self.is_unrelayed = False
+        self.via = ""
+        self._offer_id = self._accept_id = ""
+        self.alias: tuple[JID, JID] | None = None
+        self.turns = (Allowance(at=now), Allowance(at=now))
+        self._policy = policy
+        self._out = anchor.out
+        self._held: deque[Held] = deque()
+        self._obstacle: Obstacle | None = None
+
+    @property
+    def jids(self) -> tuple[JID, JID]:
+        """Who the parties are."""
+        initiator, responder = self.parties
+        return initiator.jid, responder.jid
+
+    @property
+    def exceeded(self) -> Counter[str]:
+        """How often it was beyond which budget, by the budget's name."""
+        return self.anchor.exceeded
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether no request changes it any more."""
+        return self.state is State.ENDED
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to answer or to wait for."""
+        return self.has_ended and not self._held and not self.anchor.is_waiting
+
+    @property
+    def deadline(self) -> tuple[float, Why]:
+        """When the session ends by itself, and why.
+
+        A phone may ring for as long as its user likes. An offer is given up early only where one of
+        its parties has left the server, or where ports are wanted (`is_overdue`).
+        """
+        gone = any(party.gone for party in self.parties)
+        return self.life.deadline(self._policy.times, self.negotiation.gates.is_held, gone)
+
+    @property
+    def wake_at(self) -> float:
+        """When `expire` has something to do next."""
+        at, _ = self.deadline
+        own = self.negotiation
+        times = at, self._idle_at, own.gates.consent_ends_at, own.places.waits_until
+        return min(time for time in times if time is not None)
+
+    @property
+    def _idle_at(self) -> float | None:
+        """When a place between ICE agents is to be released, if it is not used until then."""
+        quiet_since = self.negotiation.places.quiet_since()
+        if quiet_since is None or self.life.accepted_at is None:
+            return None
+        return max(quiet_since, self.life.accepted_at) + self._policy.ice.idle_s
+
+    def allows(self, action: Action | None, leg: Leg) -> bool:
+        """Whether this party may send this action now; any party may where none is named."""
+        return action is None or transition(self.state, action, leg) is not None
+
+    # What the parties do
+
+    def initiate(self, request: Request, now: float) -> None:
+        """The offer that makes the session."""
+        held = self._hold(Leg.INITIATOR, request)
+        self._offer_id = request.id
+        held.is_offer = True
+        try:
+            demand_whole(self._policy, self.jids, request.jingle)
+            held.reply = self.negotiation.propose(Leg.INITIATOR, request.jingle.contents, now)
+        except NoPorts as error:
+            self._obstacle = obstacle_of(error)
+            self._cannot_relay(held, self._no_capacity(error))
+        except JingleError as error:
+            self.anchor.note_exceeded(error)
+            held.error = error.answer
+            self._obstacle = obstacle_of(error)
+            self._end(Why.REFUSED)
+        self._hide_rest(held, request.jingle)
+        self._go_on(held)
+
+    def receive(self, leg: Leg, request: Request, now: float) -> None:
+        """A request of one party, answered now or when the plane has what the answer promises."""
+        held = self._hold(leg, request)
+        legal = transition(self.state, held.action, leg)
+        try:
+            demand_whole(self._policy, self.jids, request.jingle)
+        except Unhidden as error:
+            held.error = error.answer
+        else:
+            # What is out of order, or of an extension, its receiver will judge.
+            if legal is not None:
+                self._perform(legal, held, request, now)
+            self._hide_rest(held, request.jingle)
+        self._go_on(held)
+
+    def passed(self, leg: Leg, request: Request, now: float) -> None:
+        """A request of one party has gone on without us: what it says holds, and what we would have
+        put into it is told in a transport-info of our own."""
+        legal = transition(self.state, request.jingle.action, leg)
+        if legal is not None and not self.has_ended:
+            held = self._hold(leg, request)
+            held.passed = request.jingle
+            self._perform(legal, held, request, now)
+            if held.error is None:
+                self.negotiation.passed(held.reply, leg, request.jingle.contents)
+            if held.action is not Action.TRANSPORT_INFO:  # which may come for each candidate
+                ours = self._ours(leg, request.jingle)
+                held.reply.promises = {**ours, **held.reply.promises}
+            self._go_on(held)
+
+    def expired(self, leg: Leg, request: Request) -> None:
+        """A request that is answered, or will be, has gone on without that: what the answer puts
+        into it is told in a transport-info of our own."""
+        waiting = next((h for h in self._held if h.token == request.token), None)
+        if waiting is not None:
+            waiting.passed = request.jingle
+        elif not self.has_ended:
+            held = self._hold(leg, request)
+            held.passed = request.jingle
+            held.reply.promises = self._ours(leg, request.jingle)
+            self._go_on(held)
+
+    def _ours(self, leg: Leg, jingle: Jingle) -> dict[ContentKey, Promise]:
+        """Our candidates in place of those of this leg, for contents that are relayed already."""
+        if jingle.action is Action.TRANSPORT_REPLACE:  # it offers another than the one in use
+            return {}
+        return self.negotiation.ours(leg, jingle.contents)
+
+    def refused(self, leg: Leg, refusal: Refusal) -> None:
+        """The other party answered this leg's request with an error: what it did is undone."""
+        match refusal.action:
+            case _ if self.has_ended:
+                pass
+            case Action.SESSION_INITIATE | Action.SESSION_ACCEPT:
+                if self._is_turned_down(leg, refusal):
+                    self._end(Why.REFUSED)
+            case _ if refusal.unknown_session:
+                self._end(Why.UNKNOWN_SESSION)
+            case Action.CONTENT_ADD:
+                self.negotiation.forget_added(leg, refusal.id)
+            case Action.TRANSPORT_REPLACE:
+                self.negotiation.forget_replaced(leg, refusal.id)
+
+    def _is_turned_down(self, leg: Leg, refusal: Refusal) -> bool:
+        """Whether the offer is refused, or its answer. What was said once more may be out of order
+        for who got it, and the call goes on."""
+        if refusal.action is Action.SESSION_INITIATE:
+            due, said = self.state is State.PENDING and leg is Leg.INITIATOR, self._offer_id
+        else:
+            due, said = self.state is State.ACTIVE and leg is Leg.RESPONDER, self._accept_id
+        return due and (not said or not refusal.id or refusal.id == said)
+
+    def moved(self, leg: Leg, sightings: Iterable[Sighting]) -> None:
+        """The party's server has seen it elsewhere: its media may come from there, too."""
+        self.parties[leg].gone = False
+        self.sighted(leg, sightings)
+
+    def sighted(self, leg: Leg, sightings: Iterable[Sighting]) -> None:
+        """A request came with what servers know of where this party is."""
+        if not self.has_ended and self.parties[leg].sight(sightings):
+            self.negotiation.rearm(leg)
+
+    def withdrawn(self, leg: Leg, retract: bool) -> None:
+        """This leg said in a message that the call is over (XEP-0353 sections 3.3 and 3.7).
+
+        Only an offer can be retracted, and only by who made it.
+        """
+        if not retract or (leg is Leg.INITIATOR and self.state is State.PENDING):
+            self._end(Why.TERMINATED)
+
+    def gone(self, leg: Leg) -> None:
+        """The party has left the server."""
+        self.parties[leg].gone = True
+        self._lose_sight()
+
+    @property
+    def _does_without_us(self) -> bool:
+        """Whether nothing of it goes by way of the relay: it is theirs, and not ours to end."""
+        return self.state is State.ACTIVE and not self.negotiation.allocations
+
+    def _lose_sight(self) -> None:
+        """Forget a call that does without us and whose party has left the server."""
+        if self._does_without_us and any(party.gone for party in self.parties):
+            self._forget(Why.SILENCE)
+
+    def _forget(self, why: Why) -> None:
+        """End what we know of a call that may go on: nobody is told, and later requests pass."""
+        self.is_unrelayed = True
+        self._end(why)
+
+    def terminate(self, why: Why) -> None:
+        """End the session for both parties, in each other's name (XEP-0166 section 6.7)."""
+        if self.has_ended:
+            return
+        reason = Reason(*TOLD[why])
+        self._end(why, reason, self.farewells(reason))
+
+    def farewells(self, reason: Reason) -> tuple[Inject, ...]:
+        """What both parties are told at an end of ours."""
+        jingle = Jingle(Action.SESSION_TERMINATE, self.sid, reason=reason)
+        return tuple(
+            Inject(self.parties[leg.other].jid, self.parties[leg].jid, jingle, self.via)
+            for leg in Leg
+        )
+
+    def expire(self, now: float) -> None:
+        """End the session if its deadline has passed, and release what ICE agents do not use.
+
+        They have found a direct path, or none; either way it is not ours to end the call.
+        """
+        self.negotiation.places.heed_head_start(now)
+        self.negotiation.gates.heed_consent(now)
+        idle_at = self._idle_at
+        if idle_at is not None and now >= idle_at:
+            self._leave(now)
+            self._lose_sight()
+        at, why = self.deadline
+        if now < at:
+            return
+        # Only a call whose media goes through us is ours to end, and only once it was accepted.
+        # Under other names than they call each other by we can tell the parties nothing.
+        is_ours = self.state is State.ACTIVE and self.alias is None
+        if is_ours and self.negotiation.allocations:
+            self.terminate(why)
+        else:
+            self._forget(Why.SETUP_TIMEOUT if self.state is State.PENDING else why)
+
+    def is_overdue(self, now: float) -> bool:
+        """Whether it is an offer that rings for longer than most people wait."""
+        rang_s = now - self.life.started_at
+        return self.state is State.PENDING and rang_s >= self._policy.times.setup_s
+
+    def give_up(self) -> None:
+        """Forget an offer whose ports are wanted."""
+        self._forget(Why.SETUP_TIMEOUT)
+
+    # What the plane tells
+
+    def bound(self, number: int) -> None:
+        """The plane has made the bindings of a `Bind`."""
+        self.anchor.bound(number)
+        for held in self._held:
+            if held.waits_for == number:
+                held.waits_for = None
+        self._flush()
+
+    def unbound(
+        self,
+        number: int,
+        taken: Collection[TransportAddress],
+        now: float,
+        why: Obstacle = Obstacle(Kind.PORTS, "", NO_CAPACITY),  # noqa: B008 - a constant
+    ) -> None:
+        """The plane could not make the bindings of a `Bind`: other ports for those that another
+        process has taken, or none."""
+        held = next((h for h in self._held if h.waits_for == number), None)
+        if held is not None and taken and held.attempts < BIND_ATTEMPTS:
+            held.attempts += 1
+            held.waits_for = self.anchor.retry(number, taken, now)
+            if held.waits_for is not None:
+                return
+        lost = self.anchor.abandon(number)
+        if held is None:
+            if not self.negotiation.places.do_without(lost):
+                self.terminate(Why.PORTS_LOST)
+        else:
+            held.waits_for = None
+            self._undo(held, why)
+        self._flush()
+
+    def told(self, allocation: Allocation, component: int, event: PinholeEvent, now: float) -> None:
+        """Something happened at one of the session's pinholes."""
+        pinhole = allocation.pinholes[component, Leg(event.side)]
+        heard = self.life.heard
+        match event:
+            case Latched():
+                self.anchor.latches.latched(allocation, component, event, now)
+                self.remember()
+            case StreamChanged(stream=stream):
+                pinhole.stream = None if pinhole.learned is None else stream
+                self.remember()
+            case Silent(silent_s=silent_s):
+                pinhole.lively, pinhole.quiet_since = False, now - silent_s
+            case Heard():
+                pinhole.lively, pinhole.quiet_since = pinhole.learned is not None, None
+        self.note_life(now)
+        opened = self.negotiation.places.heed_head_start(now)
+        if self.negotiation.gates.heed_consent(now) or opened or self.life.heard != heard:
+            self.remember()
+
+    # What a plane says that is met again (see `reconcile`)
+
+    def rebind(self, lost: Sequence[Allocation], now: float) -> None:
+        """A new plane does not have these bindings: they are made again."""
+        self.anchor.rebind(lost)
+        self.note_life(now)
+        self.negotiation.gates.heed_consent(now)
+        self.remember()
+
+    def unanswered(self, number: int, now: float) -> None:
+        """The plane went away before it answered a `Bind`: whoever waits for it is told."""
+        if not self.anchor.unanswered(number):
+            self.unbound(number, (), now, Obstacle(Kind.PLANE, "", NO_PLANE))
+
+    def let_go(self, released: Collection[Allocation], now: float) -> None:
+        """The plane says that we have released these: what is written down is of before.
+
+        So the contents were removed, and the session ended if it has no other.
+        """
+        self.anchor.let_go(released)
+        if self.negotiation.forget_released(released):
+            self._forget(Why.TERMINATED)
+        self.note_life(now)
+        self.remember()
+
+    def compare(
+        self, allocation: Allocation, component: int, seen: Sequence[PinholeSnapshot], now: float
+    ) -> tuple[bool, ...]:
+        """Bring the latches of a binding, and its gate, to what they should be.
+
+        Of each side, whether what the plane has learned and heard there is up to date.
+        """
+        pinholes = [allocation.pinholes[component, leg] for leg in Leg]
+        before = [(p.generation, p.learned, p.stream) for p in pinholes]
+        latches = self.anchor.latches
+        sides = tuple(latches.compare(allocation, component, leg, seen[leg]) for leg in Leg)
+        self.note_life(now)
+        if before != [(p.generation, p.learned, p.stream) for p in pinholes]:
+            self.remember()
+        if tuple(pinhole.flow for pinhole in seen) != allocation.flows:
+            self._out.append(Gate(allocation.binding(component), allocation.flows))
+        return sides
+
+    def remember(self) -> None:
+        """Have the session written down, once an answer to its offer has left."""
+        waits = any(held.is_offer for held in self._held)
+        if not self.has_ended and not waits:
+            self._out.append(Remember(self.name))
+
+    # The parts of it
+
+    def _hold(self, leg: Leg, request: Request) -> Held:
+        held = Held(request.token, request.jingle.action, leg, Reply())
+        self._held.append(held)
+        return held
+
+    def _perform(self, legal: Transition, held: Held, request: Request, now: float) -> None:
+        try:
+            held.reply = perform(self.negotiation, legal.verb, held.leg, request, now)
+        except NoPorts as error:
+            held.error = self._no_capacity(error)
+        except JingleError as error:
+            self.anchor.note_exceeded(error)
+            held.error = error.answer
+            if isinstance(error, UnprovenParty) and held.action is Action.SESSION_ACCEPT:
+                self.terminate(Why.UNPROVEN)
+        else:
+            self._enter(legal.to, request, now)
+            self.note_life(now)
+
+    def _enter(self, state: State, request: Request, now: float) -> None:
+        if state is self.state:
+            return
+        if state is State.ENDED:
+            self._end(Why.TERMINATED, request.jingle.reason)
+            return
+        self._accept_id = request.id
+        self.state = state
+        self.life.accepted_at = now
+
+    def _hide_rest(self, held: Held, jingle: Jingle) -> None:
+        """Let nothing through that is to be hidden and was not rewritten."""
+        if held.error is None and not self.is_unrelayed:
+            jids, rewritten = self.jids, held.reply.promises
+            policy, drawn = self._policy, self.anchor.drawn
+            held.reply.hidden = hidden(policy, jids, jingle, rewritten, drawn)
+
+    def _go_on(self, held: Held) -> None:
+        if held.reply.allocations:
+            held.waits_for = self.anchor.bind(held.reply.allocations)
+        self._flush()
+
+    def _flush(self) -> None:
+        while self._held and self._held[0].waits_for is None:
+            held = self._held.popleft()
+            answer = self._answer(held) if held.passed is None else None
+            self._out.extend(self._told_late(held) if answer is None else [answer])
+
+    def _told_late(self, held: Held) -> list[Effect]:
+        """Our candidates for a request that passed with the party's own.
+
+        Of raw UDP a greater generation makes those obsolete (XEP-0177 section 5.3); to those of an
+        ICE agent ours are added, as in a trickle (XEP-0176 section 5.6): also where ICE ends at the
+        relay, for our agent has taken the credentials that passed.
+        """
+        assert held.passed is not None
+        said = {content.key: content.transport for content in held.passed.contents}
+        own_words = {k: t.candidates for k, t in held.reply.transports.items() if t.namespace}
+        told: list[Content] = []
+        for key, own in {**held.reply.substitution, **own_words}.items():
+            transport = said.get(key)
+            if key not in self.negotiation.media or not own:
+                continue
+            if isinstance(transport, Ice):
+                told.append(Content(key, None, replace(transport, candidates=own)))
+            elif isinstance(transport, RawUdp):
+                later = tuple(replace(c, generation=c.generation + 1) for c in own)
+                told.append(Content(key, None, RawUdp(later)))
+        if held.error is not None or self.has_ended or not told:
+            return []
+        sender, recipient = self.parties[held.leg].jid, self.parties[held.leg.other].jid
+        jingle = Jingle(Action.TRANSPORT_INFO, self.sid, contents=tuple(told))
+        return [Inject(sender, recipient, jingle, self.via)]
+
+    def _answer(self, held: Held) -> Answer:
+        return held.answer
+
+    def _leave(self, now: float) -> None:
+        self.negotiation.places.leave(self._policy.ice.idle_s, now)
+
+    def _undo(self, held: Held, why: Obstacle) -> None:
+        """A proposal cannot be kept: its sender is told, and the session is as it was before."""
+        if self.negotiation.places.do_without(held.reply.allocations):
+            held.reply.break_promises()
+            return
+        contents, lost = list(held.reply.promises), held.reply.allocations
+        held.reply = Reply()
+        match held.action:
+            case Action.SESSION_INITIATE:
+                self._obstacle = why
+                self._cannot_relay(held, why.error or NO_CAPACITY)
+                return
+            case Action.TRANSPORT_REPLACE:
+                self.negotiation.forget_replacement(held.leg, contents)
+            case Action.CONTENT_ADD:
+                self.negotiation.forget(contents)
+        self.negotiation.lose(lost)
+        held.error = why.error
+
+    def _no_capacity(self, error: NoPorts) -> StanzaError:
+        """What is told of a want of ports: which budget it is of, where it is of one."""
+        self.anchor.note_exceeded(error)
+        return error.answer if isinstance(error, BudgetExceeded) else NO_CAPACITY
+
+    def _cannot_relay(self, held: Held, error: StanzaError) -> None:
+        refuse = self._policy.relay.exhausted is Fallback.REFUSE
+        if refuse or self._policy.gate.policy is GateMode.TWO_STAGE:
+            held.error = error
+        else:
+            self.is_unrelayed = True
+            if self._obstacle is not None:
+                self._obstacle = replace(self._obstacle, error=None)
+        self._end(Why.NO_CAPACITY)
+
+    def _end(
+        self, why: Why, reason: Reason | None = None, farewells: tuple[Inject, ...] = ()
+    ) -> None:
+        if self.has_ended:
+            return
+        self.state = State.ENDED
+        self.anchor.retire(self.negotiation.allocations)
+        self._out.append(Ended(self.name, why, reason, farewells, self, self._obstacle))
+
+    def note_life(self, now: float) -> None:
+        """Take note of whether any of the session's media flows."""
+        self.negotiation.places.note_agents(now)
+        pinholes = [p for a in self.negotiation.allocations for p in a.pinholes.values()]
+        if pinholes and not self.negotiation.places.has_agents:
+            self.life.note(any(p.lively for p in pinholes), now)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended(FrontEffect):
+    """A session is over; its bindings are being released. `account` is the session, to be read.
+
+    Where the end is ours, `farewells` are to be sent to the parties, once it is known what was
+    wrong: that is added to the text of their reason (XEP-0166 section 7.4). `obstacle` is what its
+    offer met, where it never became a call.
+    """
+
+    session: str
+    why: Why
+    reason: Reason | None = None
+    farewells: tuple[Inject, ...] = ()
+    account: Session | None = field(default=None, compare=False, repr=False)
+    obstacle: Obstacle | None = None

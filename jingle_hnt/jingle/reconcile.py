@@ -1,0 +1,145 @@
+"""Sessions and plane meet again after one of them was away.
+
+Either side may have had a new life, or only the connection between them. What the plane says is
+true of sockets and latches, what the registry says is true of calls. Everything is compared:
+
+*   bindings of a live call that the plane does not have are made anew, on the same ports and with
+    what had been learned;
+*   bindings of a live call that the plane is draining were released by us, and what is written down
+    is of before: that content is over, and so is a call that has no other. So it is with bindings
+    that a plane does not have any more which had them when they were written down;
+*   bindings that it was asked for, and made without an answer, are a call's from now on;
+*   bindings of no call are released, and their ports kept until they have drained;
+*   of a latch the later order is in force: it is given where the plane does not have it. What the
+    plane has learned is taken over, also that it has learned nothing;
+*   a gate is set as the call wants it;
+*   what happened on the live bindings in the meantime is told as if the plane had told it then.
+"""
+
+from collections.abc import Collection, Sequence
+
+from jingle_hnt.call.effects import Release
+from jingle_hnt.jingle.registry import Registry
+from jingle_hnt.model.address import TransportAddress
+from jingle_hnt.relay.binding import (
+    SILENT_S,
+    BindingName,
+    BindingSnapshot,
+    Heard,
+    Latched,
+    PinholeSnapshot,
+    Side,
+    Silent,
+)
+
+SIDES: tuple[Side, Side] = (0, 1)
+
+
+def reconcile(
+    registry: Registry,
+    bindings: Sequence[BindingSnapshot],
+    now: float,
+    written_on: Collection[str] = (),
+) -> None:
+    """Bring the registry and the plane's bindings together; effects follow in the registry.
+
+    `written_on` are the names of the sessions that were written down while this very plane served
+    them: what of theirs it does not have has been released.
+    """
+    alive = {b.name: b for b in bindings if not b.draining}
+    draining = {b.name for b in bindings if b.draining}
+    _count_on(registry, [b.name for b in bindings])
+    for session in registry:
+        for number in session.anchor.made_meanwhile(alive):
+            registry.bound(session.name, number, now)
+    _let_go(registry, set(alive), draining, written_on, now)
+    known = _rebind_lost(registry, set(alive), now)
+    orphans = [b for b in alive.values() if b.name not in known]
+    if orphans:
+        registry.order(Release(tuple(b.name for b in orphans)))
+    _quarantine(registry, [b for b in bindings if b.draining or b in orphans])
+    _free_vanished(registry, {p.bound for b in bindings for p in b.pinholes})
+    for binding in alive.values():
+        if binding.name in known:
+            _catch_up(registry, binding, now)
+    for session in registry:
+        registry.settle(session, now)
+
+
+def _count_on(registry: Registry, names: Collection[BindingName]) -> None:
+    """No name is given twice, also where it was given since the session was written down."""
+    for name in names:
+        of, _, rest = name.partition(".")
+        session, number = registry.find(of), rest.partition(".")[0]
+        if session is not None and number.isdecimal():
+            session.anchor.made = max(session.anchor.made, int(number))
+
+
+def _let_go(
+    registry: Registry,
+    alive: set[BindingName],
+    draining: set[BindingName],
+    written_on: Collection[str],
+    now: float,
+) -> None:
+    """Of what is written down, that which was released since."""
+    for session in registry:
+        gone = [
+            a
+            for a in session.negotiation.allocations
+            if a.bound
+            and alive.isdisjoint(a.bindings)
+            and (session.name in written_on or not draining.isdisjoint(a.bindings))
+        ]
+        if gone:
+            session.let_go(gone, now)
+
+
+def _rebind_lost(registry: Registry, alive: set[BindingName], now: float) -> set[BindingName]:
+    """Ask for the bindings that calls have lost; returns the names that calls have."""
+    known: set[BindingName] = set()
+    for session in registry:
+        bound = [a for a in session.negotiation.allocations if a.bound]
+        known.update(name for a in bound for name in a.bindings)
+        lost = [a for a in bound if not alive.issuperset(a.bindings)]
+        if lost:
+            session.rebind(lost, now)
+    return known
+
+
+def _quarantine(registry: Registry, bindings: Sequence[BindingSnapshot]) -> None:
+    for binding in bindings:
+        for pinhole in binding.pinholes:
+            registry.pool.quarantine(pinhole.bound)
+
+
+def _free_vanished(registry: Registry, open_sockets: set[TransportAddress]) -> None:
+    for address in registry.pool.draining:
+        if address not in open_sockets:
+            registry.pool.freed(address)
+
+
+def _catch_up(registry: Registry, binding: BindingSnapshot, now: float) -> None:
+    found = registry.at(binding.name)
+    if found is None:
+        return
+    session, allocation, component = found
+    for side, is_up in zip(
+        SIDES, session.compare(allocation, component, binding.pinholes, now), strict=True
+    ):
+        seen, known = binding.pinholes[side], registry.pinhole(binding.name, side)
+        if not is_up or seen.learned is None or known is None:
+            continue
+        if seen.learned != known.learned:
+            registry.told(_latched(binding.name, side, seen), now)
+        silent_s = seen.heard_s or 0.0
+        if silent_s < SILENT_S:
+            registry.told(Heard(binding.name, side), now)
+        else:
+            registry.told(Silent(binding.name, side, silent_s), now)
+
+
+def _latched(name: str, side: Side, seen: PinholeSnapshot) -> Latched:
+    """The event that was missed; how long the latch took is not known any more."""
+    assert seen.learned is not None
+    return Latched(name, side, seen.generation, seen.learned, False, 0.0, seen.stream)
