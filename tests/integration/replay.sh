@@ -1,12 +1,12 @@
-# Runs the commands of an installation page ($1) in a mount namespace of its own, so that the machine is left as it was:
-# what the page writes goes to a temporary tree ($2), to which the distribution's configuration has been copied.
-# Run in the network namespace of the server. When the page is done it says READY, runs what it is
-# told, and ends with its input.
+# Runs the commands of an installation page, which are in a file ($1), in a mount namespace of its own, so that the machine is
+# left as it was: what they write goes to a temporary tree ($2), to which the distribution's configuration has been copied.
+# Run in the network namespace of the server, in the directory of what was downloaded. When the page is done it says READY,
+# runs what it is told, and ends with its input.
 #
 # Four things are not the page's: system packages are there already (scripts/setup); there is no systemd, so that
 # `systemctl` starts what the unit would; pip runs in the machine's network; and links into /usr/local/bin go to the tree.
 set -euo pipefail
-page=$1 tree=$2 server=$3
+commands=$1 tree=$2 server=$3
 mount --make-rprivate /
 cp -a /etc "$tree/etc"
 rm -f "$tree/etc/resolv.conf" # often a link into /run
@@ -83,9 +83,8 @@ systemctl() {
     esac
 }
 
-awk '/^```sh$/ {inside = 1; next} /^```$/ {inside = 0} inside' "$page" >"$tree/commands"
 set -x
-. "$tree/commands"
+. "$commands"
 set +x
 echo READY
 # What the test types after that, a line each.

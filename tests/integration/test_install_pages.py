@@ -1,8 +1,13 @@
-"""The installation pages, as an operator follows them: every command, then a call through NATs."""
+"""The installation pages, as an operator follows them with pip: every command, then a call.
+
+`scripts/machines` follows them on untouched machines, and with the Debian package as well.
+"""
 
 import asyncio
 import json
 import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +18,7 @@ import pytest
 
 from tests.integration.test_nat_calls import assert_heard, hang_up
 from tests.lab import outside
+from tests.lab.pages import PACKAGE, commands
 from tests.lab.play import DOMAIN, ROOT, Relay, Stage
 from tests.lab.world import SERVER, Lab, NatKind
 
@@ -23,19 +29,22 @@ ALLOWED = '["198.51.100.0/24", "203.0.113.0/24"]'
 
 
 @asynccontextmanager
-async def replayed(lab: Lab, server: str, tree: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A host on which the page of a server was followed to its end."""
+async def replayed(
+    lab: Lab, server: str, tree: Path, wheel: Path
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A host on which the page of a server was followed to its end, where the wheel is."""
     lab.public("server", SERVER)
     script = Path(ROOT) / "tests" / "integration" / "replay.sh"
-    page = Path(ROOT) / "docs" / f"install-{server}.md"
-    words = ["unshare", "--mount", "bash", str(script), str(page), str(tree), server]
+    typed = tree / "commands"
+    typed.write_text(commands(f"install-{server}", [PACKAGE]))
+    words = ["unshare", "--mount", "bash", str(script), str(typed), str(tree), server]
     with (tree / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             *lab.command("server", words),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=log,
-            cwd=ROOT,
+            cwd=wheel.parent,
             env={
                 **os.environ,
                 "JINGLE_HNT_RELAY__ALLOW_NETWORKS": ALLOWED,
@@ -68,10 +77,22 @@ async def typed(host: asyncio.subprocess.Process, words: str) -> str:
     return said.decode().removesuffix("DONE\n")
 
 
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a release would have to download."""
+    out = tmp_path_factory.mktemp("downloads")
+    words = ["-m", "build", "--no-isolation", "--wheel", "--outdir", str(out), str(ROOT)]
+    subprocess.run([sys.executable, *words], check=True, capture_output=True)
+    (made,) = out.glob("*.whl")
+    return made
+
+
 @pytest.mark.parametrize("server", ["prosody", "ejabberd"])
-async def test_who_follows_the_page_has_a_first_call(server: str, tmp_path: Path) -> None:
+async def test_who_follows_the_page_has_a_first_call(
+    server: str, wheel: Path, tmp_path: Path
+) -> None:
     with Lab() as lab:
-        async with replayed(lab, server, tmp_path) as host:
+        async with replayed(lab, server, tmp_path, wheel) as host:
             said = (tmp_path / "said").read_text()
             assert "FAIL" not in said
             assert f"server module of {DOMAIN}: answers" in said

@@ -1,14 +1,15 @@
 """The installation page followed on a machine with a real systemd; the upgrade page in mid-call.
 
-    python -m tests.lab.boot TREE WHEELS OLD
+    python -m tests.lab.boot TREE WHEELS OLD NEW
 
 TREE is a Debian with the page's packages, which is copied; pip takes what it needs from WHEELS. The
-revision OLD is installed first; what is committed is the upgrade.
+wheel OLD is installed first; the wheel NEW is the upgrade.
 Prints what was typed and what came of it; the exit status is 1 where anything was not as it should.
 """
 
 import asyncio
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from tests.lab.compose import heard
+from tests.lab.pages import PACKAGE, commands
 from tests.lab.play import DOMAIN, ROOT, Relay, Stage, in_a_call
 from tests.lab.terminal import Terminal
 from tests.lab.world import SERVER, Lab
@@ -61,15 +63,13 @@ async def booted(lab: Lab, tree: Path) -> AsyncIterator[Machine]:
         await process.communicate(b"")
 
 
-def prepare(base: Path, tree: Path, wheels: Path, old: str) -> None:
-    """A tree with our sources, old and new, the wheels, and what the lab needs."""
+def prepare(base: Path, tree: Path, wheels: Path, old: Path, new: Path) -> None:
+    """A tree with our wheels, old and new, those of others, and what the lab needs."""
     subprocess.run(["cp", "-a", str(base), str(tree)], check=True)
-    for revision, name in ((old, "old"), ("HEAD", "new")):
-        source = tree / "root" / name
-        source.mkdir()
-        command = ["git", "archive", revision]
-        archive = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
-        subprocess.run(["tar", "-x", "-C", str(source)], input=archive.stdout, check=True)
+    for wheel, name in ((old, "old"), (new, "new")):
+        place = tree / "root" / name
+        place.mkdir()
+        shutil.copy(wheel, place)
     subprocess.run(["cp", "-a", str(wheels), str(tree / "wheels")], check=True)
     drop_in = tree / "etc/systemd/system/jingle-hnt.service.d/lab.conf"
     drop_in.parent.mkdir(parents=True)
@@ -79,14 +79,9 @@ def prepare(base: Path, tree: Path, wheels: Path, old: str) -> None:
     text = configuration.read_text()
     configuration.write_text(re.sub(r"(?m)^VirtualHost", PLAIN + "VirtualHost", text, count=1))
     there = 'apt-get() { dpkg-query -W "${@:3}"; }\n'  # there is no network to fetch them from
-    (tree / "root/install").write_text(f"set -ex\n{there}{commands('install-prosody')}")
-    (tree / "root/upgrade").write_text(f"set -ex\n{commands('upgrading')}")
-
-
-def commands(page: str) -> str:
-    """All that a page has its reader type."""
-    text = (ROOT / "docs" / f"{page}.md").read_text()
-    return "".join(re.findall(r"(?ms)^```sh\n(.*?)^```$", text))
+    not_ours = [PACKAGE, "ejabberd"]
+    for page, name in (("install-prosody", "install"), ("upgrading", "upgrade")):
+        (tree / "root" / name).write_text(f"set -ex\n{there}{commands(page, not_ours)}")
 
 
 async def upgraded(machine: Machine, at: Stage) -> bool:
@@ -128,11 +123,11 @@ async def watched(machine: Machine) -> None:
     )
 
 
-async def play(base: Path, wheels: Path, old: str) -> bool:
+async def play(base: Path, wheels: Path, old: Path, new: Path) -> bool:
     """The whole of it."""
     with Lab() as lab, tempfile.TemporaryDirectory(prefix="hnt-boot-") as name:
         tree = Path(name) / "tree"
-        prepare(base, tree, wheels, old)
+        prepare(base, tree, wheels, old, new)
         lab.public("server", SERVER)
         async with booted(lab, tree) as machine:
             await machine.typed("cd old && bash ../install")
@@ -147,4 +142,4 @@ async def play(base: Path, wheels: Path, old: str) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(not asyncio.run(play(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])))
+    sys.exit(not asyncio.run(play(*map(Path, sys.argv[1:5]))))
