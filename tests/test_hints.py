@@ -1,8 +1,14 @@
 """What messages of the command line and of the configuration say is done, and then it works."""
 
 import contextlib
+import os
 import re
+import socket
+import subprocess
 import sys
+import tempfile
+import threading
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -11,18 +17,24 @@ import pytest
 from jingle_hnt.admin import selfcheck
 from jingle_hnt.admin.causes import Case
 from jingle_hnt.admin.diagnosis import diagnose
+from jingle_hnt.admin.digest import digest
+from jingle_hnt.admin.reports import report
 from jingle_hnt.cli import main
-from jingle_hnt.commands import init, provide
+from jingle_hnt.commands import init, page, provide
 from jingle_hnt.commands.open_files import promises
+from jingle_hnt.commands.reach import compared
 from jingle_hnt.errors import ConfigurationError, NoPorts
 from jingle_hnt.model.doors import ModuleState
 from jingle_hnt.plane import engines
 from jingle_hnt.relay.interfaces import Interface
 from jingle_hnt.relay.ports import PortPool
+from jingle_hnt.session.effects import Why
 from jingle_hnt.settings.file import load
+from jingle_hnt.settings.model import Interface as Told
 from jingle_hnt.settings.model import Settings
 from jingle_hnt.settings.reload import Reloader
 from tests.admin.calls import call, leg
+from tests.admin.test_refusals import row
 from tests.jingle.stage import RELAY
 from tests.settings.test_config import NEEDED
 
@@ -43,7 +55,11 @@ def test_a_file_that_is_not_there_is_written_by_init(tmp_path: Path, capsys: Say
     for command in ("status", "check"):
         assert main([command, "--config", str(path)]) != 0
         said = capsys.readouterr().err
-        assert re.search(r"is not there \(`jingle-hnt init` writes one\)|`jingle-hnt init` w", said)
+        says = {
+            "status": "is not there (`jingle-hnt init` writes one)",
+            "check": "; `jingle-hnt init` writes a configuration",
+        }
+        assert says[command] in said
     words = ["--domain", "example.org", "--relay-address", "203.0.113.9", "--yes"]
     assert main(["init", "--config", str(path), *words]) == 0
     assert load(path).xmpp.domains == ("example.org",)
@@ -133,6 +149,33 @@ def test_what_init_prints_are_commands_that_there_are(tmp_path: Path, capsys: Sa
         with pytest.raises(SystemExit) as ended:
             main([*name.split(), "--help"])
         assert ended.value.code == 0
+
+
+@pytest.mark.parametrize("server", ["prosody", "ejabberd"])
+def test_what_init_prints_for_a_server_is_what_its_page_has(
+    tmp_path: Path, capsys: Says, server: str
+) -> None:
+    """The pages are followed on a fresh host by integration/test_install_pages.py."""
+    words = ["--domain", "example.org", "--relay-address", "203.0.113.9", "--yes"]
+    main(["init", "--config", str(tmp_path / "c.toml"), *words])
+    said = capsys.readouterr().out
+    main(["module", server, "--into", str(tmp_path)])
+    said += capsys.readouterr().out
+    page = (ROOT / "docs" / f"install-{server}.md").read_text().replace("$domain", "example.org")
+    begins = "Prosody: run jingle-hnt module prosody, then add to prosody.cfg.lua"
+    if server == "prosody":
+        block = said.split(begins)[1].split("ejabberd: run")[0]
+        assert 'Then: modules_enabled = { "jingle_hnt" } in the VirtualHost' in said
+        assert "systemctl restart prosody" in page
+    else:
+        block = said.split("and add to ejabberd.yml, under listen:")[1].split("Then: ")[0]
+        assert "ejabberd: run jingle-hnt module ejabberd, then" in said
+        assert "ejabberdctl module_install mod_jingle_hnt" in page
+    assert f"jingle-hnt module {server}" in page
+    words_of_page = set(re.findall(r"[\w.]+", page))
+    wanted = re.sub(r"--.*|\(the content of [^)]*\)", "", block)
+    assert len(wanted.split()) > 10
+    assert set(re.findall(r"[\w.]+", wanted)) <= words_of_page
 
 
 @pytest.mark.parametrize("words", [["module", "prosody"], ["module", "ejabberd"], ["unit"]])
@@ -302,3 +345,71 @@ def test_what_others_sent_is_read_about_in_the_docs() -> None:
     page = (ROOT / "docs" / "troubleshooting.md").read_text()
     assert "## What `explain` finds" in page
     assert f"| `{found.cause}` |" in page
+
+
+def test_a_stun_server_outside_sees_what_is_told() -> None:
+    """What it sees decides; `check` writes the interface that is right (tests/mistakes, H4)."""
+    inner, public = ip_address("10.0.0.9"), ip_address("203.0.113.9")
+    told = Told(address=inner, advertise=public)
+    inside = compared(told, 24000, "stun.lan:3478", ("10.0.0.9", 24000))
+    assert inside.text.endswith("write one outside of it in relay.stun_server")
+    shifted = compared(told, 24000, "stun.example.org:3478", ("203.0.113.9", 25000))
+    assert "forward relay.ports to this host one to one, or write the difference" in shifted.text
+    outside = compared(told, 24000, "stun.example.org:3478", ("203.0.113.9", 24000))
+    offset = Told(address=inner, advertise=public, port_offset=1000)
+    written = compared(offset, 24000, "stun.example.org:3478", ("203.0.113.9", 25000))
+    assert [each.verdict for each in (inside, shifted, outside, written)] == [
+        "warn",
+        "warn",
+        "ok",
+        "ok",
+    ]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone can be somebody else")
+def test_the_users_who_may_ask_are_answered() -> None:
+    """Another user is told so; root, and who owns the socket, get an answer."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        path = Path(name) / "admin.sock"
+        Path(name).chmod(0o755)
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(str(path))
+            listening.listen()
+            path.chmod(0o600)
+            threading.Thread(target=answer_one, args=(listening,), daemon=True).start()
+            asker = (
+                "import os, sys; from pathlib import Path; from jingle_hnt.commands import asking;"
+                f" os.setuid(int(sys.argv[1])); print(asking.ask_at(Path({str(path)!r}), {{}}))"
+            )
+            told = [
+                subprocess.run(
+                    [sys.executable, "-c", asker, uid], capture_output=True, text=True, check=True
+                )
+                for uid in ("65534", "0")
+            ]
+    assert "only the user that jingle-hnt runs as, and root, may ask it" in told[0].stderr
+    assert (told[1].stderr, told[1].stdout) == ("", "{'ok': True}\n")
+
+
+def answer_one(listening: socket.socket) -> None:
+    connection, _ = listening.accept()
+    with connection:
+        connection.recv(4096)
+        connection.sendall(b'{"ok": true}\n')
+
+
+def test_a_call_that_sounded_bad_says_where_to_look() -> None:
+    """At the parties' networks, which `call` shows; one that did not has no such line."""
+    bad, good = leg("initiator", mos=2.0, lost_packets=90, jitter_ms=80.0), leg("initiator")
+    says = "see loss and jitter of its parties' networks"
+    for each, is_said in ((bad, True), (good, False)):
+        now = datetime.now(UTC)
+        over = report(Case(call(each, leg("responder")), Why.TERMINATED), None, now)
+        whole = digest([over], [], now - timedelta(hours=1), now + timedelta(hours=1))
+        assert (says in page.page(whole, now)) is is_said
+
+
+def test_a_refusal_of_a_later_version_is_in_its_docs() -> None:
+    told = row("of-tomorrow").advice
+    assert told.startswith("see docs/troubleshooting.md")
+    assert (ROOT / told.removeprefix("see ")).exists()

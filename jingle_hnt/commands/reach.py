@@ -52,7 +52,7 @@ async def _seen(interface: Interface, port: int, servers: Sequence[str]) -> Chec
     for server in servers:
         mapped = await seen_from((str(interface.address), port), server)
         if mapped is not None:
-            return _compared(interface, port, server, mapped)
+            return compared(interface, port, server, mapped)
     text = (
         f"no STUN server answers ({', '.join(servers)}): they are away, have no IPv{ip.version}, or"
         f" UDP from {interface.address} is blocked on its way out or back"
@@ -60,26 +60,31 @@ async def _seen(interface: Interface, port: int, servers: Sequence[str]) -> Chec
     return CheckFinding(verdict="warn", subject=subject, text=text)
 
 
-def _compared(
-    interface: Interface, port: int, server: str, mapped: tuple[str, int]
-) -> CheckFinding:
+def compared(interface: Interface, port: int, server: str, mapped: tuple[str, int]) -> CheckFinding:
+    """What a STUN server sees of a port of ours, beside what parties are told of it."""
     ip, subject = told(interface), f"told address {told(interface)}"
     seen, seen_port = ip_address(mapped[0]), mapped[1]
     wanted_port = port + interface.port_offset
     verdict, text = "ok", f"is where {server} sees {interface.address}"
     if seen != ip and is_private(seen) and not is_private(ip):
         verdict = "warn"
-        text = f"{server} is inside of this network and sees {seen}; write one outside of it"
-        text += " in relay.stun_server"
+        text = (
+            f"{server} is inside of this network and sees {seen}; write one outside of it in"
+            " relay.stun_server"
+        )
     elif seen != ip:
         verdict = "FAIL"
-        text = f"{server} sees {interface.address} as {seen}: nobody reaches us by {ip}; write"
-        text += f' {{ address = "{interface.address}", advertise = "{seen}" }}, and'
-        text += " `jingle-hnt reload` brings it into force"
+        text = (
+            f"{server} sees {interface.address} as {seen}: nobody reaches us by {ip}; write"
+            f' {{ address = "{interface.address}", advertise = "{seen}" }}, and'
+            " `jingle-hnt reload` brings it into force"
+        )
     elif seen_port != wanted_port:
         verdict = "warn"
-        text = f"{server} sees port {port} as {seen_port}: a NAT in front changes ports; forward"
-        text += " relay.ports to this host one to one, or write the difference as port_offset"
+        text = (
+            f"{server} sees port {port} as {seen_port}: a NAT in front changes ports; forward"
+            " relay.ports to this host one to one, or write the difference as port_offset"
+        )
     return CheckFinding(verdict=verdict, subject=subject, text=text)
 
 

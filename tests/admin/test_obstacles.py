@@ -288,7 +288,7 @@ async def test_doors_that_are_shut_are_opened_by_their_option(office: Office, de
 
     shut = await texts()
     assert "where a server module cannot be, write enabled = true in [addresses]" in shut
-    assert "that ask for a relay (XEP-0278) write enabled = true in [relay_nodes]" in shut
+    assert "that ask for a relay (XEP-0278), write enabled = true in [relay_nodes]" in shut
     office.doors = OtherDoors("hnt.x", ("example.org",), frozenset({"example.org"}), channels=True)
     assert "shut" not in await texts()
 

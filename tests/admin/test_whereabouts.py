@@ -27,6 +27,7 @@ def seen(*addresses: str) -> Whereabouts:
 def test_users_who_all_come_from_one_private_address_are_behind_something(behind: str) -> None:
     (warned,) = seen(*[behind] * 3).findings(RELAY, ())
     assert warned.verdict == "warn"
+    assert "Have the XMPP server see their addresses" in warned.text
     assert f'proxies = ["{behind}/32"]' in warned.text
     assert list(seen(*[behind] * 3).findings(RELAY, (ip_network(f"{behind}/32"),))) == []
     assert list(seen(*[behind] * 2).findings(RELAY, ())) == []
@@ -39,6 +40,7 @@ def test_users_of_a_version_that_the_relay_lacks_are_counted() -> None:
     (warned,) = made.findings(RELAY, ())
     assert warned.subject == "users of IPv6"
     assert warned.text.startswith("2 of the last 3 come by IPv6")
+    assert warned.text.endswith("add one to relay.interfaces")
     assert list(made.findings((*RELAY, ip_address("2001:db8::9")), ())) == []
     (warned,) = made.findings((ip_address("2001:db8::9"),), ())
     assert warned.subject == "users of IPv4"

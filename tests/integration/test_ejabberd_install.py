@@ -71,8 +71,11 @@ async def test_without_options_it_asks_nobody_and_harms_nobody() -> None:
         async with await Component.connect(server, HNT) as hnt:
             assert await server.evaluate(f"ext_mod:install({NAME}).") == "ok"
             answer = await hnt.request(DOMAIN, "get", f"<module xmlns='{INTERCEPT}'/>")
-            assert "component: hnt.example.org among" in module_state(answer, DOMAIN, HNT).fault
-            assert "component: hnt.example.org" in server.log_text()
+            said = module_state(answer, DOMAIN, HNT).fault
+            assert "asks nobody: write component: hnt.example.org among the options" in said
+            assert "and ejabberdctl reload_config" in said
+            logged = "has no component to ask: write `component: hnt.example.org`, its domain"
+            assert logged in server.log_text()
             async with (
                 await Client.login(server, f"alice@{DOMAIN}/a") as alice,
                 await Client.login(server, f"bob@{DOMAIN}/b") as bob,
@@ -80,3 +83,7 @@ async def test_without_options_it_asks_nobody_and_harms_nobody() -> None:
                 alice.request(bob.jid, "session-initiate", sid := unique("sid"))
                 await bob.next_request(sid)
             assert hnt.inbox == []
+            own = sources.parents[1] / PACKAGE.name / "conf" / "mod_jingle_hnt.yml"
+            own.write_text(f"modules:\n  mod_jingle_hnt:\n    component: {HNT}\n")
+            assert await server.evaluate("ejabberd_config:reload().") == "ok"
+            assert await is_there(hnt)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.integration.test_operators import told
+from tests.integration.test_operators import told, typed
 from tests.lab.play import ROOT, Stage, stage
 
 pytestmark = pytest.mark.integration
@@ -36,9 +36,18 @@ async def test_each_kind_of_call_is_made_and_leaves_nothing_behind() -> None:
         assert (await told(at, "history"))["calls"] == []
         assert (await told(at, "stats"))["ended"] == {}
         assert (await told(at, "calls"))["calls"] == []
-        await told(at, "drain")
-        for verdict, text in media(at).values():
-            assert (verdict, text.endswith("`jingle-hnt status` says why")) == ("FAIL", True), text
+        await told(at, "set", "relay.draining", "refuse")
+        for says in ("was refused (the relay has no room", "passed the relay by"):
+            await told(at, "drain")
+            found = media(at)
+            assert any(says in text for _, text in found.values()), found
+            for verdict, text in found.values():
+                assert (verdict, text.endswith("`jingle-hnt status` says why")) == ("FAIL", True)
+            (why,) = json.loads(await typed(at, "status", "--json", status=1))["not_ready"]
+            assert why == "draining; `jingle-hnt undrain` ends it"
+            await told(at, "undrain")
+            await told(at, "set", "relay.draining", "pass")
+        assert {verdict for verdict, _ in media(at).values()} == {"ok"}
 
 
 async def test_what_keeps_media_from_the_relay_is_seen() -> None:
@@ -46,6 +55,9 @@ async def test_what_keeps_media_from_the_relay_is_seen() -> None:
         closed(at)
         for kind, (verdict, text) in media(at).items():
             assert verdict == "FAIL", (kind, text)
+            assert "takes UDP to relay.ports (`nft list ruleset`), or the log says why" in text
+        opened(at)
+        assert {verdict for verdict, _ in media(at).values()} == {"ok"}
 
 
 async def test_it_is_made_over_each_ip_version() -> None:
@@ -60,3 +72,7 @@ def closed(at: Stage) -> None:
     rule = "add table inet x; add chain inet x i { type filter hook input priority 0; }; "
     rule += "add rule inet x i udp dport 30000-30999 drop"
     subprocess.run(at.lab.command("relay", ["nft", rule]), check=True)
+
+
+def opened(at: Stage) -> None:
+    subprocess.run(at.lab.command("relay", ["nft", "delete", "table", "inet", "x"]), check=True)

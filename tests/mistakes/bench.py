@@ -41,7 +41,7 @@ class Bench:
     """One well-configured host, on which one mistake is made at a time.
 
     `close` ends what runs. `limit` is how many files a command may have open, None for what there
-    is; `environment` goes over the file.
+    is; `environment` goes over the file. `host_name` is what the next process to run takes for it.
     """
 
     directory: Path
@@ -51,6 +51,7 @@ class Bench:
     environment: dict[str, str] = field(default_factory=dict)
     limit: int | None = None
     typed: tuple[str, ...] = ()
+    host_name: str = ""
     numbers: Iterator[int] = field(default_factory=itertools.count)
     mute: str = ""
     homes: dict[str, str] = field(default_factory=dict)
@@ -83,6 +84,7 @@ class Bench:
         self.secret.write_text(SECRET)
         self.secret.chmod(0o600)
         self.raw, self.environment, self.limit, self.mute = None, {}, None, ""
+        self.host_name = ""
         self.options = {
             "xmpp.component": f'"{COMPONENT}"',
             "xmpp.domains": f'["{DOMAIN}"]',
@@ -151,11 +153,16 @@ class Bench:
             "component": COMPONENT,
             "secret": SECRET,
             "fail": "closed",
+            "timeout_s": 3.0,
         }
         given |= {"hosts": (DOMAIN,), "settings": {}} | changes
         hosts = [
             VirtualHost(
-                host, dict.fromkeys(USERS, "x"), component=given["module"], fail=given["fail"]
+                host,
+                dict.fromkeys(USERS, "x"),
+                component=given["module"],
+                fail=given["fail"],
+                timeout_s=given["timeout_s"],
             )
             for host in given["hosts"]
         ]
@@ -175,6 +182,9 @@ class Bench:
         line = [sys.executable, "-m", "jingle_hnt", *words, "--config", str(self.file)]
         if self.limit is not None:
             line = ["prlimit", f"--nofile={self.limit}:{self.limit}", *line]
+        if self.host_name:
+            named = 'hostname "$0" && exec "$@"'
+            line = ["unshare", "--uts", "sh", "-c", named, self.host_name, *line]
         return self.lab.command("relay", line)
 
     def type(self, *words: str, save: bool = True) -> tuple[int, str]:
@@ -247,6 +257,12 @@ class Bench:
     def offline(self) -> str:
         """The same without the server."""
         return self.check("--offline")
+
+    def server_log(self) -> str:
+        """What the server's log has of the module, as far as it is an error."""
+        assert self.server is not None
+        lines = self.server.log_text().splitlines()
+        return "\n".join(line for line in lines if "jingle_hnt" in line and "error" in line)
 
     def ready(self) -> str:
         """Why a running process is not ready; empty where it is."""

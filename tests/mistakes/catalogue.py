@@ -1,6 +1,8 @@
 """The mistakes. Each says what was done, who says what about it, and how that is followed."""
 
+import hashlib
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,7 +10,7 @@ from dataclasses import dataclass
 
 from tests.lab.play import ROOT
 from tests.lab.world import RELAY, SERVER
-from tests.mistakes.bench import COMPONENT, DOMAIN, SECRET, Bench, Options
+from tests.mistakes.bench import COMPONENT, DOMAIN, SECRET, Bench, Options, on_host
 
 Ask = Callable[[Bench], str]
 Make = Callable[[Bench], None]
@@ -388,6 +390,16 @@ def _all(*steps: Make) -> Make:
     return make
 
 
+def _all_mend(*steps: Mend) -> Mend:
+    """Several things that an answer says."""
+
+    def mend(bench: Bench, answer: str) -> None:
+        for step in steps:
+            step(bench, answer)
+
+    return mend
+
+
 def _limit(files: int) -> Make:
     return lambda bench: setattr(bench, "limit", files)
 
@@ -637,6 +649,20 @@ ON_THE_HOST = (
         _end,
         "ended the first one",
     ),
+    Mistake(
+        "H18",
+        "Parties are told another address, and no STUN server is named",
+        _options(
+            {
+                INTERFACES: f'[{{ address = "{RELAY}", advertise = "{RELAY}" }}]',
+                "relay.stun_server": None,
+            }
+        ),
+        "check",
+        "no STUN server is known that could say whether it is right: see relay.stun_server",
+        _writes({"relay.stun_server": f'"{SERVER}:3478"'}),
+        "named one there",
+    ),
 )
 
 
@@ -666,6 +692,19 @@ def server(
         says,
         lambda bench, _: bench.serve(**(mended or {})),
         did,
+    )
+
+
+def in_the_log(number: int, what: str, says: str, **wrong: object) -> Mistake:
+    """One that the server's own log tells of: its module cannot be loaded."""
+    return Mistake(
+        f"S{number}",
+        what,
+        lambda bench: bench.serve(**wrong),
+        "server log",
+        says,
+        lambda bench, _: bench.serve(),
+        "wrote it",
     )
 
 
@@ -771,7 +810,78 @@ AT_THE_SERVER = (
         lambda bench, _: bench.serve(),
         "wrote it",
     ),
+    in_the_log(
+        13,
+        "The module is told a JID for its component",
+        "set jingle_hnt_component to the domain of the component",
+        module=f"hnt@{DOMAIN}",
+    ),
+    in_the_log(
+        14,
+        "The module is told to fail half open",
+        'write "open" or "closed"',
+        fail="ajar",
+    ),
+    in_the_log(
+        15,
+        "The module is told to wait for no time",
+        "write a number of seconds above 0",
+        timeout_s=0,
+    ),
+    Mistake(
+        "S16",
+        "The server remembers a connection that is dead, and refuses ours",
+        _all(
+            lambda bench: bench.serve(settings={"component_conflict_resolve": "kick_new"}),
+            lambda bench: _occupied(bench),
+        ),
+        "check",
+        'it is a dead one that the server remembers: write component_conflict_resolve = "kick_old"',
+        _all_mend(lambda bench, _: bench.serve(), lambda bench, _: _occupied(bench)),
+        "wrote it",
+    ),
+    Mistake(
+        "S17",
+        "Another host runs jingle-hnt for the same component",
+        lambda bench: _elsewhere(bench),
+        "check",
+        "end one of the two, or give it a component of its own",
+        _end,
+        "ended the other one",
+    ),
 )
+
+
+def _elsewhere(bench: Bench) -> None:
+    """A process runs that calls its host by another name, with a state of its own."""
+    bench.serve()
+    bench.host_name = "relay2"
+    bench.run()
+    bench.host_name = ""
+    other = bench.directory / "other"
+    other.mkdir()
+    names = {"directory": other / "state", "runtime_directory": other / "run"}
+    bench.write({f"state.{name}": f'"{path}"' for name, path in names.items()})
+    for path in names.values():
+        path.mkdir()
+
+
+def _occupied(bench: Bench) -> None:
+    """A connection of nobody's serves the component (XEP-0114)."""
+    with on_host(bench.lab.namespace("relay")):
+        dead = socket.create_connection((SERVER, 5347), 10)
+    bench.cleanup.callback(dead.close)
+    dead.sendall(
+        b"<stream:stream xmlns='jabber:component:accept' to='%s'"
+        b" xmlns:stream='http://etherx.jabber.org/streams'>" % COMPONENT.encode()
+    )
+    header = ""
+    while "id=" not in header:
+        header += dead.recv(4096).decode()
+    name = _one(r"\bid='([^']*)'", header.replace('"', "'"))
+    digest = hashlib.sha1((name + SECRET).encode()).hexdigest()
+    dead.sendall(f"<handshake>{digest}</handshake>".encode())
+    assert b"handshake" in dead.recv(4096)
 
 
 def _running(bench: Bench) -> None:
@@ -950,7 +1060,22 @@ ON_THE_COMMAND_LINE = (
         ("calls",),
         "looked there",
     ),
+    Mistake(
+        "C8",
+        "`status` while nothing runs",
+        lambda bench: _asked_too_early(bench),
+        "command",
+        "is `jingle-hnt run` running?",
+        lambda bench, _: bench.run(),
+        "ran it",
+    ),
 )
+
+
+def _asked_too_early(bench: Bench) -> None:
+    bench.serve()
+    bench.save()
+    bench.typed = ("status",)
 
 
 def in_a_call(number: int, what: str, make: Make, says: str, mend: Mend, did: str) -> Mistake:

@@ -28,7 +28,12 @@ KINDS = {
     "C": "On the command line",
     "E": "In calls",
 }
-NAMES = {"ready": "`ready` (status, /readyz)", "run": "`run`", "command": "the command"}
+NAMES = {
+    "ready": "`ready` (status, /readyz)",
+    "run": "`run`",
+    "command": "the command",
+    "server log": "the server's log",
+}
 
 
 def page(results: Mapping[str, Any]) -> str:

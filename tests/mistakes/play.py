@@ -26,6 +26,8 @@ def ask(bench: Bench, how: str) -> str:
             return bench.start()
         case "explain":
             return bench.explain()
+        case "server log":
+            return bench.server_log()
         case "ready":
             return bench.ready()
         case "command":

@@ -192,7 +192,7 @@ async def test_one_client_at_a_time_orders_and_the_others_may_look(path: Path) -
         async with connected(path) as master:
             await master.serve()
             await master.bind([spec("a.1")])
-            with pytest.raises(PlaneServed, match=r"runtime_directory"):
+            with pytest.raises(PlaneServed, match=r"uses this plane; end it, or give this one"):
                 await guest.serve()
             for order in (guest.bind([spec("b.1")]), guest.release(["a.1"], 0.0)):
                 with pytest.raises(PlaneServed):

@@ -422,6 +422,7 @@ async def test_a_standard_command_has_the_standards_form_type(client: Client) ->
         (CALL + CALL, "twice"),
         (CALL.replace("</field>", "<value>s2</value></field>"), "takes one value"),
         (CALL.replace("s1", "x" * 1025), "longer"),
+        (CALL * 2, "is there twice: send each field once"),
         (CALL.replace("s1", "a\nb"), "is one line: send it without line breaks"),
         (CALL + "<field var='how'><value>rude</value></field>", "how must be one of: soft, hard"),
         (
@@ -451,7 +452,11 @@ async def test_a_step_needs_a_submitted_form(client: Client, desk: Desk, form: s
     session = await client.begin("terminate")
     answer = await client.ask(step("terminate", session, "complete", form))
     assert conditions(answer) == ["modify", "bad-request", "bad-payload"]
+    said = answer.findtext(".//{*}text")
+    assert said == "the form is missing: send it filled in, of the type 'submit'"
     assert desk.runs == []
+    answer = await client.ask(step("terminate", session, "complete", SUBMIT.format(CALL)))
+    assert command_of(answer).get("status") == "completed"
 
 
 async def test_what_the_command_refuses_is_told(client: Client) -> None:

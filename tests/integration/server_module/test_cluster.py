@@ -461,6 +461,7 @@ async def test_a_node_without_the_module_is_named(stage: Stage, node: int, tmp_p
         assert said.verdict == "FAIL"
         # Where the component is connected it is the module itself that is missing.
         assert ("not loaded" if node == 0 else f"does not answer on {without.name}") in said.text
+        assert "run ejabberdctl module_install mod_jingle_hnt" in said.text
     finally:
         await without.reload_module(True, OPEN)
     assert (await found(stage, tmp_path)).verdict == "ok"

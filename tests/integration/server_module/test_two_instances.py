@@ -13,9 +13,11 @@ from jingle_hnt.fronts.xmpp.component import Component
 from jingle_hnt.fronts.xmpp.rivals import Rivals
 from jingle_hnt.settings.wiring import component_settings
 from tests.fronts.xmpp.recorder import Recorder, until
-from tests.integration.server_module.stage import HNT, OPEN
+from tests.integration.server_module.stage import COMPONENTS, HNT, OPEN, USERS
 from tests.integration.server_module.test_check import settings
-from tests.lab.server import LocalServer
+from tests.lab.ejabberd import Ejabberd
+from tests.lab.server import LocalServer, VirtualHost
+from tests.lab.xmpp_actors import Component as Actor
 
 pytestmark = pytest.mark.integration
 
@@ -51,6 +53,30 @@ async def test_each_of_two_instances_names_the_other_and_waits_longer_each_time(
         assert component.replacements >= 2
         assert f"connects as {HNT} too" in component.rivalry
         assert "end one of the two" in component.rivalry
+
+
+async def test_two_that_ejabberd_has_since_before_its_module_are_told_until_one_ends(
+    tmp_path: Path,
+) -> None:
+    """A module that is there lets go of the older one."""
+    async with Ejabberd([VirtualHost(OPEN, USERS, component=HNT)], COMPONENTS) as server:
+        await server.reload_module(False, OPEN)
+        (given,) = component_settings(settings(server, tmp_path, OPEN))
+        own = Component(given, Recorder())
+        running = asyncio.create_task(own.run())
+        await until(lambda: own.up)
+        async with await Actor.connect(server, HNT):
+            await server.reload_module(True, OPEN)
+            caution = (await own.diagnose())[OPEN].caution
+            assert "out between them: end the second jingle-hnt, or restart" in caution
+        for _ in range(100):  # the server closes it in a moment
+            caution = (await own.diagnose())[OPEN].caution
+            if not caution:
+                break
+            await asyncio.sleep(0.05)
+        assert caution == ""
+        await own.stop()
+        await running
 
 
 async def test_a_restarted_process_is_no_second_one(server: LocalServer, tmp_path: Path) -> None:
