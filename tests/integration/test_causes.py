@@ -5,6 +5,7 @@ test_srtp_calls.py play is not here.
 """
 
 import asyncio
+import socket
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from tests.lab.play import ROOT, Caller, Stage, stage
 from tests.lab.world import RELAY, NatKind
+from tests.mistakes.bench import on_host
 
 pytestmark = pytest.mark.integration
 
@@ -81,6 +83,18 @@ async def wall(at: Stage, node: str, address: str) -> None:
         f" add rule ip t out ip daddr {address} meta l4proto udp drop"
     )
     process = await asyncio.create_subprocess_exec(*at.lab.command(node, ["nft", rules]))
+    assert await process.wait() == 0
+
+
+async def spray(pair: Pair) -> None:
+    """A stranger sends to the port that the callee was told."""
+    leg = (await pair.call())["contents"][0]["components"][0]["legs"][1]
+    host, _, port = leg["advertised"].rpartition(":")
+    words = ["--address", host, "--ports", port, "--count", "600", "--seconds", "2"]
+    spraying = pair.at.lab.command("guest", [sys.executable, "-m", "tests.lab.sprayer", *words])
+    process = await asyncio.create_subprocess_exec(
+        *spraying, cwd=ROOT, stdout=asyncio.subprocess.DEVNULL
+    )
     assert await process.wait() == 0
 
 
@@ -215,14 +229,7 @@ async def test_parties_that_are_elsewhere_and_strangers_that_are_near() -> None:
         abel.tell("quiet")
         await moved.callee_sends(40, port=9000, address=abels_other)
         await astray.callee_sends(40, port=9000, address=carls_other)
-        leg = (await sprayed.call())["contents"][0]["components"][0]["legs"][1]
-        host, _, port = leg["advertised"].rpartition(":")
-        words = ["--address", host, "--ports", port, "--count", "600", "--seconds", "2"]
-        spraying = at.lab.command("guest", [sys.executable, "-m", "tests.lab.sprayer", *words])
-        process = await asyncio.create_subprocess_exec(
-            *spraying, cwd=ROOT, stdout=asyncio.subprocess.DEVNULL
-        )
-        assert await process.wait() == 0
+        await spray(sprayed)
         await asyncio.sleep(CAUSE_S)
         assert await moved.explained() == [("moved-away", "callee")]
         assert await astray.explained() == [("stranger", "callee")]
@@ -232,19 +239,20 @@ async def test_parties_that_are_elsewhere_and_strangers_that_are_near() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "walls", "found"),
+    ("mode", "walls", "kind", "found"),
     [
-        ("pass", (), ("unknown-transport", None)),
-        ("append", ("anna", "abel"), ("unused-relay", None)),
-        ("terminate", ("abel",), ("unanswered-checks", "callee")),
+        ("pass", (), NatKind.NONE, ("unknown-transport", None)),
+        ("append", ("anna", "abel"), NatKind.NONE, ("unused-relay", None)),
+        ("terminate", ("abel",), NatKind.NONE, ("unanswered-checks", "callee")),
+        ("terminate", ("abel",), NatKind.PORT_RESTRICTED, ("no-candidate", "callee")),
     ],
 )
 async def test_agents_that_do_without_the_relay_and_agents_that_do_not_reach_it(
-    mode: str, walls: tuple[str, ...], found: tuple[str, str | None]
+    mode: str, walls: tuple[str, ...], kind: NatKind, found: tuple[str, str | None]
 ) -> None:
     async with stage(("anna", "abel"), extra=f'[ice]\nmode = "{mode}"') as at:
         anna = await at.ice_phone("anna", NatKind.NONE, "--patience", "6")
-        abel = await at.ice_phone("abel", NatKind.NONE, "--patience", "6")
+        abel = await at.ice_phone("abel", kind, "--patience", "6")
         both = Pair(at, anna, abel)
         for node in walls:
             await wall(at, node, RELAY)
@@ -254,3 +262,74 @@ async def test_agents_that_do_without_the_relay_and_agents_that_do_not_reach_it(
         anna.tell("hangup")
         await at.relay.until(lambda a: len(a["calls"]) == 1, command="history")
         assert await both.explained() == [found]
+
+
+async def test_a_party_that_changes_its_port_one_that_wants_too_much_and_one_on_our_host() -> None:
+    users = "anna abel bea ben cleo carl"
+    async with stage(tuple(users.split()), extra="[budgets]\ncontents = 1") as at:
+        changes, greedy = await pair(at, "anna abel"), await pair(at, "bea ben")
+        cleo = await at.phone("cleo", NatKind.PORT_RESTRICTED)
+        inside = Pair(at, cleo, await at.phone_at("relay", "carl", RELAY, RELAY))
+        for each in (changes, greedy, inside):
+            await each.begin()
+        await changes.callee.hears(10)
+        leg = (await changes.call())["contents"][0]["components"][0]["legs"][1]
+        changes.callee.tell("quiet")  # and at once as much as a camera sends in a second
+        changes.callee.tell("emit", to=leg["advertised"], count=400, port=9000, interval=0)
+        await changes.callee.expect("emitted")
+        await asyncio.sleep(0.2)
+        assert await changes.explained() == [("changed", "callee")]
+        greedy.callee.tell("add", content="camera")
+        await greedy.callee.expect("stanza", lambda e: "resource-constraint" in e["xml"])
+        await asyncio.sleep(CAUSE_S)
+        assert await greedy.explained() == [("over-budget", None)]
+        assert await inside.explained() == [("own-address", "callee")]
+        for each, cause in ((greedy, "over-budget"), (inside, "own-address")):
+            await each.end()
+            assert [code for code, _ in await each.explained()] == [cause]
+
+
+async def test_strangers_that_no_kernel_keeps_out_are_named() -> None:
+    """The engine in Python looks at each packet itself."""
+    async with stage(("anna", "abel"), engine="reference") as at:
+        at.lab.public("guest", "198.51.100.250")
+        both = await pair(at, "anna abel")
+        await both.begin()
+        await both.callee.hears(10)
+        await spray(both)
+        assert await both.explained() == [("strangers-later", "callee")]
+        await both.end()
+        assert await both.explained() == [("strangers-later", "callee")]
+
+
+async def test_ports_that_another_program_takes_from_a_new_plane() -> None:
+    """And what `explain` says to write keeps programs off them."""
+    async with stage(("anna", "abel"), ports="30000-30099") as at:
+        both = await pair(at, "anna abel")
+        await both.begin()
+        leg = (await both.call())["contents"][0]["components"][0]["legs"][1]
+        port = int(leg["advertised"].rpartition(":")[2])
+        await at.relay.end("plane")
+        with on_host(at.lab.namespace("relay")), socket.socket(type=socket.SOCK_DGRAM) as taken:
+            taken.bind((RELAY, port))
+            await at.relay.start("plane")
+            await at.relay.until(lambda a: len(a["calls"]) == 1, command="history")
+        assert await both.explained() == [("ports-lost", None)]
+        (told,) = (await at.relay.ask("explain", call=both.name))["diagnosis"]
+        assert (
+            "keep other programs off relay.ports with net.ipv4.ip_local_reserved" in told["advice"]
+        )
+        assert f"{RELAY}:{port}" in at.relay.log_text()
+        given = "net.ipv4.ip_local_port_range=30000 30099"
+        for reserved, is_free in ((False, True), (True, False)):
+            values = [given, *(["net.ipv4.ip_local_reserved_ports=30000-30099"] * reserved)]
+            await set_sysctl(at, *values)
+            with on_host(at.lab.namespace("relay")), socket.socket(type=socket.SOCK_DGRAM) as any_:
+                got = any_.connect_ex((RELAY, 9)) == 0
+            assert got is is_free
+
+
+async def set_sysctl(at: Stage, *values: str) -> None:
+    command = at.lab.command("relay", ["sysctl", "-qw", *values])
+    process = await asyncio.create_subprocess_exec(*command)
+    assert await process.wait() == 0
