@@ -86,7 +86,9 @@ def other_doors(doors: OtherDoors) -> Iterator[CheckFinding]:
         called = rf"bob\40{doors.domains[0]}@{doors.component}"
         text = f"open: users of {users} may call {called}, and anybody else like that"
     yield CheckFinding(verdict="ok", subject=f"addresses at {doors.component}", text=text)
-    text = "shut; for clients that ask for a relay (XEP-0278), write enabled = true in [relay_nodes]"
+    text = (
+        "shut; for clients that ask for a relay (XEP-0278), write enabled = true in [relay_nodes]"
+    )
     if doors.channels:
         text = f"open: users of {', '.join(doors.domains)} may ask for them"
     yield CheckFinding(verdict="ok", subject=f"relay channels of {doors.component}", text=text)

@@ -18,6 +18,7 @@ that the answer was gone by then, and nothing failed.
 
 `scripts/mistakes [ID ...]` makes them again, `scripts/mistakes --record` writes this page. What
 goes wrong in calls, and what `explain` says of it, is in [troubleshooting](troubleshooting.md).
+Whatever else our messages say is to be done is tried by tests: `scripts/hints.py` lists all of it.
 """
 
 KINDS = {

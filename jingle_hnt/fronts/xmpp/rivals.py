@@ -18,6 +18,8 @@ NODE = socket.gethostname()[:64]
 
 REMEMBERED_S = 900.0
 """For how long a replacement counts."""
+GONE_S = 400.0
+"""Who is still there comes back sooner than this (`LONGEST_PAUSE_S` and a quarter of it)."""
 BELIEVED = 2
 """A single replacement may be an operator's `check` elsewhere."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 300.0
@@ -54,7 +56,7 @@ class Rivals:
         self._forget(now)
         met = now - self._met_at < REMEMBERED_S
         times = len(self._replaced_at)
-        if times < BELIEVED:
+        if times < BELIEVED or now - self._replaced_at[-1] >= GONE_S:
             return ""
         where = f" on host {self._node}" if met and self._node else ""
         if where == f" on host {NODE}":

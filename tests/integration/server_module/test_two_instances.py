@@ -105,4 +105,6 @@ def test_the_pause_grows_and_what_is_long_ago_is_forgotten() -> None:
     assert 1.5 <= pauses[0] <= 2.5
     assert pauses[-1] >= 225
     assert all(late > early for early, late in itertools.pairwise(pauses[:7]))
-    assert rivals.text(12.0 + rivals_module.REMEMBERED_S) == ""
+    assert "end one of the two, or give it a component of its own" in rivals.text(12.0)
+    assert rivals.text(11.0 + rivals_module.GONE_S) == ""
+    assert rivals_module.GONE_S > 1.25 * rivals_module.LONGEST_PAUSE_S
