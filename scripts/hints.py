@@ -22,7 +22,7 @@ LIST = ROOT / "tests" / "hints.toml"
 RECORD = ROOT / "tests" / "mistakes" / "results.json"
 
 _VERB = (
-    "add|ask|check|choose|do|end|free|give|have|install|keep|leave|let|list|load|look|make|name"
+    "add|ask|check|choose|end|free|give|have|install|keep|leave|let|list|load|look|make|name"
     "|offer|own|put|raise|lower|read|reload|remove|restart|run|see|send|set|start|stop|take|try|turn"
     "|unblock|use|wait|widen|write"
 )
@@ -171,19 +171,25 @@ def faults() -> Iterator[str]:
 
 
 @cache
-def functions(path: str) -> frozenset[str]:
-    """The tests of a file below tests/."""
-    file = ROOT / "tests" / path
-    nodes = ast.walk(ast.parse(file.read_text())) if file.is_file() else ()
+def trees(name: str) -> tuple[ast.Module, ...]:
+    """The test files of this name, wherever below tests/ they are today."""
+    files = sorted((ROOT / "tests").rglob(name))
+    return tuple(ast.parse(file.read_text()) for file in files)
+
+
+@cache
+def functions(name: str) -> frozenset[str]:
+    """The tests of the files of this name."""
+    nodes = [node for tree in trees(name) for node in ast.walk(tree)]
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
     return frozenset(n.name for n in nodes if isinstance(n, kinds) and n.name.startswith("test_"))
 
 
 @cache
-def said(path: str) -> str:
-    """All texts of a file below tests/, patterns as what they match."""
-    texts_of = (text for _, text in texts(ast.parse((ROOT / "tests" / path).read_text())))
-    return " | ".join(texts_of).replace("\\", "")
+def said(name: str) -> str:
+    """All texts of the files of this name, patterns as what they match."""
+    found = (text for tree in trees(name) for _, text in texts(tree))
+    return " | ".join(found).replace("\\", "")
 
 
 def phrases(text: str) -> Iterator[str]:

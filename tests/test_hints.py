@@ -19,6 +19,7 @@ from jingle_hnt.admin.causes import Case
 from jingle_hnt.admin.diagnosis import diagnose
 from jingle_hnt.admin.digest import digest
 from jingle_hnt.admin.reports import report
+from jingle_hnt.call.life import Why
 from jingle_hnt.cli import main
 from jingle_hnt.commands import init, page, provide
 from jingle_hnt.commands.open_files import promises
@@ -28,7 +29,6 @@ from jingle_hnt.model.doors import ModuleState
 from jingle_hnt.plane import engines
 from jingle_hnt.relay.interfaces import Interface
 from jingle_hnt.relay.ports import PortPool
-from jingle_hnt.session.effects import Why
 from jingle_hnt.settings.file import load
 from jingle_hnt.settings.model import Interface as Told
 from jingle_hnt.settings.model import Settings

@@ -8,9 +8,9 @@ import pytest
 
 from jingle_hnt.fronts.xmpp import names
 from jingle_hnt.fronts.xmpp.component import Component, ComponentSettings
+from jingle_hnt.jingle.effects import ChannelRequest, Opened
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.jid import JID
-from jingle_hnt.session.effects import ChannelRequest, Opened
 from tests.fronts.xmpp.fakeserver import SECRET, FakeServer
 from tests.fronts.xmpp.recorder import Recorder, until
 
