@@ -41,7 +41,8 @@ TOGETHER = 0.25
 """How often the next fault does not wait for the end of the one before."""
 QUIET_S = 60.0
 """Until nothing is left of calls that are over: silence ends those whose end nobody told."""
-DISK_BYTES = 16 << 20
+DISK_BYTES, DISK_BYTES_PER_S = 16 << 20, 16 << 10
+"""The disk of the state directory: what it has at first, and what an hour's calls need more."""
 SPARE_S = 3.0
 """From a start until another process stands by, too."""
 LEAKED = 3
@@ -89,8 +90,9 @@ async def chaos(plan: Plan, echo: bool = True) -> dict[str, Any]:
     log = Log(echo)
     log("plan", seed=plan.seed, seconds=plan.seconds, only=plan.only, faults=plan.faults)
     users = tuple(f"u{number}" for number in range(2 * plan.pairs))
+    disk = DISK_BYTES + round(DISK_BYTES_PER_S * plan.seconds)
     async with stage(
-        users, extra=EXTRA, processes=("run",), state_bytes=DISK_BYTES, quarantine_s=1.0
+        users, extra=EXTRA, processes=("run",), state_bytes=disk, quarantine_s=1.0
     ) as at:
         towns = _towns(at)
         exchange = Exchange(towns, DOMAIN, plan.pairs, plan.seed, LASTS_S)
