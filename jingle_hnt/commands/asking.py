@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jingle_hnt.model.commands import Command
-from jingle_hnt.settings.defaults import ENVIRONMENT, admin_socket
+from jingle_hnt.settings.defaults import ENVIRONMENT, admin_socket, stands_in
 
 ANSWER_S = 5.0
 
@@ -25,7 +25,8 @@ def ask(options: argparse.Namespace, command: str, **fields: object) -> Answer |
     """
     config: Path = options.config
     path = admin_socket(config)
-    if not config.exists() and not os.environ.get(f"{ENVIRONMENT}STATE__RUNTIME_DIRECTORY"):
+    told = stands_in() or os.environ.get(f"{ENVIRONMENT}STATE__RUNTIME_DIRECTORY")
+    if not config.exists() and not told:
         text = f"{config} is not there (`jingle-hnt init` writes one); looking in {path.parent}"
         print(text, file=sys.stderr)
     return ask_at(path, {"command": command, **fields})

@@ -12,6 +12,14 @@ RUNTIME_DIRECTORY = Path("/run/jingle-hnt")
 ADMIN_SOCKET = "admin.sock"
 
 
+def stands_in(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether the environment has what a file must have, so that none is needed."""
+    return all(
+        any(name.startswith(f"{ENVIRONMENT}{section}") for name in environment)
+        for section in ("XMPP", "RELAY")
+    )
+
+
 def admin_socket(path: Path, environment: Mapping[str, str] = os.environ) -> Path:
     """Where a process with this configuration answers, as far as the file can be read.
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_settings import SettingsError
 
 from jingle_hnt.errors import ConfigurationError
-from jingle_hnt.settings.defaults import ENVIRONMENT
+from jingle_hnt.settings.defaults import ENVIRONMENT, stands_in
 from jingle_hnt.settings.model import Interface, Server, Settings
 
 _NEEDED = {
@@ -23,9 +23,12 @@ _NEEDED = {
 
 
 def load(path: Path) -> Settings:
-    """The settings of a file. Raises ConfigurationError that names every problem, a line each."""
+    """The settings of a file, or of the environment alone where there is no file.
+
+    Raises ConfigurationError that names every problem, a line each.
+    """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        content = tomllib.loads(text_of(path))
     except OSError as error:
         raise ConfigurationError(
             f"{path}: {error.strerror}; `jingle-hnt init` writes a configuration"
@@ -40,13 +43,23 @@ def load(path: Path) -> Settings:
         raise ConfigurationError(_no_json(error)) from None
 
 
+def text_of(path: Path) -> str:
+    """What is in the file; nothing where there is none and the environment has all that is needed.
+
+    Raises OSError, or UnicodeDecodeError.
+    """
+    if not path.exists() and stands_in():
+        return ""
+    return path.read_text(encoding="utf-8-sig")
+
+
 def _no_json(error: SettingsError) -> str:
     """The variable of the environment that holds a list or a table, but not as JSON."""
     text = getattr(error.__cause__, "doc", None)
     names = [n for n, value in os.environ.items() if n.startswith(ENVIRONMENT) and value == text]
     return (
-        f"{', '.join(names) or 'the environment'}: not JSON; write a list or a table of the"
-        f""" environment as JSON, such as {ENVIRONMENT}XMPP__DOMAINS='["example.org"]'"""
+        f"{', '.join(names) or 'the environment'}: not JSON; write a list with commas, such as"
+        f" {ENVIRONMENT}XMPP__DOMAINS=example.org,example.net, and a table as JSON"
     )
 
 

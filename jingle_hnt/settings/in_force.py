@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 
 from jingle_hnt.errors import ConfigurationError
-from jingle_hnt.settings.file import load
+from jingle_hnt.settings.file import load, text_of
 from jingle_hnt.settings.model import Settings
 from jingle_hnt.settings.reload import merged
 
@@ -34,7 +34,7 @@ def begin(directory: Path, config: Path) -> dict[str, str]:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in (RELOADED, ORDERS):
             (directory / name).unlink(missing_ok=True)
-        _write(directory / STARTED, config.read_bytes())
+        _write(directory / STARTED, text_of(config).encode())
     except OSError as error:
         log.warning("the configuration cannot be kept for a restart", why=str(error))
         return {}
@@ -76,7 +76,7 @@ class Kept:
         settings = load(config)
         if self._directory is not None:
             with contextlib.suppress(OSError):
-                _write(self._directory / RELOADED, config.read_bytes())
+                _write(self._directory / RELOADED, text_of(config).encode())
         self.forget("options", "loglevel")
         return settings
 

@@ -11,6 +11,7 @@ a change of it takes effect. `examples` are shown by the sample where there is n
 """
 
 import os
+import re
 from collections.abc import Iterator
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -29,7 +30,6 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
-    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -37,6 +37,7 @@ from pydantic_settings import (
 from jingle_hnt.errors import ConfigurationError
 from jingle_hnt.relay.policing import Limits
 from jingle_hnt.settings.defaults import ADMIN_SOCKET, ENVIRONMENT, RUNTIME_DIRECTORY
+from jingle_hnt.settings.environment import Environment
 
 MAX_SECRET_BYTES = 4096
 
@@ -53,6 +54,21 @@ def _network(value: object) -> IPv4Network | IPv6Network:
         return ip_network(str(value))
     except ValueError:
         raise ValueError(f'{value!r} is no network; write one such as "192.168.0.0/16"') from None
+
+
+def _ip(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
+
+
+def _is_host_name(text: str) -> bool:
+    """Whether a resolver may know this name (RFC 1123 section 2.1, and what is beside the letters
+    of DNS in the names of containers); no address that is misspelt."""
+    labels = text.rstrip(".").split(".")
+    known = all(re.fullmatch(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)", label) for label in labels)
+    return known and not labels[-1].isdecimal()
 
 
 def _unusable(ip: IPv4Address | IPv6Address) -> str:
@@ -134,9 +150,9 @@ class Server(_Section):
     ]
     """The domains whose users are served: the virtual hosts that load the server module."""
     server: Annotated[str, RESTART] = "127.0.0.1:5347"
-    """The IP address and port where the XMPP server accepts components. The stream is not
-    encrypted: an address of another host is refused unless its network is in
-    `xmpp.allow_plaintext_to`."""
+    """The IP address or host name, and the port, where the XMPP server accepts components. A name
+    is resolved for each connection. The stream is not encrypted: an address of another host is
+    refused unless its network is in `xmpp.allow_plaintext_to`."""
     secret: Annotated[SecretStr | None, RESTART] = None
     """The component's secret, for the environment only."""
     secret_file: Annotated[Path | None, Field(examples=["/etc/jingle-hnt/secret"]), RESTART] = None
@@ -149,34 +165,36 @@ class Server(_Section):
     reconnects."""
 
     @property
-    def endpoint(self) -> tuple[IPAddress, int]:
-        """The address and port of the server's component listener."""
+    def endpoint(self) -> tuple[str, int]:
+        """The address or name, and the port, of the server's component listener."""
         host, _, port = self.server.rpartition(":")
-        return ip_address(host.strip("[]")), int(port)
+        return host.strip("[]"), int(port)
 
     @field_validator("server")
     @classmethod
     def _is_endpoint(cls, value: str) -> str:
         host, _, port = value.rpartition(":")
-        try:
-            ip_address(host.strip("[]"))
-            known = 1 <= int(port) <= 65535
-        except ValueError:
-            known = False
-        if not known:
-            raise ValueError('write an IP address and a port, such as "127.0.0.1:5347"')
+        known = port.isdecimal() and 1 <= int(port) <= 65535
+        if not known or (_ip(host.strip("[]")) is None and not _is_host_name(host)):
+            raise ValueError(
+                'write an IP address or a host name, and a port, such as "127.0.0.1:5347"'
+            )
         return value
 
     @model_validator(mode="after")
     def _is_private(self) -> Self:
-        address, _ = self.endpoint
-        listed = any(
-            address.version == network.version and address in network
-            for network in self.allow_plaintext_to
-        )
-        if not address.is_loopback and not listed:
+        host, _ = self.endpoint
+        address = _ip(host)
+        if address is None:
+            known = host == "localhost" or bool(self.allow_plaintext_to)
+        else:
+            known = address.is_loopback or any(
+                address.version == network.version and address in network
+                for network in self.allow_plaintext_to
+            )
+        if not known:
             raise ValueError(
-                f"XEP-0114 streams are not encrypted, and {address} is not this machine; use the"
+                f"XEP-0114 streams are not encrypted, and {host} is not this machine; use the"
                 " loopback address, or list a network you trust in xmpp.allow_plaintext_to"
             )
         return self
@@ -692,7 +710,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment goes over the file, which comes as keyword arguments."""
-        return (EnvSettingsSource(settings_cls), init_settings)
+        return (Environment(settings_cls), init_settings)
 
     @property
     def secret(self) -> str:

@@ -42,7 +42,7 @@ from jingle_hnt.jingle.effects import (
     Token,
     Withdrawn,
 )
-from jingle_hnt.model.address import IPAddress
+from jingle_hnt.model.address import IPAddress, IPNetwork
 from jingle_hnt.model.doors import ModuleState, OtherDoors, Services
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Jingle
@@ -73,7 +73,8 @@ class ComponentSettings:
     the bare JIDs that may use ad-hoc commands, `redacts` whether they see IP addresses without
     their last part. `elsewhere` are the domains that other connections
     of the same process serve. `read_secret` is asked before each attempt to connect, and raises
-    ConfigurationError where there is no secret; without it `secret` holds.
+    ConfigurationError where there is no secret; without it `secret` holds. A `host` that is a name
+    must be loopback's, or in one of the `trusted` networks.
     """
 
     jid: str
@@ -82,6 +83,7 @@ class ComponentSettings:
     host: str = "127.0.0.1"
     port: int = 5347
     ping_s: float = 10.0
+    trusted: tuple[IPNetwork, ...] = ()
     ask_s: float = 5.0
     contacts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     channels: bool = False
@@ -125,6 +127,7 @@ class Component:
                 settings.host,
                 settings.port,
                 settings.ping_s,
+                settings.trusted,
                 settings.read_secret,
             ),
             on_stanza=self._take,

@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from xml.etree.ElementTree import Element, SubElement
 
 import structlog
@@ -23,6 +24,7 @@ from jingle_hnt.fronts.xmpp.sendqueue import SendQueue
 from jingle_hnt.fronts.xmpp.serialise import serialise
 from jingle_hnt.fronts.xmpp.stream import ComponentStream
 from jingle_hnt.fronts.xmpp.streamerrors import explain, stream_error
+from jingle_hnt.model.address import IPNetwork
 
 log = structlog.get_logger(__name__)
 
@@ -43,12 +45,21 @@ LARGEST_SENT = 500_000
 """Bytes of a stanza of ours: above 512 kB Prosody closes a component's stream."""
 
 
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class LinkSettings:
     """Where to connect as whom. `ping_s` is the time between pings.
 
     `read_secret` is asked before each attempt to connect, so that a secret may change; it raises
-    ConfigurationError where there is none. Without it `secret` holds.
+    ConfigurationError where there is none. Without it `secret` holds. `host` is an IP address, or a
+    name that is resolved for each connection; its address must be loopback, or in `trusted`.
     """
 
     jid: str
@@ -56,6 +67,7 @@ class LinkSettings:
     host: str = "127.0.0.1"
     port: int = 5347
     ping_s: float = 10.0
+    trusted: tuple[IPNetwork, ...] = ()
     read_secret: Callable[[], str] | None = field(default=None, repr=False)
 
 
@@ -198,7 +210,8 @@ class Link:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_S):
-                transport, _ = await loop.create_connection(lambda: stream, *where)
+                address = await self._resolved(*where)
+                transport, _ = await loop.create_connection(lambda: stream, address, where[1])
         except OSError as error:  # TimeoutError is one
             why = str(error) or f"no answer within {CONNECT_S:g} s"
             self._set_down(f"cannot connect to {where[0]} port {where[1]}: {why}")
@@ -207,6 +220,24 @@ class Link:
         timeout_ms = USER_TIMEOUT_S * 1000
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout_ms)
         return True
+
+    async def _resolved(self, host: str, port: int) -> str:
+        """The address to connect to. Raises OSError where there is none that is trusted."""
+        if _is_address(host):
+            return host  # the configuration has looked at it
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = [ip_address(str(info[4][0]).partition("%")[0]) for info in found]
+        for address in addresses:
+            if address.is_loopback or any(
+                address.version == network.version and address in network
+                for network in self._settings.trusted
+            ):
+                return str(address)
+        raise OSError(
+            f"it is {addresses[0]}, another host, and the stream is not encrypted: list a network"
+            " that you trust in xmpp.allow_plaintext_to"
+        )
 
     async def _hang_up(self, stream: ComponentStream) -> None:
         """Leave nothing behind; a server that does not read is not waited for."""

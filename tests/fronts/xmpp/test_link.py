@@ -5,6 +5,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from ipaddress import ip_network
 from xml.etree.ElementTree import Element, SubElement
 
 import pytest
@@ -13,6 +14,7 @@ from jingle_hnt.errors import SecretRefused
 from jingle_hnt.fronts.xmpp import link as link_module
 from jingle_hnt.fronts.xmpp.guard import Stanza
 from jingle_hnt.fronts.xmpp.link import Link, LinkSettings
+from jingle_hnt.model.address import IPNetwork
 from tests.fronts.xmpp.fakeserver import DIGEST, HEADER, SECRET, FakeServer
 from tests.fronts.xmpp.recorder import until
 
@@ -41,8 +43,14 @@ def told() -> Told:
     return Told()
 
 
-def new_link(port: int, told: Told, ping_s: float = 10.0) -> Link:
-    settings = LinkSettings(JID, SECRET, "127.0.0.1", port, ping_s)
+def new_link(
+    port: int,
+    told: Told,
+    ping_s: float = 10.0,
+    host: str = "127.0.0.1",
+    trusted: tuple[IPNetwork, ...] = (),
+) -> Link:
+    settings = LinkSettings(JID, SECRET, host, port, ping_s, trusted)
     return Link(settings, told.stanza, lambda: told.link.append("up"), told.link.append)
 
 
@@ -72,6 +80,49 @@ async def test_the_handshake_is_that_of_xep_0114(server: FakeServer, told: Told)
     assert server.last.closed
     assert not link.up
     assert told.link == ["up"]
+
+
+@pytest.fixture
+def resolver(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The addresses of every name, in their order."""
+    found: list[str] = []
+
+    async def getaddrinfo(_: object, host: str, port: int, **how: object) -> list[object]:
+        kind = socket.AF_INET, socket.SOCK_STREAM, 6, ""
+        return [(*kind, (address, port)) for address in found or [host]]
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", getaddrinfo)
+    return found
+
+
+async def test_a_name_is_resolved_for_each_connection(
+    server: FakeServer, told: Told, resolver: list[str]
+) -> None:
+    resolver[:] = ["192.0.2.7"]
+    async with running(new_link(server.port, told, host="prosody")) as link:
+        await until(lambda: bool(told.link))
+        assert "it is 192.0.2.7, another host" in told.link[0]
+        assert "xmpp.allow_plaintext_to" in told.link[0]
+        assert not server.connections
+        resolver[:] = ["192.0.2.7", "127.0.0.1"]
+        await until(lambda: link.up)
+
+
+async def test_a_name_may_be_of_a_network_that_is_trusted(
+    told: Told, resolver: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[object] = []
+
+    async def connect(_: object, __: object, host: str, port: int) -> object:
+        tried.append(host)
+        raise OSError("nobody")
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "create_connection", connect)
+    resolver[:] = ["2001:db8::7", "198.51.100.7", "192.0.2.7"]
+    trusted = (ip_network("192.0.2.0/24"),)
+    async with running(new_link(5347, told, host="prosody", trusted=trusted)):
+        await until(lambda: bool(tried))
+    assert set(tried) == {"192.0.2.7"}
 
 
 async def test_stanzas_go_both_ways(server: FakeServer, told: Told) -> None:
