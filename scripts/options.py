@@ -39,15 +39,16 @@ init` asks for them. An unknown option is an error, and the message says which o
 meant. `jingle-hnt check` tests the file and the world around it; `jingle-hnt config show` prints
 what is in force, secrets hidden.
 
-The environment goes over the file: `{ENVIRONMENT}GATE__POLICY` sets `gate.policy`. A list has commas
-between its members, or is JSON; a table is JSON; an empty variable counts as not set. An option with
-`__FILE` behind it names a file that holds the value. `{ENVIRONMENT}RELAY__INTERFACES` is a list of
-`ADDRESS` or `ADDRESS=ADVERTISE`; `auto` is the address that this host has towards the internet, and
-`auto=203.0.113.9` the same with what parties are told. Where the environment has options of `xmpp`
-and `relay`, no file is needed: see [Docker](docker.md).
+The environment goes over the file: `{ENVIRONMENT}GATE__POLICY` sets `gate.policy`. A list has
+commas between its members, or is JSON; a table is JSON; an empty variable counts as not set. An
+option with `__FILE` behind it names a file that holds the value. `{ENVIRONMENT}RELAY__INTERFACES`
+is a list of `ADDRESS` or `ADDRESS=ADVERTISE`; `auto` is the address that this host has towards the
+internet, and `auto=203.0.113.9` the same with what parties are told. Where the environment has
+options of `xmpp` and `relay`, no file is needed: see [Docker](docker.md).
 
 The secret is read from systemd's credential `secret`, then from `xmpp.secret_file`
-(`{ENVIRONMENT}XMPP__SECRET__FILE`), then from `{ENVIRONMENT}XMPP__SECRET`; never from a command line.
+(`{ENVIRONMENT}XMPP__SECRET__FILE`), then from `{ENVIRONMENT}XMPP__SECRET`; never from a command
+line.
 
 **Reload** says whether `jingle-hnt reload` (or SIGHUP) brings a change into force for new calls;
 the others need a restart, and `reload` names those that wait for one. A file that cannot be used
