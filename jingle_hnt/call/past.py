@@ -4,7 +4,7 @@ Gajim hangs up by removing every content before it ends the session; a camera is
 middle of a call. What came of it is a part of the call's report all the same.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from jingle_hnt.call.allocation import Allocation
@@ -48,9 +48,14 @@ class PastContents:
             kept = replace(medium, allocation=allocation, replacements={})
             self._past = [*self._past, Past(kept, allocation, now)][-MOST_PAST:]
 
-    def drained(self, event: Drained) -> None:
-        """The last words of a binding."""
-        for past in self._past:
-            if event.name in past.allocation.bindings:
-                last = BindingSnapshot(event.name, event.pinholes, draining=True)
-                past.counted[event.name] = last
+    def restore(self, past: Iterable[Past]) -> None:
+        """Take up what was remembered in an earlier life of the process."""
+        self._past = [*self._past, *past][-MOST_PAST:]
+
+    def drained(self, event: Drained) -> bool:
+        """The last words of a binding; tells whether it was one of these."""
+        found = [past for past in self._past if event.name in past.allocation.bindings]
+        for past in found:
+            last = BindingSnapshot(event.name, event.pinholes, draining=True)
+            past.counted[event.name] = last
+        return bool(found)

@@ -10,6 +10,7 @@ that record only.
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from ipaddress import ip_network
 from typing import Any
 
@@ -18,6 +19,7 @@ from jingle_hnt.call.ice import Agent, Agents, Credentials, StandIn
 from jingle_hnt.call.leg import Leg
 from jingle_hnt.call.life import Why
 from jingle_hnt.call.medium import Medium, Replacement
+from jingle_hnt.call.past import Past
 from jingle_hnt.call.sdes import Protection
 from jingle_hnt.jingle.channel import Channel
 from jingle_hnt.jingle.machine import Ended, Session
@@ -36,9 +38,18 @@ from jingle_hnt.model.content import (
 )
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Reason
-from jingle_hnt.relay.binding import Flow, StreamAt
+from jingle_hnt.relay.binding import (
+    BindingSnapshot,
+    Counters,
+    Flow,
+    PinholeSnapshot,
+    Quality,
+    StreamAt,
+)
 from jingle_hnt.relay.evidence import LAPSE_S, Evidence, IceKey, SourceAuth
 from jingle_hnt.relay.ice_agent import Checks
+from jingle_hnt.relay.interfaces import Interface
+from jingle_hnt.relay.latch import State as LatchState
 from jingle_hnt.relay.ports import Lease
 
 VERSION = 5
@@ -87,6 +98,7 @@ def dump(session: Session, now: float) -> Record:
             _dump_medium(medium, session.has_ended, now)
             for medium in session.negotiation.media.values()
         ],
+        "past": [_dump_past(past, now) for past in session.negotiation.past],
     }
 
 
@@ -184,6 +196,9 @@ def _load(record: Mapping[str, Any], registry: Registry, claim: Claim, now: floa
     for entry in record["media"]:
         medium = _load_medium(entry, claim, written_at)
         session.negotiation.media[medium.key] = medium
+    pool = registry.pool
+    found = (_load_past(entry, pool.lease_of, written_at) for entry in record.get("past", ()))
+    session.negotiation.past.restore(past for past in found if past is not None)
     if "quiet_s" not in record:
         session.note_life(now)  # a record of before says nothing of it
     return session
@@ -291,6 +306,88 @@ def _load_medium(entry: Mapping[str, Any], claim: Claim, written_at: float) -> M
         for allocation in medium.allocations:
             allocation.protection = medium.protection
     return medium
+
+
+def _dump_past(past: Past, now: float) -> Record:
+    """A content that was removed, for the report; its keys and passwords are of no use any more."""
+    kept = _dump_medium(past.medium, True, now)
+    kept["protection"] = None
+    for pinhole in kept["allocation"]["pinholes"]:
+        if pinhole["evidence"] is not None:
+            pinhole["evidence"] |= {"refused": [], "keys": [], "tags": []}
+        if pinhole["checks"] is not None:
+            pinhole["checks"] |= {"password": "", "secret": ""}
+    counted = {name: _dump_counted(last) for name, last in past.counted.items()}
+    return kept | {"ended_s": now - past.ended_at, "counted": counted}
+
+
+def _load_past(
+    entry: Mapping[str, Any],
+    find: Callable[[TransportAddress, TransportAddress], Lease | None],
+    written_at: float,
+) -> Past | None:
+    """Its ports are not its own any more. None where they are not the relay's either."""
+    known = True
+
+    def look(address: TransportAddress, told: TransportAddress) -> Lease:
+        nonlocal known
+        lease = find(address, told)
+        known = known and lease is not None
+        return lease or Lease(Interface(address.ip, told.ip), address.port)
+
+    medium = _load_medium(entry, look, written_at)
+    ended_at = written_at - float(entry["ended_s"])
+    if medium.allocation is None or not known:
+        return None
+    counted = {str(name): _load_counted(name, last) for name, last in entry["counted"].items()}
+    return Past(medium, medium.allocation, ended_at, counted)
+
+
+def _dump_counted(last: BindingSnapshot) -> list[Record]:
+    """What a report shows of the last words of a binding."""
+    return [
+        {
+            "bound": _dump_address(pinhole.bound),
+            "state": int(pinhole.state),
+            "learned": None if pinhole.learned is None else _dump_address(pinhole.learned),
+            "flow": int(pinhole.flow),
+            "counters": {n: v for n, v in asdict(pinhole.counters).items() if v},
+            "quality": asdict(pinhole.quality),
+        }
+        for pinhole in last.pinholes
+    ]
+
+
+def _load_counted(name: str, entry: Sequence[Mapping[str, Any]]) -> BindingSnapshot:
+    first, second = (
+        PinholeSnapshot(
+            bound=_load_address(pinhole["bound"]),
+            state=LatchState(pinhole["state"]),
+            generation=0,
+            source_auth=None,
+            learned=None if pinhole["learned"] is None else _load_address(pinhole["learned"]),
+            latched_s=None,
+            heard_s=None,
+            flow=Flow(pinhole["flow"]),
+            counters=Counters(**{str(n): int(v) for n, v in pinhole["counters"].items()}),
+            quality=_load_quality(pinhole["quality"]),
+        )
+        for pinhole in entry
+    )
+    return BindingSnapshot(str(name), (first, second), draining=True)
+
+
+def _load_quality(entry: Mapping[str, Any]) -> Quality:
+    ssrc, round_trip_ms = entry["ssrc"], entry["round_trip_ms"]
+    return Quality(
+        ssrc=None if ssrc is None else int(ssrc),
+        packets=int(entry["packets"]),
+        lost=int(entry["lost"]),
+        reordered=int(entry["reordered"]),
+        duplicates=int(entry["duplicates"]),
+        jitter_ms=float(entry["jitter_ms"]),
+        round_trip_ms=None if round_trip_ms is None else float(round_trip_ms),
+    )
 
 
 def _dump_protection(protection: Protection) -> Record:

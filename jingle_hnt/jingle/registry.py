@@ -299,8 +299,8 @@ class Registry:
             for pinhole in event.pinholes:
                 self.pool.freed(pinhole.bound)
             session = self.find(event.name.partition(".")[0])
-            if session is not None:
-                session.negotiation.past.drained(event)
+            if session is not None and session.negotiation.past.drained(event):
+                session.remember()
             return
         found = self._pinhole(event.name)
         if found is not None:

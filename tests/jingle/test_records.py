@@ -6,6 +6,7 @@ from ipaddress import ip_address
 
 import pytest
 
+from jingle_hnt.admin import snapshots
 from jingle_hnt.call.leg import Leg
 from jingle_hnt.call.life import Why
 from jingle_hnt.call.policy import Times
@@ -22,10 +23,13 @@ from jingle_hnt.relay.binding import (
     SILENT_S,
     BindingSnapshot,
     Counters,
+    Drained,
     Flow,
     PinholeSnapshot,
+    Quality,
     StreamChanged,
 )
+from jingle_hnt.relay.interfaces import Interface
 from jingle_hnt.relay.latch import State as LatchState
 from tests.jingle.stage import (
     ADDRESSES,
@@ -361,6 +365,69 @@ def test_a_content_that_was_removed_is_gone_after_a_restart_and_may_come_again()
     assert stage.ended == []
     counts = stage.pool.counts
     assert (counts.leased, counts.quarantined) == (8, 4)
+
+
+@pytest.mark.parametrize("when", ["before the plane has counted it", "afterwards"])
+def test_what_a_removed_content_counted_outlives_a_restart(when: str) -> None:
+    """Gajim removes every content before it hangs up."""
+    stage = called()
+    stage.says(ALICE, Action.CONTENT_REMOVE, Content(VOICE))
+    last = counted(stage, "s1.1.1", received_packets=500, dropped_gate=7)
+
+    def drain() -> None:
+        stage.registry.told(last, stage.now)
+        stage.settle()
+
+    if when == "afterwards":
+        drain()
+    stage.reborn()
+    if when != "afterwards":
+        drain()
+    (past,) = only(stage).negotiation.past
+    assert past.medium.key == VOICE
+    assert past.medium.agreed
+    told = {s.name: s for s in past.counted.values()}["s1.1.1"].pinholes[0]
+    heard = last.pinholes[0]
+    assert (told.counters, told.quality, told.learned) == (heard.counters, heard.quality, PHONE)
+    call = snapshots.call(only(stage), {}, stage.now)
+    (leg, _) = call.removed[0].components[0].legs
+    assert (leg.received_packets, leg.rtp_packets, leg.dropped) == (500, 480, {"gate": 7})
+    assert leg.learned == str(PHONE)
+
+
+def counted(stage: Stage, name: str, **counts: int) -> Drained:
+    """The last words of a binding; its first side was heard."""
+    first, second = (shut(bound) for bound in stage.plane.draining[name].pinholes)
+    heard = replace(first, state=LatchState.LATCHED, learned=PHONE, counters=Counters(**counts))
+    quality = Quality(7, 480, 3, 2, 1, 1.5, None)
+    return Drained(name, (replace(heard, quality=quality), second))
+
+
+def test_no_key_of_a_removed_content_is_written_down() -> None:
+    stage = called()
+    stage.says(ALICE, Action.CONTENT_REMOVE, Content(VOICE))
+    (past,) = dump(only(stage), stage.now)["past"]
+    assert past["protection"] is None
+    for pinhole in past["allocation"]["pinholes"]:
+        assert pinhole["evidence"]["keys"] == pinhole["evidence"]["tags"] == []
+
+
+def test_a_record_of_before_has_no_removed_contents() -> None:
+    stage = called()
+    stage.says(ALICE, Action.CONTENT_REMOVE, Content(VOICE))
+    record = dump(only(stage), stage.now)
+    del record["past"]
+    after = Stage()
+    assert list(load(record, after.registry, after.now).negotiation.past) == []
+
+
+def test_a_removed_content_of_an_address_that_is_no_more_ours_is_left_out() -> None:
+    stage = called()
+    stage.says(ALICE, Action.CONTENT_REMOVE, Content(VOICE))
+    other = ip_address("203.0.113.77")
+    after = Stage(interfaces=(Interface(other, other),))
+    loaded = load(dump(only(stage), stage.now), after.registry, after.now)
+    assert list(loaded.negotiation.past) == []
 
 
 def test_a_removal_that_was_not_written_down_is_learned_of_from_the_plane() -> None:
