@@ -170,9 +170,9 @@ IN_THE_FILE = (
     ),
     file(
         12,
-        "The server is named by its host name",
-        {"xmpp.server": '"xmpp.example.org:5347"'},
-        "write an IP address and a port",
+        "The server's name is none",
+        {"xmpp.server": '"the server:5347"'},
+        "write an IP address or a host name, and a port",
         {"xmpp.server": f'"{SERVER}:5347"'},
         "wrote its address",
     ),
@@ -180,7 +180,7 @@ IN_THE_FILE = (
         13,
         "The server's port is left out",
         {"xmpp.server": f'"{SERVER}"'},
-        "write an IP address and a port",
+        "write an IP address or a host name, and a port",
         {"xmpp.server": f'"{SERVER}:5347"'},
         "wrote the port",
     ),
@@ -360,12 +360,12 @@ IN_THE_FILE = (
     ),
     Mistake(
         "F35",
-        "A list of the environment is no JSON",
-        lambda bench: bench.environment.update(JINGLE_HNT_XMPP__DOMAINS=DOMAIN),
+        "A list of the environment is half JSON",
+        lambda bench: bench.environment.update(JINGLE_HNT_XMPP__DOMAINS=f'["{DOMAIN}"'),
         "check --offline",
-        "write a list or a table of the environment as JSON",
+        "write a list with commas, such as",
         lambda bench, answer: bench.environment.update(
-            JINGLE_HNT_XMPP__DOMAINS=_one(r"DOMAINS='(.*)'", answer)
+            JINGLE_HNT_XMPP__DOMAINS=_one(r"DOMAINS=([^ ]*), ", answer)
         ),
         "wrote it as it shows",
     ),

@@ -101,8 +101,12 @@ def test_auto_is_the_address_towards_the_internet(
     (only,) = load(NOWHERE).relay.interfaces
     assert (str(only.address), str(only.advertise)) == ("10.0.0.9", "203.0.113.9")
     monkeypatch.setattr(environment, "own_addresses", list)
-    with pytest.raises(ConfigurationError, match="no way to the internet"):
+    with pytest.raises(ConfigurationError, match="no way to the internet") as refused:
         load(NOWHERE)
+    says = "write the address that clients reach, such as "
+    assert says in str(refused.value)
+    also(RELAY__INTERFACES=str(refused.value).rpartition(says)[2])
+    assert [str(i.address) for i in load(NOWHERE).relay.interfaces] == ["203.0.113.9"]
 
 
 def test_own_addresses_are_this_hosts() -> None:
@@ -118,8 +122,13 @@ def test_a_value_may_be_in_a_file(also: Also, tmp_path: Path) -> None:
     also(XMPP__DOMAINS__FILE=tmp_path / "domains")
     assert load(NOWHERE).xmpp.domains == ("example.org", "example.net")
     also(XMPP__DOMAINS__FILE=tmp_path / "missing")
-    with pytest.raises(ConfigurationError, match=r"XMPP__DOMAINS__FILE: .*missing: No such file"):
+    with pytest.raises(
+        ConfigurationError, match=r"XMPP__DOMAINS__FILE: .*missing: No such file"
+    ) as no:
         load(NOWHERE)
+    assert "write the path of a file that holds the value" in str(no.value)
+    (tmp_path / "missing").write_text("example.org")
+    assert load(NOWHERE).xmpp.domains == ("example.org",)
 
 
 def test_the_file_of_a_secret_is_read_for_each_connection(also: Also, tmp_path: Path) -> None:
@@ -135,9 +144,11 @@ def test_the_file_of_a_secret_is_read_for_each_connection(also: Also, tmp_path: 
 
 def test_a_value_and_a_file_of_it_are_one_too_many(also: Also, tmp_path: Path) -> None:
     also(XMPP__SECRET__FILE=tmp_path / "secret")
-    with pytest.raises(ConfigurationError, match="both are set") as refused:
+    with pytest.raises(ConfigurationError, match="both are set; write one of them") as refused:
         load(NOWHERE)
     assert "hush" not in str(refused.value)
+    also.without("XMPP__SECRET__FILE")
+    assert load(NOWHERE).secret == "hush"
 
 
 def test_what_is_in_force_is_kept_without_a_file(

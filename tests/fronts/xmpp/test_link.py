@@ -102,7 +102,7 @@ async def test_a_name_is_resolved_for_each_connection(
     async with running(new_link(server.port, told, host="prosody")) as link:
         await until(lambda: bool(told.link))
         assert "it is 192.0.2.7, another host" in told.link[0]
-        assert "xmpp.allow_plaintext_to" in told.link[0]
+        assert "list a network that you trust in xmpp.allow_plaintext_to" in told.link[0]
         assert not server.connections
         resolver[:] = ["192.0.2.7", "127.0.0.1"]
         await until(lambda: link.up)
