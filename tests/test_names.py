@@ -32,7 +32,7 @@ def test_what_does_not_exist_is_found(text: str, part: str) -> None:
         "`relay.ports` and `relay.advertise`",
         '`gate.policy = "open"` and `ice.mode = "pass"`',
         "`jingle-hnt status`, and what jingle-hnt does",
-        "`jingle_hnt/app.py`, `app.py`, `settings/`, `scripts/lint`, `/etc/nowhere/file.c`",
+        "`jingle_hnt/cli.py`, `cli.py`, `settings/`, `scripts/lint`, `/etc/nowhere/file.c`",
         "`one-way`, `signalling-address`, `stanzas-user`",
         "jingle_hnt_dropped_packets_total, jingle_hnt_fail",
     ],

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from jingle_hnt.app import Signalling
+from jingle_hnt.app.signalling import Signalling
 from jingle_hnt.commands.asking import ask_at, exchange
 from jingle_hnt.commands.check import OPEN_FILES, offline
 from jingle_hnt.commands.plane import raise_descriptor_limit, start, until_told

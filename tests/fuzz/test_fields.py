@@ -13,7 +13,7 @@ import pytest
 import structlog
 
 from jingle_hnt import log
-from jingle_hnt.app import Signalling
+from jingle_hnt.app.signalling import Signalling
 from jingle_hnt.errors import JingleError
 from jingle_hnt.fronts.xmpp.component import Component, ComponentSettings
 from jingle_hnt.fronts.xmpp.guard import Broken, Stanza, StreamReader

@@ -20,7 +20,7 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, Protocol
 
-from jingle_hnt.app import PLANE_RETRY_S, drawn
+from jingle_hnt.app.signalling import PLANE_RETRY_S, drawn
 from jingle_hnt.call.effects import Bind, Effect, Release, Remember
 from jingle_hnt.errors import PlaneError, PortTaken
 from jingle_hnt.jingle.effects import Answer, Bounce, Moved, Opened, Pass, Replace, Request

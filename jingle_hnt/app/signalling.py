@@ -9,8 +9,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from itertools import groupby
 
 import structlog
@@ -20,6 +19,9 @@ from jingle_hnt.admin.desk import Desk
 from jingle_hnt.admin.http import MetricsServer
 from jingle_hnt.admin.rehearsal import Rehearsals
 from jingle_hnt.admin.server import AdminServer
+from jingle_hnt.app.call_records import CallRecords
+from jingle_hnt.app.host import HostFaults
+from jingle_hnt.app.requests import Requests
 from jingle_hnt.call.effects import Bind, Effect, Exceeded, Release, Remember
 from jingle_hnt.call.ice import DRAWN
 from jingle_hnt.errors import (
@@ -34,7 +36,6 @@ from jingle_hnt.errors import (
 from jingle_hnt.fronts.outgoing import Outgoing
 from jingle_hnt.fronts.xmpp.components import Components
 from jingle_hnt.fronts.xmpp.jids import normalised
-from jingle_hnt.jingle.budgets import WRITE_DOWNS
 from jingle_hnt.jingle.effects import (
     Answer,
     Bounce,
@@ -51,19 +52,15 @@ from jingle_hnt.jingle.effects import (
     Request,
     Withdrawn,
 )
-from jingle_hnt.jingle.fairness import LATE, FairQueue
 from jingle_hnt.jingle.machine import Ended
 from jingle_hnt.jingle.reconcile import reconcile
-from jingle_hnt.jingle.record import dump, dump_ended, is_ended, load, load_ended
 from jingle_hnt.jingle.registry import Registry
 from jingle_hnt.log import configure, set_level
 from jingle_hnt.model.content import RTCP, RTP
 from jingle_hnt.model.doors import ModuleState, OtherDoors, Services
 from jingle_hnt.model.jid import JID
-from jingle_hnt.model.jingle import Action
 from jingle_hnt.plane import probe
 from jingle_hnt.plane.client import PlaneClient
-from jingle_hnt.process import host_ports
 from jingle_hnt.relay.binding import (
     Arm,
     BindingName,
@@ -80,32 +77,15 @@ from jingle_hnt.settings.in_force import Kept
 from jingle_hnt.settings.reload import Reloader
 from jingle_hnt.settings.wiring import Wiring, administrators, interfaces, session_policy
 from jingle_hnt.store.history import History
-from jingle_hnt.store.journal import Journal, Record
-from jingle_hnt.store.turns import Turns
+from jingle_hnt.store.journal import Journal
 
 log = structlog.get_logger(__name__)
 
 WATCHED = "watch."
 """What the names of bindings begin with that listen on free ports; no call's does."""
 
-STORE_RETRY_S = 1.0
-"""Pause between attempts to write what a full disk did not take."""
-
-SLICE_S = 0.01
-"""How long requests are served before what has come meanwhile is read: else nobody new would wait
-fairly."""
-
 SERVED_RETRY_S = 1.0
 """Pause between attempts to reach a plane that another signalling process orders about."""
-
-FORGET_S = 600.0
-"""Pause between two looks for what is too old for the history."""
-
-WRITE_AGAIN_S = 0.5
-"""Pause before calls are written down that change faster than they may be."""
-
-LOOK_S = 5.0
-"""For how long it is believed what was found of the host."""
 
 PLANE_PATIENCE_S = 2.0
 """How long stanzas that need ports wait for a plane that is away; servers wait three seconds."""
@@ -136,11 +116,16 @@ class Signalling:
         if level := self._orders.order("loglevel"):
             set_level(str(level))
         journal_spill, history_spill = wiring.spills
-        self._journal = Journal(wiring.journal, journal_spill)
+        journal = Journal(wiring.journal, journal_spill)
         self._history = History(
             wiring.history, wiring.history_calls, wiring.history_days, spill=history_spill
         )
+        self._requests = Requests(self._registry, self._carry_out, clock)
+        self._host = HostFaults(wiring.pool, reloader.settings.relay.port_range, clock)
         self._desk = Desk(self, self._history, redact=wiring.history_is_redacted)
+        self._records = CallRecords(
+            self._registry, journal, self._history, self._desk.tally.exceeded, clock
+        )
         self._rehearsals = Rehearsals(self._registry, clock, self._carry_out)
         self._components = Components(
             wiring.components, self, self._desk.commands, lambda: bool(self._registry)
@@ -154,31 +139,20 @@ class Signalling:
         self._leaving: list[Answer | Inject] = []
         self._ordered: asyncio.Task[None] | None = None
         self._barred_told_at = float("-inf")
-        self._unwritten: dict[str, bool] = {}
-        self._over: dict[str, Ended] = {}
-        self._ended_before: list[tuple[Ended, float]] = []
-        self._waiting: FairQueue[Request] = FairQueue()
-        self._serving = False
-        self._turns = Turns(wiring.policy.budgets.write_downs_per_s)
-        self._writes_at: asyncio.Handle | None = None
-        self._instance = ""
-        self._written_on: dict[str, str] = {}
         self._plane_fault = ""
-        self._looked_at = float("-inf")
-        self._host_faults: tuple[str, ...] = ()
 
     async def run(self) -> None:
         """Serve until cancelled."""
         commands = (*self._desk.commands, self._rehearsals.command)
         admin = AdminServer(self._wiring.admin_socket, commands)
-        self._restore()
+        self._records.restore()
         self._carry_out()
         await admin.start()
         metrics = self._serve_metrics()
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._keep_plane())
-                group.create_task(self._keep_written())
+                group.create_task(self._records.keep_written())
                 group.create_task(self._components.run())
                 group.create_task(self._components.watch_modules())
         except ExceptionGroup as failed:
@@ -208,43 +182,11 @@ class Signalling:
         """A stanza that a server module holds; its user's turn comes soon."""
         self._desk.whereabouts.seen(request.sender, request.sender_ip)
         self._desk.whereabouts.seen(request.recipient, request.recipient_ip)
-        line = self._registry.budgets.line_of(request.sender)
-        ends = request.jingle.action is Action.SESSION_TERMINATE
-        if not self._waiting.put(line, request, self._clock(), ends=ends):
-            self._registry.crowded(request)
-            self._carry_out()
-        elif not self._serving:
-            self._serving = True
-            asyncio.get_running_loop().call_soon(self._serve)
-
-    def _serve(self, every: bool = False) -> None:
-        """Serve those that wait, in turn, for as long as others of the loop may be kept waiting."""
-        self._serving = False
-        until = self._clock() + SLICE_S
-        while self._waiting and (every or self._clock() < until):
-            request, since = self._waiting.take()
-            now = self._clock()
-            ends = request.jingle.action is Action.SESSION_TERMINATE
-            if now - since > LATE * request.patience_s and not ends:
-                log.warning("a request has waited too long", sender=str(request.sender))
-                self._registry.late(request, now)
-                self._carry_out()
-                self._registry.learn(request, now)
-            else:
-                self._registry.receive(request, now)
-            self._carry_out()
-        if self._waiting:
-            self._serving = True
-            asyncio.get_running_loop().call_soon(self._serve)
-
-    def _serve_before(self, user: JID) -> None:
-        """What this user has asked before comes first, where it tells of something else now."""
-        if self._waiting.has(self._registry.budgets.line_of(user)):
-            self._serve(every=True)
+        self._requests.put(request)
 
     def refused(self, refusal: Refusal) -> None:
         """A diverted request was answered by an error."""
-        self._serve_before(refusal.sender)
+        self._requests.serve_before(refusal.sender)
         self._registry.refused(refusal, self._clock())
         self._carry_out()
 
@@ -255,13 +197,13 @@ class Signalling:
 
     def gone(self, gone: Gone) -> None:
         """A party has left its server."""
-        self._serve_before(gone.jid)
+        self._requests.serve_before(gone.jid)
         self._registry.gone(gone, self._clock())
         self._carry_out()
 
     def withdrawn(self, withdrawn: Withdrawn) -> None:
         """A party said in a message that its call is over."""
-        self._serve_before(withdrawn.jid)
+        self._requests.serve_before(withdrawn.jid)
         self._registry.withdrawn(withdrawn, self._clock())
         self._carry_out()
 
@@ -281,7 +223,7 @@ class Signalling:
 
     def expired(self, request: Request) -> None:
         """A request went on as it came, since its answer comes too late."""
-        self._serve_before(request.sender)
+        self._requests.serve_before(request.sender)
         self._registry.expired(request, self._clock())
         self._carry_out()
 
@@ -365,54 +307,20 @@ class Signalling:
             case Bind():
                 self._bind(effect)
             case Remember(session=name):
-                self._note(name, live=True)
+                self._records.note(name, live=True)
             case Exceeded(budget=budget, owner=owner):
                 self._desk.tally.exceeded[budget] += 1
                 log.warning("budget exceeded", budget=budget, owner=owner)
             case CallRefused():
                 if not self._rehearsals.is_one(effect.sid):
                     self._desk.refused(effect)
-            case Ended(session=name, account=session):
+            case Ended(account=session):
                 reported = session is None or not self._rehearsals.is_one(session.sid)
                 bound = session is not None and bool(session.negotiation.allocations)
-                if reported and bound and effect.obstacle is None:
-                    self._over[name] = effect  # so long as its report waits for the plane
-                self._note(name, live=False)
+                waits = reported and bound and effect.obstacle is None
+                self._records.over(effect, waits=waits)  # its report waits for the plane
                 if reported:
                     self._spawn(self._desk.closing.close(effect))
-
-    def _note(self, name: str, *, live: bool) -> None:
-        """A session has changed; it is written down before the loop waits for anything."""
-        self._unwritten[name] = live
-        if self._writes_at is None or isinstance(self._writes_at, asyncio.TimerHandle):
-            if self._writes_at is not None:
-                self._writes_at.cancel()
-            self._writes_at = asyncio.get_running_loop().call_soon(self._write_down)
-
-    def _write_down(self, every: bool = False) -> None:
-        """Write down what has changed; a call that changes too fast is written a moment later."""
-        now = self._clock()
-        self._writes_at = None
-        records: dict[str, Record | None] = {}
-        put_off = self._turns.put_off
-        due = list(self._unwritten) if every else self._turns.due(self._unwritten, now)
-        self._desk.tally.exceeded[WRITE_DOWNS.name] += self._turns.put_off - put_off
-        for name in due:
-            live = self._unwritten.pop(name)
-            session = self._registry.find(name) if live else None
-            if not live:
-                self._turns.forget(name)
-            records[name] = None
-            over = self._over.get(name)
-            if over is not None and over.account is not None:
-                records[name] = dump_ended(over, over.account, now)
-            elif session is not None and not session.has_ended:
-                records[name] = dump(session, now) | {"plane": self._instance}
-        if records:
-            self._journal.write(records)
-        if self._unwritten and not every:
-            loop = asyncio.get_running_loop()
-            self._writes_at = loop.call_later(WRITE_AGAIN_S, self._write_down)
 
     def _bind(self, bind: Bind) -> None:
         if self._plane is None:
@@ -517,37 +425,21 @@ class Signalling:
             log.warning("forwarding plane is gone; reconnecting", calls=len(self._registry))
             await asyncio.sleep(PLANE_RETRY_S)
 
-    async def _keep_written(self) -> None:
-        """Write what a full disk did not take, or what has lost its file, as soon as can be.
-
-        What is too old for the history goes."""
-        looked_at = self._clock()
-        while True:
-            await asyncio.sleep(STORE_RETRY_S)
-            if self._clock() - looked_at >= FORGET_S:
-                looked_at = self._clock()
-                self._history.forget_old()
-            for store in (self._journal, self._history):
-                if not store.healthy or store.is_gone:
-                    store.retry()
-
     async def _meet(self, plane: PlaneClient) -> None:
         bindings = await plane.snapshot()
         watched = [b.name for b in bindings if b.name.startswith(WATCHED)]
         await plane.release(watched, 0.0)
         bindings = [b for b in bindings if not b.name.startswith(WATCHED)]
         self._desk.plane_met(plane.instance)
-        self._plane, self._instance = plane, plane.instance
+        self._plane = plane
         log.info("forwarding plane", engine=plane.engine, bindings=len(bindings))
-        served = [name for name, instance in self._written_on.items() if instance == plane.instance]
-        self._written_on.clear()
+        served = self._records.meet(plane.instance)
         reconcile(self._registry, bindings, self._clock(), served)
         self._carry_out()
         plane.tell_events()
         self._met.set()
-        for ended, at in self._ended_before:
+        for ended, at in self._records.take_unreported():
             self._spawn(self._desk.closing.close(ended, self._clock() - at))
-        self._ended_before.clear()
         self._spawn(self._watch(plane))
 
     async def _watch(self, plane: PlaneClient) -> None:
@@ -608,59 +500,22 @@ class Signalling:
 
     # Start and stop
 
-    def _restore(self) -> None:
-        """Take up the calls of an earlier life; one bad record costs that call only.
-
-        Of two that claim the same ports the one that was written last is right.
-        """
-        now = self._clock()
-        for record in reversed(list(self._journal.records())):
-            name = str(record.get("name", ""))
-            if is_ended(record):
-                self._restore_ended(name, record, now)
-                continue
-            try:
-                self._registry.restore(load(record, self._registry, now), now)
-            except ValueError as error:
-                log.warning("call is not taken up again", call=name, why=str(error))
-                self._journal.forget(name)
-            else:
-                self._written_on[name] = str(record.get("plane", ""))
-        if len(self._registry):
-            log.info("calls taken up again", calls=len(self._registry))
-
-    def _restore_ended(self, name: str, record: Record, now: float) -> None:
-        """A call that was over and had no report yet; it gets one once the plane is met."""
-        try:
-            if self._history.find(name) is None:
-                ended, at = load_ended(record, self._registry, now)
-                self._over[name] = ended
-                self._ended_before.append((ended, at))
-                return
-        except ValueError as error:
-            log.warning("call leaves no report", call=name, why=str(error))
-        self._journal.forget(name)
-
     async def _stop(self, admin: AdminServer) -> None:
         """Leave media as it is: the next life takes the calls up again."""
         if self._timer is not None:
             self._timer.cancel()
         await admin.close()
-        self._serve(every=True)
+        self._requests.serve(every=True)
         self._desk.closing.stop()
         self._desk.refusals.flush()
-        for name, ended in self._over.items():
-            self._over[name] = replace(ended, farewells=())  # they are said by now
-            self._note(name, live=False)
+        self._records.take_leave()
         self._outgoing.flush()
         await self._components.stop()
         for task in self._tasks:
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._write_down(every=True)
-        self._journal.close()
-        self._history.close()
+        self._records.close()
 
     # What the desk needs (admin.office.Office)
 
@@ -699,29 +554,12 @@ class Signalling:
 
     @property
     def journal_healthy(self) -> bool:
-        return self._journal.healthy
+        return self._records.healthy
 
     @property
     def host_faults(self) -> Sequence[str]:
-        """See `admin.office.Office`; looked at again after `LOOK_S`."""
-        now = self._clock()
-        if now >= self._looked_at + LOOK_S:
-            self._looked_at, self._host_faults = now, tuple(self._look())
-        return self._host_faults
-
-    def _look(self) -> Iterator[str]:
-        pool = self._registry.pool
-        for address in host_ports.absent(i.bound for i in pool.interfaces):
-            yield (
-                f"relay address {address} is on no interface of this host; give it back to one, or"
-                " write another in relay.interfaces and restart"
-            )
-        if host_ports.are_held(pool.some_free(host_ports.HELD_OF)):
-            first, last = self._reloader.settings.relay.port_range
-            yield (
-                f"another process holds the ports of {first}-{last} that were tried: end it"
-                " (`ss -unlp` names it), or write another range in relay.ports and restart"
-            )
+        """See `admin.office.Office`."""
+        return self._host.now()
 
     @property
     def engine(self) -> str | None:
@@ -745,8 +583,7 @@ class Signalling:
 
     def reported(self, session: str) -> None:
         """The report of a call that is over is in the history; the journal may forget it."""
-        if self._over.pop(session, None) is not None:
-            self._note(session, live=False)
+        self._records.reported(session)
 
     def settle(self) -> None:
         """Carry out what a command has ordered."""
@@ -787,7 +624,7 @@ class Signalling:
 
     def _follow(self) -> None:
         self._registry.follow(session_policy(self._reloader.settings))
-        self._turns.per_s = self._registry.policy.budgets.write_downs_per_s
+        self._records.follow()
         self._wiring.pool.readvertise(interfaces(self._reloader.settings))
 
     def policy(self) -> dict[str, object]:
