@@ -1,5 +1,6 @@
 """One entry for each option: its text, when it takes effect, and the policy that has it."""
 
+import inspect
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from jingle_hnt.call.policy import Times
 from jingle_hnt.jingle.policy import SessionPolicy
 from jingle_hnt.settings.file import load
 from jingle_hnt.settings.model import Settings
@@ -82,8 +84,9 @@ def test_an_option_is_added_as_the_recipe_says(tmp_path: Path) -> None:
             shutil.copy(source, tmp_path / name)
     recipe = (ROOT / "CONTRIBUTING.md").read_text().partition("### Add an option\n")[2]
     recipe = recipe.partition("\n###")[0].partition("\n\n`python")[0]
-    named = re.findall(r"^\d\. `([^`]+)`", recipe, re.MULTILINE)
     assert len(re.findall(r"^\d\. ", recipe, re.MULTILINE)) == 3
+    named = [str(Path(inspect.getfile(kind)).relative_to(ROOT)) for kind in (Settings, Times)]
+    assert all(f"`{name}`" in recipe for name in named)
     for name, field in (
         (named[0], '    toy_s: Seconds = 7.0\n    """Seconds that a toy lasts."""\n'),
         (named[1], "    toy_s: float = 7.0\n"),
