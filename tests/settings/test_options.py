@@ -74,6 +74,7 @@ print(reloader.reload())
 """
 
 
+@pytest.mark.timeout(300)
 def test_an_option_is_added_as_the_recipe_says(tmp_path: Path) -> None:
     """In a copy: docs, sample, reload and policy follow from two fields of the same name."""
     for name in COPIED:
@@ -100,7 +101,7 @@ def test_an_option_is_added_as_the_recipe_says(tmp_path: Path) -> None:
         path.write_text(after)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     page = [sys.executable, str(tmp_path / "scripts" / "options.py")]
-    subprocess.run(page, env=environment, cwd=tmp_path, check=True, timeout=50)
+    subprocess.run(page, env=environment, cwd=tmp_path, check=True, timeout=150)
     row = "| `toy_s` | number | `7.0` | yes | Seconds that a toy lasts. |"
     assert row in (tmp_path / "docs" / "configuration.md").read_text()
     sample = (tmp_path / "config" / "jingle-hnt.toml").read_text()
@@ -119,11 +120,12 @@ def test_an_option_is_added_as_the_recipe_says(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=50,
+        timeout=150,
     )
     assert done.stdout.splitlines() == ["3.0", "8.0 8.0", "(('times.toy_s',), ())"]
 
 
+@pytest.mark.timeout(200)
 def test_each_text_is_its_own() -> None:
     """`scripts/lint` asks the same of every option."""
     done = subprocess.run(
@@ -131,6 +133,6 @@ def test_each_text_is_its_own() -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=50,
+        timeout=150,
     )
     assert (done.returncode, done.stdout) == (0, "")
