@@ -81,6 +81,44 @@ def test_another_range_is_what_helps() -> None:
         assert found(RELAY.model_copy(update={"ports": "24000-26767"}))[0] == "ok"
 
 
+@needs_nft
+@pytest.mark.parametrize("kind", ["nft", "legacy"])
+@pytest.mark.parametrize("family", ["iptables", "ip6tables"])
+@pytest.mark.parametrize(
+    ("rule", "verdict"),
+    [
+        ("-p udp --dport 30100:30199 -j REDIRECT --to-ports 53", "warn"),
+        ("-p udp -m multiport --dports 53,30500:30501 -j DNAT --to-destination :53", "warn"),
+        ("-p udp --dport 31000 -j REDIRECT --to-ports 53", "ok"),
+        ("-p tcp --dport 30100 -j REDIRECT --to-ports 53", "ok"),
+    ],
+)
+def test_what_diverts_ports_is_seen_in_each_kind_of_iptables(
+    kind: str, family: str, rule: str, verdict: str
+) -> None:
+    """Those of the kernel's older tables are in neither nft's list nor the newer iptables'."""
+    words = [f"{family}-{kind}", "-w", "-t", "nat"]
+    subprocess.run([*words, "-A", "PREROUTING", *rule.split()], check=True)
+    try:
+        told, text = found()
+    finally:
+        subprocess.run([*words, "-F", "PREROUTING"], check=True)
+    assert told == verdict
+    assert verdict == "ok" or f"{family}: PREROUTING -p udp" in text
+    assert found()[0] == "ok"
+
+
+@needs_nft
+def test_a_transparent_proxy_is_seen() -> None:
+    words = ["iptables-legacy", "-w", "-t", "mangle"]
+    rule = "-p udp --dport 30100 -j TPROXY --on-port 53"
+    subprocess.run([*words, "-A", "PREROUTING", *rule.split()], check=True)
+    try:
+        assert "iptables: PREROUTING -p udp -m udp --dport 30100 -j TPROXY" in found()[1]
+    finally:
+        subprocess.run([*words, "-F", "PREROUTING"], check=True)
+
+
 @pytest.mark.parametrize(
     ("line", "verdict"),
     [
@@ -99,7 +137,7 @@ def test_what_diverts_ports_is_seen_in_iptables(
     line: str, verdict: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     texts = {"nft": None, "iptables-save": f"*nat\n:PREROUTING ACCEPT [0:0]\n-A {line}\nCOMMIT\n"}
-    monkeypatch.setattr(firewall, "_output", lambda command, *_: texts[command])
+    monkeypatch.setattr(firewall, "_output", lambda command, *_: texts.get(command))
     told, text = found()
     assert told == verdict
     assert verdict == "ok" or f"iptables: {line[:12]}" in text

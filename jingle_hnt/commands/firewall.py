@@ -1,8 +1,8 @@
 """Rules of this host that take UDP ports of the relay, before any program sees a packet.
 
 A destination NAT such as that of a Kubernetes NodePort, a container's published port or a redirect:
-binding the port succeeds all the same. The rules are read with nft(8) and iptables-save(8); nothing
-is changed.
+binding the port succeeds all the same. The rules are read with nft(8) and iptables-save(8), those
+of the kernel's older tables as well; nothing is changed.
 """
 
 import json
@@ -16,6 +16,14 @@ from jingle_hnt.admin.snapshots import CheckFinding
 from jingle_hnt.settings.model import Relay
 
 PATIENCE_S = 5.0
+SAVERS = {
+    "iptables-save": "iptables",
+    "ip6tables-save": "ip6tables",
+    "iptables-legacy-save": "iptables",
+    "ip6tables-legacy-save": "ip6tables",
+}
+"""Commands, and whose rules they show: those that there are. With ``-t`` the older commands would
+load tables of the kernel."""
 SHOWN = 3
 """Rules that are quoted."""
 HARMLESS = {"ACCEPT", "RETURN", "LOG", "DROP", "KUBE-MARK-MASQ", "KUBE-MARK-DROP"}
@@ -30,17 +38,21 @@ Rule = tuple[str, list[tuple[int, int]]]
 def findings(relay: Relay) -> Iterator[CheckFinding]:
     """What takes ports of the range; one that all is well where the rules could be read."""
     first, last = relay.port_range
-    nft, iptables = _output("nft", "-j", "list", "ruleset"), _output("iptables-save", "-t", "nat")
-    if nft is None and iptables is None:
+    nft, saved = _output("nft", "-j", "list", "ruleset"), {name: _output(name) for name in SAVERS}
+    if nft is None and not any(text is not None for text in saved.values()):
         return  # no firewall to be read, or not by us; a datagram to oneself is sent as well
-    rules = [*_of_nft(nft or ""), *_of_iptables(iptables or "")]
-    taking = [
-        text for text, ports in rules if any(low <= last and high >= first for low, high in ports)
-    ]
+    rules = [*_of_nft(nft or "")]
+    for name, text in saved.items():
+        rules += _of_iptables(text or "", SAVERS[name])
+    taking = list(
+        dict.fromkeys(
+            text for text, ports in rules if any(a <= last and b >= first for a, b in ports)
+        )
+    )
     if not taking:
         yield CheckFinding(verdict="ok", subject="firewall", text="no rule diverts media ports")
         return
-    some = "; ".join(dict.fromkeys(taking[:SHOWN]))
+    some = "; ".join(taking[:SHOWN])
     text = (
         f"{len(taking)} rules of this host take ports of {relay.ports} away, so that calls which"
         f" get these have no media ({some}): write a range outside of them in relay.ports, or take"
@@ -137,19 +149,24 @@ def _ranges(value: object) -> list[tuple[int, int]]:
 # iptables
 
 
-def _of_iptables(text: str) -> Iterator[Rule]:
+def _of_iptables(text: str, name: str) -> Iterator[Rule]:
+    table = "nat"
     for line in text.splitlines():
+        if line.startswith("*"):
+            table = line[1:].strip()
         if not line.startswith("-A "):
             continue
         words = shlex.split(line)
         target = _after(words, "-j") or _after(words, "-g")
         if _after(words, "-p") != "udp" or target is None or target in HARMLESS:
             continue
+        if table != "nat" and target != "TPROXY":
+            continue
         named = _after(words, "--dport") or _after(words, "--dports") or ""
         found = re.findall(r"(\d+)(?::(\d+))?", named)
         ports = [(int(low), int(high or low)) for low, high in found]
         if ports:
-            yield f"iptables: {' '.join(words[1:])}", ports
+            yield f"{name}: {' '.join(words[1:])}", ports
 
 
 def _after(words: list[str], option: str) -> str | None:
