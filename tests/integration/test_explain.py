@@ -128,6 +128,8 @@ async def test_ports_that_are_gone() -> None:
         bob = await at.phone("bob", NatKind.SYMMETRIC)
         alice.tell("call", to=bob.jid)
         await alice.expect("accepted")
+        (why,) = (await at.relay.until(lambda status: not status["ready"]))["not_ready"]
+        assert why.startswith("media ports: none of 203.0.113.9 free for another call; widen")
         bob.tell("add", content="camera")
         await bob.expect("stanza", lambda e: "resource-constraint" in e["xml"])
         await hang_up(alice, bob)
@@ -138,6 +140,10 @@ async def test_ports_that_are_gone() -> None:
         assert [finding["cause"] for finding in answer["diagnosis"]] == ["refused-ports"]
         assert answer["refused"]["callee"] == bob.jid
         assert len((await at.relay.ask("history"))["calls"]) == 1
+        await at.relay.until(lambda status: status["ready"])  # when their quarantine is over
+        again = len(alice.events)
+        alice.tell("call", to=bob.jid)
+        await alice.expect("accepted", after=again)
 
 
 async def callee_of_whom(at: Stage, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:

@@ -293,6 +293,16 @@ class Bench:
             name = calls[0]["call"]["call"]
         return self.type("explain", name, save=False)[1]
 
+    def call(self) -> None:
+        """Have Alice call Bob, and talk until all is undone."""
+        phones = [self._phone(user) for user in USERS]
+        for phone in phones:
+            self.cleanup.callback(phone.communicate)
+            self.cleanup.callback(phone.terminate)
+            _heard(phone, "online")
+        _tell(phones[0], do="call", to=f"bob@{DOMAIN}/phone")
+        _heard(phones[0], "accepted")
+
     def _phone(self, user: str) -> subprocess.Popen[str]:
         """One that speaks raw UDP, behind a NAT of its own."""
         if user not in self.homes:

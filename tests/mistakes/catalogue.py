@@ -967,6 +967,15 @@ WHILE_IT_RUNS = (
         lambda bench, _: bench.serve(),
         "started it",
     ),
+    Mistake(
+        "R8",
+        "The range of media ports is that of one call",
+        _all(_options({"relay.ports": '"24000-24003"'}), _running, lambda bench: bench.call()),
+        "ready",
+        "free for another call; widen `relay.ports`",
+        _all_mend(_writes({"relay.ports": '"24000-26767"'}), _end, lambda bench, _: bench.run()),
+        "wrote a wider one, and restarted",
+    ),
 )
 
 
