@@ -28,6 +28,7 @@ from jingle_hnt.admin.snapshots import (
     ContentSnapshot,
     LegSnapshot,
 )
+from jingle_hnt.call.calls import Calls
 from jingle_hnt.call.effects import Bind, Release
 from jingle_hnt.call.ice import DRAWN
 from jingle_hnt.call.leg import Leg
@@ -98,7 +99,7 @@ class _Stage:
         policy = SessionPolicy(frozenset({"example.org"}), peers)
         picks = iter((100, 550, 0, 0))
         pool = PortPool([Interface(relay, relay)], 2000, 3998, lambda n: next(picks) % n)
-        self.registry = Registry(policy, pool, lambda: "call", lambda: "0" * DRAWN)
+        self.registry = Registry(policy, Calls(pool, lambda: "call", lambda: "0" * DRAWN))
         self.alice, self.bob = JID.of("alice@example.org/phone"), JID.of("bob@example.org/desk")
         self.token = 0
 
@@ -143,16 +144,16 @@ class _Stage:
         source = TransportAddress.of(ip, port)
         side = 0 if leg is Leg.INITIATOR else 1
         event = Latched(allocation.binding(1), side, 0, source, relatched=False, after_s=0.1)
-        self.registry.told(event, 1.0)
+        self.registry.calls.told(event, 1.0)
         yield Step(PLANE, SIGNALLING, f"latched onto {source}", "c")
 
     def _effects(self) -> Iterator[object]:
         seen: set[object] = set()
-        while effects := self.registry.effects():
+        while effects := self.registry.calls.effects():
             for effect in _each_order(effects):
                 key = (type(effect), getattr(effect, "side", None))
                 if isinstance(effect, Bind):
-                    self.registry.bound(effect.session, effect.number, 0.0)
+                    self.registry.calls.bound(effect.session, effect.number, 0.0)
                 if not isinstance(effect, (Arm, Gate)) or key not in seen:
                     yield effect
                 seen.add(key)

@@ -46,7 +46,7 @@ class Desk:
         """Something happened in the plane."""
         match event:
             case Latched():
-                pinhole = self._office.registry.pinhole(event.name, event.side)
+                pinhole = self._office.registry.calls.pinhole(event.name, event.side)
                 evidence = None if pinhole is None else pinhole.evidence
                 source_auth = SourceAuth.PROBATION if evidence is None else evidence.source_auth
                 self.tally.latches[source_auth.value, "again" if event.relatched else "first"] += 1

@@ -22,8 +22,10 @@ from jingle_hnt.admin.server import AdminServer
 from jingle_hnt.app.call_records import CallRecords
 from jingle_hnt.app.host import HostFaults
 from jingle_hnt.app.requests import Requests
+from jingle_hnt.call.calls import Calls
 from jingle_hnt.call.effects import Bind, Effect, Exceeded, Release, Remember
 from jingle_hnt.call.ice import DRAWN
+from jingle_hnt.call.reconcile import reconcile
 from jingle_hnt.errors import (
     ConfigurationError,
     JingleError,
@@ -53,7 +55,6 @@ from jingle_hnt.jingle.effects import (
     Withdrawn,
 )
 from jingle_hnt.jingle.machine import Ended
-from jingle_hnt.jingle.reconcile import reconcile
 from jingle_hnt.jingle.registry import Registry
 from jingle_hnt.log import configure, set_level
 from jingle_hnt.model.content import RTCP, RTP
@@ -111,7 +112,8 @@ class Signalling:
         self._reloader = reloader
         self._orders = orders or Kept()
         self._clock = clock
-        self._registry = Registry(wiring.policy, wiring.pool, fresh_name, drawn)
+        self._calls = Calls(wiring.pool, fresh_name, drawn)
+        self._registry = Registry(wiring.policy, self._calls)
         self._registry.draining = bool(self._orders.order("draining"))
         if level := self._orders.order("loglevel"):
             set_level(str(level))
@@ -261,7 +263,7 @@ class Signalling:
             return
         self._carrying_out = True
         try:
-            while effects := self._registry.effects():
+            while effects := self._calls.effects():
                 for kind, group in groupby(effects, type):
                     self._carry_out_alike(kind, list(group))
                 self._let_out()
@@ -350,9 +352,9 @@ class Signalling:
         try:
             await plane.bind(bind.specs, bind.orders)
         except PlaneGone as error:
-            if not self._registry.makes_again(bind.session, bind.number):
+            if not self._calls.makes_again(bind.session, bind.number):
                 again = await self._met_another(plane)
-                if not self._registry.waits_for(bind.session, bind.number):
+                if not self._calls.waits_for(bind.session, bind.number):
                     return  # it was made all the same, or is not wanted any more
                 if again is not None:
                     await self._bind_on(again, bind)
@@ -361,16 +363,16 @@ class Signalling:
         except PlaneError as error:
             self._bind_failed(bind, error)
         else:
-            self._registry.bound(bind.session, bind.number, self._clock())
+            self._calls.bound(bind.session, bind.number, self._clock())
         self._carry_out()
 
     def _bind_failed(self, bind: Bind, error: PlaneError) -> None:
         taken = bind.addresses(error.address) if isinstance(error, PortTaken) else ()
         log.warning("binding failed", call=bind.session, code=error.code, why=str(error))
         if isinstance(error, PlaneGone):
-            self._registry.unanswered(bind.session, bind.number, self._clock())
+            self._calls.unanswered(bind.session, bind.number, self._clock())
         else:
-            self._registry.unbound(bind.session, bind.number, taken, self._clock())
+            self._calls.unbound(bind.session, bind.number, taken, self._clock())
 
     def _order(self, order: Callable[[PlaneClient], Coroutine[object, object, object]]) -> None:
         """Send an order that needs no answer; what a lost plane misses, `reconcile` repairs."""
@@ -434,7 +436,7 @@ class Signalling:
         self._plane = plane
         log.info("forwarding plane", engine=plane.engine, bindings=len(bindings))
         served = self._records.meet(plane.instance)
-        reconcile(self._registry, bindings, self._clock(), served)
+        reconcile(self._calls, bindings, self._clock(), served)
         self._carry_out()
         plane.tell_events()
         self._met.set()
@@ -445,7 +447,7 @@ class Signalling:
     async def _watch(self, plane: PlaneClient) -> None:
         """Hold some free ports open, to hear who sends where nobody was told (`relay.barring`)."""
         sides: tuple[Side, Side] = (0, 1)
-        for lease in self._registry.pool.watch():
+        for lease in self._calls.pool.watch():
             pair = lease.bound(RTP), lease.bound(RTCP)
             spec = BindingSpec(f"{WATCHED}{lease.interface.bound}.{lease.port}", pair)
             try:
@@ -468,7 +470,7 @@ class Signalling:
                 source = str(event.source)
                 log.warning("rival source", binding=event.name, side=event.side, source=source)
         self._desk.told(event)
-        self._registry.told(event, self._clock())
+        self._calls.told(event, self._clock())
         self._carry_out()
 
     def _told_of_free_port(self, event: Event) -> None:
@@ -487,7 +489,7 @@ class Signalling:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        at = self._registry.poll_timeout()
+        at = self._calls.poll_timeout()
         # Who is silent is not known without the plane, and no call is ended for what is not known.
         if at is not None and self._plane is not None:
             delay = max(0.0, at - self._clock())
@@ -495,7 +497,7 @@ class Signalling:
 
     def _expire(self) -> None:
         self._timer = None
-        self._registry.expire(self._clock())
+        self._calls.expire(self._clock())
         self._carry_out()
 
     # Start and stop

@@ -6,6 +6,7 @@ that the plane has not yet made are kept back and given when it has.
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 
 from jingle_hnt.call.allocation import Allocation
 from jingle_hnt.call.budgets import MediaBudgets
@@ -19,6 +20,22 @@ from jingle_hnt.model.content import COMPONENTS, Candidate, Content
 from jingle_hnt.relay.binding import Arm, Gate
 from jingle_hnt.relay.policy import PeerPolicy
 from jingle_hnt.relay.ports import Lease, PortPool
+
+BIND_ATTEMPTS = 8
+"""How often other ports are tried while foreign processes hold the leased ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A `Bind` that the plane has not answered, and the `orders` that went with it.
+
+    `asked` is the number under which the call waits for it, whatever ports were tried since.
+    """
+
+    allocations: Sequence[Allocation]
+    orders: frozenset[Arm | Gate]
+    asked: int
+    attempts: int = 1
 
 
 class Anchor:
@@ -47,7 +64,7 @@ class Anchor:
         self.made = 0
         self.exceeded: Counter[str] = Counter()
         self.one_interface = False
-        self._binding: dict[int, tuple[Sequence[Allocation], frozenset[Arm | Gate]]] = {}
+        self._pending: dict[int, Pending] = {}
 
     def allocate(
         self,
@@ -101,55 +118,75 @@ class Anchor:
             for lease in allocation.leases:
                 self._pool.charge(lease, owners)
 
-    def bind(self, allocations: Sequence[Allocation]) -> int:
-        """Ask the plane for these bindings, all or none; returns the number of the request."""
+    def bind(
+        self, allocations: Sequence[Allocation], asked: int | None = None, attempts: int = 1
+    ) -> int:
+        """Ask the plane for these bindings, all or none; returns the number of the request.
+
+        `asked` is that of the request which this one repeats with other ports.
+        """
         number = self.made
         specs = tuple(spec for a in allocations for spec in a.specs())
         orders = tuple(order for a in allocations for order in a.orders())
-        self._binding[number] = allocations, frozenset(orders)
+        first = number if asked is None else asked
+        self._pending[number] = Pending(allocations, frozenset(orders), first, attempts)
         self.out.append(Bind(self.name, number, specs, orders))
         return number
 
     @property
     def is_waiting(self) -> bool:
         """Whether the plane has yet to answer a `Bind`."""
-        return bool(self._binding)
+        return bool(self._pending)
 
-    def bound(self, number: int) -> None:
+    def bound(self, number: int) -> int:
         """The plane has made the bindings: give it the orders that came up meanwhile.
 
-        What nobody wants any more by now is released instead.
+        What nobody wants any more by now is released instead. Returns what the call has been given
+        as the number of its request.
         """
-        made, told = self._taken(number)
-        for allocation in made:
+        pending = self._pending.pop(number, None)
+        if pending is None:
+            return number
+        for allocation in pending.allocations:
             allocation.bound = allocation.was_bound = True
             if not allocation.unwanted:
-                self.out.extend(order for order in allocation.orders() if order not in told)
-        self.retire(a for a in made if a.unwanted)
+                self.out.extend(o for o in allocation.orders() if o not in pending.orders)
+        self.retire(a for a in pending.allocations if a.unwanted)
+        return pending.asked
 
-    def retry(self, number: int, taken: Collection[TransportAddress], now: float) -> int | None:
+    def retry(self, number: int, taken: Collection[TransportAddress], now: float) -> bool:
         """A foreign process has taken these: ask again with another pair for each.
 
-        Returns the number of the new request, or None where no ports are left.
+        False where there are no others, they were tried often enough, or parties have been told.
         """
-        allocations, _ = self._taken(number)
+        pending = self._pending.get(number)
+        if pending is None or not taken or pending.attempts >= BIND_ATTEMPTS:
+            return False
+        if any(allocation.was_bound for allocation in pending.allocations):
+            return False
         try:
-            for allocation in allocations:
+            for allocation in pending.allocations:
                 first, second = allocation.leases
                 first = self._unless_taken(first, taken, now)
                 allocation.leases = first, second
                 allocation.leases = first, self._unless_taken(second, taken, now)
         except NoPorts:
-            self.abandon_all(allocations)
-            return None
+            return False
+        del self._pending[number]
         self.made += 1
-        return self.bind(allocations)
+        self.bind(pending.allocations, pending.asked, pending.attempts + 1)
+        return True
 
-    def abandon(self, number: int) -> Sequence[Allocation]:
-        """The plane could not make these bindings, which are returned: their leases are free."""
-        lost, _ = self._taken(number)
-        self.abandon_all(lost)
-        return lost
+    def abandon(self, number: int) -> tuple[int, Sequence[Allocation]]:
+        """The plane could not make these bindings: their leases are free.
+
+        Returns what the call has been given as the number of its request, and what is lost.
+        """
+        pending = self._pending.pop(number, None)
+        if pending is None:
+            return number, ()
+        self.abandon_all(pending.allocations)
+        return pending.asked, pending.allocations
 
     def abandon_all(self, allocations: Iterable[Allocation]) -> None:
         """Give back leases that were never bound."""
@@ -187,14 +224,15 @@ class Anchor:
 
     def waits_for(self, number: int) -> bool:
         """Whether a request to bind is not answered yet."""
-        return number in self._binding
+        return number in self._pending
 
     def made_meanwhile(self, alive: Collection[str]) -> list[int]:
         """The requests to bind that a plane has carried out without a word, by what it has."""
         return [
             number
-            for number, (allocations, _) in self._binding.items()
-            if allocations and all(name in alive for a in allocations for name in a.bindings)
+            for number, pending in self._pending.items()
+            if pending.allocations
+            and all(name in alive for a in pending.allocations for name in a.bindings)
         ]
 
     def unanswered(self, number: int) -> bool:
@@ -202,13 +240,13 @@ class Anchor:
 
         What it was to make again is made by the next one, when it is met.
         """
-        allocations, _ = self._binding.get(number, ((), frozenset()))
-        if not allocations or not all(a.was_bound for a in allocations):
+        pending = self._pending.get(number)
+        if pending is None or not all(a.was_bound for a in pending.allocations):
             return False
-        del self._binding[number]
-        for allocation in allocations:
+        del self._pending[number]
+        for allocation in pending.allocations:
             allocation.bound = True
-        self.retire([a for a in allocations if a.unwanted])
+        self.retire([a for a in pending.allocations if a.unwanted])
         return True
 
     def let_go(self, allocations: Collection[Allocation]) -> None:
@@ -217,10 +255,6 @@ class Anchor:
             allocation.bound = allocation.was_bound = False
             for lease in allocation.leases:
                 self._pool.retire(lease)
-
-    def _taken(self, number: int) -> tuple[Sequence[Allocation], frozenset[Arm | Gate]]:
-        """What a `Bind` asked for, which is answered now; nothing where it is not known."""
-        return self._binding.pop(number, ((), frozenset()))
 
     def _best_version(self, leg: Leg, offered: Sequence[int]) -> int | None:
         """The family to tell this leg, of those that it offers and we have; None: any."""

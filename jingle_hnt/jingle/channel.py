@@ -9,13 +9,14 @@ channel ends when nothing has come through it for a while.
 from collections import Counter, deque
 from dataclasses import dataclass, field, replace
 
-from jingle_hnt.call.anchor import Anchor
+from jingle_hnt.call.call import Call
 from jingle_hnt.call.leg import Leg
 from jingle_hnt.call.life import Why
 from jingle_hnt.call.policy import GateMode, GatePolicy
 from jingle_hnt.errors import Condition, StanzaError
 from jingle_hnt.jingle.effects import Answer, Bounce, ChannelRequest, Opened, Request
-from jingle_hnt.jingle.machine import Held, Session
+from jingle_hnt.jingle.held import Held
+from jingle_hnt.jingle.machine import Session
 from jingle_hnt.jingle.party import Party
 from jingle_hnt.jingle.policy import ChannelPolicy, SessionPolicy
 from jingle_hnt.jingle.table import State
@@ -41,20 +42,19 @@ TOO_MANY = StanzaError(
 class Channel(Session):
     """See the module's text. Its sid is its name, which is also the id that the requester is told.
 
-    `policy` must allow channels.
+    `policy` is `policy_of_channels`.
     """
 
     def __init__(
         self,
-        name: str,
         sid: str,
         parties: tuple[Party, Party],
-        anchor: Anchor,
+        call: Call,
         policy: SessionPolicy,
         now: float,
     ) -> None:
-        super().__init__(name, sid, parties, anchor, _policy_of_channels(policy), now)
-        anchor.one_interface = True
+        super().__init__(sid, parties, call, policy, now)
+        call.anchor.one_interface = True
 
     def open(self, request: ChannelRequest, now: float) -> None:
         """Lease the ports; the answer leaves when they are bound."""
@@ -66,7 +66,7 @@ class Channel(Session):
             self.life.accepted_at = now
             for allocation in self.negotiation.allocations:
                 self.anchor.latches.arm_rightly(allocation, Leg.RESPONDER, Leg, {})
-            self.note_life(now)
+            self.call.note_life(now)
 
     def terminate(self, why: Why) -> None:
         """End it. There is no session to terminate: both notice that nothing comes any more."""
@@ -122,7 +122,8 @@ class Quota:
                 del self._asked[jid]
 
 
-def _policy_of_channels(policy: SessionPolicy) -> SessionPolicy:
+def policy_of_channels(policy: SessionPolicy) -> SessionPolicy:
+    """What holds for channels, where calls follow this."""
     assert policy.relay_nodes is not None
     expire_s = policy.relay_nodes.expire_s
     times = replace(policy.times, first_media_s=expire_s, silence_s=expire_s, hold_s=expire_s)

@@ -1,23 +1,22 @@
 """One Jingle session between two parties, with the relay in its middle.
 
-Every request of a party comes through `receive`, every word of the plane through `bound`,
-`unbound` and `told`, and time through `expire`. What is to be done is appended to the list of
-effects that the registry drains. `table.py` says what is legal, `negotiation.py` what it does.
+Every request of a party comes through `receive`; what plane and time do to its media `call.Calls`
+tells (`on_bound` and its like). What is to be done is appended to the list of effects. `table.py`
+says what is legal, `call/negotiation.py` what it does.
 
 Stanzas leave in the order in which they came: an answer that is ready waits behind one that still
 waits for the plane.
 """
 
 from collections import Counter, deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from jingle_hnt.call.allocation import Allocation
-from jingle_hnt.call.anchor import Anchor
+from jingle_hnt.call.call import Call
 from jingle_hnt.call.effects import Effect, FrontEffect, Remember
 from jingle_hnt.call.leg import Leg
-from jingle_hnt.call.life import Life, Why
-from jingle_hnt.call.negotiation import Negotiation
+from jingle_hnt.call.life import Why
 from jingle_hnt.call.policy import GateMode
 from jingle_hnt.call.reply import Promise, Reply
 from jingle_hnt.errors import (
@@ -29,30 +28,18 @@ from jingle_hnt.errors import (
     UnprovenParty,
 )
 from jingle_hnt.jingle.budgets import Allowance
-from jingle_hnt.jingle.effects import Answer, Bounce, Inject, Pass, Refusal, Replace, Request, Token
+from jingle_hnt.jingle.effects import Answer, Inject, Refusal, Request
+from jingle_hnt.jingle.held import Held
 from jingle_hnt.jingle.hiding import demand_whole, hidden
 from jingle_hnt.jingle.party import Party
 from jingle_hnt.jingle.policy import Fallback, SessionPolicy
 from jingle_hnt.jingle.refusals import NO_CAPACITY, NO_PLANE, Kind, Obstacle, obstacle_of
 from jingle_hnt.jingle.table import State, Transition, transition
 from jingle_hnt.jingle.verbs import perform
-from jingle_hnt.model.address import TransportAddress
-from jingle_hnt.model.content import Content, ContentKey, Ice, RawUdp
+from jingle_hnt.model.content import ContentKey
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Jingle, Reason, ReasonCondition
-from jingle_hnt.relay.binding import (
-    Gate,
-    Heard,
-    Latched,
-    PinholeEvent,
-    PinholeSnapshot,
-    Silent,
-    StreamChanged,
-)
 from jingle_hnt.relay.evidence import Sighting
-
-BIND_ATTEMPTS = 8
-"""How often other ports are tried while foreign processes hold the leased ones."""
 
 TOLD = {
     Why.NO_MEDIA: (ReasonCondition.TIMEOUT, "no media of either party reached the relay"),
@@ -66,60 +53,31 @@ TOLD = {
 """What both parties are told when the end is ours (XEP-0166 section 7.4, XEP-0177 section 5.5)."""
 
 
-@dataclass(slots=True)
-class Held:
-    """A stanza that the server holds until it is answered.
-
-    `waits_for` is the number of the bind that must succeed first, None where it may leave. The
-    session begins with what `is_offer`. What has `passed` went on without us, and has no answer.
-    """
-
-    token: Token
-    action: Action | None
-    leg: Leg
-    reply: Reply
-    waits_for: int | None = None
-    attempts: int = 1
-    is_offer: bool = False
-    error: StanzaError | None = None
-    passed: Jingle | None = None
-
-    @property
-    def answer(self) -> Answer:
-        if self.error is not None:
-            return Bounce(self.token, self.error)
-        if self.reply.changes_nothing:
-            return Pass(self.token)
-        return Replace(self.token, self.reply.substitution, self.reply.transports)
-
-
 class Session:
     """See the module's text. `name` is unique over restarts and begins the bindings' names."""
 
     def __init__(
         self,
-        name: str,
         sid: str,
         parties: tuple[Party, Party],
-        anchor: Anchor,
+        call: Call,
         policy: SessionPolicy,
         now: float,
     ) -> None:
-        self.name = name
+        self.name = call.name
         self.sid = sid
         self.parties = parties
         self.state = State.PENDING
-        self.anchor = anchor
-        self.negotiation = Negotiation(anchor, policy.of_call(self.jids))
-        self.life = Life(started_at=now)
-        self.timer_at: float | None = None
+        self.call = call
+        self.anchor, self.negotiation, self.life = call.anchor, call.negotiation, call.life
+        self.when_settled: Callable[[Session, float], None] = lambda session, now: None
         self.is_unrelayed = False
         self.via = ""
         self._offer_id = self._accept_id = ""
         self.alias: tuple[JID, JID] | None = None
         self.turns = (Allowance(at=now), Allowance(at=now))
         self._policy = policy
-        self._out = anchor.out
+        self._out = call.anchor.out
         self._held: deque[Held] = deque()
         self._obstacle: Obstacle | None = None
 
@@ -145,30 +103,9 @@ class Session:
         return self.has_ended and not self._held and not self.anchor.is_waiting
 
     @property
-    def deadline(self) -> tuple[float, Why]:
-        """When the session ends by itself, and why.
-
-        A phone may ring for as long as its user likes. An offer is given up early only where one of
-        its parties has left the server, or where ports are wanted (`is_overdue`).
-        """
-        gone = any(party.gone for party in self.parties)
-        return self.life.deadline(self._policy.times, self.negotiation.gates.is_held, gone)
-
-    @property
-    def wake_at(self) -> float:
-        """When `expire` has something to do next."""
-        at, _ = self.deadline
-        own = self.negotiation
-        times = at, self._idle_at, own.gates.consent_ends_at, own.places.waits_until
-        return min(time for time in times if time is not None)
-
-    @property
-    def _idle_at(self) -> float | None:
-        """When a place between ICE agents is to be released, if it is not used until then."""
-        quiet_since = self.negotiation.places.quiet_since()
-        if quiet_since is None or self.life.accepted_at is None:
-            return None
-        return max(quiet_since, self.life.accepted_at) + self._policy.ice.idle_s
+    def wake_at(self) -> float | None:
+        """When time has something to do next."""
+        return None if self.has_ended else self.call.wake_at
 
     def allows(self, action: Action | None, leg: Leg) -> bool:
         """Whether this party may send this action now; any party may where none is named."""
@@ -320,18 +257,16 @@ class Session:
             for leg in Leg
         )
 
-    def expire(self, now: float) -> None:
+    def on_time(self, now: float) -> None:
         """End the session if its deadline has passed, and release what ICE agents do not use.
 
-        They have found a direct path, or none; either way it is not ours to end the call.
+        They have found a direct path, or none; either way it is not ours to end the call. A phone
+        may ring for as long as its user likes: an offer is given up early only where one of its
+        parties has left the server, or where ports are wanted (`is_overdue`).
         """
-        self.negotiation.places.heed_head_start(now)
-        self.negotiation.gates.heed_consent(now)
-        idle_at = self._idle_at
-        if idle_at is not None and now >= idle_at:
-            self._leave(now)
+        if self.call.pass_time(now):
             self._lose_sight()
-        at, why = self.deadline
+        at, why = self.call.deadline
         if now < at:
             return
         # Only a call whose media goes through us is ours to end, and only once it was accepted.
@@ -351,102 +286,33 @@ class Session:
         """Forget an offer whose ports are wanted."""
         self._forget(Why.SETUP_TIMEOUT)
 
-    # What the plane tells
+    # What the plane tells (see `call.calls.Owner`)
 
-    def bound(self, number: int) -> None:
+    def on_bound(self, number: int) -> None:
         """The plane has made the bindings of a `Bind`."""
-        self.anchor.bound(number)
         for held in self._held:
             if held.waits_for == number:
                 held.waits_for = None
         self._flush()
 
-    def unbound(
-        self,
-        number: int,
-        taken: Collection[TransportAddress],
-        now: float,
-        why: Obstacle = Obstacle(Kind.PORTS, "", NO_CAPACITY),  # noqa: B008 - a constant
-    ) -> None:
-        """The plane could not make the bindings of a `Bind`: other ports for those that another
-        process has taken, or none."""
+    def on_unbound(self, number: int, lost: Sequence[Allocation], plane_is_gone: bool) -> None:
+        """The plane could not make the bindings of a `Bind`: whoever waits for it is told."""
         held = next((h for h in self._held if h.waits_for == number), None)
-        if held is not None and taken and held.attempts < BIND_ATTEMPTS:
-            held.attempts += 1
-            held.waits_for = self.anchor.retry(number, taken, now)
-            if held.waits_for is not None:
-                return
-        lost = self.anchor.abandon(number)
-        if held is None:
-            if not self.negotiation.places.do_without(lost):
-                self.terminate(Why.PORTS_LOST)
-        else:
+        if held is not None:
             held.waits_for = None
-            self._undo(held, why)
+            kind, error = (Kind.PLANE, NO_PLANE) if plane_is_gone else (Kind.PORTS, NO_CAPACITY)
+            self._undo(held, Obstacle(kind, "", error))
+        elif not self.negotiation.places.do_without(lost):
+            self.terminate(Why.PORTS_LOST)
         self._flush()
 
-    def told(self, allocation: Allocation, component: int, event: PinholeEvent, now: float) -> None:
-        """Something happened at one of the session's pinholes."""
-        pinhole = allocation.pinholes[component, Leg(event.side)]
-        heard = self.life.heard
-        match event:
-            case Latched():
-                self.anchor.latches.latched(allocation, component, event, now)
-                self.remember()
-            case StreamChanged(stream=stream):
-                pinhole.stream = None if pinhole.learned is None else stream
-                self.remember()
-            case Silent(silent_s=silent_s):
-                pinhole.lively, pinhole.quiet_since = False, now - silent_s
-            case Heard():
-                pinhole.lively, pinhole.quiet_since = pinhole.learned is not None, None
-        self.note_life(now)
-        opened = self.negotiation.places.heed_head_start(now)
-        if self.negotiation.gates.heed_consent(now) or opened or self.life.heard != heard:
-            self.remember()
+    def on_emptied(self) -> None:
+        """A plane that is met again says that it was over before."""
+        self._forget(Why.TERMINATED)
 
-    # What a plane says that is met again (see `reconcile`)
-
-    def rebind(self, lost: Sequence[Allocation], now: float) -> None:
-        """A new plane does not have these bindings: they are made again."""
-        self.anchor.rebind(lost)
-        self.note_life(now)
-        self.negotiation.gates.heed_consent(now)
-        self.remember()
-
-    def unanswered(self, number: int, now: float) -> None:
-        """The plane went away before it answered a `Bind`: whoever waits for it is told."""
-        if not self.anchor.unanswered(number):
-            self.unbound(number, (), now, Obstacle(Kind.PLANE, "", NO_PLANE))
-
-    def let_go(self, released: Collection[Allocation], now: float) -> None:
-        """The plane says that we have released these: what is written down is of before.
-
-        So the contents were removed, and the session ended if it has no other.
-        """
-        self.anchor.let_go(released)
-        if self.negotiation.forget_released(released):
-            self._forget(Why.TERMINATED)
-        self.note_life(now)
-        self.remember()
-
-    def compare(
-        self, allocation: Allocation, component: int, seen: Sequence[PinholeSnapshot], now: float
-    ) -> tuple[bool, ...]:
-        """Bring the latches of a binding, and its gate, to what they should be.
-
-        Of each side, whether what the plane has learned and heard there is up to date.
-        """
-        pinholes = [allocation.pinholes[component, leg] for leg in Leg]
-        before = [(p.generation, p.learned, p.stream) for p in pinholes]
-        latches = self.anchor.latches
-        sides = tuple(latches.compare(allocation, component, leg, seen[leg]) for leg in Leg)
-        self.note_life(now)
-        if before != [(p.generation, p.learned, p.stream) for p in pinholes]:
-            self.remember()
-        if tuple(pinhole.flow for pinhole in seen) != allocation.flows:
-            self._out.append(Gate(allocation.binding(component), allocation.flows))
-        return sides
+    def on_settled(self, now: float) -> None:
+        """An input has done all that it does."""
+        self.when_settled(self, now)
 
     def remember(self) -> None:
         """Have the session written down, once an answer to its offer has left."""
@@ -473,7 +339,7 @@ class Session:
                 self.terminate(Why.UNPROVEN)
         else:
             self._enter(legal.to, request, now)
-            self.note_life(now)
+            self.call.note_life(now)
 
     def _enter(self, state: State, request: Request, now: float) -> None:
         if state is self.state:
@@ -504,25 +370,8 @@ class Session:
             self._out.extend(self._told_late(held) if answer is None else [answer])
 
     def _told_late(self, held: Held) -> list[Effect]:
-        """Our candidates for a request that passed with the party's own.
-
-        Of raw UDP a greater generation makes those obsolete (XEP-0177 section 5.3); to those of an
-        ICE agent ours are added, as in a trickle (XEP-0176 section 5.6): also where ICE ends at the
-        relay, for our agent has taken the credentials that passed.
-        """
-        assert held.passed is not None
-        said = {content.key: content.transport for content in held.passed.contents}
-        own_words = {k: t.candidates for k, t in held.reply.transports.items() if t.namespace}
-        told: list[Content] = []
-        for key, own in {**held.reply.substitution, **own_words}.items():
-            transport = said.get(key)
-            if key not in self.negotiation.media or not own:
-                continue
-            if isinstance(transport, Ice):
-                told.append(Content(key, None, replace(transport, candidates=own)))
-            elif isinstance(transport, RawUdp):
-                later = tuple(replace(c, generation=c.generation + 1) for c in own)
-                told.append(Content(key, None, RawUdp(later)))
+        """Our candidates for a request that passed with the party's own."""
+        told = held.told_late(self.negotiation.media)
         if held.error is not None or self.has_ended or not told:
             return []
         sender, recipient = self.parties[held.leg].jid, self.parties[held.leg.other].jid
@@ -531,9 +380,6 @@ class Session:
 
     def _answer(self, held: Held) -> Answer:
         return held.answer
-
-    def _leave(self, now: float) -> None:
-        self.negotiation.places.leave(self._policy.ice.idle_s, now)
 
     def _undo(self, held: Held, why: Obstacle) -> None:
         """A proposal cannot be kept: its sender is told, and the session is as it was before."""
@@ -575,15 +421,8 @@ class Session:
         if self.has_ended:
             return
         self.state = State.ENDED
-        self.anchor.retire(self.negotiation.allocations)
+        self.call.release()
         self._out.append(Ended(self.name, why, reason, farewells, self, self._obstacle))
-
-    def note_life(self, now: float) -> None:
-        """Take note of whether any of the session's media flows."""
-        self.negotiation.places.note_agents(now)
-        pinholes = [p for a in self.negotiation.allocations for p in a.pinholes.values()]
-        if pinholes and not self.negotiation.places.has_agents:
-            self.life.note(any(p.lively for p in pinholes), now)
 
 
 @dataclass(frozen=True, slots=True)

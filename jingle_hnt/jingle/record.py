@@ -21,7 +21,7 @@ from jingle_hnt.call.life import Why
 from jingle_hnt.call.medium import Medium, Replacement
 from jingle_hnt.call.past import Past
 from jingle_hnt.call.sdes import Protection
-from jingle_hnt.jingle.channel import Channel
+from jingle_hnt.jingle.channel import Channel, policy_of_channels
 from jingle_hnt.jingle.machine import Ended, Session
 from jingle_hnt.jingle.party import Party
 from jingle_hnt.jingle.registry import Registry
@@ -111,7 +111,7 @@ def load(record: Mapping[str, Any], registry: Registry, now: float) -> Session:
     claimed: list[Lease] = []
 
     def claim(address: TransportAddress, told: TransportAddress) -> Lease:
-        lease = registry.pool.claim(address, told)
+        lease = registry.calls.pool.claim(address, told)
         if lease is None:
             raise ValueError(
                 f"port {address} of a recorded session is another call's, or none of relay.ports"
@@ -125,7 +125,7 @@ def load(record: Mapping[str, Any], registry: Registry, now: float) -> Session:
         return _loaded(record, registry, claim, now)
     except ValueError:
         for lease in claimed:
-            registry.pool.abandon(lease)
+            registry.calls.pool.abandon(lease)
         raise
 
 
@@ -141,7 +141,7 @@ def load_ended(record: Mapping[str, Any], registry: Registry, now: float) -> tup
     """
 
     def claim(address: TransportAddress, told: TransportAddress) -> Lease:
-        lease = registry.pool.lease_of(address, told)
+        lease = registry.calls.pool.lease_of(address, told)
         if lease is None:
             raise ValueError(f"port {address} of a recorded session is none of relay.ports")
         return lease
@@ -173,15 +173,16 @@ def _load(record: Mapping[str, Any], registry: Registry, claim: Claim, now: floa
         raise ValueError(f"session record of version {record['version']}, not {VERSION}")
     initiator, responder = (_load_party(party) for party in record["parties"])
     parties = initiator, responder
-    anchor = registry.anchor(str(record["name"]), parties)
-    anchor.made = int(record["made"])
     state = State(record["state"])
     written_at = _written_at(record, state, now)
     started_at = written_at - float(record["age_s"])
     kind = Channel if record.get("channel") else Session
     if kind is Channel and registry.policy.relay_nodes is None:
         raise ValueError("a recorded channel, and channels are not allowed any more")
-    session = kind(anchor.name, str(record["sid"]), parties, anchor, registry.policy, started_at)
+    policy = policy_of_channels(registry.policy) if kind is Channel else registry.policy
+    call = registry.open(str(record["name"]), parties, policy, started_at)
+    call.anchor.made = int(record["made"])
+    session = kind(str(record["sid"]), parties, call, policy, started_at)
     session.via = str(record.get("via", ""))
     if record.get("alias") is not None:
         one, other = (JID.of(jid) for jid in record["alias"])
@@ -196,11 +197,11 @@ def _load(record: Mapping[str, Any], registry: Registry, claim: Claim, now: floa
     for entry in record["media"]:
         medium = _load_medium(entry, claim, written_at)
         session.negotiation.media[medium.key] = medium
-    pool = registry.pool
+    pool = registry.calls.pool
     found = (_load_past(entry, pool.lease_of, written_at) for entry in record.get("past", ()))
     session.negotiation.past.restore(past for past in found if past is not None)
     if "quiet_s" not in record:
-        session.note_life(now)  # a record of before says nothing of it
+        session.call.note_life(now)  # a record of before says nothing of it
     return session
 
 

@@ -237,7 +237,7 @@ async def test_a_camera_that_was_switched_off_long_ago_is_counted_in_the_report(
     office.stage.says(BOB, Action.CONTENT_REMOVE, content(CAMERA), sid="x")
     for name in list(office.stage.plane.draining):
         last = Drained(name, office.binding(name).pinholes)
-        office.registry.told(last, office.now())
+        office.registry.calls.told(last, office.now())
         desk.told(last)
     office.stage.plane.draining.clear()
     live = (await ask(desk, "call", call="x")).removed

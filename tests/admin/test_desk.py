@@ -86,7 +86,7 @@ async def test_it_is_not_ready_for_a_reason_that_is_told(
 
 
 async def test_without_free_ports_it_is_not_ready(office: Office, desk: Desk) -> None:
-    pool = office.registry.pool
+    pool = office.registry.calls.pool
     leases = []
     for interface in pool.interfaces:
         with contextlib.suppress(NoPorts):

@@ -87,7 +87,7 @@ def take_up(record: dict[str, Any]) -> None:
         assert stage.pool.counts == before
         return
     stage.registry.restore(session, stage.now)
-    stage.registry.effects()
+    stage.registry.calls.effects()
     json.dumps(dump(session, stage.now))
 
 

@@ -30,7 +30,7 @@ def calls(stage: Stage, first: int, last: int) -> None:
         for kept in (stage.answers, stage.order, stage.ended, stage.injected, stage.remembered):
             kept.clear()
         stage.now += APART_S
-        stage.registry.expire(stage.now)
+        stage.registry.calls.expire(stage.now)
 
 
 def main() -> int:

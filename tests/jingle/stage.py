@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, fields, replace
 from ipaddress import ip_address, ip_network
 from typing import Any
 
+from jingle_hnt.call.calls import Calls
 from jingle_hnt.call.effects import Bind, Effect, Release, Remember
+from jingle_hnt.call.reconcile import reconcile
 from jingle_hnt.errors import Condition, JingleCondition
 from jingle_hnt.jingle.effects import (
     Answer,
@@ -21,7 +23,6 @@ from jingle_hnt.jingle.effects import (
 )
 from jingle_hnt.jingle.machine import Ended
 from jingle_hnt.jingle.policy import SessionPolicy
-from jingle_hnt.jingle.reconcile import reconcile
 from jingle_hnt.jingle.record import Record, dump, load
 from jingle_hnt.jingle.registry import Registry
 from jingle_hnt.model.address import TransportAddress
@@ -203,7 +204,7 @@ class Stage:
         """A process that knows nothing yet."""
         self.pool = PortPool(self._interfaces, *self._ports, lambda n: n // 2)
         name = lambda: f"s{next(self._names)}"  # noqa: E731
-        self.registry = Registry(self._policy, self.pool, name, self.drawn)
+        self.registry = Registry(self._policy, Calls(self.pool, name, self.drawn))
 
     def reborn(self, made: bool = False) -> None:
         """The process is killed and started again: it has what is written down, and the plane.
@@ -225,7 +226,7 @@ class Stage:
             read = json.loads(json.dumps(record))
             self.registry.restore(load(read, self.registry, self.now), self.now)
         self.settle()
-        reconcile(self.registry, self.plane.snapshot(), self.now)
+        reconcile(self.registry.calls, self.plane.snapshot(), self.now)
         self.settle()
 
     def drawn(self) -> str:
@@ -273,7 +274,7 @@ class Stage:
 
     def settle(self) -> None:
         """Carry out the effects; binds are answered unless `held` is set."""
-        while effects := self.registry.effects():
+        while effects := self.registry.calls.effects():
             for effect in effects:
                 self._carry_out(effect)
         for name in self.noted:
@@ -325,7 +326,7 @@ class Stage:
             self.plane.bind(bind.specs)
             for order in bind.orders:
                 self._carry_out(order)
-            self.registry.bound(bind.session, bind.number, self.now)
+            self.registry.calls.bound(bind.session, bind.number, self.now)
         self.settle()
 
     def fail_all(self, port_taken: bool) -> None:
@@ -333,7 +334,7 @@ class Stage:
         binds, self.binds = self.binds, []
         for bind in binds:
             taken = bind.addresses()[:1] if port_taken else ()
-            self.registry.unbound(bind.session, bind.number, taken, self.now)
+            self.registry.calls.unbound(bind.session, bind.number, taken, self.now)
         self.settle()
 
     def latch(self, name: BindingName, side: Side, ip: str, port: int = 40000) -> None:
@@ -343,18 +344,18 @@ class Stage:
         event = Latched(name, side, arm.generation, source, relatched=False, after_s=0.1)
         self.plane.learned[name, side] = source
         self.plane.silent.discard((name, side))
-        self.registry.told(event, self.now)
+        self.registry.calls.told(event, self.now)
         self.settle()
 
     def silent(self, name: BindingName, side: Side) -> None:
         if (name, side) in self.plane.learned:
             self.plane.silent.add((name, side))
-        self.registry.told(Silent(name, side, SILENT_S), self.now)
+        self.registry.calls.told(Silent(name, side, SILENT_S), self.now)
         self.settle()
 
     def heard(self, name: BindingName, side: Side) -> None:
         self.plane.silent.discard((name, side))
-        self.registry.told(Heard(name, side), self.now)
+        self.registry.calls.told(Heard(name, side), self.now)
         self.settle()
 
     def drain(self) -> None:
@@ -362,15 +363,15 @@ class Stage:
         draining, self.plane.draining = self.plane.draining, {}
         for spec in draining.values():
             first, second = (shut(address) for address in spec.pinholes)
-            self.registry.told(Drained(spec.name, (first, second)), self.now)
+            self.registry.calls.told(Drained(spec.name, (first, second)), self.now)
         self.settle()
 
     def passes(self, seconds: float) -> None:
         """Time goes by, in the steps that the registry asks for."""
         until = self.now + seconds
-        while (at := self.registry.poll_timeout()) is not None and at <= until:
+        while (at := self.registry.calls.poll_timeout()) is not None and at <= until:
             self.now = max(self.now, at)
-            self.registry.expire(self.now)
+            self.registry.calls.expire(self.now)
             self.settle()
         self.now = until
 

@@ -203,8 +203,8 @@ def test_what_changes_nothing_is_not_ordered_again() -> None:
     stage = Stage()
     stage.call()
     stage.latch("s1.1.1", 0, "198.51.100.1")
-    stage.registry.told(Heard("s1.1.1", 0), stage.now)
-    assert stage.registry.effects() == []
+    stage.registry.calls.told(Heard("s1.1.1", 0), stage.now)
+    assert stage.registry.calls.effects() == []
 
 
 @pytest.mark.rule("L4")
@@ -305,8 +305,8 @@ def test_latches_are_armed_with_the_binding_that_the_offer_waits_for() -> None:
         (spec.name, side) for spec in bind.specs for side in (0, 1)
     }
     assert {arm.evidence.source_auth for arm in arms} == {SourceAuth.SIGNALLING_ADDRESS}
-    stage.registry.bound(bind.session, bind.number, stage.now)
-    assert not [e for e in stage.registry.effects() if isinstance(e, Arm | Gate)]
+    stage.registry.calls.bound(bind.session, bind.number, stage.now)
+    assert not [e for e in stage.registry.calls.effects() if isinstance(e, Arm | Gate)]
 
 
 def test_only_a_content_that_describes_several_streams_may_send_them() -> None:

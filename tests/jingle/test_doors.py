@@ -37,7 +37,7 @@ def test_what_the_core_says_leaves_by_the_door_of_the_call(via: str) -> None:
     for each in (stage, again):
         (session,) = each.registry
         session.terminate(Why.ADMINISTRATOR)
-        (ended,) = [e for e in each.registry.effects() if isinstance(e, Ended)]
+        (ended,) = [e for e in each.registry.calls.effects() if isinstance(e, Ended)]
         said = ended.farewells
         assert [(e.recipient, e.via) for e in said] == [(ALICE, via), (BOB, via)]
 

@@ -226,7 +226,7 @@ def test_a_restart_brings_new_keys_and_the_old_hold_on() -> None:
     assert armed(stage).evidence.keys[0] == IceKey("B2:A2", "pwd3")
     assert ALICES_KEY in armed(stage).evidence.keys
     assert armed(stage, 1).evidence.keys[0] == IceKey("A2:B2", "pwd2")
-    pinhole = stage.registry.pinhole("s1.1.1", 0)
+    pinhole = stage.registry.calls.pinhole("s1.1.1", 0)
     assert pinhole is not None
     assert pinhole.learned == TransportAddress.of("198.51.100.1", 40000)
 
@@ -384,7 +384,7 @@ def test_what_was_learned_while_new_keys_were_on_their_way_counts() -> None:
     informs(stage, ALICE, ice(("A2", "pwd2"), generation=1))
     source = TransportAddress.of("198.51.100.1", 40000)
     told = Latched("s1.1.1", 0, order.generation, source, relatched=False, after_s=0.1)
-    stage.registry.told(told, stage.now)
+    stage.registry.calls.told(told, stage.now)
     stage.settle()
     stage.passes(1000)
     assert "s1.1.1" in stage.plane.bindings

@@ -19,8 +19,8 @@ from hypothesis.stateful import (
 
 from jingle_hnt.call.leg import Leg
 from jingle_hnt.call.policy import IceMode, Times
+from jingle_hnt.call.reconcile import reconcile
 from jingle_hnt.jingle.effects import Gone, Moved, Refusal
-from jingle_hnt.jingle.reconcile import reconcile
 from jingle_hnt.jingle.record import dump, load
 from jingle_hnt.jingle.table import State
 from jingle_hnt.model.address import TransportAddress
@@ -195,7 +195,7 @@ class Interleavings(RuleBasedStateMachine):
     @rule()
     def plane_is_new(self) -> None:
         self.stage.plane = Plane()
-        reconcile(self.stage.registry, [], self.stage.now)
+        reconcile(self.stage.registry.calls, [], self.stage.now)
         self.stage.settle()
 
     @rule(made=st.booleans())

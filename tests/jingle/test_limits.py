@@ -2,6 +2,7 @@
 
 import pytest
 
+from jingle_hnt.call.calls import SPARE_TIMERS
 from jingle_hnt.call.life import Why
 from jingle_hnt.call.policy import IceMode
 from jingle_hnt.errors import Condition
@@ -9,7 +10,6 @@ from jingle_hnt.jingle import registry
 from jingle_hnt.jingle.budgets import BudgetPolicy
 from jingle_hnt.jingle.effects import Bounce, Gone, Pass, Replace
 from jingle_hnt.jingle.policy import Fallback, LimitPolicy
-from jingle_hnt.jingle.registry import SPARE_TIMERS
 from jingle_hnt.model.content import ICE_UDP, Content, ContentKey, Creator, Ice
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Reason
@@ -126,7 +126,7 @@ def test_calls_that_are_over_leave_no_timers_and_the_others_keep_theirs() -> Non
     for number in range(200):
         stage.call(sid=f"call-{number}")
         stage.says(ALICE, Action.SESSION_TERMINATE, sid=f"call-{number}", reason=Reason("success"))
-    assert len(stage.registry._timers) <= SPARE_TIMERS + 2
+    assert len(stage.registry.calls._timers) <= SPARE_TIMERS + 2
     stage.ended.clear()
     stage.passes(121.0)
     assert not stage.ended, "it still rings"

@@ -10,9 +10,9 @@ from jingle_hnt.admin import snapshots
 from jingle_hnt.call.leg import Leg
 from jingle_hnt.call.life import Why
 from jingle_hnt.call.policy import Times
+from jingle_hnt.call.reconcile import reconcile
 from jingle_hnt.jingle.effects import Bounce, Moved, Pass, Passed, Refusal, Replace, Request
 from jingle_hnt.jingle.machine import Session
-from jingle_hnt.jingle.reconcile import reconcile
 from jingle_hnt.jingle.record import dump, dump_ended, is_ended, load, load_ended
 from jingle_hnt.jingle.refusals import Kind
 from jingle_hnt.model.address import TransportAddress
@@ -267,7 +267,7 @@ def test_an_offer_that_waits_for_the_plane_is_not_written_down() -> None:
 def test_a_call_whose_bindings_are_being_made_again_is_written_down_with_them() -> None:
     stage = called()
     stage.plane, stage.held = Plane(), True
-    reconcile(stage.registry, [], stage.now)
+    reconcile(stage.registry.calls, [], stage.now)
     stage.says(ALICE, Action.SESSION_INFO, info=Info.HOLD)
     stage.held = False
     stage.reborn()
@@ -278,26 +278,26 @@ def test_a_call_whose_bindings_are_being_made_again_is_written_down_with_them() 
 def test_a_new_plane_is_told_what_a_party_sends() -> None:
     """Row F28: by that its latch follows the party where its NAT has another port for it."""
     stage = called()
-    stage.registry.told(StreamChanged(RTP, 0, (7, 100)), stage.now)
+    stage.registry.calls.told(StreamChanged(RTP, 0, (7, 100)), stage.now)
     stage.settle()
     after = reborn(stage)
     after.plane = Plane()
-    reconcile(after.registry, [], after.now)
+    reconcile(after.registry.calls, [], after.now)
     after.settle()
     assert (after.plane.armed[RTP, 0].resume, after.plane.armed[RTP, 0].stream) == (PHONE, (7, 100))
     seen = after.plane.snapshot()
     told = [
         replace(b, pinholes=(replace(b.pinholes[0], stream=(8, 1)), b.pinholes[1])) for b in seen
     ]
-    reconcile(after.registry, told, after.now)
+    reconcile(after.registry.calls, told, after.now)
     after.settle()
     after.plane = Plane()
-    reconcile(after.registry, [], after.now)
+    reconcile(after.registry.calls, [], after.now)
     after.settle()
     assert after.plane.armed[RTP, 0].stream == (8, 1)
     after.latch(RTP, 0, str(PHONE.ip), 41000)
     after.plane = Plane()
-    reconcile(after.registry, [], after.now)
+    reconcile(after.registry.calls, [], after.now)
     after.settle()
     assert after.plane.armed[RTP, 0].stream is None, "another source, another stream"
 
@@ -320,7 +320,7 @@ def test_a_hold_outlives_a_restart(holder: JID) -> None:
 def test_a_gate_that_the_plane_has_otherwise_is_set() -> None:
     stage = called()
     stage.plane.flows[RTP] = (Flow.HELD, Flow.CLOSED)
-    reconcile(stage.registry, stage.plane.snapshot(), stage.now)
+    reconcile(stage.registry.calls, stage.plane.snapshot(), stage.now)
     stage.settle()
     assert stage.plane.flows[RTP] == (Flow.OPEN, Flow.OPEN)
 
@@ -333,7 +333,7 @@ def test_an_order_that_the_plane_has_missed_is_given_again() -> None:
     wanted = stage.plane.armed[RTP, 0]
     stage.plane.armed = before
     stage.plane.learned[RTP, 0] = PHONE
-    reconcile(stage.registry, stage.plane.snapshot(), stage.now)
+    reconcile(stage.registry.calls, stage.plane.snapshot(), stage.now)
     stage.settle()
     assert stage.plane.armed[RTP, 0] == wanted
     assert (RTP, 0) not in stage.plane.learned
@@ -347,7 +347,7 @@ def test_a_later_order_than_the_one_written_down_stays_in_force() -> None:
     stage.latch(RTP, 0, "198.51.100.77")
     stage.written = old
     stage.reborn()
-    known = stage.registry.pinhole(RTP, 0)
+    known = stage.registry.calls.pinhole(RTP, 0)
     assert known is not None
     assert (known.generation, str(known.learned)) == (1, "198.51.100.77:40000")
     stage.registry.moved(Moved(ALICE, ip_address("198.51.100.78")), stage.now)
@@ -375,7 +375,7 @@ def test_what_a_removed_content_counted_outlives_a_restart(when: str) -> None:
     last = counted(stage, "s1.1.1", received_packets=500, dropped_gate=7)
 
     def drain() -> None:
-        stage.registry.told(last, stage.now)
+        stage.registry.calls.told(last, stage.now)
         stage.settle()
 
     if when == "afterwards":
@@ -456,7 +456,7 @@ def test_a_call_that_ended_after_it_was_written_down_is_nobodys(drained: bool) -
     after.plane, after.now = stage.plane, stage.now
     after.registry.restore(load(old["s1"], after.registry, after.now), after.now)
     after.settle()
-    reconcile(after.registry, stage.plane.snapshot(), after.now, written_on=["s1"])
+    reconcile(after.registry.calls, stage.plane.snapshot(), after.now, written_on=["s1"])
     after.settle()
     assert len(after.registry) == 0
     assert after.injected == []
@@ -480,7 +480,7 @@ def test_who_was_silent_before_a_new_plane_is_heard_until_it_says_otherwise() ->
     stage.passes(40.0)
     assert stage.plane.flows[RTP] == (Flow.OPEN, Flow.CLOSED)
     stage.plane = Plane()
-    reconcile(stage.registry, [], stage.now)
+    reconcile(stage.registry.calls, [], stage.now)
     stage.settle()
     assert stage.plane.flows[RTP] == (Flow.OPEN, Flow.OPEN)
     stage.silent(RTP, 0)
@@ -492,15 +492,15 @@ def test_a_plane_that_goes_away_while_it_makes_bindings_again_ends_no_call() -> 
     stage = called()
     for _ in range(3):
         stage.plane, stage.held = Plane(), True
-        reconcile(stage.registry, [], stage.now)
+        reconcile(stage.registry.calls, [], stage.now)
         stage.settle()
         (bind,) = stage.binds
         stage.binds.clear()
-        stage.registry.unanswered(bind.session, bind.number, stage.now)
+        stage.registry.calls.unanswered(bind.session, bind.number, stage.now)
         stage.settle()
     assert stage.ended == []
     stage.held = False
-    reconcile(stage.registry, [], stage.now)
+    reconcile(stage.registry.calls, [], stage.now)
     stage.settle()
     assert stage.plane.armed[RTP, 0].resume == PHONE
 
@@ -511,14 +511,14 @@ def test_what_a_plane_has_made_without_an_answer_is_the_calls() -> None:
     stage.held = True
     stage.says(ALICE, Action.SESSION_INITIATE, content())
     (bind,) = stage.binds
-    assert stage.registry.waits_for(bind.session, bind.number)
-    reconcile(stage.registry, [], stage.now)
+    assert stage.registry.calls.waits_for(bind.session, bind.number)
+    reconcile(stage.registry.calls, [], stage.now)
     stage.settle()
-    assert stage.registry.waits_for(bind.session, bind.number)
+    assert stage.registry.calls.waits_for(bind.session, bind.number)
     stage.plane.bind(bind.specs)
-    reconcile(stage.registry, stage.plane.snapshot(), stage.now)
+    reconcile(stage.registry.calls, stage.plane.snapshot(), stage.now)
     stage.settle()
-    assert not stage.registry.waits_for(bind.session, bind.number)
+    assert not stage.registry.calls.waits_for(bind.session, bind.number)
     assert isinstance(stage.answers[1], Replace)
     assert set(stage.plane.bindings) == {spec.name for spec in bind.specs}
     assert stage.pool.counts.leased == 4
@@ -529,7 +529,7 @@ def test_who_waits_for_a_plane_that_goes_away_is_told() -> None:
     stage.held = True
     stage.says(ALICE, Action.SESSION_INITIATE, content())
     (bind,) = stage.binds
-    stage.registry.unanswered(bind.session, bind.number, stage.now)
+    stage.registry.calls.unanswered(bind.session, bind.number, stage.now)
     stage.settle()
     told = stage.answers[1]
     assert isinstance(told, Bounce)
@@ -661,7 +661,7 @@ def test_a_new_plane_is_given_the_same_ports_and_what_was_learned() -> None:
     stage = called()
     specs = dict(stage.plane.bindings)
     stage.plane = Plane()
-    reconcile(stage.registry, [], stage.now)
+    reconcile(stage.registry.calls, [], stage.now)
     stage.settle()
     assert stage.plane.bindings == specs
     assert stage.plane.armed[RTP, 0].resume == PHONE
@@ -671,7 +671,7 @@ def test_a_new_plane_is_given_the_same_ports_and_what_was_learned() -> None:
 def test_bindings_of_no_call_are_released() -> None:
     stage, orphan = called(), Stage()
     orphan.plane = stage.plane
-    reconcile(orphan.registry, bindings(stage), orphan.now)
+    reconcile(orphan.registry.calls, bindings(stage), orphan.now)
     orphan.settle()
     assert orphan.plane.bindings == {}
     assert orphan.pool.counts.quarantined == 4
@@ -686,10 +686,10 @@ def test_ports_that_still_drain_are_not_promised_to_anybody() -> None:
         BindingSnapshot(spec.name, (shut(spec.pinholes[0]), shut(spec.pinholes[1])), draining=True)
         for spec in stage.plane.draining.values()
     ]
-    reconcile(after.registry, drains, after.now)
+    reconcile(after.registry.calls, drains, after.now)
     after.settle()
     assert after.pool.counts.quarantined == 4
-    reconcile(after.registry, [], after.now)
+    reconcile(after.registry.calls, [], after.now)
     assert after.pool.counts.quarantined == 0
 
 
@@ -697,10 +697,10 @@ def test_what_is_known_already_is_no_news() -> None:
     stage = called()
     after = reborn(stage)
     after.remembered.clear()
-    before = after.registry.pinhole(RTP, 0)
+    before = after.registry.calls.pinhole(RTP, 0)
     assert before is not None
     latched_after_s = before.latched_after_s
-    reconcile(after.registry, bindings(stage, shown(stage)), after.now)
+    reconcile(after.registry.calls, bindings(stage, shown(stage)), after.now)
     after.settle()
     assert after.remembered == set()
     assert before.latched_after_s == latched_after_s
@@ -710,9 +710,9 @@ def test_what_was_latched_meanwhile_is_caught_up_with() -> None:
     stage = called()
     after = reborn(stage)
     other = TransportAddress(PHONE.ip, 50000)
-    reconcile(after.registry, bindings(stage, shown(stage, source=other)), after.now)
+    reconcile(after.registry.calls, bindings(stage, shown(stage, source=other)), after.now)
     after.settle()
-    known = after.registry.pinhole(RTP, 0)
+    known = after.registry.calls.pinhole(RTP, 0)
     assert known is not None
     assert known.learned == other
 
@@ -721,8 +721,8 @@ def test_what_was_latched_meanwhile_is_caught_up_with() -> None:
 def test_who_fell_silent_meanwhile_is_silent(heard_s: float, lively: bool) -> None:
     stage = called()
     after = reborn(stage)
-    reconcile(after.registry, bindings(stage, shown(stage, heard_s)), after.now)
-    known = after.registry.pinhole(RTP, 0)
+    reconcile(after.registry.calls, bindings(stage, shown(stage, heard_s)), after.now)
+    known = after.registry.calls.pinhole(RTP, 0)
     assert known is not None
     assert known.lively is lively
     assert known.quiet_since == (None if lively else after.now - heard_s)

@@ -2,8 +2,8 @@
 
 import pytest
 
+from jingle_hnt.call.calls import LATE_S, PATIENCE_S
 from jingle_hnt.call.life import Why
-from jingle_hnt.jingle.registry import LATE_S, PATIENCE_S
 from jingle_hnt.model.jingle import Action
 from tests.jingle.stage import ALICE, BOB, Stage, content
 
@@ -11,7 +11,7 @@ from tests.jingle.stage import ALICE, BOB, Stage, content
 def wake(stage: Stage, after_s: float) -> None:
     """The process stood still for so long; its timers come before what waits in its sockets."""
     stage.now += after_s
-    stage.registry.expire(stage.now)
+    stage.registry.calls.expire(stage.now)
     stage.settle()
 
 

@@ -97,7 +97,7 @@ def test_a_plane_that_is_away_is_back_in_a_moment() -> None:
     offer(stage, "a")
     (bind,) = stage.binds
     stage.binds.clear()
-    stage.registry.unanswered(bind.session, bind.number, stage.now)
+    stage.registry.calls.unanswered(bind.session, bind.number, stage.now)
     stage.settle()
     assert told(stage.answers[1]) == NO_PLANE.text
     assert "is being started again; try again in a moment" in NO_PLANE.text

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
+from jingle_hnt.call.anchor import BIND_ATTEMPTS
 from jingle_hnt.call.life import Why
+from jingle_hnt.call.reconcile import reconcile
 from jingle_hnt.errors import Condition
 from jingle_hnt.jingle.effects import Bounce, Pass, Refusal, Replace
-from jingle_hnt.jingle.machine import BIND_ATTEMPTS
-from jingle_hnt.jingle.reconcile import reconcile
 from jingle_hnt.model.content import Content, ContentKey, Creator
 from jingle_hnt.model.jingle import Action
 from tests.jingle.stage import ALICE, BOB, CAMERA, VOICE, Plane, Stage, candidates, content
@@ -163,7 +163,7 @@ def test_a_call_that_a_new_plane_cannot_take_up_ends_for_both() -> None:
     stage = Stage()
     stage.call()
     stage.held, stage.plane = True, Plane()
-    reconcile(stage.registry, [], stage.now)
+    reconcile(stage.registry.calls, [], stage.now)
     stage.settle()
     stage.fail_all(port_taken=False)
     assert [end.why for end in stage.ended] == [Why.PORTS_LOST]

@@ -8,10 +8,10 @@ from jingle_hnt.call.leg import Leg
 from jingle_hnt.call.life import Why
 from jingle_hnt.call.policy import IceMode
 from jingle_hnt.errors import Condition, JingleCondition
-from jingle_hnt.jingle import registry
+from jingle_hnt.jingle import sessions
 from jingle_hnt.jingle.effects import ChannelRequest, Pass, Refusal, Replace
 from jingle_hnt.jingle.policy import ChannelPolicy, LimitPolicy
-from jingle_hnt.jingle.registry import TOMBSTONE_S
+from jingle_hnt.jingle.sessions import TOMBSTONE_S
 from jingle_hnt.jingle.table import State
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Info
@@ -148,7 +148,7 @@ def test_what_comes_late_for_an_ended_session_hides_what_is_hidden_for_a_while()
 def test_no_more_ended_sessions_are_remembered_than_there_is_room_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(registry, "TOMBSTONES", 2)
+    monkeypatch.setattr(sessions, "TOMBSTONES", 2)
     stage = Stage(ice=IceMode.TERMINATE)
     for sid in ("a", "b", "c"):
         stage.says(ALICE, Action.SESSION_INITIATE, ice(OF_ALICE), sid=sid)

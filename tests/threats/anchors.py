@@ -21,12 +21,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from jingle_hnt.app.signalling import PLANE_RETRY_S, drawn
+from jingle_hnt.call.calls import Calls
 from jingle_hnt.call.effects import Bind, Effect, Release, Remember
+from jingle_hnt.call.reconcile import reconcile
 from jingle_hnt.errors import PlaneError, PortTaken
 from jingle_hnt.jingle.effects import Answer, Bounce, Moved, Opened, Pass, Replace, Request
 from jingle_hnt.jingle.machine import Ended
 from jingle_hnt.jingle.policy import LimitPolicy, RelayPolicy, SessionPolicy
-from jingle_hnt.jingle.reconcile import reconcile
 from jingle_hnt.jingle.record import dump, load
 from jingle_hnt.jingle.registry import Registry
 from jingle_hnt.model.address import TransportAddress
@@ -196,7 +197,7 @@ class Ours(ByHalves):
     ) -> Registry:
         interfaces = [Interface(self._address, self._address)]
         pool = PortPool(interfaces, PORTS[0], PORTS[0] + ports - 1, choose)
-        return Registry(self._policy, pool, lambda: f"t{next(self._numbers)}", drawn)
+        return Registry(self._policy, Calls(pool, lambda: f"t{next(self._numbers)}", drawn))
 
     @property
     def pid(self) -> int:
@@ -218,13 +219,13 @@ class Ours(ByHalves):
 
     async def _meet(self) -> None:
         self.client = await _connected(self._path, self.told)
-        reconcile(self.registry, await self.client.snapshot(), time.monotonic())
+        reconcile(self.registry.calls, await self.client.snapshot(), time.monotonic())
         await self._settle()
 
     async def watch(self) -> None:
         """Hold some free ports open, as `app` does, to see who sprays."""
         sides: tuple[Side, Side] = (0, 1)
-        for lease in self.registry.pool.watch():
+        for lease in self.registry.calls.pool.watch():
             pair = lease.bound(RTP), lease.bound(RTCP)
             spec = BindingSpec(f"watch.{lease.port}", pair)
             await self.client.bind([spec], [Arm(spec.name, side, 0, UNTOLD) for side in sides])
@@ -342,7 +343,7 @@ class Ours(ByHalves):
         for record in self._journal.records():
             self.registry.restore(load(record, self.registry, now), now)
         self.client = await _connected(self._path, self.told)
-        reconcile(self.registry, await self.client.snapshot(), now)
+        reconcile(self.registry.calls, await self.client.snapshot(), now)
         await self._settle()
         return time.monotonic() - started
 
@@ -358,13 +359,13 @@ class Ours(ByHalves):
         """An event of the plane."""
         if isinstance(event, Rivalry):
             self.rivals.append(event)
-        self.registry.told(event, time.monotonic())
+        self.registry.calls.told(event, time.monotonic())
 
     async def keep(self) -> None:
         """Let time pass, and carry out what it brings about."""
         while True:
             await asyncio.sleep(TICK_S)
-            self.registry.expire(time.monotonic())
+            self.registry.calls.expire(time.monotonic())
             await self._settle()
 
     async def _ask(
@@ -402,7 +403,7 @@ class Ours(ByHalves):
 
     async def _settle(self) -> None:
         async with self._settling:
-            while effects := self.registry.effects():
+            while effects := self.registry.calls.effects():
                 for effect in effects:
                     await self._carry_out(effect)
 
@@ -415,9 +416,9 @@ class Ours(ByHalves):
                     known = isinstance(error, PortTaken)
                     taken = effect.addresses(error.address) if known else ()
                     now = time.monotonic()
-                    self.registry.unbound(effect.session, effect.number, taken, now)
+                    self.registry.calls.unbound(effect.session, effect.number, taken, now)
                 else:
-                    self.registry.bound(effect.session, effect.number, time.monotonic())
+                    self.registry.calls.bound(effect.session, effect.number, time.monotonic())
             case Arm():
                 await self.client.arm([effect])
             case Gate():

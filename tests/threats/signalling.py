@@ -68,7 +68,7 @@ def _answer(
     contents: tuple[Content, ...] = (content(("198.51.100.66", 9000), 99),)
     request = Request(-1, sender, victim, Jingle(action, sid, contents=contents))
     registry.receive(request, now)
-    effects = registry.effects()
+    effects = registry.calls.effects()
     return type(effects[0]) if len(effects) == 1 else list
 
 

@@ -1,4 +1,4 @@
-"""Sessions and plane meet again after one of them was away.
+"""Calls and plane meet again after one of them was away.
 
 Either side may have had a new life, or only the connection between them. What the plane says is
 true of sockets and latches, what the registry says is true of calls. Everything is compared:
@@ -18,8 +18,8 @@ true of sockets and latches, what the registry says is true of calls. Everything
 
 from collections.abc import Collection, Sequence
 
+from jingle_hnt.call.calls import Calls
 from jingle_hnt.call.effects import Release
-from jingle_hnt.jingle.registry import Registry
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.relay.binding import (
     SILENT_S,
@@ -36,107 +36,113 @@ SIDES: tuple[Side, Side] = (0, 1)
 
 
 def reconcile(
-    registry: Registry,
+    calls: Calls,
     bindings: Sequence[BindingSnapshot],
     now: float,
     written_on: Collection[str] = (),
 ) -> None:
-    """Bring the registry and the plane's bindings together; effects follow in the registry.
+    """Bring the registry and the plane's bindings together; effects follow in the calls.
 
     `written_on` are the names of the sessions that were written down while this very plane served
     them: what of theirs it does not have has been released.
     """
     alive = {b.name: b for b in bindings if not b.draining}
     draining = {b.name for b in bindings if b.draining}
-    _count_on(registry, [b.name for b in bindings])
-    for session in registry:
-        for number in session.anchor.made_meanwhile(alive):
-            registry.bound(session.name, number, now)
-    _let_go(registry, set(alive), draining, written_on, now)
-    known = _rebind_lost(registry, set(alive), now)
+    _count_on(calls, [b.name for b in bindings])
+    for owner in calls:
+        for number in owner.call.anchor.made_meanwhile(alive):
+            calls.bound(owner.call.name, number, now)
+    _let_go(calls, set(alive), draining, written_on, now)
+    known = _rebind_lost(calls, set(alive), now)
     orphans = [b for b in alive.values() if b.name not in known]
     if orphans:
-        registry.order(Release(tuple(b.name for b in orphans)))
-    _quarantine(registry, [b for b in bindings if b.draining or b in orphans])
-    _free_vanished(registry, {p.bound for b in bindings for p in b.pinholes})
+        calls.out.append(Release(tuple(b.name for b in orphans)))
+    _quarantine(calls, [b for b in bindings if b.draining or b in orphans])
+    _free_vanished(calls, {p.bound for b in bindings for p in b.pinholes})
     for binding in alive.values():
         if binding.name in known:
-            _catch_up(registry, binding, now)
-    for session in registry:
-        registry.settle(session, now)
+            _catch_up(calls, binding, now)
+    for owner in calls:
+        calls.settle(owner, now, changed=False)
 
 
-def _count_on(registry: Registry, names: Collection[BindingName]) -> None:
+def _count_on(calls: Calls, names: Collection[BindingName]) -> None:
     """No name is given twice, also where it was given since the session was written down."""
     for name in names:
         of, _, rest = name.partition(".")
-        session, number = registry.find(of), rest.partition(".")[0]
-        if session is not None and number.isdecimal():
-            session.anchor.made = max(session.anchor.made, int(number))
+        owner, number = calls.find(of), rest.partition(".")[0]
+        if owner is not None and number.isdecimal():
+            owner.call.anchor.made = max(owner.call.anchor.made, int(number))
 
 
 def _let_go(
-    registry: Registry,
+    calls: Calls,
     alive: set[BindingName],
     draining: set[BindingName],
     written_on: Collection[str],
     now: float,
 ) -> None:
     """Of what is written down, that which was released since."""
-    for session in registry:
+    for owner in calls:
+        call = owner.call
         gone = [
             a
-            for a in session.negotiation.allocations
+            for a in call.allocations
             if a.bound
             and alive.isdisjoint(a.bindings)
-            and (session.name in written_on or not draining.isdisjoint(a.bindings))
+            and (call.name in written_on or not draining.isdisjoint(a.bindings))
         ]
-        if gone:
-            session.let_go(gone, now)
+        if not gone:
+            continue
+        if call.let_go(gone, now):
+            owner.on_emptied()
+        owner.remember()
 
 
-def _rebind_lost(registry: Registry, alive: set[BindingName], now: float) -> set[BindingName]:
+def _rebind_lost(calls: Calls, alive: set[BindingName], now: float) -> set[BindingName]:
     """Ask for the bindings that calls have lost; returns the names that calls have."""
     known: set[BindingName] = set()
-    for session in registry:
-        bound = [a for a in session.negotiation.allocations if a.bound]
+    for owner in calls:
+        bound = [a for a in owner.call.allocations if a.bound]
         known.update(name for a in bound for name in a.bindings)
         lost = [a for a in bound if not alive.issuperset(a.bindings)]
         if lost:
-            session.rebind(lost, now)
+            owner.call.rebind(lost, now)
+            owner.remember()
     return known
 
 
-def _quarantine(registry: Registry, bindings: Sequence[BindingSnapshot]) -> None:
+def _quarantine(calls: Calls, bindings: Sequence[BindingSnapshot]) -> None:
     for binding in bindings:
         for pinhole in binding.pinholes:
-            registry.pool.quarantine(pinhole.bound)
+            calls.pool.quarantine(pinhole.bound)
 
 
-def _free_vanished(registry: Registry, open_sockets: set[TransportAddress]) -> None:
-    for address in registry.pool.draining:
+def _free_vanished(calls: Calls, open_sockets: set[TransportAddress]) -> None:
+    for address in calls.pool.draining:
         if address not in open_sockets:
-            registry.pool.freed(address)
+            calls.pool.freed(address)
 
 
-def _catch_up(registry: Registry, binding: BindingSnapshot, now: float) -> None:
-    found = registry.at(binding.name)
+def _catch_up(calls: Calls, binding: BindingSnapshot, now: float) -> None:
+    found = calls.at(binding.name)
     if found is None:
         return
-    session, allocation, component = found
-    for side, is_up in zip(
-        SIDES, session.compare(allocation, component, binding.pinholes, now), strict=True
-    ):
-        seen, known = binding.pinholes[side], registry.pinhole(binding.name, side)
+    owner, allocation, component = found
+    sides, changed = owner.call.compare(allocation, component, binding.pinholes, now)
+    if changed:
+        owner.remember()
+    for side, is_up in zip(SIDES, sides, strict=True):
+        seen, known = binding.pinholes[side], calls.pinhole(binding.name, side)
         if not is_up or seen.learned is None or known is None:
             continue
         if seen.learned != known.learned:
-            registry.told(_latched(binding.name, side, seen), now)
+            calls.told(_latched(binding.name, side, seen), now)
         silent_s = seen.heard_s or 0.0
         if silent_s < SILENT_S:
-            registry.told(Heard(binding.name, side), now)
+            calls.told(Heard(binding.name, side), now)
         else:
-            registry.told(Silent(binding.name, side, silent_s), now)
+            calls.told(Silent(binding.name, side, silent_s), now)
 
 
 def _latched(name: str, side: Side, seen: PinholeSnapshot) -> Latched:

@@ -1,0 +1,243 @@
+"""All calls of the relay, whichever front they came in by, and what plane and time tell them.
+
+The driver gives inputs with the present time, then drains `effects` and carries them out, in order
+and before the next input. It asks `poll_timeout` how long it may wait. A front opens its calls here
+and is told through their owners.
+"""
+
+import heapq
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Protocol
+
+from jingle_hnt.call.allocation import Allocation, Pinhole
+from jingle_hnt.call.anchor import Anchor
+from jingle_hnt.call.budgets import MediaBudgets
+from jingle_hnt.call.call import Call
+from jingle_hnt.call.effects import Effect
+from jingle_hnt.call.endpoint import Endpoint
+from jingle_hnt.call.leg import Leg
+from jingle_hnt.call.policy import CallPolicy
+from jingle_hnt.model.address import TransportAddress
+from jingle_hnt.model.content import COMPONENTS
+from jingle_hnt.relay.binding import BindingName, Drained, Event, Side
+from jingle_hnt.relay.ports import PortPool
+
+SPARE_TIMERS = 256
+"""Timers of calls that are over that may wait, beside as many as there are calls."""
+
+LATE_S, PATIENCE_S = 1.0, 5.0
+"""A process that is woken so much too late stood still (suspended, SIGSTOP); then no call is ended
+for so long, in which the plane and the parties can say that they are there."""
+
+
+class Owner(Protocol):
+    """What a front keeps of one call: `Calls` tells it what happens to the call."""
+
+    @property
+    def call(self) -> Call:
+        """The call."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to be done, and the call may be forgotten."""
+
+    @property
+    def wake_at(self) -> float | None:
+        """When `on_time` has something to do next; None where it has not."""
+
+    def on_bound(self, number: int) -> None:
+        """The plane has made what `Anchor.bind` has asked for with this number."""
+
+    def on_unbound(self, number: int, lost: Sequence[Allocation], plane_is_gone: bool) -> None:
+        """It could not: these are none of the call's any more."""
+
+    def on_emptied(self) -> None:
+        """A plane that is met again says that the call was over before."""
+
+    def on_time(self, now: float) -> None:
+        """End the call where it is due, and do what else is."""
+
+    def on_settled(self, now: float) -> None:
+        """An input has done all that it does; where the call is over it is forgotten next."""
+
+    def remember(self) -> None:
+        """Have the call written down."""
+
+
+class Calls:
+    """See the module's text.
+
+    `names` returns a fresh name for a call at each call: 1 to 40 characters out of
+    ``[A-Za-z0-9]``, beginning with a letter, unique over restarts. `drawn` returns
+    `call.ice.DRAWN` hexadecimal digits that nobody can foresee.
+    """
+
+    def __init__(self, pool: PortPool, names: Callable[[], str], drawn: Callable[[], str]) -> None:
+        self.pool = pool
+        self.names = names
+        self.drawn = drawn
+        self.out: list[Effect] = []
+        self._owners: dict[str, Owner] = {}
+        self._due: dict[str, float] = {}
+        self._timers: list[tuple[float, str]] = []
+        self._patient_until = float("-inf")
+
+    def __len__(self) -> int:
+        return len(self._owners)
+
+    def __iter__(self) -> Iterator[Owner]:
+        return iter(list(self._owners.values()))
+
+    def find(self, name: str) -> Owner | None:
+        """Whoever has the call of this name."""
+        return self._owners.get(name)
+
+    def effects(self) -> list[Effect]:
+        """Take what is to be done, in order."""
+        taken = self.out.copy()
+        self.out.clear()
+        return taken
+
+    # Inputs: the fronts
+
+    def open(
+        self,
+        name: str,
+        parties: tuple[Endpoint, Endpoint],
+        policy: CallPolicy,
+        budgets: MediaBudgets,
+        now: float,
+    ) -> Call:
+        """A call between these two; it is known when it has been given to `enter`."""
+        anchor = Anchor(name, parties, self.pool, policy.peers, self.out, self.drawn, budgets)
+        return Call(anchor, policy, now)
+
+    def enter(self, owner: Owner) -> None:
+        """Know a call from now on."""
+        self._owners[owner.call.name] = owner
+
+    def settle(self, owner: Owner, now: float, changed: bool = True) -> None:
+        """After each input: forget a call that is over, else write it down and set its timer.
+
+        What the plane tells of who is heard changes little, and it tells that again when it is met.
+        """
+        if changed:
+            owner.remember()
+        owner.on_settled(now)
+        name = owner.call.name
+        if owner.is_over:
+            self._owners.pop(name, None)
+            self._due.pop(name, None)
+            if len(self._timers) > SPARE_TIMERS + 2 * len(self._owners):
+                self._forget_timers()
+        elif (at := owner.wake_at) is not None and at < self._due.get(name, float("inf")):
+            self._due[name] = at
+            heapq.heappush(self._timers, (at, name))
+
+    # Inputs: the plane
+
+    def bound(self, name: str, number: int, now: float) -> None:
+        """The plane has made the bindings of a `Bind` effect."""
+        owner = self.find(name)
+        if owner is not None:
+            owner.on_bound(owner.call.anchor.bound(number))
+            self.settle(owner, now)
+
+    def unbound(
+        self, name: str, number: int, taken: Collection[TransportAddress], now: float
+    ) -> None:
+        """The plane could not make the bindings of a `Bind` effect.
+
+        `taken` are addresses of it that another process holds; none where it failed otherwise.
+        """
+        owner = self.find(name)
+        if owner is not None:
+            if not owner.call.anchor.retry(number, taken, now):
+                asked, lost = owner.call.anchor.abandon(number)
+                owner.on_unbound(asked, lost, plane_is_gone=False)
+            self.settle(owner, now)
+
+    def makes_again(self, name: str, number: int) -> bool:
+        """Whether the bindings of a `Bind` that a plane has not answered are made again when the
+        next one is met: a call that had them before has them still."""
+        owner = self.find(name)
+        return owner is not None and owner.call.anchor.unanswered(number)
+
+    def waits_for(self, name: str, number: int) -> bool:
+        """Whether a call still waits for the bindings of a `Bind`."""
+        owner = self.find(name)
+        return owner is not None and owner.call.anchor.waits_for(number)
+
+    def unanswered(self, name: str, number: int, now: float) -> None:
+        """The plane went away before it answered a `Bind` effect: whoever waits for it is told."""
+        owner = self.find(name)
+        if owner is not None:
+            if not owner.call.anchor.unanswered(number):
+                asked, lost = owner.call.anchor.abandon(number)
+                owner.on_unbound(asked, lost, plane_is_gone=True)
+            self.settle(owner, now)
+
+    def told(self, event: Event, now: float) -> None:
+        """The plane tells of a binding."""
+        if isinstance(event, Drained):
+            for pinhole in event.pinholes:
+                self.pool.freed(pinhole.bound)
+            owner = self.find(event.name.partition(".")[0])
+            if owner is not None and owner.call.negotiation.past.drained(event):
+                owner.remember()
+            return
+        found = self.at(event.name)
+        if found is not None:
+            owner, allocation, component = found
+            if owner.call.told(allocation, component, event, now):
+                owner.remember()
+            self.settle(owner, now, changed=False)
+
+    def at(self, name: BindingName) -> tuple[Owner, Allocation, int] | None:
+        """Whose binding this is: the call, its allocation, and the component."""
+        owner = self.find(name.partition(".")[0])
+        if owner is None:
+            return None
+        for allocation in owner.call.allocations:
+            for component in COMPONENTS:
+                if allocation.binding(component) == name:
+                    return owner, allocation, component
+        return None
+
+    def pinhole(self, name: BindingName, side: Side) -> Pinhole | None:
+        """What a call knows of one side of a binding; None for a binding of no call."""
+        found = self.at(name)
+        if found is None:
+            return None
+        _, allocation, component = found
+        return allocation.pinholes[component, Leg(side)]
+
+    # Inputs: time
+
+    def poll_timeout(self) -> float | None:
+        """When `expire` wants to be called next; None where nothing is to be waited for."""
+        return max(self._timers[0][0], self._patient_until) if self._timers else None
+
+    def expire(self, now: float) -> None:
+        """End what has reached its deadline.
+
+        Whoever calls this late has stood still, and what happened meanwhile is yet to be told: then
+        nothing is ended before that could be.
+        """
+        at = self.poll_timeout()
+        if at is not None and now - at > LATE_S:
+            self._patient_until = now + PATIENCE_S
+        if now < self._patient_until:
+            return
+        while self._timers and self._timers[0][0] <= now:
+            at, name = heapq.heappop(self._timers)
+            owner = self.find(name)
+            if owner is not None and self._due.get(name) == at:
+                del self._due[name]
+                owner.on_time(now)
+                self.settle(owner, now)
+
+    def _forget_timers(self) -> None:
+        """Drop the timers of calls that are over: that of a call with media is a day ahead."""
+        self._timers = [(at, name) for name, at in self._due.items()]
+        heapq.heapify(self._timers)
