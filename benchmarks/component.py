@@ -128,6 +128,6 @@ async def _until_ready(status: list[str]) -> None:
         output, _ = await asked.communicate()
         with contextlib.suppress(ValueError):
             told = json.loads(output)
-            if told["link_up"] and told["plane"]["up"]:
+            if told["connected"] and told["plane"]["up"]:
                 return
     raise TimeoutError("jingle-hnt is not ready")

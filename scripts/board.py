@@ -13,7 +13,7 @@ ONE = '{instance=~"$instance"}'
 PANELS = (
     # title, kind, unit, then query and legend of each line
     ("Ready", "stat", "bool_yes_no", (f"jingle_hnt_ready{ONE}", "{{instance}}")),
-    ("XMPP link", "stat", "bool_on_off", (f"jingle_hnt_link_up{ONE}", "{{instance}}")),
+    ("XMPP connection", "stat", "bool_on_off", (f"jingle_hnt_connected{ONE}", "{{instance}}")),
     ("Forwarding plane", "stat", "bool_on_off", (f"jingle_hnt_plane_up{ONE}", "{{instance}}")),
     ("Calls", "timeseries", "short", (f"sum by (state) (jingle_hnt_calls{ONE})", "{{state}}")),
     (

@@ -235,8 +235,8 @@ CALL_CAUSES = (
     CallCause(
         "nobody-heard",
         "no party of this call was heard, and none of any other call of late",
-        "the address that parties are told is probably wrong, or a firewall stops UDP to"
-        " relay.ports: see `told` of `jingle-hnt calls --addresses`, and run `jingle-hnt check`",
+        "the advertised address is probably wrong, or a firewall stops UDP to relay.ports: see"
+        " `advertised` of `jingle-hnt calls --addresses`, and run `jingle-hnt check`",
         lambda case: case.nobody_lately and case.nobody_heard and case.had_time,
         hides=frozenset({"never-sent", "no-rtp", "one-way"}),
     ),

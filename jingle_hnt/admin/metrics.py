@@ -67,7 +67,7 @@ class Metrics(Collector):
         yield built
         for name, text, value in (
             ("ready", "Whether a call that comes now would be relayed.", status.ready),
-            ("link_up", "Whether the XMPP server is connected.", status.link_up),
+            ("connected", "Whether the XMPP server is connected.", status.connected),
             ("plane_up", "Whether the forwarding plane is connected.", status.plane.up),
             ("draining", "Whether new calls are not relayed.", status.draining),
             ("journal_healthy", "Whether live calls are recorded.", status.journal_healthy),
@@ -83,7 +83,7 @@ class Metrics(Collector):
         bindings = {"live": status.plane.bindings, "draining": status.plane.draining}
         yield _gauge("bindings", "The plane's bindings by state.", "state", bindings, bindings)
         tally = self._scrape.tally
-        yield _total("link_connections", "Times the XMPP server was connected.", tally.connections)
+        yield _total("connections", "Times the XMPP server was connected.", tally.connections)
         text = "Times that another process of the same component has taken our place."
         yield _total("component_replacements", text, status.replacements)
         yield _total("planes", "Forwarding planes met since the start.", tally.planes)

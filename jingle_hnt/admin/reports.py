@@ -176,7 +176,7 @@ def is_one_way(call: CallSnapshot) -> bool:
 def _leg(content: ContentSnapshot, component: int, leg: LegSnapshot) -> str:
     parts = [f"{content.name}/{component} {leg.leg}:"]
     parts.append(f"signalled {','.join(leg.signalled) or '-'}")
-    parts.append(f"told {leg.advertised}")
+    parts.append(f"advertised {leg.advertised}")
     if leg.learned is None:
         parts.append(f"learned - ({leg.source_auth or 'not armed'})")
     else:

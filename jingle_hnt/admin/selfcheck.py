@@ -21,7 +21,7 @@ def links(faults: Mapping[str, str]) -> Iterator[CheckFinding]:
     down = "not connected: calls pass unrelayed or are refused, as the module's fail policy says;"
     for component, why in faults.items():
         verdict, text = ("FAIL", f"{down} {why}") if why else ("ok", "connected")
-        subject = f"XMPP link of {component}"
+        subject = f"XMPP connection of {component}"
         yield CheckFinding(verdict=verdict, subject=subject, text=text)
 
 

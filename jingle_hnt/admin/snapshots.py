@@ -200,17 +200,17 @@ class PlaneSnapshot(_Frozen):
 class StatusSnapshot(_Frozen):
     """`ready` is whether any call that comes now would be relayed; `not_ready` says why not.
 
-    `link_up` is whether all XMPP servers are connected; `links_down` says of each component whose
-    server is not why. `replacements` counts how often another process that connects as the same
-    component has taken our place.
+    `connected` is whether all XMPP servers are connected; `disconnected` has each component whose
+    server is not, and why. `replacements` counts how often another process that connects as the
+    same component has taken our place.
     """
 
     version: str
     ready: bool
     not_ready: tuple[str, ...] = ()
     uptime_s: float
-    link_up: bool
-    links_down: dict[str, str] = {}
+    connected: bool
+    disconnected: dict[str, str] = {}
     replacements: int = 0
     draining: bool
     journal_healthy: bool
@@ -274,7 +274,7 @@ class StatsSnapshot(_Frozen):
     received_packets: dict[str, int]
     received_bytes: dict[str, int]
     dropped: dict[str, int]
-    link_connections: int
+    connections: int
     planes: int
 
 

@@ -37,8 +37,8 @@ class StateCommands:
             ready=not faults,
             not_ready=faults,
             uptime_s=round(office.now() - self._started_at, 3),
-            link_up=not any(office.links.values()),
-            links_down={component: why for component, why in office.links.items() if why},
+            connected=not any(office.links.values()),
+            disconnected={component: why for component, why in office.links.items() if why},
             replacements=office.replacements,
             draining=office.registry.draining,
             journal_healthy=office.journal_healthy,
@@ -142,7 +142,7 @@ class StateCommands:
             received_packets={k: total["received_packets", n] for n, k in KINDS.items()},
             received_bytes={k: total["received_bytes", n] for n, k in KINDS.items()},
             dropped={name.removeprefix("dropped_"): n for name, n in drops.items() if n},
-            link_connections=tally.connections,
+            connections=tally.connections,
             planes=tally.planes,
         )
 

@@ -249,7 +249,7 @@ class Signalling:
     def link_down(self, component: str, reason: str) -> None:
         """The stream is gone; media goes on, and calls are under control again when it is back."""
         log.warning(
-            "XMPP link is down; media goes on",
+            "XMPP connection is down; media goes on",
             component=component,
             reason=reason,
             calls=len(self._registry),

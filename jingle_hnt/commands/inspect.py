@@ -70,11 +70,11 @@ def _print_calls(options: argparse.Namespace, answer: Answer) -> None:
 
 
 def _told(call: Answer) -> Iterator[str]:
-    """Where each leg of a call is said to be, and where it was learned."""
+    """Yield what each leg of a call signalled, what it is told, and where it was learned."""
     for content, component, leg in legs(call):
         says = ", ".join(leg["signalled"]) or "-"
-        yield f"    {content['name']}/{component} {leg['leg']}: says {says},"
-        yield f"      is told {leg['advertised']}, learned {leg['learned'] or '-'}"
+        yield f"    {content['name']}/{component} {leg['leg']}: signalled {says},"
+        yield f"      advertised {leg['advertised']}, learned {leg['learned'] or '-'}"
 
 
 def causes(call: Mapping[str, Any]) -> list[str]:
@@ -151,7 +151,7 @@ def call_lines(call: Answer, whole: bool) -> Iterator[str]:
 
 def _leg_lines(component: int, leg: Answer, whole: bool) -> Iterator[str]:
     says = shown(", ".join(leg["signalled"]) or None, whole)
-    yield f"says {says}, is told {shown(leg['advertised'], whole)}"
+    yield f"signalled {says}, advertised {shown(leg['advertised'], whole)}"
     latch = f"{leg['latch']}, {leg['source_auth'] or 'not armed'}, flow {leg['flow']}"
     after = leg["latched_after_s"]
     learned = f"learned {shown(leg['learned'], whole)} ({latch})"

@@ -202,8 +202,8 @@ async def test_a_self_check_finds_what_keeps_calls_from_being_relayed(
     office.engine, office.journal_healthy = None, False
     await ask(desk, "drain")
     assert await verdicts(desk) == {
-        "XMPP link of hnt.a": "ok",
-        "XMPP link of hnt.b": "FAIL",
+        "XMPP connection of hnt.a": "ok",
+        "XMPP connection of hnt.b": "FAIL",
         "forwarding plane": "FAIL",
         "journal": "FAIL",
         "history": "ok",

@@ -184,9 +184,9 @@ async def test_status_says_whether_the_connection_is_back(history: History) -> N
     front.desk.refused(front.stage.refused.pop())
     advice = await front.advice("refused-away")
     assert "look at the log for why; `jingle-hnt status` says whether it is back" in advice
-    assert (await ask(front.desk, command(advice))).links_down == front.office.links
+    assert (await ask(front.desk, command(advice))).disconnected == front.office.links
     front.office.links = {"hnt.example.org": ""}
-    assert (await ask(front.desk, command(advice))).links_down == {}
+    assert (await ask(front.desk, command(advice))).disconnected == {}
 
 
 async def test_a_client_writes_each_content_once_where_addresses_are_hidden(

@@ -492,7 +492,9 @@ def test_parties_that_are_told_a_wrong_address_are_heard_when_it_is_right() -> N
         found = world.causes(nobody_lately=not arrives)
         assert set(found) == (set() if arrives else {"nobody-heard"})
         if not arrives:
-            advice = "see `told` of `jingle-hnt calls --addresses`, and run `jingle-hnt check`"
+            advice = (
+                "see `advertised` of `jingle-hnt calls --addresses`, and run `jingle-hnt check`"
+            )
             assert advice in found["nobody-heard"]
 
 

@@ -18,7 +18,7 @@ def test_the_line_says_how_well_a_party_was_heard() -> None:
     heard = leg("initiator", lost_packets=7, jitter_ms=12.34, mos=3.96, dropped={"rival": 2})
     first, second = legs_of(heard, leg("responder", mos=None))
     assert first == (
-        "voice/1 initiator: signalled 192.0.2.10:5000 told 203.0.113.9:30000"
+        "voice/1 initiator: signalled 192.0.2.10:5000 advertised 203.0.113.9:30000"
         " learned 198.51.100.1:4000 (signalling-address) after 0.120 s in 500/80000 out 490/78400"
         " rtp 490 lost 7 jitter 12.3 ms score 4.0 dropped rival 2"
     )

@@ -72,7 +72,7 @@ class World:
             try:
                 async with asyncio.timeout(ANSWER_S):
                     self.status = await self.stage.relay.status()
-                works = self.status["link_up"] and self.status["plane"]["up"]
+                works = self.status["connected"] and self.status["plane"]["up"]
             except (OSError, TimeoutError):
                 works = False
             self.worked_at = asked_at if works else 0.0

@@ -169,8 +169,8 @@ async def test_the_status_is_a_form_of_typed_fields(server: Prosody) -> None:
         form = (await admin.step("status"))["form"]
         fields = form.get_fields()
         assert form["type"] == "result"
-        assert fields["link_up"]["type"] == "boolean"
-        assert fields["link_up"]["value"] is True
+        assert fields["connected"]["type"] == "boolean"
+        assert fields["connected"]["value"] is True
         assert fields["ports.free"]["value"] == "100"
         assert fields["ports.free"]["validate"]["datatype"] == "xs:integer"
 

@@ -87,7 +87,7 @@ async def test_one_process_serves_two_servers_and_relays_their_calls_once() -> N
         # Each door of each server is told, and what to write where it is shut.
         found = await checked(one)
         for at, domain in ((one, ONE), (two, TWO)):
-            assert found[f"XMPP link of {domain.component}"]["verdict"] == "ok"
+            assert found[f"XMPP connection of {domain.component}"]["verdict"] == "ok"
             module = found[f"server module of {domain.name}"]
             assert module["verdict"] == "ok"
             assert f"{at.server.kind} lets go of our old connection" in module["text"]
@@ -103,8 +103,8 @@ async def test_one_process_serves_two_servers_and_relays_their_calls_once() -> N
         # The one server's end is nothing to the other.
         await asyncio.to_thread(two.server.stop)
         found = await checked(one)
-        assert found[f"XMPP link of {ONE.component}"]["verdict"] == "ok"
-        assert found[f"XMPP link of {TWO.component}"]["verdict"] == "FAIL"
+        assert found[f"XMPP connection of {ONE.component}"]["verdict"] == "ok"
+        assert found[f"XMPP connection of {TWO.component}"]["verdict"] == "FAIL"
         await asyncio.to_thread(two.server.start)
         await one.relay.until(lambda status: bool(status["ready"]))
 
@@ -126,11 +126,11 @@ async def test_a_server_that_refuses_our_secret_stops_no_call_of_another(kinds: 
         await assert_heard(alice, carol)
 
         # It is told what to write, and for which server.
-        assert "xmpp.secret" in status["links_down"][TWO.component]
+        assert "xmpp.secret" in status["disconnected"][TWO.component]
         found = await checked(one)
-        assert found[f"XMPP link of {ONE.component}"]["verdict"] == "ok"
-        assert found[f"XMPP link of {TWO.component}"]["verdict"] == "FAIL"
-        assert "xmpp.secret" in found[f"XMPP link of {TWO.component}"]["text"]
+        assert found[f"XMPP connection of {ONE.component}"]["verdict"] == "ok"
+        assert found[f"XMPP connection of {TWO.component}"]["verdict"] == "FAIL"
+        assert "xmpp.secret" in found[f"XMPP connection of {TWO.component}"]["text"]
         assert "an XMPP server refuses us" in one.relay.log_text()
 
 
@@ -141,4 +141,4 @@ async def checked(at: Stage) -> dict[str, Event]:
 
 def refused(status: Event) -> set[str]:
     """The components whose server does not know their secret."""
-    return {jid for jid, why in status["links_down"].items() if "secret" in why}
+    return {jid for jid, why in status["disconnected"].items() if "secret" in why}

@@ -247,7 +247,7 @@ async def test_a_bad_file_a_drain_and_dying_children_end_no_call() -> None:
             before = children(at)
             os.kill(before[role], signal.SIGKILL)
             await until(lambda b=before, r=role: children(at).get(r, b[r]) != b[r])  # type: ignore[misc]
-            status = await at.relay.until(lambda s: s["plane"]["up"] and s["link_up"])
+            status = await at.relay.until(lambda s: s["plane"]["up"] and s["connected"])
             assert (status["draining"], status["calls"]) == (True, 1)
             await until(lambda: "spare" in children(at))
             await hear(alice, bob)

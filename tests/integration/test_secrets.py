@@ -81,7 +81,7 @@ async def test_another_secret_on_the_server_ends_no_call() -> None:
         alice, bob = await in_a_call(at)
         await asyncio.to_thread(at.server.change_secret, COMPONENT, "another")
         status = await at.relay.until(
-            lambda s: "component_secret" in s["links_down"].get(COMPONENT, ""), patience_s=60
+            lambda s: "component_secret" in s["disconnected"].get(COMPONENT, ""), patience_s=60
         )
         assert not status["ready"]
         for phone in (alice, bob):

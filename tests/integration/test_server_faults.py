@@ -101,7 +101,7 @@ async def in_calls(extra: str = "", *processes: str) -> AsyncIterator[Crowd]:
 
 async def goes_down(at: Stage) -> None:
     """Wait until the process knows that its stream is lost."""
-    await at.relay.until(lambda status: not status["link_up"], patience_s=CUT_S)
+    await at.relay.until(lambda status: not status["connected"], patience_s=CUT_S)
 
 
 async def comes_back(at: Stage, record: Measured) -> None:

@@ -182,7 +182,7 @@ def _is_ready(status: Event) -> bool:
 
 def _is_linked(status: Event) -> bool:
     """Without a module calls pass by, and it is never ready."""
-    return bool(status["link_up"] and status["plane"]["up"])
+    return bool(status["connected"] and status["plane"]["up"])
 
 
 class Relay:

@@ -234,7 +234,11 @@ class Bench:
     def _answers(self) -> bool:
         """Whether a process runs, and is connected to its server."""
         status, said = self.type("status", "--json", save=False)
-        return status == 0 or '"link_up": true' in said or (not self.server and "link_up" in said)
+        return (
+            status == 0
+            or '"connected": true' in said
+            or (not self.server and '"connected":' in said)
+        )
 
     def until(self, condition: Callable[[], object]) -> None:
         """Wait for something that takes a moment."""
