@@ -2,7 +2,6 @@
 
 import json
 import re
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,8 @@ from jingle_hnt.settings.file import load
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+BRIDGES = sorted((ROOT / "config" / "compose").glob("*/compose.bridge.yaml"))
 COMPOSE = sorted((ROOT / "config" / "compose").glob("*/compose.yaml"))
-
-
-class _Loader(yaml.SafeLoader):
-    """Knows compose's own tag for taking an option back."""
-
-
-_Loader.add_constructor("!reset", lambda *_: None)
 
 
 def instructions(name: str) -> list[str]:
@@ -28,7 +21,7 @@ def instructions(name: str) -> list[str]:
 
 
 def read(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.load(path.read_text(), _Loader)
+    found: dict[str, Any] = yaml.safe_load(path.read_text())
     return found
 
 
@@ -109,11 +102,36 @@ def test_the_configurations_beside_them_can_be_used(path: Path) -> None:
     assert str(settings.xmpp.secret_file) in names
 
 
-def test_the_small_range_is_published_one_to_one() -> None:
-    directory = ROOT / "config" / "compose" / "prosody"
-    service = read(directory / "compose.range.yaml")["services"]["jingle-hnt"]
-    relay = tomllib.loads((directory / "jingle-hnt.range.toml").read_text())["relay"]
-    assert service["ports"] == [f"{relay['ports']}:{relay['ports']}/udp"]
-    assert service["networks"]["media"]["ipv4_address"] == relay["interfaces"][0]["address"]
-    first, last = map(int, relay["ports"].split("-"))
-    assert last - first + 1 == 200
+@pytest.mark.parametrize("path", BRIDGES, ids=lambda path: path.parent.name)
+def test_the_bridge_publishes_what_the_program_is_told_of(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compose = read(path)
+    service = compose["services"]["jingle-hnt"]
+    given = {"${DOMAIN:?the XMPP domain}": "example.org", "${DOMAIN}": "example.org"}
+    given["auto=${ADDRESS:?the address that clients reach}"] = "172.28.0.2=203.0.113.9"
+    for name, text in service["environment"].items():
+        value = str(text)
+        for variable, meant in given.items():
+            value = value.replace(variable, meant)
+        assert "$" not in value
+        monkeypatch.setenv(name, value)
+    settings = load(path.with_name("none.toml"))
+    assert service["ports"] == [f"{settings.relay.ports}:{settings.relay.ports}/udp"]
+    first, last = map(int, settings.relay.ports.split("-"))
+    assert last - first + 1 == 16
+    assert settings.xmpp.endpoint == (path.parent.name, 5347)
+    subnet = compose["networks"]["hnt"]["ipam"]["config"][0]["subnet"]
+    assert [str(network) for network in settings.xmpp.allow_plaintext_to] == [subnet]
+    assert str(settings.xmpp.secret_file).removeprefix("/run/secrets/") in compose["secrets"]
+    server = compose["services"][path.parent.name]
+    assert not any("5347" in port for port in server["ports"])
+
+
+@pytest.mark.parametrize("path", BRIDGES, ids=lambda path: path.parent.name)
+def test_on_a_bridge_it_may_do_no_more(path: Path) -> None:
+    here, there = (
+        read(each)["services"]["jingle-hnt"] for each in (path, path.with_name("compose.yaml"))
+    )
+    for key in ("user", "read_only", "cap_drop", "security_opt", "tmpfs", "secrets"):
+        assert here[key] == there[key], key

@@ -3,15 +3,17 @@ local file = assert(io.open("/run/secrets/prosody-secret"));
 local secret = file:read("*l");
 file:close();
 
+local domain = os.getenv("DOMAIN") or "example.org";
+
 plugin_paths = { "/usr/local/lib/prosody/modules" }
 modules_enabled = { "roster", "saslauth", "tls", "dialback", "disco", "carbons", "pep", "smacks", "ping" }
--- Components come over loopback; with compose.range.yaml write { "172.28.0.11" } instead.
-component_interfaces = { "127.0.0.1" }
+-- Components come over loopback, or by a bridge that is theirs (compose.bridge.yaml).
+component_interfaces = { os.getenv("COMPONENT_INTERFACE") or "127.0.0.1" }
 component_conflict_resolve = "kick_old"
 
-VirtualHost "example.org"
+VirtualHost(domain)
     modules_enabled = { "jingle_hnt" }
-    jingle_hnt_component = "hnt.example.org"
+    jingle_hnt_component = "hnt." .. domain
 
-Component "hnt.example.org"
+Component("hnt." .. domain)
     component_secret = secret
