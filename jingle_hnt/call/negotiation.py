@@ -124,12 +124,22 @@ class Negotiation:
         return medium
 
     def add(self, leg: Leg, contents: Sequence[Content], id_: str, now: float) -> Reply:
-        """Further contents, which the request of this id proposes."""
-        before = set(self.media)
+        """Further contents, which the request of this id proposes.
+
+        What is agreed already, and said once more, has our candidates once more.
+        """
+        before = dict(self.media)
         reply = self.propose(leg, contents, now)
-        for key, medium in self.media.items():
-            if key not in before:
+        for content in contents:
+            medium = self.media.get(content.key)
+            if medium is None:
+                continue
+            if medium is not before.get(content.key):
                 medium.added_by = id_
+            elif not self._begin_late(reply, medium, leg, content, now):
+                if medium.agents is not None:
+                    medium.agents.unsay(leg)
+                self._carry(reply, medium, leg, content, now)
         return reply
 
     def ours(self, leg: Leg, contents: Sequence[Content]) -> dict[ContentKey, Promise]:

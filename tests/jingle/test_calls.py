@@ -506,6 +506,23 @@ def test_what_is_said_twice_and_then_refused_ends_no_call(id_: str) -> None:
     assert stage.plane.flows["s1.1.1"] == BOTH_OPEN
 
 
+def test_a_content_that_is_added_once_more_has_our_candidates_again() -> None:
+    """Whose first request was slow may repeat it, with other ports: it passed as it came once, and
+    the peer sent to an address behind a NAT."""
+    stage = Stage()
+    stage.call()
+    added = stage.says(BOB, Action.CONTENT_ADD, stage.bobs(CAMERA), id_="one")
+    assert isinstance(added, Replace)
+    stage.says(ALICE, Action.CONTENT_ACCEPT, content(CAMERA))
+    other = content(CAMERA, candidates("192.0.2.20", 6400))
+    again = stage.says(BOB, Action.CONTENT_ADD, other, id_="two")
+    assert again == replace(added, token=stage.tokens)
+    assert stage.pool.counts.leased == 8
+    stage.registry.refused(Refusal(BOB, ALICE, "a", Action.CONTENT_ADD, id="two"), stage.now)
+    stage.settle()
+    assert stage.pool.counts.leased == 8
+
+
 def test_only_odd_candidates_are_replaced_too() -> None:
     """Nobody knows what the other party would make of a host name or of an address with a zone."""
     stage = Stage()

@@ -261,6 +261,18 @@ def test_an_answer_that_is_said_twice_has_our_candidates_twice(
     assert stage.pool.counts.leased == 4
 
 
+@pytest.mark.parametrize("mode", [IceMode.APPEND, IceMode.TERMINATE])
+def test_a_content_that_is_added_once_more_has_our_candidates_again(mode: IceMode) -> None:
+    stage = Stage(ice=mode)
+    offered(stage)
+    accepted(stage)
+    added = stage.says(ALICE, Action.CONTENT_ADD, ice(OF_ALICE, key=CAMERA))
+    stage.says(BOB, Action.CONTENT_ACCEPT, ice(OF_BOB, key=CAMERA))
+    again = stage.says(ALICE, Action.CONTENT_ADD, ice(OF_ALICE, key=CAMERA))
+    assert isinstance(added, Replace)
+    assert again == replace(added, token=stage.tokens)
+
+
 @pytest.mark.parametrize("action", [Action.CONTENT_REJECT, Action.CONTENT_REMOVE])
 def test_candidates_that_cross_the_end_of_their_content_take_no_ports(action: Action) -> None:
     stage = called()

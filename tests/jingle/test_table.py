@@ -90,6 +90,8 @@ def effective(state: State) -> None:
 
     assert isinstance(stage.says(ALICE, Action.TRANSPORT_INFO, moved()), Replace)
     assert stage.plane.armed["s1.1.1", 0].generation == 1
+    nobodys = content(ContentKey(Creator.INITIATOR, "third"))
+    assert isinstance(stage.says(ALICE, Action.TRANSPORT_INFO, nobodys), Pass), "nobody proposed it"
 
     assert isinstance(stage.says(ALICE, Action.TRANSPORT_REPLACE, moved(2)), Replace)
     assert set(media[VOICE].replacements) == {Leg.INITIATOR}
