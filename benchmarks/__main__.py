@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any
 
 from benchmarks import (
+    asking,
     bindings,
     capacity,
     latency,
@@ -41,6 +42,7 @@ MAINS: dict[str, Callable[[list[str]], dict[str, Any]]] = {
     "modules": modules.main,
     "capacity": capacity.main,
     "neighbours": neighbours.main,
+    "asking": asking.main,
 }
 ROWS: dict[str, pages.Rows] = {
     "relay": relay.rows,
@@ -55,6 +57,7 @@ ROWS: dict[str, pages.Rows] = {
     "modules": modules.rows,
     "capacity": capacity.rows,
     "neighbours": neighbours.rows,
+    "asking": asking.rows,
 }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import memory, pages, relay, rig, saturation
+from benchmarks import asking, memory, pages, relay, rig, saturation
 from benchmarks.generator import Generators, Load
 from benchmarks.losses import look, waiting
 from benchmarks.network import RELAY, Network
@@ -185,3 +185,9 @@ def test_tables_go_between_their_markers_and_again() -> None:
     assert pages.filled(once, {"relay": "| a |"}) == once
     with pytest.raises(ValueError, match="lacks its end"):
         pages.filled(begin, {"relay": "| a |"})
+
+
+def test_the_health_check_is_measured_beside_a_python_that_does_nothing() -> None:
+    figures = asking.measure(2)
+    assert figures["cpu_ms"]["status"] > figures["cpu_ms"]["nothing"] > 0
+    assert "`jingle-hnt status`" in asking.rows(figures)
