@@ -15,10 +15,10 @@ from typing import Any
 
 from jingle_hnt import __version__
 from jingle_hnt.errors import ConfigurationError, SecretRefused
-from jingle_hnt.model.commands import COMMANDS, GROUPS, Command, Field, Kind
+from jingle_hnt.model.commands import COMMANDS, GROUPS, Command, Field, FieldKind
 from jingle_hnt.settings.defaults import DEFAULT_PATH
 
-TYPES = {Kind.PATH: Path, Kind.NUMBER: float}
+TYPES = {FieldKind.PATH: Path, FieldKind.NUMBER: float}
 """What the command line makes of a value; text stays text."""
 
 
@@ -85,7 +85,7 @@ def _add(commands: Any, name: str, command: Command) -> None:
 
 def _add_field(command: argparse.ArgumentParser, field: Field) -> None:
     text = field.help or field.label[0].lower() + field.label[1:]
-    if field.kind is Kind.FLAG:
+    if field.kind is FieldKind.FLAG:
         command.add_argument(field.flag, dest=field.name, action="store_true", help=text)
         return
     details: dict[str, Any] = {"type": TYPES.get(field.kind, str), "help": text}

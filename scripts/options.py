@@ -22,7 +22,7 @@ from pydantic.fields import FieldInfo
 
 from jingle_hnt.jingle.budgets import BUDGETS, FIXED, BudgetPolicy
 from jingle_hnt.settings.defaults import ENVIRONMENT
-from jingle_hnt.settings.model import IceRule, Interface, Server, Settings
+from jingle_hnt.settings.model import IceRuleOptions, InterfaceOptions, ServerOptions, Settings
 from jingle_hnt.settings.reload import needs_restart
 
 ROOT = Path(__file__).parent.parent
@@ -219,7 +219,7 @@ def _type(annotation: Any) -> str:
     known = {bool: "true or false", int: "number", float: "number", Path: "path", str: "text"}
     if annotation in known:
         return known[annotation]
-    if annotation in (IceRule, Interface, Server, SecretStr):
+    if annotation in (IceRuleOptions, InterfaceOptions, ServerOptions, SecretStr):
         return "text" if annotation is SecretStr else "table"
     return "network" if "Network" in annotation.__name__ else "address"
 

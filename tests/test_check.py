@@ -9,7 +9,7 @@ import pytest
 from jingle_hnt.commands import check
 from jingle_hnt.commands.open_files import privacy, promises, writable_by_all
 from jingle_hnt.commands.told import told_findings
-from jingle_hnt.settings.model import Relay, Settings
+from jingle_hnt.settings.model import RelayOptions, Settings
 from tests.settings.test_config import NEEDED
 from tests.threats.doses import Measured
 
@@ -157,13 +157,13 @@ def test_what_parties_are_told_is_looked_at(
     relay: dict[str, Any], verdict: str | None, part: str
 ) -> None:
     """Samples O15 and O35."""
-    found = list(told_findings(Relay(**relay)))
+    found = list(told_findings(RelayOptions(**relay)))
     assert [f.verdict for f in found] == ([] if verdict is None else [verdict])
     assert all(part in f.text for f in found)
 
 
 def test_a_narrow_network_of_ipv6_is_warned_of(settings: Settings) -> None:
-    six = Relay.model_validate({"interfaces": [{"address": "2001:db8::9"}], "widen_v6": 128})
+    six = RelayOptions.model_validate({"interfaces": [{"address": "2001:db8::9"}], "widen_v6": 128})
     (warned,) = privacy(settings.model_copy(update={"relay": six}))
     assert "widen_v6 = 64" in warned.text
     wide = six.model_copy(update={"widen_v6": 64})

@@ -9,9 +9,11 @@ from contextlib import contextmanager
 import pytest
 
 from jingle_hnt.commands import firewall
-from jingle_hnt.settings.model import Interface, Relay
+from jingle_hnt.settings.model import InterfaceOptions, RelayOptions
 
-RELAY = Relay(interfaces=(Interface.model_validate({"address": "127.0.0.1"}),), ports="30000-30999")
+RELAY = RelayOptions(
+    interfaces=(InterfaceOptions.model_validate({"address": "127.0.0.1"}),), ports="30000-30999"
+)
 TO = "dnat to 10.42.0.7:53"
 
 needs_nft = pytest.mark.skipif(
@@ -20,7 +22,7 @@ needs_nft = pytest.mark.skipif(
 )
 
 
-def found(relay: Relay = RELAY) -> tuple[str, str]:
+def found(relay: RelayOptions = RELAY) -> tuple[str, str]:
     (finding,) = firewall.findings(relay)
     return finding.verdict, finding.text
 

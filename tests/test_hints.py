@@ -30,7 +30,7 @@ from jingle_hnt.plane import engines
 from jingle_hnt.relay.interfaces import Interface
 from jingle_hnt.relay.ports import PortPool
 from jingle_hnt.settings.file import load
-from jingle_hnt.settings.model import Interface as Told
+from jingle_hnt.settings.model import InterfaceOptions as Told
 from jingle_hnt.settings.model import Settings
 from jingle_hnt.settings.reload import Reloader
 from tests.admin.calls import call, leg

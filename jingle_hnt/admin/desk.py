@@ -18,7 +18,7 @@ from jingle_hnt.admin.state import StateCommands
 from jingle_hnt.admin.tally import Tally
 from jingle_hnt.admin.whereabouts import Whereabouts
 from jingle_hnt.jingle.effects import CallRefused
-from jingle_hnt.model.commands import Field, Kind
+from jingle_hnt.model.commands import Field, FieldKind
 from jingle_hnt.relay.binding import Drained, Event, Latched, Rivalry
 from jingle_hnt.relay.evidence import SourceAuth
 
@@ -72,7 +72,7 @@ class Desk:
         """A choice without values in the table is one of the options that can be set now."""
 
         def offered(field: Field) -> Field:
-            is_open = field.kind is Kind.CHOICE and not field.options
+            is_open = field.kind is FieldKind.CHOICE and not field.options
             return replace(field, options=tuple(self._office.policy())) if is_open else field
 
         fields = tuple(map(offered, one.command.asked))

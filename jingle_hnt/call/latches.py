@@ -18,7 +18,7 @@ from jingle_hnt.model.content import COMPONENTS, RTCP, RTP, Candidate
 from jingle_hnt.relay.binding import Arm, Flow, Gate, Latched, PinholeSnapshot
 from jingle_hnt.relay.evidence import UNTOLD, Evidence, IceKey, SourceAuth
 from jingle_hnt.relay.ice_agent import TARGETS
-from jingle_hnt.relay.latch import State
+from jingle_hnt.relay.latch import LatchState
 from jingle_hnt.relay.policy import PeerPolicy, UnknownSource
 
 
@@ -222,7 +222,7 @@ class Latches:
         The greater generation is the later order. What the plane has not learned is not known.
         """
         pinhole = allocation.pinholes[component, leg]
-        generation = -1 if seen.state is State.SHUT else seen.generation
+        generation = -1 if seen.state is LatchState.SHUT else seen.generation
         if generation < pinhole.generation:
             orders = allocation.arm_again()
             name = allocation.binding(component)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from jingle_hnt.admin.snapshots import CheckFinding
-from jingle_hnt.settings.model import Relay
+from jingle_hnt.settings.model import RelayOptions
 
 PATIENCE_S = 5.0
 SAVERS = {
@@ -35,7 +35,7 @@ Rule = tuple[str, list[tuple[int, int]]]
 """A rule as it is shown, and the UDP ports that it is about."""
 
 
-def findings(relay: Relay) -> Iterator[CheckFinding]:
+def findings(relay: RelayOptions) -> Iterator[CheckFinding]:
     """What takes ports of the range; one that all is well where the rules could be read."""
     first, last = relay.port_range
     nft, saved = _output("nft", "-j", "list", "ruleset"), {name: _output(name) for name in SAVERS}

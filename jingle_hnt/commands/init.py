@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from jingle_hnt.commands.told import is_private
-from jingle_hnt.settings.model import Interface
+from jingle_hnt.settings.model import InterfaceOptions
 
 Address = IPv4Address | IPv6Address
 
@@ -185,7 +185,7 @@ def _address(text: str) -> Address:
 def _check(relay: Address, advertise: Address | None) -> None:
     """Refuse what the configuration would refuse. Raises ValueError."""
     try:
-        Interface.model_validate({"address": relay, "advertise": advertise})
+        InterfaceOptions.model_validate({"address": relay, "advertise": advertise})
     except ValidationError as error:
         raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
 

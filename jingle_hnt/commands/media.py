@@ -23,7 +23,7 @@ from jingle_hnt.admin.snapshots import CheckFinding
 from jingle_hnt.commands.asking import exchange
 from jingle_hnt.commands.reach import hairpins
 from jingle_hnt.commands.told import free_port, told
-from jingle_hnt.settings.model import Interface, Relay
+from jingle_hnt.settings.model import InterfaceOptions, RelayOptions
 
 CONNECT_S = 5.0
 PACKETS, INTERVAL_S, LAST_S = 100, 0.02, 1.0
@@ -41,7 +41,7 @@ class MediaFailed(Exception):
     """No call could be made; the text says how far it came."""
 
 
-async def media(relay: Relay, path: Path) -> list[CheckFinding]:
+async def media(relay: RelayOptions, path: Path) -> list[CheckFinding]:
     """Make a call of each kind and IP version through the process behind the socket `path`."""
     found = []
     for version in sorted({interface.address.version for interface in relay.interfaces}):
@@ -52,7 +52,9 @@ async def media(relay: Relay, path: Path) -> list[CheckFinding]:
     return found
 
 
-async def _ways(relay: Relay, interfaces: Sequence[Interface]) -> dict[str, tuple[str, int]]:
+async def _ways(
+    relay: RelayOptions, interfaces: Sequence[InterfaceOptions]
+) -> dict[str, tuple[str, int]]:
     """Of each told address, by which one it is reached from here, and what the ports differ by."""
     ways = {}
     for interface in interfaces:
@@ -65,7 +67,7 @@ async def _ways(relay: Relay, interfaces: Sequence[Interface]) -> dict[str, tupl
 
 
 async def _tried(
-    kind: Kind, interface: Interface, ways: dict[str, tuple[str, int]], path: Path
+    kind: Kind, interface: InterfaceOptions, ways: dict[str, tuple[str, int]], path: Path
 ) -> CheckFinding:
     name = kind if kind == "raw-udp" else f"ICE, {kind}"
     subject = f"media over IPv{interface.address.version}, {name}"

@@ -18,20 +18,22 @@ from aioice.ice import StunProtocol
 
 from jingle_hnt.admin.snapshots import CheckFinding
 from jingle_hnt.commands.told import free_port, is_private, told
-from jingle_hnt.settings.model import Interface, Relay
+from jingle_hnt.settings.model import InterfaceOptions, RelayOptions
 
 RETRANSMISSIONS = 3
 """Of a STUN query: an answer that does not come takes 3.5 s."""
 HAIRPIN_S = 1.0
 
 
-async def reach(relay: Relay, servers: Sequence[str]) -> list[CheckFinding]:
+async def reach(relay: RelayOptions, servers: Sequence[str]) -> list[CheckFinding]:
     """Ask where each address is seen from, and send oneself a datagram by what parties are told."""
     found = await asyncio.gather(*(_reach(relay, i, servers) for i in relay.interfaces))
     return [finding for findings in found for finding in findings]
 
 
-async def _reach(relay: Relay, interface: Interface, servers: Sequence[str]) -> list[CheckFinding]:
+async def _reach(
+    relay: RelayOptions, interface: InterfaceOptions, servers: Sequence[str]
+) -> list[CheckFinding]:
     port = free_port(relay, interface)
     if port is None or told(interface).is_loopback:
         return []  # other findings say why
@@ -41,7 +43,9 @@ async def _reach(relay: Relay, interface: Interface, servers: Sequence[str]) -> 
     return [f for f in (await _seen(interface, port, servers), *back) if f is not None]
 
 
-async def _seen(interface: Interface, port: int, servers: Sequence[str]) -> CheckFinding | None:
+async def _seen(
+    interface: InterfaceOptions, port: int, servers: Sequence[str]
+) -> CheckFinding | None:
     """Whether the first STUN server that answers sees the told address and port."""
     ip, subject = told(interface), f"told address {told(interface)}"
     if not servers:
@@ -60,7 +64,9 @@ async def _seen(interface: Interface, port: int, servers: Sequence[str]) -> Chec
     return CheckFinding(verdict="warn", subject=subject, text=text)
 
 
-def compared(interface: Interface, port: int, server: str, mapped: tuple[str, int]) -> CheckFinding:
+def compared(
+    interface: InterfaceOptions, port: int, server: str, mapped: tuple[str, int]
+) -> CheckFinding:
     """What a STUN server sees of a port of ours, beside what parties are told of it."""
     ip, subject = told(interface), f"told address {told(interface)}"
     seen, seen_port = ip_address(mapped[0]), mapped[1]
@@ -130,7 +136,7 @@ async def seen_from(local: tuple[str, int], server: str) -> tuple[str, int] | No
     return None if mapped is None else (str(mapped[0]), int(mapped[1]))
 
 
-async def _comes_back(interface: Interface, port: int) -> CheckFinding | None:
+async def _comes_back(interface: InterfaceOptions, port: int) -> CheckFinding | None:
     """Whether a datagram from this host to the told address and port arrives here."""
     ip, subject = told(interface), f"told address {told(interface)}"
     if await hairpins(interface, port):
@@ -145,7 +151,7 @@ async def _comes_back(interface: Interface, port: int) -> CheckFinding | None:
     return CheckFinding(verdict="FAIL", subject=subject, text=text)
 
 
-async def hairpins(interface: Interface, port: int) -> bool:
+async def hairpins(interface: InterfaceOptions, port: int) -> bool:
     """Whether a datagram that goes to what is told of this address and port comes back to it."""
     loop, token = asyncio.get_running_loop(), secrets.token_bytes(16)
     family = socket.AF_INET6 if interface.address.version == 6 else socket.AF_INET

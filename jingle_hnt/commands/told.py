@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_network
 
 from jingle_hnt.admin.snapshots import CheckFinding
 from jingle_hnt.process.host_ports import bind_fault
-from jingle_hnt.settings.model import Interface, Relay
+from jingle_hnt.settings.model import InterfaceOptions, RelayOptions
 
 TRIES = 20
 """Ports of the range that are tried until one is free."""
@@ -19,7 +19,7 @@ PRIVATE = tuple(
 """What a home, a company, or a carrier's customers have (RFC 1918, RFC 6598, RFC 4193)."""
 
 
-def told(interface: Interface) -> Address:
+def told(interface: InterfaceOptions) -> Address:
     """What parties are told of an address."""
     return interface.advertise or interface.address
 
@@ -29,7 +29,7 @@ def is_private(ip: Address) -> bool:
     return any(ip.version == network.version and ip in network for network in PRIVATE)
 
 
-def told_findings(relay: Relay) -> Iterator[CheckFinding]:
+def told_findings(relay: RelayOptions) -> Iterator[CheckFinding]:
     """What can be said of the told addresses by looking at them; nothing of those that may work."""
     for interface in relay.interfaces:
         ip, subject = told(interface), f"told address {told(interface)}"
@@ -46,11 +46,11 @@ def told_findings(relay: Relay) -> Iterator[CheckFinding]:
             yield CheckFinding(verdict="warn", subject=subject, text=text)
 
 
-def _is_allowed(relay: Relay, ip: Address) -> bool:
+def _is_allowed(relay: RelayOptions, ip: Address) -> bool:
     return any(ip.version == n.version and ip in n for n in relay.allow_networks)
 
 
-def free_port(relay: Relay, interface: Interface) -> int | None:
+def free_port(relay: RelayOptions, interface: InterfaceOptions) -> int | None:
     """A port of the range that can be bound now; None where none was found."""
     first, last = relay.port_range
     ports = random.sample(range(first, last + 1), min(TRIES, last + 1 - first))

@@ -49,7 +49,7 @@ from jingle_hnt.relay.binding import (
 from jingle_hnt.relay.evidence import LAPSE_S, Evidence, IceKey, SourceAuth
 from jingle_hnt.relay.ice_agent import Checks
 from jingle_hnt.relay.interfaces import Interface
-from jingle_hnt.relay.latch import State as LatchState
+from jingle_hnt.relay.latch import LatchState as LatchState
 from jingle_hnt.relay.ports import Lease
 
 VERSION = 5

@@ -25,7 +25,7 @@ SHUTDOWN = "http://jabber.org/protocol/admin#shutdown"
 """Where XEP-0133 section 4.31 has the end of a service; a drain is how ours begins."""
 
 
-class Kind(StrEnum):
+class FieldKind(StrEnum):
     """What a value is: the types of XEP-0004 forms, and two that only the command line has."""
 
     TEXT = "text-single"
@@ -48,7 +48,7 @@ class Field:
 
     name: str
     label: str = ""
-    kind: Kind = Kind.TEXT
+    kind: FieldKind = FieldKind.TEXT
     required: bool = False
     default: str | None = None
     options: tuple[str, ...] = ()
@@ -113,7 +113,7 @@ def _ordered(
 _CALL = "the call's name, or its Jingle sid"
 _SORT = Field(
     "sort",
-    kind=Kind.CHOICE,
+    kind=FieldKind.CHOICE,
     default=ORDERS[0],
     options=ORDERS,
     flag="--sort",
@@ -133,7 +133,7 @@ _TIMES = "14:05, 2026-11-30, '2026-11-30 14:05', yesterday, 24h (ago)"
 
 
 def _flag(name: str, help: str) -> Field:
-    return Field(name, kind=Kind.FLAG, flag=f"--{name}", help=help)
+    return Field(name, kind=FieldKind.FLAG, flag=f"--{name}", help=help)
 
 
 COMMANDS = (
@@ -166,7 +166,7 @@ COMMANDS = (
             ),
             Field(
                 "secret_file",
-                kind=Kind.PATH,
+                kind=FieldKind.PATH,
                 flag="--secret-file",
                 help="where the secret is kept",
             ),
@@ -180,10 +180,15 @@ COMMANDS = (
         function="provide:put_module",
         has_config=False,
         fields=(
-            Field("server", kind=Kind.CHOICE, options=("ejabberd", "prosody"), help="whose module"),
+            Field(
+                "server",
+                kind=FieldKind.CHOICE,
+                options=("ejabberd", "prosody"),
+                help="whose module",
+            ),
             Field(
                 "into",
-                kind=Kind.PATH,
+                kind=FieldKind.PATH,
                 flag="--into",
                 metavar="DIR",
                 help=f"the directory (default: {PROSODY_MODULES}, or {EJABBERD_SOURCES})",
@@ -198,7 +203,7 @@ COMMANDS = (
         fields=(
             Field(
                 "into",
-                kind=Kind.PATH,
+                kind=FieldKind.PATH,
                 default="/etc/systemd/system",
                 flag="--into",
                 metavar="DIR",
@@ -308,7 +313,7 @@ COMMANDS = (
             _flag("once", "look for one interval and end"),
             Field(
                 "interval",
-                kind=Kind.NUMBER,
+                kind=FieldKind.NUMBER,
                 default="1.0",
                 flag="--interval",
                 metavar="S",
@@ -341,7 +346,7 @@ COMMANDS = (
             ),
             Field(
                 "html",
-                kind=Kind.PATH,
+                kind=FieldKind.PATH,
                 flag="--html",
                 metavar="FILE",
                 help="write one page of HTML there",
@@ -369,7 +374,7 @@ COMMANDS = (
         Field(
             "announcement",
             "Announcement to who is in a call",
-            Kind.LINES,
+            FieldKind.LINES,
             flag="--announce",
             metavar="TEXT",
             help="tell who is in a call",
@@ -391,7 +396,7 @@ COMMANDS = (
         Field(
             "option",
             "Option",
-            Kind.CHOICE,
+            FieldKind.CHOICE,
             required=True,
             metavar="OPTION",
             help="such as gate.policy; `policy` lists them",
@@ -418,7 +423,12 @@ COMMANDS = (
         "log more or less, until the next start",
         "operate:loglevel",
         Field(
-            "level", "Log level", Kind.CHOICE, required=True, options=LOG_LEVELS, help="log level"
+            "level",
+            "Log level",
+            FieldKind.CHOICE,
+            required=True,
+            options=LOG_LEVELS,
+            help="log level",
         ),
     ),
     Command(

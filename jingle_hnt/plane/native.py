@@ -31,9 +31,9 @@ from jingle_hnt.relay.binding import (
 )
 from jingle_hnt.relay.evidence import IceKey, SourceAuth
 from jingle_hnt.relay.ice_agent import Checks
-from jingle_hnt.relay.latch import State
+from jingle_hnt.relay.latch import LatchState
 from jingle_hnt.relay.lingering import LINGER_CAP_S
-from jingle_hnt.relay.policing import NO_LIMITS, Limits
+from jingle_hnt.relay.policing import NO_LIMITS, MediaLimits
 
 if records.digest() != _engine.RECORDS:
     raise ImportError("the native engine was built of other records; run scripts/setup")
@@ -62,7 +62,7 @@ class NativeEngine:
     name = "native"
 
     def __init__(
-        self, workers: int = 1, limits: Limits = NO_LIMITS, linger_cap_s: float = LINGER_CAP_S
+        self, workers: int = 1, limits: MediaLimits = NO_LIMITS, linger_cap_s: float = LINGER_CAP_S
     ) -> None:
         self._engine = _engine.Engine(
             workers=workers,
@@ -266,7 +266,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
 """What becomes of each kind of field that the C side has written."""
 
 _PINHOLE_READ = [
-    column.type if column.type in (State, Flow) else _READ[column.kind] for column in _PINHOLE
+    column.type if column.type in (LatchState, Flow) else _READ[column.kind] for column in _PINHOLE
 ]
 _SOURCE_AUTH_AT = [field.name for field in fields(PinholeSnapshot)].index("source_auth")
 

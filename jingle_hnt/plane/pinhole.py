@@ -25,10 +25,10 @@ from jingle_hnt.relay.binding import (
 from jingle_hnt.relay.evidence import Evidence
 from jingle_hnt.relay.ice_agent import TARGETS, Checks, IceAgent
 from jingle_hnt.relay.ice_latch import IceLatch
-from jingle_hnt.relay.latch import Latch, State, Verdict
-from jingle_hnt.relay.packet import SETUP_KINDS, Header, Kind
+from jingle_hnt.relay.latch import Latch, LatchState, Verdict
+from jingle_hnt.relay.packet import SETUP_KINDS, Header, PacketKind
 from jingle_hnt.relay.policing import Bucket
-from jingle_hnt.relay.quality import Stream
+from jingle_hnt.relay.quality import StreamMeter
 from jingle_hnt.relay.srtp_latch import SrtpLatch
 
 DROPS = {
@@ -70,13 +70,13 @@ class Proof:
 
 
 @dataclass(slots=True, eq=False)
-class Pinhole:
+class ReferencePinhole:
     """One socket facing one side, its latch and its counts."""
 
     side: Side
     bound: TransportAddress
     socket: socket.socket
-    binding: "Binding"
+    binding: "ReferenceBinding"
     bucket: Bucket
     latch: Latch | IceLatch | SrtpLatch = field(default_factory=Latch)
     agent: IceAgent | None = None
@@ -84,7 +84,7 @@ class Pinhole:
     early_left: tuple[int, int] = (0, 0)  # packets and bytes
     flow: Flow = Flow.CLOSED
     counts: dict[str, int] = field(default_factory=dict)
-    stream: Stream = field(default_factory=Stream)
+    stream: StreamMeter = field(default_factory=StreamMeter)
     armed_at: float = 0.0
     busy_at: float = 0.0
     silent: bool = False
@@ -141,12 +141,12 @@ class Pinhole:
         assert isinstance(latch, IceLatch)
         if latch.evidence is None or not latch.evidence.admits(source.ip):
             return Verdict.STRANGER
-        heard = ice_agent.Heard.NOTHING
+        heard = ice_agent.Answered.NOTHING
         if message is not None:
             heard = self.agent.hear(message, datagram, source, now)
-        if heard in (ice_agent.Heard.NOTHING, ice_agent.Heard.REFUSED):
+        if heard in (ice_agent.Answered.NOTHING, ice_agent.Answered.REFUSED):
             return Verdict.UNFIT
-        return latch.vouch(source, heard is ice_agent.Heard.NOMINATED, now)
+        return latch.vouch(source, heard is ice_agent.Answered.NOMINATED, now)
 
     def observe(
         self, source: TransportAddress, header: Header, datagram: bytes, now: float
@@ -159,7 +159,7 @@ class Pinhole:
     def note_proof(self, source: TransportAddress | None, now: float) -> None:
         """Take note of whether the learned source is heard; `source` is None where nobody is."""
         latch = self.latch
-        if latch.state is not State.LATCHED:
+        if latch.state is not LatchState.LATCHED:
             return
         told = isinstance(latch, Latch) and latch.evidence is not None
         is_sure = told and latch.evidence is not None and latch.evidence.probation <= 1
@@ -169,7 +169,7 @@ class Pinhole:
     def may_have_more(self, now: float) -> bool:
         """Whether the learned source may be sent one more packet."""
         self.note_proof(None, now)
-        return self.latch.state is not State.LATCHED or self.proof.take()
+        return self.latch.state is not LatchState.LATCHED or self.proof.take()
 
     def unasked(self, size: int) -> TransportAddress | None:
         """Where a packet goes while nothing is learned, if this one may (RFC 7362 section 4)."""
@@ -189,7 +189,7 @@ class Pinhole:
 
     def snapshot(self, now: float) -> PinholeSnapshot:
         """How things stand."""
-        latch, latched = self.latch, self.latch.state is State.LATCHED
+        latch, latched = self.latch, self.latch.state is LatchState.LATCHED
         return PinholeSnapshot(
             bound=self.bound,
             state=latch.state,
@@ -206,11 +206,11 @@ class Pinhole:
 
 
 @dataclass(slots=True, eq=False)
-class Binding:
+class ReferenceBinding:
     """Two pinholes that forward to each other."""
 
     name: BindingName
-    pinholes: tuple[Pinhole, ...] = ()
+    pinholes: tuple[ReferencePinhole, ...] = ()
     linger_s: float | None = None  # set when it is released
     released_at: float = 0.0
 
@@ -228,21 +228,21 @@ def _kind_of_latch(evidence: Evidence) -> type[Latch | IceLatch | SrtpLatch]:
 
 
 def destination_of(
-    pinhole: Pinhole, other: Pinhole, header: Header, datagram: bytes, now: float
+    pinhole: ReferencePinhole, other: ReferencePinhole, header: Header, datagram: bytes, now: float
 ) -> TransportAddress | None:
     """Where the other side's party is to have this packet; None where nobody is known.
 
     Where ICE ends at us, nobody but us asks in our name.
     """
-    if header.kind is Kind.STUN and other.agent is not None:
+    if header.kind is PacketKind.STUN and other.agent is not None:
         return None
-    if header.kind is Kind.STUN and isinstance(pinhole.latch, IceLatch):
+    if header.kind is PacketKind.STUN and isinstance(pinhole.latch, IceLatch):
         return destination_of_check(pinhole, other, datagram, now)
     return other.latch.source or other.unasked(len(datagram))
 
 
 def destination_of_check(
-    pinhole: Pinhole, other: Pinhole, datagram: bytes, now: float
+    pinhole: ReferencePinhole, other: ReferencePinhole, datagram: bytes, now: float
 ) -> TransportAddress | None:
     """Checks and answers between two ICE agents; an agent has nothing to ask of anybody else."""
     message = stun.parse(datagram)
@@ -267,17 +267,17 @@ def destination_of_check(
             return other.latch.asker(message.transaction)
 
 
-def may_flow(pinhole: Pinhole, header: Header, size: int, now: float) -> bool:
+def may_flow(pinhole: ReferencePinhole, header: Header, size: int, now: float) -> bool:
     """Whether this side's flow lets the packet through (media-path-middleboxes section 4)."""
     match pinhole.flow:
         case Flow.OPEN | Flow.HOLDING:
             return True
         case Flow.HELD:
-            return header.kind is Kind.RTCP or (
+            return header.kind is PacketKind.RTCP or (
                 isinstance(pinhole.latch, IceLatch) and header.kind in SETUP_KINDS
             )
         case Flow.WAITING:
-            return header.kind is Kind.STUN and isinstance(pinhole.latch, IceLatch)
+            return header.kind is PacketKind.STUN and isinstance(pinhole.latch, IceLatch)
         case Flow.NOMINAL:
             second = int(now)
             since, passed, octets = pinhole.nominal

@@ -27,7 +27,7 @@ from jingle_hnt.relay.binding import (
 )
 from jingle_hnt.relay.evidence import Evidence, IceKey
 from jingle_hnt.relay.ice_agent import TARGETS, Checks
-from jingle_hnt.relay.latch import State
+from jingle_hnt.relay.latch import LatchState
 
 KINDS: dict[Any, str] = {
     int: "int",
@@ -98,7 +98,7 @@ RECORDS = {
     "EVENT": columns(*EVENTS.values()),
 }
 
-ENUMERATIONS: dict[str, type[IntEnum]] = {"flow": Flow, "state": State}
+ENUMERATIONS: dict[str, type[IntEnum]] = {"flow": Flow, "state": LatchState}
 
 BOUNDS = {
     "MAX_NETWORKS": protocol.MAX_NETWORKS,

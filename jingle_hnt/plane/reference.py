@@ -19,9 +19,9 @@ from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.plane.api import bind_error
 from jingle_hnt.plane.pinhole import (
     DROPS,
-    Binding,
-    Pinhole,
     Proof,
+    ReferenceBinding,
+    ReferencePinhole,
     destination_of,
     destination_of_check,
     may_flow,
@@ -49,11 +49,11 @@ from jingle_hnt.relay.binding import (
 )
 from jingle_hnt.relay.ice_agent import IceAgent
 from jingle_hnt.relay.ice_latch import IceLatch
-from jingle_hnt.relay.latch import SILENCE_S, Latch, State, Verdict
+from jingle_hnt.relay.latch import SILENCE_S, Latch, LatchState, Verdict
 from jingle_hnt.relay.lingering import LINGER_CAP_S, idle_since, is_free
 from jingle_hnt.relay.pace import Pace
-from jingle_hnt.relay.packet import Header, Kind, classify
-from jingle_hnt.relay.policing import NO_LIMITS, Bucket, Limits
+from jingle_hnt.relay.packet import Header, PacketKind, classify
+from jingle_hnt.relay.policing import NO_LIMITS, Bucket, MediaLimits
 from jingle_hnt.relay.transactions import Transactions
 
 TICK_S = 0.1
@@ -78,12 +78,12 @@ class ReferenceEngine:
     name = "reference"
 
     def __init__(
-        self, limits: Limits = NO_LIMITS, clock: Callable[[], float] = time.monotonic
+        self, limits: MediaLimits = NO_LIMITS, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._limits = limits
         self._clock = clock
         self._lock = threading.Lock()
-        self._bindings: dict[BindingName, Binding] = {}
+        self._bindings: dict[BindingName, ReferenceBinding] = {}
         self._transactions = Transactions()
         self._bars = Bars()
         self._unasked: dict[int, Pace] = {}
@@ -145,7 +145,7 @@ class ReferenceEngine:
             for pinhole in binding.pinholes:
                 pinhole.flow = Flow.CLOSED
                 latch = pinhole.latch
-                heard_at = latch.heard_at if latch.state is State.LATCHED else None
+                heard_at = latch.heard_at if latch.state is LatchState.LATCHED else None
                 pinhole.busy_at = idle_since(heard_at, binding.released_at, linger_s)
             if linger_s <= 0:
                 self._drain(binding, binding.released_at)
@@ -193,25 +193,25 @@ class ReferenceEngine:
 
     # Bindings
 
-    def _live(self, name: BindingName) -> Binding:
+    def _live(self, name: BindingName) -> ReferenceBinding:
         binding = self._bindings.get(name)
         if binding is None or binding.linger_s is not None:
             raise UnknownBinding(f"no binding {name!r}; it was released or never made")
         return binding
 
-    def _open(self, spec: BindingSpec, undo: contextlib.ExitStack) -> Binding:
-        binding = Binding(spec.name)
+    def _open(self, spec: BindingSpec, undo: contextlib.ExitStack) -> ReferenceBinding:
+        binding = ReferenceBinding(spec.name)
         sides: Iterable[Side] = (0, 1)
         pinholes = []
         for side in sides:
             bound = spec.pinholes[side]
             opened = _open_socket(bound, self._limits.dscp)
             undo.callback(opened.close)
-            pinholes.append(Pinhole(side, bound, opened, binding, Bucket(self._limits)))
+            pinholes.append(ReferencePinhole(side, bound, opened, binding, Bucket(self._limits)))
         binding.pinholes = tuple(pinholes)
         return binding
 
-    def _drain(self, binding: Binding, now: float) -> None:
+    def _drain(self, binding: ReferenceBinding, now: float) -> None:
         first, second = binding.pinholes
         self._happened(Drained(binding.name, (first.snapshot(now), second.snapshot(now))))
         del self._bindings[binding.name]
@@ -227,13 +227,13 @@ class ReferenceEngine:
             with self._lock:
                 now = self._clock()
                 for key, _ in ready:
-                    if isinstance(key.data, Pinhole):
+                    if isinstance(key.data, ReferencePinhole):
                         self._receive(key.data, now)
                 if now - self._ticked_at >= TICK_S:
                     self._ticked_at = now
                     self._tick(now)
 
-    def _receive(self, pinhole: Pinhole, now: float) -> None:
+    def _receive(self, pinhole: ReferencePinhole, now: float) -> None:
         for _ in range(BATCH):
             try:
                 datagram, address = pinhole.socket.recvfrom(65535)
@@ -242,14 +242,16 @@ class ReferenceEngine:
             source = TransportAddress.of(address[0].partition("%")[0], address[1])
             self._judge(pinhole, source, datagram, now)
 
-    def _settle(self, pinholes: Sequence[Pinhole], pinhole: Pinhole, now: float) -> None:
+    def _settle(
+        self, pinholes: Sequence[ReferencePinhole], pinhole: ReferencePinhole, now: float
+    ) -> None:
         """What has come before a latch is armed anew goes where it would have gone."""
-        if pinhole.latch.state is State.LATCHED:
+        if pinhole.latch.state is LatchState.LATCHED:
             for either in pinholes:
                 self._receive(either, now)
 
     def _judge(
-        self, pinhole: Pinhole, source: TransportAddress, datagram: bytes, now: float
+        self, pinhole: ReferencePinhole, source: TransportAddress, datagram: bytes, now: float
     ) -> None:
         if pinhole.binding.linger_s is not None:
             pinhole.busy_at = now
@@ -272,7 +274,7 @@ class ReferenceEngine:
         other = pinhole.binding.pinholes[1 - pinhole.side]
         if not (isinstance(pinhole.latch, Latch) and pinhole.latch.is_aside(header)):
             pinhole.stream.observe(header, datagram, now, other.stream)
-        if pinhole.agent is not None and header.kind is Kind.STUN:
+        if pinhole.agent is not None and header.kind is PacketKind.STUN:
             self._answer(pinhole, pinhole.agent, source, datagram, now)
             self._ask_due(pinhole, now)
             return
@@ -284,13 +286,13 @@ class ReferenceEngine:
 
     def _verdict(
         self,
-        pinhole: Pinhole,
+        pinhole: ReferencePinhole,
         source: TransportAddress,
         header: Header,
         datagram: bytes,
         now: float,
     ) -> Verdict:
-        if isinstance(pinhole.latch, IceLatch) and header.kind is Kind.STUN:
+        if isinstance(pinhole.latch, IceLatch) and header.kind is PacketKind.STUN:
             message = stun.parse(datagram)
             answers = message is not None and message.kind in (stun.Class.SUCCESS, stun.Class.ERROR)
             if pinhole.agent is not None and answers:
@@ -301,7 +303,7 @@ class ReferenceEngine:
             return Verdict.STRANGER
         return pinhole.observe(source, header, datagram, now)
 
-    def _is_kept_out(self, pinhole: Pinhole, source: TransportAddress, now: float) -> bool:
+    def _is_kept_out(self, pinhole: ReferencePinhole, source: TransportAddress, now: float) -> bool:
         """Whether it is a source that sprays, where nothing is known of the party."""
         evidence = pinhole.latch.evidence
         if evidence is None or source == pinhole.latch.source:
@@ -312,11 +314,11 @@ class ReferenceEngine:
 
     def _verdict_on_check(
         self,
-        pinhole: Pinhole,
+        pinhole: ReferencePinhole,
         source: TransportAddress,
         header: Header,
         datagram: bytes,
-        message: stun.Binding,
+        message: stun.BindingMessage,
         now: float,
     ) -> Verdict:
         if self._transactions.is_repeated(message.transaction, source):
@@ -328,7 +330,7 @@ class ReferenceEngine:
 
     def _answer(
         self,
-        pinhole: Pinhole,
+        pinhole: ReferencePinhole,
         agent: IceAgent,
         source: TransportAddress,
         datagram: bytes,
@@ -342,7 +344,7 @@ class ReferenceEngine:
             self._send_own(pinhole, source, answer)
 
     def _answer_early(
-        self, pinhole: Pinhole, latch: IceLatch, source: TransportAddress, datagram: bytes
+        self, pinhole: ReferencePinhole, latch: IceLatch, source: TransportAddress, datagram: bytes
     ) -> None:
         """A believed check of an agent that has yet to answer the offer."""
         message = stun.parse(datagram)
@@ -350,9 +352,11 @@ class ReferenceEngine:
             answer = stun_writing.success(message.transaction, source, latch.signed_with)
             self._send_own(pinhole, source, answer)
 
-    def _forward(self, pinhole: Pinhole, header: Header, datagram: bytes, now: float) -> None:
+    def _forward(
+        self, pinhole: ReferencePinhole, header: Header, datagram: bytes, now: float
+    ) -> None:
         other = pinhole.binding.pinholes[1 - pinhole.side]
-        if header.kind is Kind.EMPTY:
+        if header.kind is PacketKind.EMPTY:
             pinhole.count("dropped_empty")
         elif not may_flow(pinhole, header, len(datagram), now):
             pinhole.count("dropped_gate")
@@ -368,21 +372,23 @@ class ReferenceEngine:
             self._send(other, destination, datagram)
 
     @staticmethod
-    def _is_check(pinhole: Pinhole, header: Header) -> bool:
+    def _is_check(pinhole: ReferencePinhole, header: Header) -> bool:
         """Whether a packet goes between two agents, and where their checks go."""
-        return header.kind is Kind.STUN and isinstance(pinhole.latch, IceLatch)
+        return header.kind is PacketKind.STUN and isinstance(pinhole.latch, IceLatch)
 
-    def _deliver_kept(self, pinhole: Pinhole, now: float) -> None:
+    def _deliver_kept(self, pinhole: ReferencePinhole, now: float) -> None:
         """An agent is known, or may be asked, by now: it gets the check that waited for that."""
         other = pinhole.binding.pinholes[1 - pinhole.side]
-        if pinhole.latch.state is not State.LATCHED or not isinstance(other.latch, IceLatch):
+        if pinhole.latch.state is not LatchState.LATCHED or not isinstance(other.latch, IceLatch):
             return
         if other.flow is not Flow.WAITING and (check := other.latch.take_kept()):
             destination = destination_of_check(other, pinhole, check, now)
             if destination is not None:
                 self._send(pinhole, destination, check)
 
-    def _send(self, pinhole: Pinhole, destination: TransportAddress, datagram: bytes) -> None:
+    def _send(
+        self, pinhole: ReferencePinhole, destination: TransportAddress, datagram: bytes
+    ) -> None:
         try:
             pinhole.socket.sendto(datagram, (str(destination.ip), destination.port))
         except OSError:
@@ -391,7 +397,9 @@ class ReferenceEngine:
             pinhole.count("sent_packets")
             pinhole.count("sent_bytes", len(datagram))
 
-    def _send_own(self, pinhole: Pinhole, destination: TransportAddress, message: bytes) -> None:
+    def _send_own(
+        self, pinhole: ReferencePinhole, destination: TransportAddress, message: bytes
+    ) -> None:
         """A message of our own agent; what nobody hears is asked again."""
         try:
             pinhole.socket.sendto(message, (str(destination.ip), destination.port))
@@ -405,14 +413,16 @@ class ReferenceEngine:
         with contextlib.suppress(BlockingIOError):
             os.write(self._tell, b"x")
 
-    def _latched(self, pinhole: Pinhole, source: TransportAddress, again: bool, now: float) -> None:
+    def _latched(
+        self, pinhole: ReferencePinhole, source: TransportAddress, again: bool, now: float
+    ) -> None:
         name, generation = pinhole.binding.name, pinhole.latch.generation
         after_s = now - pinhole.armed_at
         stream = pinhole.latch.stream if isinstance(pinhole.latch, Latch) else None
         pinhole.told_stream = None if stream is None else stream[0]
         self._happened(Latched(name, pinhole.side, generation, source, again, after_s, stream))
 
-    def _tell_stream(self, pinhole: Pinhole, latch: Latch, now: float) -> None:
+    def _tell_stream(self, pinhole: ReferencePinhole, latch: Latch, now: float) -> None:
         if now - pinhole.stream_told_at < STREAM_EVENT_S:
             return
         stream = latch.news_of_stream(pinhole.told_stream, now)
@@ -420,13 +430,13 @@ class ReferenceEngine:
             pinhole.stream_told_at, pinhole.told_stream = now, stream[0]
             self._happened(StreamChanged(pinhole.binding.name, pinhole.side, stream))
 
-    def _rivalry(self, pinhole: Pinhole, source: TransportAddress, now: float) -> None:
+    def _rivalry(self, pinhole: ReferencePinhole, source: TransportAddress, now: float) -> None:
         is_itself = source == pinhole.latch.source  # another stream in the learned one's name
         if not is_itself and now - pinhole.rivalry_told_at >= RIVALRY_EVENT_S:
             pinhole.rivalry_told_at = now
             self._happened(Rivalry(pinhole.binding.name, pinhole.side, source))
 
-    def _heard(self, pinhole: Pinhole) -> None:
+    def _heard(self, pinhole: ReferencePinhole) -> None:
         if pinhole.silent:
             pinhole.silent = False
             self._happened(Heard(pinhole.binding.name, pinhole.side))
@@ -440,12 +450,12 @@ class ReferenceEngine:
                 self._tick_agent(pinhole, now)
                 self._tick_silence(pinhole, now)
 
-    def _tick_draining(self, binding: Binding, linger_s: float, now: float) -> None:
+    def _tick_draining(self, binding: ReferenceBinding, linger_s: float, now: float) -> None:
         busy_at = max(pinhole.busy_at for pinhole in binding.pinholes)
         if is_free(busy_at, binding.released_at, linger_s, LINGER_CAP_S, now):
             self._drain(binding, now)
 
-    def _tick_agent(self, pinhole: Pinhole, now: float) -> None:
+    def _tick_agent(self, pinhole: ReferencePinhole, now: float) -> None:
         agent, latch = pinhole.agent, pinhole.latch
         if agent is None or not isinstance(latch, IceLatch):
             return
@@ -454,7 +464,7 @@ class ReferenceEngine:
             latch.lose()
         self._ask_due(pinhole, now)
 
-    def _ask_due(self, pinhole: Pinhole, now: float) -> None:
+    def _ask_due(self, pinhole: ReferencePinhole, now: float) -> None:
         """What our own agent has to ask now."""
         if pinhole.agent is not None:
             for destination, check in pinhole.agent.tick(pinhole.latch.source, now):
@@ -470,7 +480,7 @@ class ReferenceEngine:
         pace.spend()
         return True
 
-    def _tick_silence(self, pinhole: Pinhole, now: float) -> None:
+    def _tick_silence(self, pinhole: ReferencePinhole, now: float) -> None:
         latch = pinhole.latch
         if pinhole.moved and latch.source is not None:
             pinhole.moved = False
@@ -478,10 +488,10 @@ class ReferenceEngine:
         silent_s = now - latch.heard_at
         if isinstance(latch, Latch) and silent_s < SILENCE_S:
             self._tell_stream(pinhole, latch, now)
-        if latch.state is State.LATCHED and silent_s >= SILENT_S:
+        if latch.state is LatchState.LATCHED and silent_s >= SILENT_S:
             self._tell_silent(pinhole, silent_s)
 
-    def _tell_silent(self, pinhole: Pinhole, silent_s: float) -> None:
+    def _tell_silent(self, pinhole: ReferencePinhole, silent_s: float) -> None:
         if not pinhole.silent:
             pinhole.silent = True
             self._happened(Silent(pinhole.binding.name, pinhole.side, silent_s))

@@ -39,7 +39,7 @@ from jingle_hnt.plane.protocol import (
     encode,
     read_request,
 )
-from jingle_hnt.process.fd_store import Outgoing
+from jingle_hnt.process.fd_store import StoreClient
 from jingle_hnt.process.local_socket import is_trusted, owner_only
 from jingle_hnt.process.lock import alone
 from jingle_hnt.relay.binding import BindingSnapshot, BindingSpec
@@ -66,7 +66,7 @@ class PlaneServer:
         path: Path,
         engine: Engine,
         left: Iterable[int] = (),
-        to: Outgoing | None = None,
+        to: StoreClient | None = None,
         patience_s: float = 0.0,
     ) -> None:
         self._path = path

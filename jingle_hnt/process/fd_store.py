@@ -127,14 +127,14 @@ def inherited() -> Iterator[int]:
                 yield from got[1]
 
 
-def outgoing() -> "Outgoing | None":
+def outgoing() -> "StoreClient | None":
     """Where a plane hands its sockets to; None where nobody would hold them."""
     number = os.environ.get(CHANNEL, "")
     channel = socket.socket(fileno=os.dup(int(number))) if number else systemd()
-    return None if channel is None else Outgoing(channel)
+    return None if channel is None else StoreClient(channel)
 
 
-class Outgoing:
+class StoreClient:
     """Sends orders without waiting; what cannot be sent at once follows in its order.
 
     `held` are the names of what is held at the other side.
@@ -197,7 +197,7 @@ def _send(channel: socket.socket, message: bytes, descriptors: Iterable[int]) ->
     socket.send_fds(channel, [message], list(descriptors))
 
 
-class Safe:
+class DescriptorStore:
     """What a supervisor holds of its plane's sockets, and systemd as well, where it is there."""
 
     def __init__(self) -> None:

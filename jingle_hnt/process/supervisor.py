@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from jingle_hnt.process.fd_store import CHANNEL, Safe
+from jingle_hnt.process.fd_store import CHANNEL, DescriptorStore
 
 log = structlog.get_logger(__name__)
 
@@ -80,7 +80,7 @@ class Supervisor:
         self._reloads = reloads
         self._running: dict[str, asyncio.subprocess.Process] = {}
         self._spares: dict[str, asyncio.subprocess.Process] = {}
-        self._safe = Safe()
+        self._safe = DescriptorStore()
         self._ends: dict[int, socket.socket] = {}
         self._stopping = asyncio.Event()
         self._now = asyncio.Event()

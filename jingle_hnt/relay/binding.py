@@ -11,7 +11,7 @@ from typing import Literal
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.relay.evidence import Evidence, SourceAuth
 from jingle_hnt.relay.ice_agent import Checks
-from jingle_hnt.relay.latch import State
+from jingle_hnt.relay.latch import LatchState
 
 Side = Literal[0, 1]
 BindingName = str
@@ -129,7 +129,7 @@ class PinholeSnapshot:
     """
 
     bound: TransportAddress
-    state: State
+    state: LatchState
     generation: int
     source_auth: SourceAuth | None
     learned: TransportAddress | None

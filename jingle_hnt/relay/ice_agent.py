@@ -31,7 +31,7 @@ from enum import IntEnum
 
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.relay import stun, stun_writing
-from jingle_hnt.relay.stun import Binding, Class, Role
+from jingle_hnt.relay.stun import BindingMessage, Class, Role
 
 TARGETS = 16
 """Addresses of a party that are checked at a time."""
@@ -64,7 +64,7 @@ class Checks:
     targets: tuple[TransportAddress, ...] = ()
 
 
-class Heard(IntEnum):
+class Answered(IntEnum):
     """What an answer of the party tells. The numbers are the C engine's."""
 
     NOTHING = 0  # it answers nothing that we asked, or is not signed
@@ -122,7 +122,7 @@ class IceAgent:
             self._target(address, now)
 
     def answer(
-        self, message: Binding, source: TransportAddress, password: str, now: float
+        self, message: BindingMessage, source: TransportAddress, password: str, now: float
     ) -> bytes:
         """The answer to a check that the latch believes; `password` is what it was signed with."""
         if self._is_conflict(message):
@@ -136,24 +136,24 @@ class IceAgent:
         return stun_writing.success(message.transaction, source, password)
 
     def hear(
-        self, message: Binding, datagram: bytes, source: TransportAddress, now: float
-    ) -> Heard:
+        self, message: BindingMessage, datagram: bytes, source: TransportAddress, now: float
+    ) -> Answered:
         """An answer, or what is made up as one."""
         target = self._find(source)
         if self._checks is None or target is None or target.transaction != message.transaction:
-            return Heard.NOTHING
+            return Answered.NOTHING
         if not stun.is_signed(datagram, message, self._checks.password.encode()):
             self.refused += 1
-            return Heard.NOTHING
+            return Answered.NOTHING
         if message.kind is not Class.SUCCESS:
             self._refuse(target, message.error, now)
-            return Heard.REFUSED
+            return Answered.REFUSED
         self.answered += 1
         target.transaction, target.attempts = b"", 0
         target.valid, target.heard, target.proven_at = True, True, now
         target.nominated = target.nominated or target.nominates
         target.next_at = now + CONSENT_S
-        return Heard.NOMINATED if target.nominated else Heard.VALID
+        return Answered.NOMINATED if target.nominated else Answered.VALID
 
     def tick(
         self, selected: TransportAddress | None, now: float
@@ -185,7 +185,7 @@ class IceAgent:
         self._targets.remove(target)
         return True
 
-    def _is_conflict(self, message: Binding) -> bool:
+    def _is_conflict(self, message: BindingMessage) -> bool:
         """Settle who controls; tells whether it is the other agent that has to change."""
         ours = Role.CONTROLLING if self.controlling else Role.CONTROLLED
         if message.role is not ours or self._checks is None:

@@ -37,10 +37,10 @@ from dataclasses import dataclass, field
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.relay import stun
 from jingle_hnt.relay.evidence import Evidence, IceKey
-from jingle_hnt.relay.latch import SILENCE_S, State, Verdict
+from jingle_hnt.relay.latch import SILENCE_S, LatchState, Verdict
 from jingle_hnt.relay.pace import Pace
-from jingle_hnt.relay.packet import Header, Kind
-from jingle_hnt.relay.stun import Binding, Class
+from jingle_hnt.relay.packet import Header, PacketKind
+from jingle_hnt.relay.stun import BindingMessage, Class
 
 SOURCES = 8
 """Sources of one agent that are known at a time; the one that asked longest ago makes room."""
@@ -73,7 +73,7 @@ class _Source:
 class IceLatch:
     """See the module's text. Times are monotonic and never fall."""
 
-    state: State = State.SHUT
+    state: LatchState = LatchState.SHUT
     generation: int = -1
     evidence: Evidence | None = None
     latched_at: float = 0.0
@@ -114,7 +114,7 @@ class IceLatch:
         self.generation = generation
         self.evidence = evidence
         self._keys = evidence.keys
-        self.state = State.ARMED if self._selected is None else State.LATCHED
+        self.state = LatchState.ARMED if self._selected is None else LatchState.LATCHED
         return True
 
     def resume(self, source: TransportAddress, now: float) -> None:
@@ -130,7 +130,7 @@ class IceLatch:
         known = self._known(source)
         if known is None and not self.evidence.admits(source.ip):
             return Verdict.STRANGER
-        if header.kind is Kind.STUN:
+        if header.kind is PacketKind.STUN:
             return self._stun(known, source, datagram, now)
         if known is None:
             return Verdict.STRANGER
@@ -179,7 +179,7 @@ class IceLatch:
         if self._selected is not None:
             self._sources.remove(self._selected)
         self._selected, self._nominated = None, False
-        self.state = State.ARMED
+        self.state = LatchState.ARMED
 
     def _stun(
         self, known: _Source | None, source: TransportAddress, datagram: bytes, now: float
@@ -204,7 +204,7 @@ class IceLatch:
         known: _Source | None,
         source: TransportAddress,
         datagram: bytes,
-        message: Binding,
+        message: BindingMessage,
         now: float,
     ) -> int | None:
         """Which of the keys made this request."""
@@ -221,7 +221,7 @@ class IceLatch:
         self._guesses.spend()
         return None
 
-    def _ask(self, source: _Source, message: Binding, fresh: bool, now: float) -> Verdict:
+    def _ask(self, source: _Source, message: BindingMessage, fresh: bool, now: float) -> Verdict:
         source.fresh = fresh
         source.asked_at = now
         self._remember(message.transaction, source.address)
@@ -248,7 +248,7 @@ class IceLatch:
             return Verdict.PASS
         verdict = Verdict.LATCHED if self._selected is None else Verdict.RELATCHED
         self._selected = source
-        self.state = State.LATCHED
+        self.state = LatchState.LATCHED
         self.latched_at = self.heard_at = now
         return verdict
 

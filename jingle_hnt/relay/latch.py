@@ -43,8 +43,15 @@ from enum import IntEnum
 
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.relay.evidence import PROBATION_PACKETS, Evidence
-from jingle_hnt.relay.owner import HANDSHAKES, RETURN_DROPOUT, TENURE_S, Owner, Stream, copies
-from jingle_hnt.relay.packet import LATCHABLE, Header, Kind
+from jingle_hnt.relay.owner import (
+    HANDSHAKES,
+    RETURN_DROPOUT,
+    TENURE_S,
+    KnownStream,
+    LearnedSource,
+    copies,
+)
+from jingle_hnt.relay.packet import LATCHABLE, Header, PacketKind
 from jingle_hnt.relay.streak import MAX_DROPOUT, Streak, continues
 
 SILENCE_S = 1.0
@@ -95,7 +102,7 @@ PAST = 2
 """Displaced owners that are remembered; the one that was displaced first makes room."""
 
 
-class State(IntEnum):
+class LatchState(IntEnum):
     """The three states of a latch. The numbers are the C engine's."""
 
     SHUT = 0
@@ -148,16 +155,16 @@ class _Contender:
 class Latch:
     """One latch. `observe` is called for each packet, with a monotonic time that never falls."""
 
-    state: State = State.SHUT
+    state: LatchState = LatchState.SHUT
     generation: int = -1
     evidence: Evidence | None = None
     latched_at: float = 0.0
     heard_at: float = 0.0
     _expects_media: bool = True
     _waits_since: float | None = 0.0
-    _owner: Owner | None = None
-    _former: Owner | None = None
-    _past: list[Owner] = field(default_factory=list)
+    _owner: LearnedSource | None = None
+    _former: LearnedSource | None = None
+    _past: list[LearnedSource] = field(default_factory=list)
     _contenders: list[_Contender] = field(default_factory=list)
     _disturbed_at: float = float("-inf")
     _resumed: bool = False
@@ -169,7 +176,7 @@ class Latch:
     def is_aside(self, header: Header) -> bool:
         """Whether a packet of the owner is of its key presses, not of its media."""
         owner = self._owner
-        return owner is not None and header.kind is Kind.RTP and self._is_event(owner, header)
+        return owner is not None and header.kind is PacketKind.RTP and self._is_event(owner, header)
 
     @property
     def source(self) -> TransportAddress | None:
@@ -202,7 +209,7 @@ class Latch:
             return False
         self.generation = generation
         self.evidence = evidence
-        self.state = State.ARMED
+        self.state = LatchState.ARMED
         self._former = self._owner or self._former
         for contender in self._contenders:
             contender.rival |= self._owner is not None and contender.source != self.source
@@ -226,13 +233,13 @@ class Latch:
         `stream` is what `stream` was then. Where it is not known, any stream of the source is its
         own, and any source may follow it after `SILENCE_S` that nobody competes with.
         """
-        self.state = State.LATCHED
+        self.state = LatchState.LATCHED
         self.latched_at = self.heard_at = now
-        self._owner = Owner(source, Header(Kind.EMPTY), now, spoken_s=TENURE_S)
+        self._owner = LearnedSource(source, Header(PacketKind.EMPTY), now, spoken_s=TENURE_S)
         self._former, self._waits_since = None, now
         self._resumed = stream is None
         if stream is not None:
-            self._owner.streams.append(Stream(*stream, now, old=True))
+            self._owner.streams.append(KnownStream(*stream, now, old=True))
 
     def observe(self, source: TransportAddress, header: Header, now: float) -> Verdict:
         """Judge one packet, and learn from it where the rules allow."""
@@ -245,7 +252,7 @@ class Latch:
             return self._heard(owner, header, now)
         if not self.evidence.admits(source.ip):
             return Verdict.STRANGER
-        if header.kind not in LATCHABLE or (self._is_for_reports and header.kind is Kind.RTP):
+        if header.kind not in LATCHABLE or (self._is_for_reports and header.kind is PacketKind.RTP):
             return Verdict.UNFIT
         if owner is None:
             return self._audition(source, header, now)
@@ -271,12 +278,12 @@ class Latch:
 
     # The owner's packets
 
-    def _heard(self, owner: Owner, header: Header, now: float) -> Verdict:
+    def _heard(self, owner: LearnedSource, header: Header, now: float) -> Verdict:
         if self._is_media(header):
             verdict = self._follow(owner, header, now)
             if verdict is not Verdict.PASS:
                 return verdict
-        elif header.kind is not Kind.RTP and header.kind in LATCHABLE:
+        elif header.kind is not PacketKind.RTP and header.kind in LATCHABLE:
             owner.shake(header)
         owner.packets += 1
         self.heard_at = now
@@ -284,9 +291,9 @@ class Latch:
 
     def _is_media(self, header: Header) -> bool:
         """Whether it is what this port is for."""
-        return header.kind is (Kind.RTCP if self._is_for_reports else Kind.RTP)
+        return header.kind is (PacketKind.RTCP if self._is_for_reports else PacketKind.RTP)
 
-    def _follow(self, owner: Owner, header: Header, now: float) -> Verdict:
+    def _follow(self, owner: LearnedSource, header: Header, now: float) -> Verdict:
         """Media of the owner: of a stream that it sends, or of another."""
         assert self.evidence is not None
         one = not (self.evidence.several or self._is_for_reports)
@@ -304,14 +311,14 @@ class Latch:
             self._mark_interleaved(owner, now)
         return Verdict.PASS
 
-    def _is_event(self, owner: Owner, header: Header) -> bool:
+    def _is_event(self, owner: LearnedSource, header: Header) -> bool:
         """Whether it tells of a key press, and is not of the stream of the media."""
         assert self.evidence is not None
         if self.evidence.several or self._is_for_reports:
             return False
         return header.payload_type in self.evidence.events and owner.stream(header.ssrc) is None
 
-    def _press(self, owner: Owner, header: Header, now: float) -> Verdict:
+    def _press(self, owner: LearnedSource, header: Header, now: float) -> Verdict:
         """A key press: of the owner's one stream of them, or of another one after it."""
         before = owner.events
         if before is None or before.ssrc != header.ssrc:
@@ -319,10 +326,10 @@ class Latch:
                 self._disturbed_at = now
             if now - self._disturbed_at < DISTURBED_S:
                 return Verdict.RIVAL
-        owner.events = Stream(header.ssrc, header.sequence, now)
+        owner.events = KnownStream(header.ssrc, header.sequence, now)
         return Verdict.PASS
 
-    def _succeed(self, owner: Owner, header: Header, now: float) -> Verdict:
+    def _succeed(self, owner: LearnedSource, header: Header, now: float) -> Verdict:
         """Whether a stream of another SSRC follows the owner's own, in its own name."""
         assert self.evidence is not None
         contender = self._contend(owner.source, header, now)
@@ -345,7 +352,7 @@ class Latch:
         self._contenders.remove(contender)
         return Verdict.PASS
 
-    def _has_clean_successor(self, owner: Owner, now: float) -> bool:
+    def _has_clean_successor(self, owner: LearnedSource, now: float) -> bool:
         """Whether another SSRC of the owner has a streak that began when its stream had ended."""
         return any(
             c.source == owner.source
@@ -355,7 +362,7 @@ class Latch:
             for c in self._contenders
         )
 
-    def _mark_interleaved(self, owner: Owner, now: float) -> None:
+    def _mark_interleaved(self, owner: LearnedSource, now: float) -> None:
         for contender in self._contenders:
             if contender.source == owner.source and now - contender.first_at > SEAM_S:
                 contender.interleaved = True
@@ -373,7 +380,7 @@ class Latch:
         if was_rival or self._is_besieged(source, now):
             needed = max(needed, PROBATION_PACKETS)
         if needed > 1:
-            if header.kind is Kind.RTCP and not self._is_media(header):
+            if header.kind is PacketKind.RTCP and not self._is_media(header):
                 return Verdict.PROBATION
             contender = self._contend(source, header, now)
             if contender is None:
@@ -393,7 +400,7 @@ class Latch:
         before = self._owner or self._former
         if before is None or source == before.source or not before.streams:
             return False
-        return header.kind is Kind.RTCP or not before.handshakes
+        return header.kind is PacketKind.RTCP or not before.handshakes
 
     def _goes_on_after_hold(self, contender: _Contender, header: Header) -> bool:
         """Whether an owner that was silent when the latch was armed anew speaks on, as before."""
@@ -423,7 +430,7 @@ class Latch:
         )
 
     def _challenge(
-        self, owner: Owner, source: TransportAddress, header: Header, now: float
+        self, owner: LearnedSource, source: TransportAddress, header: Header, now: float
     ) -> Verdict:
         """A packet of another source while there is an owner."""
         if source.ip != owner.source.ip and self._is_held_to_its_host(owner):
@@ -442,7 +449,7 @@ class Latch:
             return self._learn(elder, header, now, Verdict.RELATCHED)
         return self._succession(owner, contender, header, now)
 
-    def _is_held_to_its_host(self, owner: Owner) -> bool:
+    def _is_held_to_its_host(self, owner: LearnedSource) -> bool:
         """Whether nothing but its packets spoke for the owner: then another address takes no place.
 
         One that was believed for its address alone has to become sure first.
@@ -453,11 +460,11 @@ class Latch:
         return owner.is_sure or self.evidence.packets_needed(owner.source.ip) > 1
 
     def _challenge_setup(
-        self, owner: Owner, source: TransportAddress, header: Header, now: float
+        self, owner: LearnedSource, source: TransportAddress, header: Header, now: float
     ) -> Verdict:
         """RTCP, DTLS or ZRTP of another source, where RTP is what is waited for."""
         if owner.streams:
-            own = header.kind is Kind.RTCP and owner.stream(header.ssrc) is not None
+            own = header.kind is PacketKind.RTCP and owner.stream(header.ssrc) is not None
             return Verdict.PROBATION if own else Verdict.RIVAL
         if now - self.heard_at < SILENCE_S or not continues(owner.taught, header):
             return Verdict.RIVAL
@@ -469,7 +476,7 @@ class Latch:
         return self._displace(owner, source, header, now)
 
     def _succession(
-        self, owner: Owner, contender: _Contender, header: Header, now: float
+        self, owner: LearnedSource, contender: _Contender, header: Header, now: float
     ) -> Verdict:
         """Whether another source takes the owner's place: by its stream, or by its silence."""
         source = contender.source
@@ -491,7 +498,7 @@ class Latch:
         remapped = replace(owner, source=source, streams=copies(owner.streams))
         return self._learn(remapped, header, now, Verdict.RELATCHED)
 
-    def _yields(self, owner: Owner, contender: _Contender, now: float) -> bool:
+    def _yields(self, owner: LearnedSource, contender: _Contender, now: float) -> bool:
         """Whether the owner is provisional, and quiet for so long that it gives way."""
         assert self._waits_since is not None
         if self._is_for_reports:
@@ -513,8 +520,8 @@ class Latch:
         return quiet_s >= (END_S if self._is_for_reports else self.evidence.lapse_s)
 
     def _elder(
-        self, owner: Owner, source: TransportAddress, header: Header
-    ) -> tuple[Owner | None, int]:
+        self, owner: LearnedSource, source: TransportAddress, header: Header
+    ) -> tuple[LearnedSource | None, int]:
         """The displaced owner that this packet is of, and how many it takes for it to return."""
         present = owner.stream(header.ssrc)
         late = present is not None and not present.is_carried_on_by(header, RETURN_DROPOUT)
@@ -538,20 +545,20 @@ class Latch:
         return self._learn(owner, header, now, Verdict.LATCHED)
 
     def _displace(
-        self, owner: Owner, source: TransportAddress, header: Header, now: float
+        self, owner: LearnedSource, source: TransportAddress, header: Header, now: float
     ) -> Verdict:
         """Another source takes the place of an owner that has fallen silent."""
         self._remember(owner)
         heir = _owner(source, header, now, by_silence=True)
         return self._learn(heir, header, now, Verdict.RELATCHED)
 
-    def _remember(self, owner: Owner) -> None:
+    def _remember(self, owner: LearnedSource) -> None:
         if len(self._past) == PAST:
             del self._past[0]
         self._past.append(owner)
 
-    def _learn(self, owner: Owner, header: Header, now: float, verdict: Verdict) -> Verdict:
-        self.state = State.LATCHED
+    def _learn(self, owner: LearnedSource, header: Header, now: float, verdict: Verdict) -> Verdict:
+        self.state = LatchState.LATCHED
         self._owner, self._former = owner, None
         self.latched_at = self.heard_at = now
         self._resumed = False
@@ -616,6 +623,6 @@ class Latch:
 
 def _owner(
     source: TransportAddress, header: Header, now: float, *, by_silence: bool = False
-) -> Owner:
+) -> LearnedSource:
     handshakes = header.kind in HANDSHAKES
-    return Owner(source, header, now, by_silence=by_silence, handshakes=handshakes)
+    return LearnedSource(source, header, now, by_silence=by_silence, handshakes=handshakes)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from jingle_hnt.model.address import TransportAddress
-from jingle_hnt.relay.packet import Header, Kind
+from jingle_hnt.relay.packet import Header, PacketKind
 from jingle_hnt.relay.streak import WINDOW
 
 PAUSE_S = 0.3
@@ -19,7 +19,7 @@ TENURE_S = 2.0
 STREAMS = 8
 """Streams of one source that are followed at a time; the first one stays."""
 
-HANDSHAKES = frozenset({Kind.DTLS, Kind.ZRTP})
+HANDSHAKES = frozenset({PacketKind.DTLS, PacketKind.ZRTP})
 """What a sender of encrypted media sends before it, if keys are not signalled."""
 
 RETURN_DROPOUT = 33000
@@ -28,7 +28,7 @@ it may have gone on unheard for ten minutes of audio."""
 
 
 @dataclass(slots=True)
-class Stream:
+class KnownStream:
     """One SSRC of the learned source; `top` is its greatest sequence number.
 
     `top` is `old` where an earlier life of the plane has told it: any number may come next.
@@ -50,13 +50,13 @@ class Stream:
         """Whether a packet goes on where this stream has stopped, `within` so many packets."""
         if header.ssrc != self.ssrc:
             return False
-        if self.old or header.kind is not Kind.RTP:
+        if self.old or header.kind is not PacketKind.RTP:
             return True
         return 0 < (header.sequence - self.top) % 65536 <= within
 
 
 @dataclass(slots=True)
-class Owner:
+class LearnedSource:
     """A learned source. `taught` is the packet, other than media, that it was last heard by;
     `handshakes` tells whether one was DTLS or ZRTP.
 
@@ -66,19 +66,19 @@ class Owner:
     source: TransportAddress
     taught: Header
     spoke_at: float
-    streams: list[Stream] = field(default_factory=list)
+    streams: list[KnownStream] = field(default_factory=list)
     packets: int = 1
     spoken_s: float = 0.0
     by_silence: bool = False
     handshakes: bool = False
-    events: Stream | None = None  # of key presses, where they have an SSRC of their own
+    events: KnownStream | None = None  # of key presses, where they have an SSRC of their own
 
     @property
     def is_sure(self) -> bool:
         """Whether it has been speaking for long enough to be the party itself."""
         return self.spoken_s >= TENURE_S
 
-    def stream(self, ssrc: int) -> Stream | None:
+    def stream(self, ssrc: int) -> KnownStream | None:
         """The stream of this SSRC, where it is one of the owner's."""
         return next((stream for stream in self.streams if stream.ssrc == ssrc), None)
 
@@ -91,7 +91,7 @@ class Owner:
         """Whether a packet goes on where one of the streams has stopped."""
         return any(stream.is_carried_on_by(header, within) for stream in self.streams)
 
-    def speak(self, header: Header, now: float) -> Stream:
+    def speak(self, header: Header, now: float) -> KnownStream:
         """Hear media of a stream, which begins with this packet where it is new."""
         stream = self.stream(header.ssrc)
         if stream is None:
@@ -104,21 +104,21 @@ class Owner:
         self.spoke_at = now
         return stream
 
-    def forget_after(self, stream: Stream) -> bool:
+    def forget_after(self, stream: KnownStream) -> bool:
         """An elder stream is back, and ends those after it; tells whether there were any."""
         place = self.streams.index(stream) + 1
         forgets = place < len(self.streams)
         del self.streams[place:]
         return forgets
 
-    def _begin(self, header: Header, now: float) -> Stream:
+    def _begin(self, header: Header, now: float) -> KnownStream:
         if len(self.streams) == STREAMS:
             self.streams.remove(min(self.streams[1:], key=lambda s: s.last_at))
-        stream = Stream(header.ssrc, header.sequence, now)
+        stream = KnownStream(header.ssrc, header.sequence, now)
         self.streams.append(stream)
         return stream
 
 
-def copies(streams: Iterable[Stream]) -> list[Stream]:
+def copies(streams: Iterable[KnownStream]) -> list[KnownStream]:
     """The same streams, to be followed from another source on."""
     return [replace(stream) for stream in streams]

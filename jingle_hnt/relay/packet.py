@@ -14,7 +14,7 @@ STUN_COOKIE = b"\x21\x12\xa4\x42"
 ZRTP_COOKIE = b"ZRTP"
 
 
-class Kind(IntEnum):
+class PacketKind(IntEnum):
     """The protocols that share a media port. The numbers are the C engine's."""
 
     EMPTY = 0
@@ -26,11 +26,11 @@ class Kind(IntEnum):
     OTHER = 6
 
 
-LATCHABLE = frozenset({Kind.ZRTP, Kind.DTLS, Kind.RTP, Kind.RTCP})
+LATCHABLE = frozenset({PacketKind.ZRTP, PacketKind.DTLS, PacketKind.RTP, PacketKind.RTCP})
 """Kinds that may teach a latch. STUN does so only when authenticated, which is not decided here;
 an empty datagram or junk never does (RFC 7362 section 5: garbage must not latch)."""
 
-SETUP_KINDS = frozenset({Kind.STUN, Kind.ZRTP, Kind.DTLS})
+SETUP_KINDS = frozenset({PacketKind.STUN, PacketKind.ZRTP, PacketKind.DTLS})
 """In-path signalling that media-path-middleboxes REC 2 wants let through before the answer."""
 
 
@@ -42,7 +42,7 @@ class Header:
     every other kind. `payload_type` is RTP's (7 bits), and says nothing of whose packet it is.
     """
 
-    kind: Kind
+    kind: PacketKind
     ssrc: int = 0
     sequence: int = 0
     payload_type: int = field(default=0, compare=False)
@@ -51,17 +51,17 @@ class Header:
 def classify(datagram: bytes) -> Header:
     """The header of any datagram; never raises, whatever the bytes are."""
     if not datagram:
-        return Header(Kind.EMPTY)
+        return Header(PacketKind.EMPTY)
     first = datagram[0]
     if first < 4:
-        return Header(Kind.STUN if _is_stun(datagram) else Kind.OTHER)
+        return Header(PacketKind.STUN if _is_stun(datagram) else PacketKind.OTHER)
     if first == 16:
-        return Header(Kind.ZRTP if datagram[4:8] == ZRTP_COOKIE else Kind.OTHER)
+        return Header(PacketKind.ZRTP if datagram[4:8] == ZRTP_COOKIE else PacketKind.OTHER)
     if 20 <= first <= 63:
-        return Header(Kind.DTLS if len(datagram) >= 13 else Kind.OTHER)
+        return Header(PacketKind.DTLS if len(datagram) >= 13 else PacketKind.OTHER)
     if 128 <= first <= 191:
         return _rtp_or_rtcp(datagram)
-    return Header(Kind.OTHER)
+    return Header(PacketKind.OTHER)
 
 
 def _is_stun(datagram: bytes) -> bool:
@@ -70,10 +70,10 @@ def _is_stun(datagram: bytes) -> bool:
 
 def _rtp_or_rtcp(datagram: bytes) -> Header:
     if len(datagram) < RTCP_HEADER:
-        return Header(Kind.OTHER)
+        return Header(PacketKind.OTHER)
     if 192 <= datagram[1] <= 223:  # RFC 5761 section 4: the packet types kept for RTCP
-        return Header(Kind.RTCP, ssrc=int.from_bytes(datagram[4:8]))
+        return Header(PacketKind.RTCP, ssrc=int.from_bytes(datagram[4:8]))
     if len(datagram) < RTP_HEADER:
-        return Header(Kind.OTHER)
+        return Header(PacketKind.OTHER)
     ssrc, sequence = int.from_bytes(datagram[8:12]), int.from_bytes(datagram[2:4])
-    return Header(Kind.RTP, ssrc, sequence, datagram[1] & 0x7F)
+    return Header(PacketKind.RTP, ssrc, sequence, datagram[1] & 0x7F)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class MediaLimits:
     """What each side of each binding may send, 0 for no limit, and the DSCP of what is sent on.
 
     `max_kbps` is in 1000 bits of UDP payload a second, `max_pps` in packets a second. `dscp` is a
@@ -20,13 +20,13 @@ class Limits:
     dscp: int = 0
 
 
-NO_LIMITS = Limits()
+NO_LIMITS = MediaLimits()
 
 
 class Bucket:
     """A token bucket of one second's worth, so that a burst such as a key frame passes."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: MediaLimits) -> None:
         self._packets_per_s = float(limits.max_pps)
         self._bytes_per_s = limits.max_kbps * 125.0
         self._packets = self._bytes = 0.0

@@ -1,11 +1,11 @@
 """How well one side's stream arrives, from its RTP and RTCP headers; payloads stay opaque.
 
-The C engine mirrors `Stream` in `plane/native/rules/quality.c`, and a property test holds the two
-together. What is heard is what arrived at the relay: the path from the party to the relay.
+The C engine mirrors `StreamMeter` in `plane/native/rules/quality.c`, and a property test holds the
+two together. What is heard is what arrived at the relay: the path from the party to the relay.
 """
 
 from jingle_hnt.relay.binding import BindingSnapshot, Flow, PinholeSnapshot, Quality, Side
-from jingle_hnt.relay.packet import Header, Kind
+from jingle_hnt.relay.packet import Header, PacketKind
 
 MAX_DROPOUT = 3000
 """A sequence number this far ahead begins a new stream (RFC 3550 A.1)."""
@@ -32,7 +32,7 @@ USUAL_CLOCKS = (8000, 16000, 24000, 32000, 44100, 48000, 90000)
 ONE_WAY_S = 10.0
 
 
-class Stream:
+class StreamMeter:
     """What one side sends: loss and order (RFC 3550 A.3), jitter (A.8), round trip (6.4.1)."""
 
     def __init__(self) -> None:
@@ -48,11 +48,11 @@ class Stream:
         self._reported_at = 0.0
         self._round_trip_s = -1.0
 
-    def observe(self, header: Header, datagram: bytes, now: float, other: "Stream") -> None:
+    def observe(self, header: Header, datagram: bytes, now: float, other: "StreamMeter") -> None:
         """A datagram of this side, heard and counted now; `other` is the other side's stream."""
-        if header.kind is Kind.RTP:
+        if header.kind is PacketKind.RTP:
             self._sequence(header, datagram, now)
-        elif header.kind is Kind.RTCP:
+        elif header.kind is PacketKind.RTCP:
             self._reports(datagram, now, other)
 
     @property
@@ -119,7 +119,7 @@ class Stream:
         if timestamp != self._timestamp:
             self._timestamp, self._at = timestamp, now
 
-    def _reports(self, datagram: bytes, now: float, other: "Stream") -> None:
+    def _reports(self, datagram: bytes, now: float, other: "StreamMeter") -> None:
         at = 0
         while at + 8 <= len(datagram) and datagram[at] >> 6 == 2:
             end = at + 4 + 4 * int.from_bytes(datagram[at + 2 : at + 4])
@@ -136,7 +136,7 @@ class Stream:
                         self._block(datagram[first + 24 * block :], now, other)
             at = end
 
-    def _block(self, block: bytes, now: float, other: "Stream") -> None:
+    def _block(self, block: bytes, now: float, other: "StreamMeter") -> None:
         last, delay = int.from_bytes(block[16:20]), int.from_bytes(block[20:24])
         if last == 0 or last != other._report:
             return

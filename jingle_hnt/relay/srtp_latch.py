@@ -39,9 +39,9 @@ from dataclasses import dataclass, field
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import TagKey
 from jingle_hnt.relay.evidence import Evidence
-from jingle_hnt.relay.latch import SILENCE_S, State, Verdict
+from jingle_hnt.relay.latch import SILENCE_S, LatchState, Verdict
 from jingle_hnt.relay.pace import Pace
-from jingle_hnt.relay.packet import Header, Kind
+from jingle_hnt.relay.packet import Header, PacketKind
 from jingle_hnt.relay.srtp import is_rtcp_signed, is_rtp_signed, rtcp_index
 from jingle_hnt.relay.streak import MAX_DROPOUT
 
@@ -81,7 +81,7 @@ class _Stream:
     `anew` is the last of `anew_packets` in order whose lesser indexes may be new ones; `renewed`
     tells that the sender has lost its state, so that the next is."""
 
-    kind: Kind
+    kind: PacketKind
     ssrc: int
     index: int
     sure: bool
@@ -103,7 +103,7 @@ class _Stream:
         """Whether a packet of such a lesser index shows that the sender has lost its state."""
         if self.index - index < WINDOW and not self.renewed:
             return False
-        pause_s = RESTART_S if self.kind is Kind.RTP else RESTART_RTCP_S
+        pause_s = RESTART_S if self.kind is PacketKind.RTP else RESTART_RTCP_S
         if index >= self.first and now - self.fitted_at < pause_s and not self.renewed:
             return False
         in_order = self.anew_packets > 0 and 0 < index - self.anew <= MAX_DROPOUT
@@ -137,7 +137,7 @@ def _pace() -> Pace:
 class SrtpLatch:
     """See the module's text. Times are monotonic and never fall."""
 
-    state: State = State.SHUT
+    state: LatchState = LatchState.SHUT
     generation: int = -1
     evidence: Evidence | None = None
     source: TransportAddress | None = None
@@ -160,7 +160,7 @@ class SrtpLatch:
         self.generation = generation
         self.evidence = evidence
         if self._key is None or self._key not in evidence.tags:
-            self.state = State.ARMED
+            self.state = LatchState.ARMED
             self.source = self._key = None
             self._resumed = False
             self._streams.clear()
@@ -183,25 +183,25 @@ class SrtpLatch:
             return self._heard(header, datagram, now)
         if not self.evidence.admits(source.ip):
             return Verdict.STRANGER
-        if header.kind not in (Kind.RTP, Kind.RTCP):
+        if header.kind not in (PacketKind.RTP, PacketKind.RTCP):
             return Verdict.UNFIT
-        if self.state is State.LATCHED and now - self.heard_at < SILENCE_S:
+        if self.state is LatchState.LATCHED and now - self.heard_at < SILENCE_S:
             return Verdict.RIVAL
         key = self._believe(source, header, datagram, now)
         if key is None:
             return Verdict.UNFIT
-        verdict = Verdict.RELATCHED if self.state is State.LATCHED else Verdict.LATCHED
+        verdict = Verdict.RELATCHED if self.state is LatchState.LATCHED else Verdict.LATCHED
         self._learn(source, key, now)
         return verdict
 
     def _learn(self, source: TransportAddress, key: TagKey, now: float) -> None:
-        self.state = State.LATCHED
+        self.state = LatchState.LATCHED
         self.source, self._key = source, key
         self._armed_anew = False
         self.latched_at = self.heard_at = now
 
     def _heard(self, header: Header, datagram: bytes, now: float) -> Verdict:
-        if header.kind in (Kind.RTP, Kind.RTCP):
+        if header.kind in (PacketKind.RTP, PacketKind.RTCP):
             verdict = self._follow(header, datagram, now)
             if verdict is not Verdict.PASS:
                 return verdict
@@ -211,7 +211,7 @@ class SrtpLatch:
     def _follow(self, header: Header, datagram: bytes, now: float) -> Verdict:
         """Media in the learned source's name: its own, a replay, or somebody else's."""
         stream = self._known(header)
-        if stream is None and header.kind is Kind.RTP and self._resumed:
+        if stream is None and header.kind is PacketKind.RTP and self._resumed:
             self._resumed = False
             stream = self._enter(header, header.sequence, now, sure=False)
         key, index = self._signer(header, datagram, stream)
@@ -246,7 +246,7 @@ class SrtpLatch:
         if not (failures.allows(now) or self.evidence.is_likely(source.ip)):
             return None
         key, index = self._signer(header, datagram, stream)
-        resumed = self._resumed and header.kind is Kind.RTP
+        resumed = self._resumed and header.kind is PacketKind.RTP
         if key is None and stream is None and resumed:
             key, index = self._signer_among(header, datagram, range(2, RESUMED_ROLLOVERS))
         if key is None and stream is not None and stream.sure and self._armed_anew:
@@ -259,7 +259,7 @@ class SrtpLatch:
             self._resumed = self._resumed and not resumed
             return key
         if stream.sure and index <= stream.index:
-            goes_on = header.kind is Kind.RTP and _goes_on(stream, header)
+            goes_on = header.kind is PacketKind.RTP and _goes_on(stream, header)
             if not (self._armed_anew and goes_on and stream.begins_anew(index, now)):
                 return None
             self._begin_anew(stream, index)
@@ -271,15 +271,15 @@ class SrtpLatch:
     def _begin_anew(self, stream: _Stream, index: int) -> None:
         """The sender has lost its SRTP state: so it has for its reports."""
         stream.begin_anew(index)
-        if stream.kind is Kind.RTP:
+        if stream.kind is PacketKind.RTP:
             for other in self._streams:
-                other.renewed |= other.kind is Kind.RTCP
+                other.renewed |= other.kind is PacketKind.RTCP
 
     def _signer_anew(
         self, header: Header, datagram: bytes, stream: _Stream, now: float
     ) -> tuple[TagKey | None, int]:
         """The same where the sender may have lost count, tried where that can be believed."""
-        if header.kind is not Kind.RTP or stream.misfits < MISFITS:
+        if header.kind is not PacketKind.RTP or stream.misfits < MISFITS:
             return None, 0
         pause = now - stream.fitted_at >= RESTART_S
         expected = _nearest(stream.index, header.sequence) >> 16
@@ -296,7 +296,7 @@ class SrtpLatch:
         self, header: Header, datagram: bytes, stream: _Stream
     ) -> tuple[TagKey | None, int]:
         """The same of a packet from elsewhere, whose sequence number goes on."""
-        if header.kind is not Kind.RTP or not _goes_on(stream, header):
+        if header.kind is not PacketKind.RTP or not _goes_on(stream, header):
             return None, 0
         return self._signer_among(header, datagram, [0])
 
@@ -335,7 +335,7 @@ class SrtpLatch:
 
 def _signed_at(key: TagKey, header: Header, datagram: bytes, stream: _Stream | None) -> int | None:
     """The index at which this key made the packet's tag; None where it did not."""
-    if header.kind is Kind.RTCP:
+    if header.kind is PacketKind.RTCP:
         return rtcp_index(datagram, key) if is_rtcp_signed(datagram, key) else None
     for rollover in _rollovers(header, stream):
         if is_rtp_signed(datagram, key, rollover):

@@ -5,7 +5,7 @@ The C engine's twin is in `plane/native/rules/owner.c`.
 
 from dataclasses import dataclass
 
-from jingle_hnt.relay.packet import Header, Kind
+from jingle_hnt.relay.packet import Header, PacketKind
 
 WINDOW = 64
 """Sequence numbers behind the greatest one that still count, in packets."""
@@ -38,7 +38,7 @@ class Streak:
 
     def hear(self, header: Header, now: float) -> None:
         """Count one more packet of this kind and SSRC."""
-        if header.kind is not Kind.RTP:
+        if header.kind is not PacketKind.RTP:
             self.seen = (self.seen << 1 | 1) & _SEEN
             self.last_at = now
             return
@@ -60,6 +60,6 @@ def continues(before: Header, after: Header) -> bool:
     """
     if before.kind is not after.kind or before.ssrc != after.ssrc:
         return False
-    if after.kind is not Kind.RTP:
+    if after.kind is not PacketKind.RTP:
         return True
     return 0 < (after.sequence - before.sequence) % 65536 <= MAX_DROPOUT

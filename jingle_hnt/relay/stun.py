@@ -43,7 +43,7 @@ class Role(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Binding:
+class BindingMessage:
     """One Binding message.
 
     `integrity_at` is where MESSAGE-INTEGRITY begins, 0 where there is none. `username`, `role` with
@@ -61,7 +61,7 @@ class Binding:
     error: int = 0
 
 
-def parse(datagram: bytes) -> Binding | None:
+def parse(datagram: bytes) -> BindingMessage | None:
     """The Binding message that a datagram is; never raises.
 
     None for everything else: another method, lengths that do not fit, a FINGERPRINT that is wrong
@@ -78,7 +78,7 @@ def parse(datagram: bytes) -> Binding | None:
     return _with_attributes(datagram, kind)
 
 
-def is_signed(datagram: bytes, message: Binding, password: bytes) -> bool:
+def is_signed(datagram: bytes, message: BindingMessage, password: bytes) -> bool:
     """Whether MESSAGE-INTEGRITY was made with this password (RFC 8489 section 14.5).
 
     The key is the password itself: a short-term credential. False where there is none.
@@ -98,7 +98,7 @@ def _class_and_method(word: int) -> tuple[Class, int]:
     return kind, word & 0x000F | word >> 1 & 0x0070 | word >> 2 & 0x0F80
 
 
-def _with_attributes(datagram: bytes, kind: Class) -> Binding | None:
+def _with_attributes(datagram: bytes, kind: Class) -> BindingMessage | None:
     at, integrity_at, username, nominates = STUN_HEADER, 0, b"", False
     role, tie_breaker, error = Role.UNSAID, 0, 0
     while at < len(datagram):
@@ -128,7 +128,9 @@ def _with_attributes(datagram: bytes, kind: Class) -> Binding | None:
             error = 100 * (value[2] & 7) + value[3]
         at = after
     transaction = datagram[8 : 8 + TRANSACTION]
-    return Binding(kind, transaction, username, nominates, integrity_at, role, tie_breaker, error)
+    return BindingMessage(
+        kind, transaction, username, nominates, integrity_at, role, tie_breaker, error
+    )
 
 
 def _is_fingerprint(datagram: bytes, at: int) -> bool:

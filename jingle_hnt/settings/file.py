@@ -11,7 +11,7 @@ from pydantic_settings import SettingsError
 
 from jingle_hnt.errors import ConfigurationError
 from jingle_hnt.settings.defaults import ENVIRONMENT, stands_in
-from jingle_hnt.settings.model import Interface, Server, Settings
+from jingle_hnt.settings.model import InterfaceOptions, ServerOptions, Settings
 
 _NEEDED = {
     "xmpp": "write a table [xmpp] with component, domains and secret_file",
@@ -96,7 +96,7 @@ def _suggestion(place: list[str]) -> str:
 
 def _section_of(model: type[BaseModel], name: str) -> type[BaseModel] | None:
     if name in ("interfaces", "others"):
-        return Interface if name == "interfaces" else Server
+        return InterfaceOptions if name == "interfaces" else ServerOptions
     field = model.model_fields.get(name)
     annotation: object = None if field is None else field.annotation
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):

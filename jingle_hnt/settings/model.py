@@ -35,7 +35,7 @@ from pydantic_settings import (
 )
 
 from jingle_hnt.errors import ConfigurationError
-from jingle_hnt.relay.policing import Limits
+from jingle_hnt.relay.policing import MediaLimits
 from jingle_hnt.settings.defaults import ADMIN_SOCKET, ENVIRONMENT, RUNTIME_DIRECTORY
 from jingle_hnt.settings.environment import Environment
 
@@ -103,7 +103,7 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-class Interface(_Section):
+class InterfaceOptions(_Section):
     """One address of the relay; `advertise` is what parties are told where it differs.
 
     `port_offset` is added to the ports that parties are told. `networks` are those whose parties
@@ -140,7 +140,7 @@ class Interface(_Section):
         return self
 
 
-class Server(_Section):
+class ServerOptions(_Section):
     """A connection to an XMPP server (XEP-0114)."""
 
     component: Annotated[str, Field(min_length=1), Field(examples=["hnt.example.org"]), RESTART]
@@ -200,16 +200,16 @@ class Server(_Section):
         return self
 
 
-class Xmpp(Server):
+class XmppOptions(ServerOptions):
     """The external component (XEP-0114)."""
 
-    others: Annotated[tuple[Server, ...], RESTART] = ()
+    others: Annotated[tuple[ServerOptions, ...], RESTART] = ()
     """Further XMPP servers: for each one a table `[[xmpp.others]]` with the options above. Its
     systemd credential is `secret.` followed by the component's domain. Sessions, ports, limits and
     administrators are common to all servers."""
 
     @property
-    def servers(self) -> tuple[Server, ...]:
+    def servers(self) -> tuple[ServerOptions, ...]:
         """All connections; the first is this one."""
         return (self, *self.others)
 
@@ -230,11 +230,11 @@ class Xmpp(Server):
         return self
 
 
-class Relay(_Section):
+class RelayOptions(_Section):
     """Media addresses, ports, and who may be a peer."""
 
     interfaces: Annotated[
-        tuple[Interface, ...],
+        tuple[InterfaceOptions, ...],
         Field(min_length=1),
         Field(examples=[[{"address": "203.0.113.9"}]]),
         RESTART,
@@ -319,9 +319,9 @@ class Relay(_Section):
     `stun.example.org:3478`."""
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> MediaLimits:
         """What each side of a call may send, and how it is marked."""
-        return Limits(self.max_kbps, self.max_pps, self.dscp)
+        return MediaLimits(self.max_kbps, self.max_pps, self.dscp)
 
     @property
     def port_range(self) -> tuple[int, int]:
@@ -331,7 +331,7 @@ class Relay(_Section):
 
     @field_validator("interfaces")
     @classmethod
-    def _are_distinct(cls, value: tuple[Interface, ...]) -> tuple[Interface, ...]:
+    def _are_distinct(cls, value: tuple[InterfaceOptions, ...]) -> tuple[InterfaceOptions, ...]:
         faced = [(i.address, network) for i in value for network in i.networks or (None,)]
         twice = sorted({str(address) for address, _ in faced if faced.count((address, _)) > 1})
         if twice:
@@ -374,7 +374,7 @@ class Relay(_Section):
         return value
 
 
-class RelayNodes(_Section):
+class RelayNodesOptions(_Section):
     """Relay channels for clients that ask for them (XEP-0278)."""
 
     enabled: Annotated[bool, RESTART] = False
@@ -387,7 +387,7 @@ class RelayNodes(_Section):
     """Seconds without a packet after which a relay channel ends."""
 
 
-class Addresses(_Section):
+class AddressesOptions(_Section):
     """Calls without a server module, by addresses at the component (XEP-0106)."""
 
     enabled: Annotated[bool, RESTART] = False
@@ -399,7 +399,7 @@ class Addresses(_Section):
     """
 
 
-class Gate(_Section):
+class GateOptions(_Section):
     """When media may flow."""
 
     policy: Literal["open", "one-stage", "two-stage"] = "one-stage"
@@ -421,7 +421,7 @@ def _pattern(text: str) -> str:
 Pattern = Annotated[str, AfterValidator(_pattern)]
 
 
-class IceRule(_Section):
+class IceRuleOptions(_Section):
     """What becomes of ICE in the calls of some parties."""
 
     mode: Literal["append", "terminate", "pass"]
@@ -432,7 +432,7 @@ class IceRule(_Section):
     """The transports that are meant; empty, both."""
 
 
-class Ice(_Section):
+class IceOptions(_Section):
     """What becomes of ICE transports."""
 
     mode: Literal["append", "terminate", "pass"] = "append"
@@ -447,7 +447,7 @@ class Ice(_Section):
     fastest path win."""
     idle_s: Seconds = 60.0
     """Seconds after which the ports of a relayed path that neither party uses are released."""
-    rules: tuple[IceRule, ...] = ()
+    rules: tuple[IceRuleOptions, ...] = ()
     """Exceptions from `ice.mode`: tables with `mode`, and if wanted `parties` and `transports`.
     The first rule that fits a call applies; what a rule leaves out fits every call. `parties` are
     patterns of which one party must match one: a bare JID or a domain, in which `*` stands for any
@@ -464,7 +464,7 @@ class Ice(_Section):
     cannot talk."""
 
 
-class Times(_Section):
+class TimesOptions(_Section):
     """Limits of a call's life, in seconds."""
 
     setup_s: Seconds = 120.0
@@ -484,7 +484,7 @@ class Times(_Section):
     heard again: its address may be somebody else's by now. ICE checks go on."""
 
 
-class CallLimits(_Section):
+class CallLimitsOptions(_Section):
     """How many calls there may be, by who makes them; 0 means that there is no limit."""
 
     per_user: Annotated[int, Field(ge=0)] = 100
@@ -502,7 +502,7 @@ class CallLimits(_Section):
     limit."""
 
 
-class Budgets(_Section):
+class BudgetsOptions(_Section):
     """How much of each resource one user, domain, or session may use; 0 means no budget."""
 
     ports_per_user: Annotated[int, Field(ge=0)] = 160
@@ -540,7 +540,7 @@ def _existing_parent(path: Path) -> Path:
     return path
 
 
-class State(_Section):
+class StateOptions(_Section):
     """Where the journal and the sockets are."""
 
     directory: Annotated[Path, AfterValidator(_existing_parent), RESTART] = Path(
@@ -586,7 +586,7 @@ class State(_Section):
         return self.runtime_directory / ADMIN_SOCKET
 
 
-class Metrics(_Section):
+class MetricsOptions(_Section):
     """The HTTP listener for Prometheus and for probes."""
 
     listen: Annotated[str, RESTART] = ""
@@ -615,7 +615,7 @@ class Metrics(_Section):
         return value
 
 
-class Stop(_Section):
+class StopOptions(_Section):
     """What the first SIGTERM does; the second ends everything at once."""
 
     drain_s: Annotated[float, Field(ge=0, le=86400), RESTART] = 0.0
@@ -629,7 +629,7 @@ def _alike(domain: str) -> str:
     return domain.rstrip(".").casefold()
 
 
-class Admin(_Section):
+class AdminOptions(_Section):
     """Who may use ad-hoc commands from an XMPP client (XEP-0050)."""
 
     jids: Annotated[tuple[str, ...], FILE] = ()
@@ -652,7 +652,7 @@ class Admin(_Section):
         return value
 
 
-class Log(_Section):
+class LogOptions(_Section):
     """What is logged, and how."""
 
     level: Annotated[Literal["debug", "info", "warning", "error"], FILE] = "info"
@@ -674,20 +674,20 @@ class Settings(BaseSettings):
         env_nested_delimiter="__",
     )
 
-    xmpp: Xmpp
-    relay: Relay
-    relay_nodes: RelayNodes = RelayNodes()
-    addresses: Addresses = Addresses()
-    gate: Gate = Field(default_factory=Gate)
-    ice: Ice = Field(default_factory=Ice)
-    times: Times = Field(default_factory=Times)
-    limits: CallLimits = Field(default_factory=CallLimits)
-    budgets: Budgets = Field(default_factory=Budgets)
-    state: State = Field(default_factory=State)
-    stop: Stop = Field(default_factory=Stop)
-    admin: Admin = Field(default_factory=Admin)
-    metrics: Metrics = Field(default_factory=Metrics)
-    log: Log = Field(default_factory=Log)
+    xmpp: XmppOptions
+    relay: RelayOptions
+    relay_nodes: RelayNodesOptions = RelayNodesOptions()
+    addresses: AddressesOptions = AddressesOptions()
+    gate: GateOptions = Field(default_factory=GateOptions)
+    ice: IceOptions = Field(default_factory=IceOptions)
+    times: TimesOptions = Field(default_factory=TimesOptions)
+    limits: CallLimitsOptions = Field(default_factory=CallLimitsOptions)
+    budgets: BudgetsOptions = Field(default_factory=BudgetsOptions)
+    state: StateOptions = Field(default_factory=StateOptions)
+    stop: StopOptions = Field(default_factory=StopOptions)
+    admin: AdminOptions = Field(default_factory=AdminOptions)
+    metrics: MetricsOptions = Field(default_factory=MetricsOptions)
+    log: LogOptions = Field(default_factory=LogOptions)
 
     @model_validator(mode="after")
     def _administrators_are_ours(self) -> Self:
@@ -717,7 +717,7 @@ class Settings(BaseSettings):
         """The component's secret. Raises ConfigurationError where there is none."""
         return self.secret_of(self.xmpp)
 
-    def secret_of(self, server: Server) -> str:
+    def secret_of(self, server: ServerOptions) -> str:
         """The secret for one of the connections. Raises ConfigurationError where there is none."""
         for path in self._secret_files(server):
             return _read_secret(path)
@@ -729,7 +729,7 @@ class Settings(BaseSettings):
             " of a file that holds the component_secret of the XMPP server"
         )
 
-    def _secret_files(self, server: Server) -> Iterator[Path]:
+    def _secret_files(self, server: ServerOptions) -> Iterator[Path]:
         credentials = os.environ.get("CREDENTIALS_DIRECTORY")
         name = "secret" if server is self.xmpp else f"secret.{server.component}"
         if credentials and (Path(credentials) / name).exists():

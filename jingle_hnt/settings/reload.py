@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from jingle_hnt.errors import ConfigurationError
-from jingle_hnt.settings.model import RESTART, Interface, Settings, TakesEffect
+from jingle_hnt.settings.model import RESTART, InterfaceOptions, Settings, TakesEffect
 
 ADVERTISE = "relay.advertise"
 """No option of the file's, but what its `relay.interfaces` say: a script that follows a dynamic
@@ -97,7 +97,7 @@ def _advertised(settings: Settings, text: str) -> Settings:
             " everybody; where it is not one, write it into the file, and `jingle-hnt reload`"
         )
     try:
-        told = Interface.model_validate({**suited[0].model_dump(), "advertise": ip})
+        told = InterfaceOptions.model_validate({**suited[0].model_dump(), "advertise": ip})
     except ValidationError as error:
         said = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise ConfigurationError(f"{ADVERTISE}: {said}") from None

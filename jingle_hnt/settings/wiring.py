@@ -28,8 +28,8 @@ from jingle_hnt.model.jid import JID
 from jingle_hnt.relay.interfaces import Interface
 from jingle_hnt.relay.policy import PeerPolicy
 from jingle_hnt.relay.ports import PortPool
-from jingle_hnt.settings.model import IceRule as IceRuleSettings
-from jingle_hnt.settings.model import RelayNodes, Server, Settings
+from jingle_hnt.settings.model import IceRuleOptions as IceRuleSettings
+from jingle_hnt.settings.model import RelayNodesOptions, ServerOptions, Settings
 
 Policy = TypeVar("Policy")
 
@@ -113,7 +113,7 @@ def component_settings(settings: Settings) -> tuple[ComponentSettings, ...]:
     )
 
 
-def _secret(settings: Settings, server: Server) -> str:
+def _secret(settings: Settings, server: ServerOptions) -> str:
     """The secret for one of the servers; empty where it cannot be read now."""
     try:
         return settings.secret_of(server)
@@ -186,7 +186,7 @@ def administrators(settings: Settings) -> tuple[JID, ...]:
         raise ConfigurationError(f"admin.jids: {error}") from None
 
 
-def _channels(nodes: RelayNodes, max_kbps: int) -> ChannelPolicy | None:
+def _channels(nodes: RelayNodesOptions, max_kbps: int) -> ChannelPolicy | None:
     if not nodes.enabled:
         return None
     return taken(ChannelPolicy, nodes, max_kbps=max_kbps)

@@ -21,7 +21,7 @@ from jingle_hnt.relay.binding import (
     PinholeSnapshot,
     Quality,
 )
-from jingle_hnt.relay.latch import State
+from jingle_hnt.relay.latch import LatchState
 from tests.jingle.stage import ALICE, Stage
 
 
@@ -135,7 +135,9 @@ class Office:
     def _pinhole(self, count: int) -> PinholeSnapshot:
         bound = next(iter(self.stage.pool.interfaces)).told(2000)
         counters = Counters(received_packets=count, received_bytes=160 * count)
-        seen = PinholeSnapshot(bound, State.LATCHED, 0, None, None, None, None, Flow.OPEN, counters)
+        seen = PinholeSnapshot(
+            bound, LatchState.LATCHED, 0, None, None, None, None, Flow.OPEN, counters
+        )
         return replace(seen, quality=Quality(packets=count))
 
 

@@ -31,7 +31,7 @@ from jingle_hnt.relay.binding import (
     PinholeSnapshot,
 )
 from jingle_hnt.relay.evidence import SourceAuth
-from jingle_hnt.relay.latch import State
+from jingle_hnt.relay.latch import LatchState
 from tests.jingle.stage import RELAY
 
 ROOT = Path(__file__).parent.parent.parent
@@ -68,7 +68,9 @@ def samples(shown: Scrape) -> dict[tuple[str, frozenset[tuple[str, str]]], float
 def pinhole(packets: int, **dropped: int) -> PinholeSnapshot:
     counters = Counters(received_packets=packets, **dropped)
     bound = TransportAddress(RELAY, 2000)
-    return PinholeSnapshot(bound, State.LATCHED, 0, None, None, None, None, Flow.OPEN, counters)
+    return PinholeSnapshot(
+        bound, LatchState.LATCHED, 0, None, None, None, None, Flow.OPEN, counters
+    )
 
 
 def binding(name: BindingName, packets: int, **dropped: int) -> BindingSnapshot:

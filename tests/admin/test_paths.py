@@ -10,7 +10,7 @@ from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import CandidateType
 from jingle_hnt.model.jingle import Action
 from jingle_hnt.relay.binding import BindingSnapshot, Counters, Flow, PinholeSnapshot, Quality
-from jingle_hnt.relay.latch import State
+from jingle_hnt.relay.latch import LatchState
 from tests.jingle.stage import ALICE, BOB, CAMERA, Stage
 from tests.jingle.test_ice import OF_ALICE, OF_BOB, ice
 from tests.jingle.test_terminate import at
@@ -35,7 +35,7 @@ def agreed(mode: IceMode, *addresses: str, bundled: bool = False) -> Stage:
 def pinhole(
     learned: TransportAddress | None = None, packets: int = 0, counted: Counters | None = None
 ) -> PinholeSnapshot:
-    state = State.ARMED if learned is None else State.LATCHED
+    state = LatchState.ARMED if learned is None else LatchState.LATCHED
     made = PinholeSnapshot(
         BOUND, state, 0, None, learned, None, None, Flow.OPEN, counted or Counters()
     )

@@ -18,7 +18,7 @@ from jingle_hnt.model.content import Candidate, Crypto, RawUdp, Senders
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Reason
 from jingle_hnt.relay.interfaces import Interface
-from jingle_hnt.relay.policing import Limits
+from jingle_hnt.relay.policing import MediaLimits
 from jingle_hnt.relay.policy import PeerPolicy, UnknownSource
 from tests.admin.world import World
 from tests.jingle.stage import (
@@ -213,7 +213,7 @@ class Faults:
 
     def policed(self) -> World:
         """The limit is raised."""
-        return talked(A, B, limits=Limits(max_pps=500 if self.mended else 20))
+        return talked(A, B, limits=MediaLimits(max_pps=500 if self.mended else 20))
 
     def no_family(self) -> World:
         """An address of that version is added."""

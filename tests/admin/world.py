@@ -10,10 +10,10 @@ from jingle_hnt.admin.causes import Case
 from jingle_hnt.admin.diagnosis import diagnose
 from jingle_hnt.call.life import Why
 from jingle_hnt.model.address import TransportAddress
-from jingle_hnt.plane.pinhole import Binding, Pinhole
+from jingle_hnt.plane.pinhole import ReferenceBinding, ReferencePinhole
 from jingle_hnt.plane.reference import ReferenceEngine
 from jingle_hnt.relay.binding import Arm, BindingName, BindingSpec, Gate, Side
-from jingle_hnt.relay.policing import NO_LIMITS, Bucket, Limits
+from jingle_hnt.relay.policing import NO_LIMITS, Bucket, MediaLimits
 from tests.jingle.stage import Plane, Stage
 from tests.plane.packets import rtp
 
@@ -38,7 +38,7 @@ class Wire:
 class Media(ReferenceEngine):
     """The reference engine with wires for sockets, and no thread."""
 
-    def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
+    def __init__(self, limits: MediaLimits, clock: Callable[[], float]) -> None:
         super().__init__(limits, clock)
         self.close()
         self.sent: list[tuple[bytes, str]] = []
@@ -46,11 +46,11 @@ class Media(ReferenceEngine):
 
     def bind(self, specs: Iterable[BindingSpec]) -> None:
         for spec in specs:
-            binding = Binding(spec.name)
+            binding = ReferenceBinding(spec.name)
             wire = cast("Any", Wire(self.sent, self.walls))
             sides: tuple[Side, Side] = (0, 1)
             binding.pinholes = tuple(
-                Pinhole(side, spec.pinholes[side], wire, binding, Bucket(self._limits))
+                ReferencePinhole(side, spec.pinholes[side], wire, binding, Bucket(self._limits))
                 for side in sides
             )
             self._bindings[spec.name] = binding
@@ -98,7 +98,7 @@ class _Ordered(Plane):
 class World(Stage):
     """A stage with media. `limits` are the plane's, the rest is the stage's."""
 
-    def __init__(self, limits: Limits = NO_LIMITS, **options: Any) -> None:
+    def __init__(self, limits: MediaLimits = NO_LIMITS, **options: Any) -> None:
         super().__init__(**options)
         self.media = Media(limits, lambda: self.now)
         self.plane = _Ordered(self.media)

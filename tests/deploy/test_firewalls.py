@@ -9,13 +9,13 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from jingle_hnt.settings.model import Relay
+from jingle_hnt.settings.model import RelayOptions
 from tests.lab.world import RELAY, Lab
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "config"
 PAGE = (ROOT / "docs" / "firewalls.md").read_text()
-FIRST, LAST = str(Relay.model_fields["ports"].default).split("-")
+FIRST, LAST = str(RelayOptions.model_fields["ports"].default).split("-")
 HEAR = f"""
 import socket, sys
 heard = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

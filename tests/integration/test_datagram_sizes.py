@@ -20,7 +20,7 @@ from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.plane.client import PlaneClient
 from jingle_hnt.relay.binding import Arm, BindingSpec, Flow, Gate
 from jingle_hnt.relay.evidence import Evidence, SourceAuth
-from jingle_hnt.relay.latch import State
+from jingle_hnt.relay.latch import LatchState
 from tests.plane.packets import rtp
 from tests.threats import doses
 from tests.threats.doses import Measured
@@ -131,7 +131,7 @@ def road() -> Iterator[Road]:
 
 async def latched(client: PlaneClient) -> bool:
     (binding,) = await client.snapshot([NAME])
-    return all(pinhole.state is State.LATCHED for pinhole in binding.pinholes)
+    return all(pinhole.state is LatchState.LATCHED for pinhole in binding.pinholes)
 
 
 @pytest.mark.parametrize("addresses", [FOUR, SIX], ids=["IPv4", "IPv6"])

@@ -46,7 +46,7 @@ from jingle_hnt.relay.binding import (
     Silent,
 )
 from jingle_hnt.relay.interfaces import Interface
-from jingle_hnt.relay.latch import State as LatchState
+from jingle_hnt.relay.latch import LatchState as LatchState
 from jingle_hnt.relay.policy import PeerPolicy
 from jingle_hnt.relay.ports import PortPool
 

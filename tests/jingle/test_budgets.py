@@ -36,7 +36,7 @@ from jingle_hnt.model.content import (
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action
 from jingle_hnt.relay.interfaces import Interface
-from jingle_hnt.settings.model import Budgets as Options
+from jingle_hnt.settings.model import BudgetsOptions as Options
 from jingle_hnt.store.journal import MAX_RECORD_BYTES
 from tests.jingle.stage import ALICE, BOB, MALLORY, RELAY, VOICE, Stage, candidates, content
 from tests.jingle.test_ice import OF_ALICE, ice

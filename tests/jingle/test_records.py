@@ -30,7 +30,7 @@ from jingle_hnt.relay.binding import (
     StreamChanged,
 )
 from jingle_hnt.relay.interfaces import Interface
-from jingle_hnt.relay.latch import State as LatchState
+from jingle_hnt.relay.latch import LatchState as LatchState
 from tests.jingle.stage import (
     ADDRESSES,
     ALICE,

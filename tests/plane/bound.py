@@ -25,7 +25,7 @@ from jingle_hnt.relay.binding import (
     PinholeSnapshot,
 )
 from jingle_hnt.relay.evidence import Evidence, SourceAuth
-from jingle_hnt.relay.latch import State
+from jingle_hnt.relay.latch import LatchState
 from tests import ports
 from tests.plane.packets import rtp
 
@@ -142,7 +142,7 @@ def next_events(engine: Engine, wanted: type[Event]) -> list[Event]:
 def talk(bound: Bound, alice: Party, bob: Party) -> None:
     """Teach both latches: the first packet of Alice finds nobody, then both hear each other."""
     alice.say(rtp(1))
-    until(lambda: bound.pinhole(0).state is State.LATCHED)
+    until(lambda: bound.pinhole(0).state is LatchState.LATCHED)
     bob.say(rtp(1, ssrc=2))
     assert alice.hears(rtp(1, ssrc=2))
     alice.say(rtp(2))

@@ -16,7 +16,7 @@ from jingle_hnt.plane.reference import ReferenceEngine
 from jingle_hnt.relay.binding import Arm, Side, Silent
 from jingle_hnt.relay.evidence import Evidence, IceKey, SourceAuth
 from jingle_hnt.relay.ice_agent import CONSENT_LOST_S, Checks
-from jingle_hnt.relay.latch import State
+from jingle_hnt.relay.latch import LatchState
 from tests.plane.bound import (
     ALICE,
     BOB,
@@ -113,7 +113,7 @@ async def test_two_agents_that_know_only_us_talk_through_us(engine: Engine) -> N
                 assert await other.recv() == datagram
     for side, address in ((0, ALICE), (1, BOB)):
         pinhole = call.bound.pinhole(side)
-        assert pinhole.state is State.LATCHED
+        assert pinhole.state is LatchState.LATCHED
         assert pinhole.learned is not None
         assert str(pinhole.learned.ip) == address
         assert pinhole.counters.checks_answered > 0

@@ -18,8 +18,8 @@ from jingle_hnt.relay.binding import (
     Gate,
     Side,
 )
-from jingle_hnt.relay.latch import State
-from jingle_hnt.relay.policing import Limits
+from jingle_hnt.relay.latch import LatchState
+from jingle_hnt.relay.policing import MediaLimits
 from tests.plane.bound import (
     ALICE,
     BOB,
@@ -50,7 +50,7 @@ def test_an_order_of_datagrams_is_kept_over_the_latch(engine: Engine) -> None:
     bound = Bound(engine).ready()
     with bound.party(0, ALICE) as alice, bound.party(1, BOB) as bob:
         bob.say(rtp(1, ssrc=2))
-        until(lambda: bound.pinhole(1).state is State.LATCHED)
+        until(lambda: bound.pinhole(1).state is LatchState.LATCHED)
         for number in range(1, 101):
             alice.say(rtp(number))
         assert [bob.hears(rtp(number)) for number in range(1, 101)] == [True] * 100
@@ -97,7 +97,7 @@ def test_a_datagram_that_cannot_go_on_whole_is_dropped_whole_and_counted(engine:
     engine.gate(Gate("a.1", (Flow.OPEN, Flow.OPEN)))
     with Party("::1", ("::1", ports[0])) as alice, Party(BOB, (RELAY, ports[1])) as bob:
         bob.say(rtp(1, ssrc=2))
-        until(lambda: engine.snapshot()[0].pinholes[1].state is State.LATCHED)
+        until(lambda: engine.snapshot()[0].pinholes[1].state is LatchState.LATCHED)
         alice.say(rtp(1))
         assert bob.hears(rtp(1))
         alice.say(rtp(2).ljust(65527, b"."))
@@ -138,7 +138,7 @@ def test_what_is_sent_on_is_marked(
         if host == RELAY
         else (socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, socket.IPV6_TCLASS)
     )
-    with contextlib.closing(kind(limits=Limits(dscp=46))) as engine:
+    with contextlib.closing(kind(limits=MediaLimits(dscp=46))) as engine:
         ports = (free_port(host), free_port(host))
         first, second = (TransportAddress.of(host, port) for port in ports)
         engine.bind([BindingSpec("a.1", (first, second))])
@@ -149,7 +149,7 @@ def test_what_is_sent_on_is_marked(
         with Party(parties[0], (host, ports[0])) as a, Party(parties[1], (host, ports[1])) as b:
             b.socket.setsockopt(level, told, 1)
             b.say(rtp(1, ssrc=2))
-            until(lambda: engine.snapshot()[0].pinholes[1].state is State.LATCHED)
+            until(lambda: engine.snapshot()[0].pinholes[1].state is LatchState.LATCHED)
             a.say(rtp(1))
             b.socket.settimeout(3)
             data, ancillary, _, _ = b.socket.recvmsg(2048, 64)

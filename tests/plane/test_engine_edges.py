@@ -29,8 +29,8 @@ from jingle_hnt.relay.binding import (
     Silent,
 )
 from jingle_hnt.relay.evidence import PROBATION_PACKETS, UNTOLD, Evidence, SourceAuth
-from jingle_hnt.relay.latch import State
-from jingle_hnt.relay.policing import Limits
+from jingle_hnt.relay.latch import LatchState
+from jingle_hnt.relay.policing import MediaLimits
 from tests.plane import _twins
 from tests.plane.bound import (
     ALICE,
@@ -95,7 +95,7 @@ def test_nobody_is_let_in_by_evidence_without_sources(engine: Engine) -> None:
     with bound.party(0, ALICE) as alice:
         alice.say(rtp(1))
         assert alice.hears_nothing()
-        assert bound.pinhole(0).state is State.ARMED
+        assert bound.pinhole(0).state is LatchState.ARMED
 
 
 def test_a_flood_of_rivals_is_left_to_the_kernel() -> None:
@@ -387,7 +387,7 @@ def test_how_well_a_side_is_heard_is_told_of_each_side(engine: Engine) -> None:
 def test_who_sends_too_much_is_cut_and_counted_and_the_other_side_is_not(
     kind: type[NativeEngine] | type[ReferenceEngine],
 ) -> None:
-    with contextlib.closing(kind(limits=Limits(max_kbps=80))) as engine:  # 10,000 bytes
+    with contextlib.closing(kind(limits=MediaLimits(max_kbps=80))) as engine:  # 10,000 bytes
         bound = Bound(engine).ready()
         with bound.party(0, ALICE) as alice, bound.party(1, BOB) as bob:
             talk(bound, alice, bob)
@@ -416,7 +416,7 @@ def test_an_ipv6_port_leaves_that_of_ipv4_to_others(engine: Engine) -> None:
     with Party("::1", ("::1", ports[0])) as alice, socket.socket(type=socket.SOCK_DGRAM) as four:
         four.bind(("0.0.0.0", ports[0]))
         alice.say(rtp(1))
-        until(lambda: engine.snapshot()[0].pinholes[0].state is State.LATCHED)
+        until(lambda: engine.snapshot()[0].pinholes[0].state is LatchState.LATCHED)
         with socket.socket(type=socket.SOCK_DGRAM) as caller:
             caller.sendto(b"four", (RELAY, ports[0]))
         four.settimeout(PATIENCE_S)
@@ -511,7 +511,7 @@ def test_who_sends_where_nobody_was_told_is_not_taken_for_a_party(engine: Engine
             alice.say(rtp(n))
         assert bob.hears(rtp(PROBATION_PACKETS - 1))
         assert str(bound.pinhole(0).learned).startswith(ALICE)
-    assert free.pinhole(0).state is State.ARMED
+    assert free.pinhole(0).state is LatchState.ARMED
 
 
 def kept_out(bound: Bound) -> int:

@@ -29,7 +29,7 @@ from jingle_hnt.relay.binding import (
     Rivalry,
 )
 from jingle_hnt.relay.evidence import SourceAuth
-from jingle_hnt.relay.latch import State
+from jingle_hnt.relay.latch import LatchState
 from tests.plane.bound import (
     ALICE,
     BOB,
@@ -75,7 +75,7 @@ def test_a_shut_latch_hears_nothing(engine: Engine) -> None:
     with bound.party(0, ALICE) as alice:
         alice.say(rtp(1))
         assert alice.hears_nothing()
-        assert bound.pinhole(0).state is State.SHUT
+        assert bound.pinhole(0).state is LatchState.SHUT
         assert bound.pinhole(0).learned is None
 
 
@@ -91,7 +91,7 @@ def test_strangers_get_no_answer_and_no_latch(engine: Engine) -> None:
         for _ in range(3):
             stranger.socket.send(rtp(1))
         assert stranger.hears_nothing()
-        assert bound.pinhole(0).state is State.ARMED
+        assert bound.pinhole(0).state is LatchState.ARMED
         talk(bound, alice, bob)
         for datagram in (rtp(9), rtcp(), b"\x80\0\0\0", stun(), b"junk", b"", b"x" * 65507):
             stranger.socket.send(datagram)
@@ -136,7 +136,7 @@ def test_who_is_refused_is_not_admitted(engine: Engine) -> None:
     with bound.party(0, ALICE) as alice, bound.party(0, BOB) as bob:
         alice.say(rtp(1))
         assert alice.hears_nothing()
-        assert bound.pinhole(0).state is State.ARMED
+        assert bound.pinhole(0).state is LatchState.ARMED
         bob.say(rtp(1))
         until(lambda: bound.pinhole(0).learned == bob.name)
 
@@ -224,7 +224,7 @@ def test_an_unknown_party_is_on_probation_and_nobody_wins_while_two_compete(
             stranger.say(rtp(number, ssrc=9))
             if number == 0:
                 until(lambda: bound.pinhole(0).counters.dropped_rival > 0)
-        assert bound.pinhole(0).state is State.ARMED
+        assert bound.pinhole(0).state is LatchState.ARMED
         time.sleep(1.1)
         for number in range(20, 26):
             alice.say(rtp(number))
@@ -390,7 +390,7 @@ def test_a_partys_icmp_errors_do_no_harm(engine: Engine) -> None:
         for number in range(3, 20):  # nobody is at Bob's port: the kernel says so by ICMP
             alice.say(rtp(number))
         until(lambda: bound.pinhole(0).counters.received_packets >= 19)
-        assert bound.pinhole(0).state is State.LATCHED
+        assert bound.pinhole(0).state is LatchState.LATCHED
 
 
 def test_a_burst_to_nobody_costs_no_packet_but_by_the_network(engine: Engine) -> None:

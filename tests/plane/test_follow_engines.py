@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from jingle_hnt.plane.api import Arm, Engine, Flow, StreamChanged
-from jingle_hnt.relay.latch import State
+from jingle_hnt.relay.latch import LatchState
 from tests.plane.bound import ALICE, BOB, Bound, Party, next_events, only, talk, until
 from tests.plane.packets import rtcp, rtp
 
@@ -25,7 +25,7 @@ def test_a_forged_datagram_before_the_first_packet_mutes_nobody(engine: Engine) 
     bound = Bound(engine).ready()
     with bound.party(0, ALICE) as alice, bound.party(0, ALICE) as forger:
         forger.say(rtp(1, ssrc=9))
-        until(lambda: bound.pinhole(0).state is State.LATCHED)
+        until(lambda: bound.pinhole(0).state is LatchState.LATCHED)
         first = 0
         while bound.pinhole(0).learned != alice.name:
             assert first < 500

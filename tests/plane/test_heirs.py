@@ -11,7 +11,7 @@ from jingle_hnt.errors import PortTaken
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.plane.native import NativeEngine
 from jingle_hnt.relay.binding import Arm, BindingSpec, Drained, Flow, Gate
-from jingle_hnt.relay.latch import State
+from jingle_hnt.relay.latch import LatchState
 from tests.plane.bound import ALICE, BOB, STRANGER, Bound, next_events, only, talk, watched
 from tests.plane.packets import rtp
 
@@ -78,7 +78,7 @@ def test_what_strangers_sent_meanwhile_is_not_heard(next_life: NativeEngine) -> 
             for descriptor in held:
                 next_life.inherit(descriptor)
             take_up(next_life, bound, None, None)
-        assert bound.pinhole(0).state is State.ARMED
+        assert bound.pinhole(0).state is LatchState.ARMED
         talk(bound, alice, bob)
 
 

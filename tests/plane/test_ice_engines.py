@@ -13,7 +13,7 @@ from jingle_hnt.plane.api import Engine
 from jingle_hnt.relay.binding import Arm, Flow, Gate, Latched
 from jingle_hnt.relay.evidence import Evidence, IceKey, SourceAuth
 from jingle_hnt.relay.ice_latch import LONGEST_KEPT
-from jingle_hnt.relay.latch import State
+from jingle_hnt.relay.latch import LatchState
 from tests.plane.bound import (
     ALICE,
     BOB,
@@ -107,7 +107,7 @@ def test_who_checks_while_it_rings_is_answered_and_found_at_the_accept(engine: E
         arm(1, OF_BOB, 1)
         engine.gate(Gate(bound.name, (Flow.WAITING, Flow.WAITING)))
         alice.say(alices(b"alice known."))
-        until(lambda: bound.pinhole(0).state is State.LATCHED)
+        until(lambda: bound.pinhole(0).state is LatchState.LATCHED)
         engine.gate(Gate(bound.name, (Flow.OPEN, Flow.OPEN)))
         assert alice.hears(bobs(b"bob is early"))
         assert bob.hears(alices(b"alice known."))
@@ -165,7 +165,7 @@ def test_a_check_of_one_component_is_no_check_of_another(call: Call, engine: Eng
     with second.party(0, STRANGER) as stranger, second.party(0, ALICE) as alice:
         stranger.say(alices(b"alice known."))
         until(lambda: second.pinhole(0).counters.dropped_rival == 1)
-        assert second.pinhole(0).state is State.ARMED
+        assert second.pinhole(0).state is LatchState.ARMED
         alice.say(alices(b"alice again!"))
         until(lambda: second.pinhole(0).learned == call.source(alice))
 
@@ -182,7 +182,7 @@ def test_a_check_that_comes_too_early_is_kept_until_the_other_agent_is_known(cal
     call.wait(0, call.alice)
     second.say(alices(b"early enough", nominates=True))
     until(lambda: call.bound.pinhole(0).counters.dropped_unlatched == 2)
-    assert call.bound.pinhole(1).state is State.ARMED
+    assert call.bound.pinhole(1).state is LatchState.ARMED
     call.bob.say(bobs(b"bob is known"))
     assert call.bob.hears(alices(b"early enough", nominates=True))
     call.bob.say(answer("pwd-of-b", b"early enough"))
@@ -341,4 +341,4 @@ def test_a_pinhole_can_become_another_kind(call: Call) -> None:
     second.say(alices(b"nothing here"))
     until(lambda: call.bound.pinhole(0).counters.received_packets >= 3)
     call.arm(0, OF_ALICE, generation=2)
-    assert call.bound.pinhole(0).state is State.ARMED
+    assert call.bound.pinhole(0).state is LatchState.ARMED

@@ -5,7 +5,7 @@ import pytest
 from jingle_hnt.plane.api import Engine
 from jingle_hnt.relay.binding import Arm
 from jingle_hnt.relay.evidence import Evidence, SourceAuth
-from jingle_hnt.relay.latch import State
+from jingle_hnt.relay.latch import LatchState
 from tests.plane.bound import ALICE, BOB, Bound, Party, anybody, only, until
 from tests.plane.packets import rtcp, rtp
 from tests.plane.sdes import Sender
@@ -30,7 +30,7 @@ def signed(*senders: Sender) -> Evidence:
 def greet(bound: Bound, bob: Party) -> None:
     """Bob is heard, so that there is somebody to hear Alice."""
     bob.say(rtp(1))
-    until(lambda: bound.pinhole(1).state is State.LATCHED)
+    until(lambda: bound.pinhole(1).state is LatchState.LATCHED)
 
 
 @pytest.mark.rule("L11", "L3")
@@ -73,7 +73,7 @@ def test_the_learned_source_survives_a_choice_among_its_keys(engine: Engine) -> 
         assert bob.hears(chosen.rtp(1))
         assert bob.hears(last)
         assert bound.arm(0, signed(other), generation=2)
-        assert bound.pinhole(0).state is State.ARMED
+        assert bound.pinhole(0).state is LatchState.ARMED
 
 
 def test_another_kind_of_evidence_begins_anew(engine: Engine) -> None:

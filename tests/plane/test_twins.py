@@ -15,8 +15,8 @@ from jingle_hnt.relay.evidence import Evidence, SourceAuth
 from jingle_hnt.relay.latch import Latch
 from jingle_hnt.relay.lingering import LINGER_CAP_S, idle_since, is_free
 from jingle_hnt.relay.packet import classify
-from jingle_hnt.relay.policing import Bucket, Limits
-from jingle_hnt.relay.quality import Stream
+from jingle_hnt.relay.policing import Bucket, MediaLimits
+from jingle_hnt.relay.quality import StreamMeter
 from tests.plane import _twins
 from tests.plane.packets import dtls, report, rtcp, rtp, stun, zrtp
 
@@ -182,7 +182,7 @@ HEARD = st.tuples(st.integers(0, 1), STREAMED, st.sampled_from([0.0, 0.01, 0.02,
 @settings(max_examples=600)
 @given(st.lists(HEARD, max_size=80))
 def test_both_measure_a_call_alike(packets: list[tuple[int, bytes, float]]) -> None:
-    python, native, now = (Stream(), Stream()), (_twins.Stream(), _twins.Stream()), 0.0
+    python, native, now = (StreamMeter(), StreamMeter()), (_twins.Stream(), _twins.Stream()), 0.0
     for side, datagram, later in packets:
         now += later
         python[side].observe(classify(datagram), datagram, now, python[1 - side])
@@ -196,7 +196,7 @@ SENT = st.tuples(st.integers(0, 65507), st.sampled_from([0.0, 0.001, 0.02, 0.3, 
 @settings(max_examples=300)
 @given(st.sampled_from([0, 8, 4000]), st.sampled_from([0, 1, 3, 50]), st.lists(SENT, max_size=80))
 def test_both_police_alike(kbps: int, pps: int, packets: list[tuple[int, float]]) -> None:
-    python, native, now = Bucket(Limits(kbps, pps)), _twins.Bucket(kbps, pps), 0.0
+    python, native, now = Bucket(MediaLimits(kbps, pps)), _twins.Bucket(kbps, pps), 0.0
     for length, later in packets:
         now += later
         assert native.admits(length, now) is python.admits(length, now)

@@ -20,8 +20,8 @@ from jingle_hnt.process.fd_store import (
     DOOR,
     LINE,
     MOST_ABOVE,
-    Outgoing,
-    Safe,
+    DescriptorStore,
+    StoreClient,
     kind_of,
     name_of,
     name_of_socket,
@@ -106,7 +106,7 @@ def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Systemd
         yield made
 
 
-async def given(safe: Safe) -> list[int]:
+async def given(safe: DescriptorStore) -> list[int]:
     """What the next plane begins with."""
     ours, theirs = safe.open()
     with theirs, pytest.MonkeyPatch.context() as patch:
@@ -115,14 +115,14 @@ async def given(safe: Safe) -> list[int]:
         return list(fd_store.inherited())
 
 
-def to(safe: Safe) -> Outgoing:
+def to(safe: DescriptorStore) -> StoreClient:
     """A plane's end of a channel."""
     _, theirs = safe.open()
-    return Outgoing(theirs)
+    return StoreClient(theirs)
 
 
 async def test_what_was_handed_over_is_given_to_the_next() -> None:
-    with contextlib.closing(Safe()) as safe, contextlib.closing(to(safe)) as plane:
+    with contextlib.closing(DescriptorStore()) as safe, contextlib.closing(to(safe)) as plane:
         sockets = [udp() for _ in range(450)]  # more than fit a message, or the channel, at once
         wanted = {inode(made.fileno()) for made in sockets}
         for made in sockets:
@@ -136,7 +136,7 @@ async def test_what_was_handed_over_is_given_to_the_next() -> None:
 
 
 async def test_the_last_words_of_a_dead_plane_count() -> None:
-    with contextlib.closing(Safe()) as safe:
+    with contextlib.closing(DescriptorStore()) as safe:
         plane = to(safe)
         plane.keep("0001d0001", udp().detach())
         plane.keep("0002d0001", udp().detach())
@@ -147,7 +147,7 @@ async def test_the_last_words_of_a_dead_plane_count() -> None:
 
 
 async def test_systemd_hears_of_each_socket_and_of_its_end(systemd: Systemd) -> None:
-    with contextlib.closing(Safe()) as safe, contextlib.closing(to(safe)) as plane:
+    with contextlib.closing(DescriptorStore()) as safe, contextlib.closing(to(safe)) as plane:
         for made in (udp(), udp()):
             wanted = inode(made.fileno())
             plane.keep("7530l0001", made.detach())  # the second in the first one's place
@@ -190,7 +190,7 @@ async def test_systemd_is_given_as_many_as_it_can_pass_on(
     assert len(f"LISTEN_FDNAMES={longest}") < 128 << 10
     monkeypatch.setattr(fd_store, "MOST_ABOVE", 2)
     names = [name_of(RELAY, port, DOOR) for port in (1, 2, 3)]
-    with contextlib.closing(Safe()) as safe, contextlib.closing(to(safe)) as plane:
+    with contextlib.closing(DescriptorStore()) as safe, contextlib.closing(to(safe)) as plane:
         for name in names:
             plane.keep(name, udp().detach())
         await until(lambda: len(safe) == 3)

@@ -12,8 +12,8 @@ from jingle_hnt.relay.ice_agent import (
     PER_TICK,
     UNASKED,
     UNASKED_EACH,
+    Answered,
     Checks,
-    Heard,
     IceAgent,
 )
 from tests.plane.checks import believed, check
@@ -55,14 +55,14 @@ class Play:
         source: TransportAddress,
         password: str = THEIRS,
         error: int | None = None,
-    ) -> Heard:
+    ) -> Answered:
         """The party answers the last check that went to this address."""
         asked = next(m for to, m in reversed(self.sent) if to == source)
         kind = other.Class.RESPONSE if error is None else other.Class.ERROR
         datagram = check("", password, transaction=asked.transaction_id, kind=kind, error=error)
         return self.hears(datagram, source)
 
-    def hears(self, datagram: bytes, source: TransportAddress) -> Heard:
+    def hears(self, datagram: bytes, source: TransportAddress) -> Answered:
         message = stun.parse(datagram)
         assert message is not None
         return self.agent.hear(message, datagram, source, self.now)
@@ -109,9 +109,9 @@ def test_a_believed_check_is_answered_with_its_source() -> None:
 def test_while_we_control_the_first_that_answers_is_nominated_once() -> None:
     play = Play(True, HOME, AWAY)
     play.ticks()
-    assert play.answers(AWAY) is Heard.VALID
+    assert play.answers(AWAY) is Answered.VALID
     assert nominations(play.ticks()) == [AWAY]
-    assert play.answers(AWAY) is Heard.NOMINATED
+    assert play.answers(AWAY) is Answered.NOMINATED
     play.ticks(0.5)
     play.answers(HOME)
     assert nominations(play.ticks(10)) == []
@@ -158,15 +158,15 @@ def test_many_targets_are_not_asked_at_once() -> None:
 def test_an_answer_counts_only_signed_and_from_where_it_was_asked() -> None:
     play = Play(True, HOME)
     play.ticks()
-    assert play.answers(HOME, password="another") is Heard.NOTHING
+    assert play.answers(HOME, password="another") is Answered.NOTHING
     assert play.agent.refused == 1
     (_, asked), *_ = play.sent
     reply = check("", THEIRS, transaction=asked.transaction_id, kind=other.Class.RESPONSE)
-    assert play.hears(reply, AWAY) is Heard.NOTHING
+    assert play.hears(reply, AWAY) is Answered.NOTHING
     made_up = check("", THEIRS, transaction=b"another one!", kind=other.Class.RESPONSE)
-    assert play.hears(made_up, HOME) is Heard.NOTHING
-    assert play.hears(reply, HOME) is Heard.VALID
-    assert play.hears(reply, HOME) is Heard.NOTHING
+    assert play.hears(made_up, HOME) is Answered.NOTHING
+    assert play.hears(reply, HOME) is Answered.VALID
+    assert play.hears(reply, HOME) is Answered.NOTHING
 
 
 @pytest.mark.rule("I2")
@@ -187,10 +187,10 @@ def test_a_role_conflict_is_settled_by_the_tie_breaker() -> None:
 def test_a_487_makes_us_ask_in_the_other_role() -> None:
     play = Play(True)
     play.ticks()
-    assert play.answers(HOME, error=487) is Heard.REFUSED
+    assert play.answers(HOME, error=487) is Answered.REFUSED
     ((_, message),) = play.ticks()
     assert "ICE-CONTROLLED" in message.attributes
-    assert play.answers(HOME) is Heard.VALID
+    assert play.answers(HOME) is Answered.VALID
 
 
 def test_consent_is_asked_for_and_its_loss_is_noticed() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.relay.evidence import Evidence, IceKey, SourceAuth
 from jingle_hnt.relay.ice_latch import SOURCES, TRANSACTIONS, IceLatch
-from jingle_hnt.relay.latch import SILENCE_S, State, Verdict
+from jingle_hnt.relay.latch import SILENCE_S, LatchState, Verdict
 from jingle_hnt.relay.packet import classify
 from tests.plane.checks import answer, check
 from tests.plane.packets import rtp, stun
@@ -54,7 +54,7 @@ def asks(
 def test_the_first_signed_check_is_believed() -> None:
     latch = armed()
     assert asks(latch, WIFI) is Verdict.LATCHED
-    assert (latch.source, latch.state) == (WIFI, State.LATCHED)
+    assert (latch.source, latch.state) == (WIFI, LatchState.LATCHED)
     assert hear(latch, WIFI, rtp(1), 1.0) is Verdict.PASS
     assert latch.heard_at == 1.0
 
@@ -105,7 +105,7 @@ def test_what_is_not_signed_for_the_other_party_teaches_nothing(datagram: bytes)
     latch = armed()
     assert hear(latch, WIFI, datagram) in (Verdict.UNFIT, Verdict.STRANGER)
     assert latch.where_to_ask(0.0) is None
-    assert latch.state is State.ARMED
+    assert latch.state is LatchState.ARMED
 
 
 @given(
@@ -238,7 +238,7 @@ def test_a_restart_holds_the_old_keys_until_the_new_are_used() -> None:
     latch = armed()
     asks(latch, WIFI, nominates=True)
     assert latch.arm(1, evidence(NEW, OLD))
-    assert (latch.source, latch.state) == (WIFI, State.LATCHED)
+    assert (latch.source, latch.state) == (WIFI, LatchState.LATCHED)
     assert asks(latch, WIFI, 0.1) is Verdict.PASS
     assert asks(latch, MOBILE, 0.2, key=NEW) is Verdict.PASS
     assert latch.source == WIFI

@@ -7,8 +7,8 @@ import pytest
 
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.relay.evidence import Evidence, SourceAuth
-from jingle_hnt.relay.latch import SILENCE_S, SUCCESSION_S, Latch, State, Verdict
-from jingle_hnt.relay.packet import Header, Kind, classify
+from jingle_hnt.relay.latch import SILENCE_S, SUCCESSION_S, Latch, LatchState, Verdict
+from jingle_hnt.relay.packet import Header, PacketKind, classify
 from tests.plane.packets import dtls, rtcp, rtp, stun, zrtp
 
 HOME = TransportAddress.of("198.51.100.1", 4000)
@@ -21,7 +21,7 @@ BY_PROBATION = Evidence(SourceAuth.PROBATION, (ip_network("0.0.0.0/0"),), probat
 def say(
     latch: Latch, source: TransportAddress, sequence: int, now: float, ssrc: int = 1
 ) -> Verdict:
-    return latch.observe(source, Header(Kind.RTP, ssrc, sequence), now)
+    return latch.observe(source, Header(PacketKind.RTP, ssrc, sequence), now)
 
 
 def armed(evidence: Evidence = BY_ADDRESS) -> Latch:
@@ -58,7 +58,7 @@ def test_the_first_acceptable_source_is_learned() -> None:
 def test_what_no_media_sender_sends_first_teaches_nothing(datagram: bytes) -> None:
     latch = armed()
     assert latch.observe(HOME, classify(datagram), 0) is Verdict.UNFIT
-    assert latch.state is State.ARMED
+    assert latch.state is LatchState.ARMED
 
 
 @pytest.mark.parametrize("datagram", [rtp(1), rtcp(), dtls(), zrtp()])
@@ -120,7 +120,7 @@ def test_none_wins_while_two_compete() -> None:
     for number in range(1, 50):
         say(latch, HOME, number, number * 0.1)
         assert say(latch, ELSEWHERE, number, number * 0.1, ssrc=2) is Verdict.RIVAL
-    assert latch.state is State.ARMED
+    assert latch.state is LatchState.ARMED
     assert say(latch, HOME, 50, 5.0) is Verdict.RIVAL
     assert say(latch, HOME, 51, 6.1) is Verdict.LATCHED
 
@@ -149,21 +149,21 @@ def test_rtcp_beside_rtp_does_not_break_the_stream() -> None:
 @pytest.mark.parametrize(
     ("datagram", "kind"),
     [
-        (b"", Kind.EMPTY),
-        (stun(), Kind.STUN),
-        (stun()[:19], Kind.OTHER),
-        (dtls(), Kind.DTLS),
-        (zrtp(), Kind.ZRTP),
-        (rtp(1)[:12], Kind.RTP),
-        (rtp(1)[:11], Kind.OTHER),
-        (rtcp()[:8], Kind.RTCP),
-        (b"\x40" * 20, Kind.OTHER),
-        (b"\x13" * 20, Kind.OTHER),
-        (b"\x7f" * 20, Kind.OTHER),
-        (b"\xc0" * 20, Kind.OTHER),
+        (b"", PacketKind.EMPTY),
+        (stun(), PacketKind.STUN),
+        (stun()[:19], PacketKind.OTHER),
+        (dtls(), PacketKind.DTLS),
+        (zrtp(), PacketKind.ZRTP),
+        (rtp(1)[:12], PacketKind.RTP),
+        (rtp(1)[:11], PacketKind.OTHER),
+        (rtcp()[:8], PacketKind.RTCP),
+        (b"\x40" * 20, PacketKind.OTHER),
+        (b"\x13" * 20, PacketKind.OTHER),
+        (b"\x7f" * 20, PacketKind.OTHER),
+        (b"\xc0" * 20, PacketKind.OTHER),
     ],
 )
-def test_datagrams_are_told_apart_by_their_first_bytes(datagram: bytes, kind: Kind) -> None:
+def test_datagrams_are_told_apart_by_their_first_bytes(datagram: bytes, kind: PacketKind) -> None:
     assert classify(datagram).kind is kind
 
 

@@ -7,17 +7,17 @@ import pytest
 
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.relay.binding import BindingSnapshot, Counters, Flow, PinholeSnapshot, Quality
-from jingle_hnt.relay.latch import State
+from jingle_hnt.relay.latch import LatchState
 from jingle_hnt.relay.packet import classify
-from jingle_hnt.relay.quality import Stream, mos, unheard
+from jingle_hnt.relay.quality import StreamMeter, mos, unheard
 from tests.plane.packets import report, rtp
 
 
 def heard(*sequences: int, ssrc: int = 1) -> Quality:
-    stream = Stream()
+    stream = StreamMeter()
     for number, sequence in enumerate(sequences):
         datagram = rtp(sequence, ssrc)
-        stream.observe(classify(datagram), datagram, number * 0.02, Stream())
+        stream.observe(classify(datagram), datagram, number * 0.02, StreamMeter())
     return stream.quality
 
 
@@ -42,18 +42,18 @@ def test_what_is_missing_late_or_twice_is_counted(
 
 
 def test_another_stream_is_no_loss() -> None:
-    stream = Stream()
+    stream = StreamMeter()
     for sequence, ssrc in ((1, 1), (3, 1), (500, 2), (501, 2)):
         datagram = rtp(sequence, ssrc)
-        stream.observe(classify(datagram), datagram, 0.0, Stream())
+        stream.observe(classify(datagram), datagram, 0.0, StreamMeter())
     assert stream.quality == replace(stream.quality, ssrc=2, packets=4, lost=1)
 
 
 def paced(payload_type: int, step: int, times: list[float]) -> float:
-    stream = Stream()
+    stream = StreamMeter()
     for number, at in enumerate(times):
         datagram = struct.pack(">BBHII", 0x80, payload_type, number, number * step, 1)
-        stream.observe(classify(datagram), datagram, at, Stream())
+        stream.observe(classify(datagram), datagram, at, StreamMeter())
     return stream.quality.jitter_ms
 
 
@@ -66,7 +66,7 @@ def test_jitter_is_told_whatever_the_clock(payload_type: int, step: int) -> None
 
 
 def test_the_round_trip_is_what_the_report_says_less_the_delay_of_its_writer() -> None:
-    first, second = Stream(), Stream()
+    first, second = StreamMeter(), StreamMeter()
     said = report(middle=0x12345678)
     first.observe(classify(said), said, 100.0, second)
     back = report(last=0x12345678, delay=0x8000)  # half a second
@@ -77,7 +77,7 @@ def test_the_round_trip_is_what_the_report_says_less_the_delay_of_its_writer() -
 
 @pytest.mark.parametrize("last", [0, 0x12345679])
 def test_a_report_of_something_else_tells_nothing(last: int) -> None:
-    first, second = Stream(), Stream()
+    first, second = StreamMeter(), StreamMeter()
     said, back = report(middle=0x12345678), report(last=last)
     first.observe(classify(said), said, 100.0, second)
     second.observe(classify(back), back, 100.5, first)
@@ -99,11 +99,11 @@ def test_the_score_falls_with_loss_and_delay() -> None:
 ADDRESS = TransportAddress.of("192.0.2.1", 4000)
 MEDIA = Quality(packets=900)
 HEARD = PinholeSnapshot(
-    ADDRESS, State.LATCHED, 0, None, ADDRESS, 20.0, 0.1, Flow.OPEN, Counters(), MEDIA
+    ADDRESS, LatchState.LATCHED, 0, None, ADDRESS, 20.0, 0.1, Flow.OPEN, Counters(), MEDIA
 )
 CHECKS_ONLY = replace(HEARD, quality=Quality())
 NEVER = replace(
-    HEARD, state=State.ARMED, learned=None, latched_s=None, heard_s=None, quality=Quality()
+    HEARD, state=LatchState.ARMED, learned=None, latched_s=None, heard_s=None, quality=Quality()
 )
 QUIET = replace(HEARD, heard_s=11.0)
 

@@ -8,7 +8,7 @@ import pytest
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import TagKey
 from jingle_hnt.relay.evidence import Evidence, SourceAuth
-from jingle_hnt.relay.latch import SILENCE_S, State, Verdict
+from jingle_hnt.relay.latch import SILENCE_S, LatchState, Verdict
 from jingle_hnt.relay.packet import classify
 from jingle_hnt.relay.srtp import is_rtcp_signed, is_rtp_signed, read_keys
 from jingle_hnt.relay.srtp_latch import ROLLOVERS, WINDOW, SrtpLatch
@@ -55,7 +55,7 @@ def test_whatever_has_no_such_tag_teaches_nothing() -> None:
     plain = [rtp(1), rtcp(), stun(), dtls(), zrtp(), b"", b"\x80\0\0\0", genuine[:-1]]
     for datagram in (*broken, *plain, Sender(2).rtp(1), Sender(2).rtcp()):
         assert heard.hear(datagram) is Verdict.UNFIT
-    assert heard.latch.state is State.ARMED
+    assert heard.latch.state is LatchState.ARMED
     assert heard.hear(genuine) is Verdict.LATCHED
 
 

@@ -9,7 +9,7 @@ from aioice import stun as other
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from jingle_hnt.relay.stun import Binding, Class, Role, is_signed, parse
+from jingle_hnt.relay.stun import BindingMessage, Class, Role, is_signed, parse
 
 NAMES = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGH0123456789+/:", min_size=1, max_size=80)
 PASSWORDS = st.text("abcdefghijklmnopqrstuvwxyz0123456789+/", min_size=1, max_size=90)
@@ -54,7 +54,7 @@ def test_what_aioice_writes_is_read(
     assert message is not None
     at = message.integrity_at
     told = (Role.CONTROLLING, 7)
-    assert message == Binding(kind, datagram[8:20], username.encode(), nominates, at, *told)
+    assert message == BindingMessage(kind, datagram[8:20], username.encode(), nominates, at, *told)
     assert is_signed(datagram, message, password.encode())
     assert not is_signed(datagram, message, password.encode() + b"x")
 
@@ -87,7 +87,7 @@ def test_another_method_is_no_binding() -> None:
 def test_what_nobody_signed_is_not_signed() -> None:
     plain = bytes(other.Message(other.Method.BINDING, other.Class.REQUEST))
     message = parse(plain)
-    assert message == Binding(Class.REQUEST, plain[8:20])
+    assert message == BindingMessage(Class.REQUEST, plain[8:20])
     assert not is_signed(plain, message, b"")
 
 

@@ -95,7 +95,11 @@ def test_an_option_is_added_as_the_recipe_says(tmp_path: Path) -> None:
         path = tmp_path / name
         before = path.read_text()
         after = re.sub(
-            r"(class Times\b.*?)(?=^    setup_s)", rf"\1{field}", before, count=1, flags=re.S | re.M
+            r"(class Times\w*\b.*?)(?=^    setup_s)",
+            rf"\1{field}",
+            before,
+            count=1,
+            flags=re.S | re.M,
         )
         assert after != before, name
         path.write_text(after)

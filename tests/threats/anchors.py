@@ -46,7 +46,7 @@ from jingle_hnt.model.content import (
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Info, Jingle
 from jingle_hnt.plane.client import PlaneClient
-from jingle_hnt.process.fd_store import CHANNEL, Safe
+from jingle_hnt.process.fd_store import CHANNEL, DescriptorStore
 from jingle_hnt.relay.binding import Arm, BindingSpec, Event, Gate, Rivalry, Side
 from jingle_hnt.relay.evidence import UNTOLD, Sighting
 from jingle_hnt.relay.interfaces import Interface
@@ -183,7 +183,7 @@ class Ours(ByHalves):
         self._tokens = iter(range(1, 1 << 30))
         self._answers: dict[int, Answer] = {}
         self._settling = asyncio.Lock()
-        self._safe = Safe()
+        self._safe = DescriptorStore()
         self._names: dict[int, str] = {}
         # By the call's number, what its contents say besides, and where its caller was seen.
         self.described: dict[int, dict[str, Any]] = {}

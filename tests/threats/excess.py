@@ -8,14 +8,14 @@ import statistics
 from collections.abc import Iterable
 from itertools import pairwise
 
-from jingle_hnt.settings.model import Relay
+from jingle_hnt.settings.model import RelayOptions
 from tests.threats.anchors import Call, Ours
 from tests.threats.field import Attack, Field, Outcome, delivered
 from tests.threats.guards import Guard, forged_checks
 from tests.threats.media import CALLS
 from tests.threats.party import loud_size
 
-LIMIT_KBPS: int = Relay.model_fields["max_kbps"].default
+LIMIT_KBPS: int = RelayOptions.model_fields["max_kbps"].default
 BURST_S = 1.5
 """After the first packet: what may pass at once has passed by then."""
 EXACT = 0.05

@@ -21,12 +21,12 @@ from jingle_hnt.fronts.xmpp import filter, names
 from jingle_hnt.fronts.xmpp.codec import JINGLE, parse
 from jingle_hnt.fronts.xmpp.escaping import across
 from jingle_hnt.fronts.xmpp.guard import Stanza
-from jingle_hnt.fronts.xmpp.held import Crossing, Held
+from jingle_hnt.fronts.xmpp.held import Crossing, PendingRequest
 from jingle_hnt.fronts.xmpp.inputs import Inputs
 from jingle_hnt.fronts.xmpp.names import local_name, namespace
 from jingle_hnt.fronts.xmpp.requests import build, error_element, stanza_error
 from jingle_hnt.fronts.xmpp.substitution import substitute
-from jingle_hnt.fronts.xmpp.waiting import Asked, Waiting
+from jingle_hnt.fronts.xmpp.waiting import ForwardedStanza, Waiting
 from jingle_hnt.jingle.effects import (
     Answer,
     Bounce,
@@ -64,7 +64,7 @@ class Way:
     """What the door needs of the component: to send, and to hold a request until its answer."""
 
     send: Callable[[Element, bool], bool]
-    hold: Callable[[Held, float], Token | None]
+    hold: Callable[[PendingRequest, float], Token | None]
     clock: Callable[[], float]
 
 
@@ -133,7 +133,7 @@ class AddressDoor:
             self._refuse(message, _STRANGER)
             return
         id_ = _fresh_id()
-        asked = Asked(crossing, message.get("id", ""), kind="message")
+        asked = ForwardedStanza(crossing, message.get("id", ""), kind="message")
         if not self._waiting.add(str(crossing.recipient), id_, asked):
             self._refuse(message, _BUSY)
             return
@@ -145,11 +145,11 @@ class AddressDoor:
 
     # What the core answers and wants
 
-    def answer(self, held: Held, answer: Answer) -> None:
+    def answer(self, held: PendingRequest, answer: Answer) -> None:
         """Let a held request go on, or refuse it. Raises ValueError as `substitute` does."""
         crossing = held.crossing
         assert crossing is not None
-        asked = Asked(crossing, held.id)
+        asked = ForwardedStanza(crossing, held.id)
         if isinstance(answer, Bounce):
             self._back(asked, "error", [error_element(answer.error)])
             return
@@ -184,7 +184,7 @@ class AddressDoor:
 
     def _discover(self, iq: Element, crossing: Crossing, query: Element) -> None:
         if self._may(crossing, begins=False):
-            self._ask(Asked(crossing, iq.get("id", "")), "get", query)
+            self._ask(ForwardedStanza(crossing, iq.get("id", "")), "get", query)
         else:
             self._refuse(iq, _STRANGER)
 
@@ -197,7 +197,9 @@ class AddressDoor:
         if not crossing.recipient.is_full or not crossing.sender.is_full:
             self._refuse(iq, _NO_RESOURCE)
             return
-        held = Held(iq.get("id", ""), str(crossing.sender), jingle, now + HOLD_S, crossing)
+        held = PendingRequest(
+            iq.get("id", ""), str(crossing.sender), jingle, now + HOLD_S, crossing
+        )
         if pruned:  # we are on its way here, and do not have it whole
             error = filter.too_large()
             self.answer(held, Bounce(0, error.answer))
@@ -212,7 +214,7 @@ class AddressDoor:
         request = Request(token, *who, parsed, via=self._component, id=held.id, patience_s=HOLD_S)
         self._inputs.receive(request)
 
-    def _go_on(self, asked: Asked, jingle: Element) -> None:
+    def _go_on(self, asked: ForwardedStanza, jingle: Element) -> None:
         """The request leaves for its recipient; an error will undo what it did in the core."""
         crossing, action = asked.crossing, jingle.get("action")
         who = crossing.sender, crossing.recipient
@@ -223,7 +225,7 @@ class AddressDoor:
         if not sent and asked.refusal is not None:
             self._inputs.refused(asked.refusal)
 
-    def _ask(self, asked: Asked, type_: str, payload: Element) -> bool:
+    def _ask(self, asked: ForwardedStanza, type_: str, payload: Element) -> bool:
         id_, crossing = _fresh_id(), asked.crossing
         if not self._waiting.add(str(crossing.recipient), id_, asked):
             self._back(asked, "error", [stanza_error(*_BUSY)])
@@ -237,7 +239,7 @@ class AddressDoor:
         if asked is not None and asked.kind == "message":
             self._back(asked, "error", _errors(message))
 
-    def _overdue(self, asked: Asked) -> None:
+    def _overdue(self, asked: ForwardedStanza) -> None:
         if asked.kind == "iq":
             if asked.refusal is not None:
                 self._inputs.refused(asked.refusal)
@@ -285,7 +287,7 @@ class AddressDoor:
         }
         return self._put(kind, type_, attributes, payload, keep)
 
-    def _back(self, asked: Asked, type_: str, payload: Iterable[Element]) -> None:
+    def _back(self, asked: ForwardedStanza, type_: str, payload: Iterable[Element]) -> None:
         """To who asked, from the address that was asked."""
         crossing = asked.crossing
         attributes = {"from": str(crossing.address), "to": str(crossing.sender), "id": asked.id}

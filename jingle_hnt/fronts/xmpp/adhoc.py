@@ -44,7 +44,7 @@ _ACTIONS = ("execute", "complete", "cancel", "prev", "next")
 _LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
 
 
-class Served(Protocol):
+class AdhocCommand(Protocol):
     """A command of the table and what answers it; see `admin.commands`."""
 
     @property
@@ -75,7 +75,7 @@ class AdHoc:
 
     def __init__(
         self,
-        commands: Iterable[Served],
+        commands: Iterable[AdhocCommand],
         administrators: Iterable[JID],
         component: str,
         redacts: bool = False,
@@ -162,7 +162,7 @@ class AdHoc:
 
     def _begin(
         self,
-        one: Served,
+        one: AdhocCommand,
         node: str,
         action: str,
         opener: JID,
@@ -196,7 +196,7 @@ class AdHoc:
 
     def _go_on(
         self,
-        one: Served,
+        one: AdhocCommand,
         node: str,
         id_: str,
         element: Element,
@@ -254,7 +254,7 @@ class AdHoc:
 
     def _run(
         self,
-        one: Served,
+        one: AdhocCommand,
         node: str,
         id_: str,
         values: Mapping[str, object],
@@ -274,7 +274,7 @@ class AdHoc:
 
     async def _run_and_answer(
         self,
-        one: Served,
+        one: AdhocCommand,
         node: str,
         id_: str,
         values: Mapping[str, object],

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from xml.etree.ElementTree import Element
 
 
-class Asked:
+class PendingQueries:
     """Waiting questions by whom they were put to and their id.
 
     slixmpp's own matching also believes our own domain, the bare JID and answers without a sender.

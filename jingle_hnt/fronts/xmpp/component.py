@@ -18,10 +18,10 @@ import structlog
 from jingle_hnt import __version__
 from jingle_hnt.errors import ProtocolViolation
 from jingle_hnt.fronts.xmpp import addresses, adhoc, disco, extdisco, filter, names, nodes
-from jingle_hnt.fronts.xmpp.asked import Asked
+from jingle_hnt.fronts.xmpp.asked import PendingQueries
 from jingle_hnt.fronts.xmpp.codec import parse
 from jingle_hnt.fronts.xmpp.guard import Stanza
-from jingle_hnt.fronts.xmpp.held import Held, HeldStanzas
+from jingle_hnt.fronts.xmpp.held import HeldStanzas, PendingRequest
 from jingle_hnt.fronts.xmpp.inputs import Inputs
 from jingle_hnt.fronts.xmpp.link import Link, LinkSettings
 from jingle_hnt.fronts.xmpp.names import local_name, namespace
@@ -102,7 +102,7 @@ class Component:
         settings: ComponentSettings,
         inputs: Inputs,
         clock: Callable[[], float] = time.monotonic,
-        commands: Iterable[adhoc.Served] = (),
+        commands: Iterable[adhoc.AdhocCommand] = (),
         tokens: Iterator[Token] | None = None,
     ) -> None:
         self._settings = settings
@@ -110,7 +110,7 @@ class Component:
         self._clock = clock
         self._held = HeldStanzas(tokens=tokens)
         self._lately: OrderedDict[tuple[str, str], Request] = OrderedDict()
-        self._asked = Asked()
+        self._asked = PendingQueries()
         way = addresses.Way(self._pass_on, self._held.hold, clock)
         self._door = addresses.AddressDoor(settings.jid, settings.callers, inputs, way)
         features: tuple[str, ...] = nodes.FEATURES if settings.channels else ()
@@ -374,7 +374,7 @@ class Component:
             log.warning("question cannot be understood", host=host, why=str(error))
             self._send_iq("error", host, id_, stanza_error("bad-request", "modify", str(error)))
             return
-        held = Held(id_, host, question.jingle, now + question.timeout_s)
+        held = PendingRequest(id_, host, question.jingle, now + question.timeout_s)
         token = self._held.hold(held, now)
         if token is None:
             log.warning("too many requests wait for an answer", host=host)
@@ -432,7 +432,7 @@ class Component:
         except ValueError:
             return
         now = self._clock()
-        held = Held(iq.get("id", ""), str(requester), wanted, now + CHANNEL_S)
+        held = PendingRequest(iq.get("id", ""), str(requester), wanted, now + CHANNEL_S)
         error = nodes.fault(wanted)
         token = self._held.hold(held, now) if error is None else None
         if token is None:
@@ -445,7 +445,7 @@ class Component:
         ip = await self.address(requester)
         self._inputs.channel(ChannelRequest(token, requester, ip))
 
-    def _answer_channel(self, held: Held, answer: Answer) -> None:
+    def _answer_channel(self, held: PendingRequest, answer: Answer) -> None:
         match answer:
             case Opened():
                 self._send_iq("result", held.host, held.id, nodes.channel(answer))

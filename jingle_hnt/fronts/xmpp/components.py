@@ -33,7 +33,7 @@ class Components:
         self,
         settings: Sequence[ComponentSettings],
         inputs: Inputs,
-        commands: Sequence[adhoc.Served] = (),
+        commands: Sequence[adhoc.AdhocCommand] = (),
         is_needed: Callable[[], bool] = lambda: False,
     ) -> None:
         """`is_needed` says whether calls go on, which must not end because a server refuses us."""

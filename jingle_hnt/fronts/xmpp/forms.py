@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 from jingle_hnt.fronts.xmpp import names, tables
 from jingle_hnt.fronts.xmpp.tables import Layout, Table, Value
-from jingle_hnt.model.commands import Field, Kind
+from jingle_hnt.model.commands import Field, FieldKind
 from jingle_hnt.model.jid import JID
 
 FORM = f"{{{names.DATA_FORMS}}}x"
@@ -131,11 +131,11 @@ def _single(field: Field, text: str) -> object:
     if "\n" in text or "\r" in text:
         raise BadForm(f"{field.name} is one line: send it without line breaks")
     match field.kind:
-        case Kind.FLAG:
+        case FieldKind.FLAG:
             if text not in _TRUE + _FALSE:
                 raise BadForm(f"{field.name} is a boolean: send true or false")
             return text in _TRUE
-        case Kind.JID:
+        case FieldKind.JID:
             try:
                 return str(JID.of(text))
             except ValueError:

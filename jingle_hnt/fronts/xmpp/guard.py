@@ -35,7 +35,7 @@ MOST_NAMES = 20_000
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class StreamOpened:
     """The server's stream header with its attributes."""
 
     attributes: dict[str, str]
@@ -62,7 +62,7 @@ class Broken:
     text: str
 
 
-Event = Opened | Stanza | Closed | Broken
+Event = StreamOpened | Stanza | Closed | Broken
 
 _XML = "http://www.w3.org/XML/1998/namespace"
 
@@ -176,7 +176,7 @@ class StreamReader:
         }
         if self._level == 1:
             self._root = name
-            self._events.append(Opened(attributes))
+            self._events.append(StreamOpened(attributes))
         elif self._is_too_much():
             self._prune()
         else:

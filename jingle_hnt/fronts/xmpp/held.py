@@ -22,7 +22,7 @@ class Crossing:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class PendingRequest:
     """A question: its IQ's id and sender, and the <jingle/> in question.
 
     The sender is a server module, who asks for a channel, or a party that sent the <jingle/> to an
@@ -44,7 +44,7 @@ class HeldStanzas:
 
     def __init__(self, capacity: int = MOST_HELD, tokens: Iterator[Token] | None = None) -> None:
         self._capacity = capacity
-        self._held: OrderedDict[Token, Held] = OrderedDict()
+        self._held: OrderedDict[Token, PendingRequest] = OrderedDict()
         self._tokens = tokens or count(1)
 
     def __len__(self) -> int:
@@ -53,7 +53,7 @@ class HeldStanzas:
     def __contains__(self, token: Token) -> bool:
         return token in self._held
 
-    def hold(self, held: Held, now: float) -> Token | None:
+    def hold(self, held: PendingRequest, now: float) -> Token | None:
         """A token to answer with, never used before; None where too many wait already."""
         self._drop_expired(now)
         if len(self._held) >= self._capacity:
@@ -62,7 +62,7 @@ class HeldStanzas:
         self._held[token] = held
         return token
 
-    def take(self, token: Token, now: float) -> Held | None:
+    def take(self, token: Token, now: float) -> PendingRequest | None:
         """The stanza of this token, once, and only while the module still waits for the answer."""
         held = self._held.pop(token, None)
         return held if held is not None and now < held.expires_at else None

@@ -19,7 +19,7 @@ from xml.etree.ElementTree import Element
 
 from slixmpp.componentxmpp import ComponentXMPP
 
-from jingle_hnt.fronts.xmpp.guard import Event, Opened, StreamReader
+from jingle_hnt.fronts.xmpp.guard import Event, StreamOpened, StreamReader
 
 logging.getLogger("slixmpp").setLevel(logging.INFO)
 
@@ -63,7 +63,7 @@ class ComponentStream(ComponentXMPP):
         if isinstance(data, str):
             data = data.encode()
         for event in self._reader.feed(data):
-            if isinstance(event, Opened):
+            if isinstance(event, StreamOpened):
                 header = Element("stream", event.attributes)
                 self.start_stream_handler(header)  # type: ignore[no-untyped-call]
             self._listener.on_event(event)

@@ -19,7 +19,7 @@ MOST_OF_ONE = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ForwardedStanza:
     """A stanza that went on: its way, its sender's own id for it, and what an error would mean.
 
     `kind` is ``iq`` or ``message``; of a message only an error would come back.
@@ -37,16 +37,18 @@ class Waiting:
     `on_overdue` is called for each that was not answered within `answer_s` seconds.
     """
 
-    def __init__(self, on_overdue: Callable[[Asked], None], answer_s: float | None = None) -> None:
+    def __init__(
+        self, on_overdue: Callable[[ForwardedStanza], None], answer_s: float | None = None
+    ) -> None:
         self._on_overdue = on_overdue
         self._answer_s = ANSWER_S if answer_s is None else answer_s
-        self._waiting: dict[tuple[str, str], tuple[Asked, asyncio.TimerHandle]] = {}
+        self._waiting: dict[tuple[str, str], tuple[ForwardedStanza, asyncio.TimerHandle]] = {}
         self._of_user: Counter[JID] = Counter()
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, whom: str, id_: str, asked: Asked) -> bool:
+    def add(self, whom: str, id_: str, asked: ForwardedStanza) -> bool:
         """Wait for an answer; False where too many wait, of all or of this sender's."""
         user = asked.crossing.sender.bare
         if len(self._waiting) >= MOST_WAITING or self._of_user[user] >= MOST_OF_ONE:
@@ -56,7 +58,7 @@ class Waiting:
         self._of_user[user] += 1
         return True
 
-    def take(self, whom: str, id_: str) -> Asked | None:
+    def take(self, whom: str, id_: str) -> ForwardedStanza | None:
         """What this answer belongs to; None where nobody waits for it."""
         asked, timer = self._waiting.pop((whom, id_), (None, None))
         if asked is None or timer is None:

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Self
 from xml.etree import ElementTree as ET
 
-from jingle_hnt.fronts.xmpp.guard import Closed, Opened, Stanza, StreamReader
+from jingle_hnt.fronts.xmpp.guard import Closed, Stanza, StreamOpened, StreamReader
 from tests.fronts.xmpp.recorder import until
 
 SECRET = "s3cret"
@@ -71,7 +71,7 @@ class Connection:
                     break
                 for event in parser.feed(data):
                     match event:
-                        case Opened(attributes=attributes):
+                        case StreamOpened(attributes=attributes):
                             self.header = attributes
                         case Stanza(element=element):
                             self.stanzas.append(element)

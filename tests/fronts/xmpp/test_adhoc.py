@@ -12,7 +12,7 @@ from jingle_hnt.admin.commands import Served
 from jingle_hnt.fronts.xmpp import adhoc
 from jingle_hnt.fronts.xmpp import link as link_module
 from jingle_hnt.fronts.xmpp.component import Component, ComponentSettings
-from jingle_hnt.model.commands import Command, Field, Kind
+from jingle_hnt.model.commands import Command, Field, FieldKind
 from jingle_hnt.model.jid import JID
 from tests.fronts.xmpp.fakeserver import SECRET, Connection, FakeServer
 from tests.fronts.xmpp.recorder import Recorder, until
@@ -70,9 +70,9 @@ class Desk:
         call = Field("call", "The call's name", required=True)
         fields = (
             call,
-            Field("how", "How", Kind.CHOICE, default="soft", options=("soft", "hard")),
-            Field("tell", "Tell them", Kind.FLAG, default="true"),
-            Field("by", "On whose behalf", Kind.JID),
+            Field("how", "How", FieldKind.CHOICE, default="soft", options=("soft", "hard")),
+            Field("tell", "Tell them", FieldKind.FLAG, default="true"),
+            Field("by", "On whose behalf", FieldKind.JID),
         )
         self.commands = (
             self._command("calls", "Calls", (), None),

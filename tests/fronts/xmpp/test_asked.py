@@ -6,7 +6,7 @@ from xml.etree.ElementTree import Element
 
 import pytest
 
-from jingle_hnt.fronts.xmpp.asked import Asked
+from jingle_hnt.fronts.xmpp.asked import PendingQueries
 from tests.threats import doses
 from tests.threats.doses import Measured
 
@@ -16,7 +16,7 @@ def result(id_: str) -> Element:
 
 
 async def test_an_answer_reaches_who_waits() -> None:
-    asked = Asked()
+    asked = PendingQueries()
     with asked.expect("example.org", "1") as answer:
         asked.settle("example.org", result("1"))
         assert (await answer) is not None
@@ -27,7 +27,7 @@ async def test_an_answer_reaches_who_waits() -> None:
     "sender", ["", "hnt.example.org", "example.org/x", "a@example.org", "e.org"]
 )
 async def test_nobody_else_can_answer(sender: str) -> None:
-    asked = Asked()
+    asked = PendingQueries()
     with asked.expect("example.org", "1") as answer:
         asked.settle(sender, result("1"))
         asked.settle("example.org", result("2"))
@@ -38,7 +38,7 @@ async def test_nobody_else_can_answer(sender: str) -> None:
 
 async def test_a_forged_error_is_ignored_whoever_it_is_of(record_property: Measured) -> None:
     """X15: the liar knows the id, and may use any address but that of who was asked."""
-    asked, chance, tries, believed = Asked(), random.Random(15), doses.count(10_000), 0
+    asked, chance, tries, believed = PendingQueries(), random.Random(15), doses.count(10_000), 0
     users = ("", "a@", "b@", "example.org@", "B@")
     domains = ("example.org", "e.example.org", "example.org.", "example.orgs", "evil.example")
     for number in range(tries):
@@ -58,7 +58,7 @@ async def test_a_forged_error_is_ignored_whoever_it_is_of(record_property: Measu
 
 
 async def test_a_second_answer_changes_nothing() -> None:
-    asked = Asked()
+    asked = PendingQueries()
     with asked.expect("example.org", "1") as answer:
         first = result("1")
         asked.settle("example.org", first)
@@ -69,7 +69,7 @@ async def test_a_second_answer_changes_nothing() -> None:
 
 
 async def test_random_results_leave_nothing_behind() -> None:
-    asked = Asked()
+    asked = PendingQueries()
     with asked.expect("example.org", "the one") as answer:
         for number in range(doses.count(100_000)):
             asked.settle("example.org", result(str(number)))
@@ -81,14 +81,14 @@ async def test_random_results_leave_nothing_behind() -> None:
 
 
 async def test_a_lost_stream_answers_with_none() -> None:
-    asked = Asked()
+    asked = PendingQueries()
     with asked.expect("example.org", "1") as answer:
         asked.clear()
         assert await answer is None
 
 
 async def test_who_gives_up_waiting_leaves_nothing_behind() -> None:
-    asked = Asked()
+    asked = PendingQueries()
 
     async def wait() -> None:
         with asked.expect("example.org", "1") as answer:

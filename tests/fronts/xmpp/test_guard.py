@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from jingle_hnt.fronts.xmpp import guard
 from jingle_hnt.fronts.xmpp.cutter import LONGEST_TAG
-from jingle_hnt.fronts.xmpp.guard import Broken, Closed, Event, Opened, Stanza, StreamReader
+from jingle_hnt.fronts.xmpp.guard import Broken, Closed, Event, Stanza, StreamOpened, StreamReader
 from tests.fronts.xmpp.corpus import UNHURRIED, canonical
 
 HEADER = (
@@ -21,7 +21,7 @@ STANZA = "<iq id='1' a='>'><q xmlns='urn:q' p:x='y' xmlns:p='urn:p'>te&lt;xt<r/>
 
 def opened() -> StreamReader:
     reader = StreamReader()
-    assert reader.feed(HEADER) == [Opened({"id": "abc", "from": "hnt.example.org"})]
+    assert reader.feed(HEADER) == [StreamOpened({"id": "abc", "from": "hnt.example.org"})]
     return reader
 
 
@@ -52,7 +52,7 @@ def test_how_the_bytes_are_cut_does_not_matter(sizes: list[int]) -> None:
         for size in sizes:
             events += reader.feed(data[at : at + size])
             at += size
-    assert [type(e) for e in events] == [Opened, Stanza, Stanza, Stanza, Closed]
+    assert [type(e) for e in events] == [StreamOpened, Stanza, Stanza, Stanza, Closed]
     assert {canonical(e.element) for e in events if isinstance(e, Stanza)} == {
         canonical(only_stanza(opened().feed(STANZA.encode())).element)
     }
@@ -205,4 +205,4 @@ def test_names_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_bytes_raise(data: bytes, after_header: bool) -> None:
     reader = opened() if after_header else StreamReader()
     for event in reader.feed(data + b">"):
-        assert isinstance(event, Opened | Stanza | Closed | Broken)
+        assert isinstance(event, StreamOpened | Stanza | Closed | Broken)

@@ -2,17 +2,19 @@
 
 from xml.etree.ElementTree import Element
 
-from jingle_hnt.fronts.xmpp.held import Held, HeldStanzas
+from jingle_hnt.fronts.xmpp.held import HeldStanzas, PendingRequest
 from jingle_hnt.jingle.effects import Token
 
 
 def hold(stanzas: HeldStanzas, name: str, now: float = 0.0, timeout_s: float = 3.0) -> Token:
-    token = stanzas.hold(Held(name, "example.org", Element("jingle"), now + timeout_s), now)
+    token = stanzas.hold(
+        PendingRequest(name, "example.org", Element("jingle"), now + timeout_s), now
+    )
     assert token is not None
     return token
 
 
-def name(held: Held | None) -> str | None:
+def name(held: PendingRequest | None) -> str | None:
     return None if held is None else held.id
 
 
@@ -49,7 +51,7 @@ def test_the_number_is_bounded_and_expired_ones_make_room() -> None:
     stanzas = HeldStanzas(capacity=2)
     hold(stanzas, "a", timeout_s=1)
     hold(stanzas, "b", timeout_s=5)
-    late = Held("c", "example.org", Element("jingle"), 9)
+    late = PendingRequest("c", "example.org", Element("jingle"), 9)
     assert stanzas.hold(late, 0.5) is None
     assert stanzas.hold(late, 1.0) is not None
     assert len(stanzas) == 2

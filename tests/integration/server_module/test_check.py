@@ -7,7 +7,7 @@ import pytest
 
 from jingle_hnt.admin.snapshots import CheckFinding
 from jingle_hnt.commands.check import online
-from jingle_hnt.settings.model import Settings, Xmpp
+from jingle_hnt.settings.model import Settings, XmppOptions
 from tests.integration.server_module.stage import CLOSED, COMPONENTS, HNT, OPEN, PLAIN, USERS
 from tests.lab.prosody import Prosody
 from tests.lab.server import LocalServer, VirtualHost
@@ -85,7 +85,7 @@ async def test_a_prosody_that_would_lock_us_out_is_named(
 
 async def test_a_wrong_secret_is_told_and_nothing_else(server: LocalServer, tmp_path: Path) -> None:
     wrong = settings(server, tmp_path, OPEN)
-    xmpp = Xmpp(**{**wrong.xmpp.model_dump(), "secret": "wrong"})
+    xmpp = XmppOptions(**{**wrong.xmpp.model_dump(), "secret": "wrong"})
     (finding,) = (await online(wrong.model_copy(update={"xmpp": xmpp}))).findings
     assert finding.verdict == "FAIL"
     assert "component_secret" in finding.text

@@ -1,4 +1,4 @@
-/* Loss, order, jitter and round trip of one side's stream (RFC 3550): twin of `Stream` in relay/quality.py. */
+/* Loss, order, jitter and round trip of one side's stream (RFC 3550): twin of `StreamMeter` in relay/quality.py. */
 #include "rules/quality.h"
 
 #include <math.h>

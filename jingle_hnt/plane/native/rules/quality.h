@@ -1,6 +1,6 @@
 /* How well one side's stream arrives, from its RTP and RTCP headers.
  *
- * The twin of `Stream` in jingle_hnt/relay/quality.py, which says what the rules are and why; a property test
+ * The twin of `StreamMeter` in jingle_hnt/relay/quality.py, which says what the rules are and why; a property test
  * drives both with the same packets. */
 #ifndef HNT_QUALITY_H
 #define HNT_QUALITY_H
