@@ -23,7 +23,7 @@ from jingle_hnt.app.call_records import CallRecords
 from jingle_hnt.app.host import HostFaults
 from jingle_hnt.app.requests import Requests
 from jingle_hnt.call.calls import Calls
-from jingle_hnt.call.effects import Bind, Effect, Exceeded, Release, Remember
+from jingle_hnt.call.effects import Bind, Effect, Exceeded, FrontEffect, Release, Remember
 from jingle_hnt.call.ice import DRAWN
 from jingle_hnt.call.reconcile import reconcile
 from jingle_hnt.errors import (
@@ -36,6 +36,7 @@ from jingle_hnt.errors import (
     only_refusals,
 )
 from jingle_hnt.fronts.outgoing import Outgoing
+from jingle_hnt.fronts.table import fronts
 from jingle_hnt.fronts.xmpp.components import Components
 from jingle_hnt.fronts.xmpp.jids import normalised
 from jingle_hnt.jingle.effects import (
@@ -132,6 +133,7 @@ class Signalling:
         self._components = Components(
             wiring.components, self, self._desk.commands, lambda: bool(self._registry)
         )
+        self._fronts = fronts(self)
         self._plane: PlaneClient | None = None
         self._met = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -157,6 +159,8 @@ class Signalling:
                 group.create_task(self._records.keep_written())
                 group.create_task(self._components.run())
                 group.create_task(self._components.watch_modules())
+                for front in self._fronts:
+                    group.create_task(front.run())
         except ExceptionGroup as failed:
             refused = only_refusals(failed)
             if refused is None:
@@ -177,6 +181,17 @@ class Signalling:
             host, port = self._wiring.metrics
             log.error("metrics cannot be served", listen=f"{host}:{port}", why=str(error))
             return None
+
+    # What fronts need (fronts.inputs.Driver)
+
+    @property
+    def calls(self) -> Calls:
+        """All calls, whichever front they came in by."""
+        return self._calls
+
+    def carry_out(self) -> None:
+        """Carry out what a front's input brings about."""
+        self._carry_out()
 
     # Inputs from the XMPP side
 
@@ -323,6 +338,8 @@ class Signalling:
                 self._records.over(effect, waits=waits)  # its report waits for the plane
                 if reported:
                     self._spawn(self._desk.closing.close(effect))
+            case FrontEffect():
+                any(front.carry_out(effect) for front in self._fronts)
 
     def _bind(self, bind: Bind) -> None:
         if self._plane is None:

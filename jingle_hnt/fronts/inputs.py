@@ -1,0 +1,67 @@
+"""How a front brings its calls in, and what the driver needs of a front.
+
+A front reads what its side says, opens a call for it, and gives the call's negotiation what the
+parties propose and answer (`call.negotiation`). After each input it settles the call, and the
+driver carries out the effects. What the plane and time do to a call reaches its front by the
+`call.calls.Owner` that it has entered.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from jingle_hnt.call.budgets import MediaBudgets
+from jingle_hnt.call.call import Call
+from jingle_hnt.call.calls import Owner
+from jingle_hnt.call.effects import Effect, FrontEffect
+from jingle_hnt.call.endpoint import Endpoint
+from jingle_hnt.call.policy import CallPolicy
+from jingle_hnt.relay.ports import PortPool
+
+
+class CallInputs(Protocol):
+    """What a front may do to bring calls in; `call.calls.Calls` is it."""
+
+    pool: PortPool
+    out: list[Effect]
+    names: Callable[[], str]
+
+    def open(
+        self,
+        name: str,
+        parties: tuple[Endpoint, Endpoint],
+        policy: CallPolicy,
+        budgets: MediaBudgets,
+        now: float,
+    ) -> Call:
+        """A call between these two, of a fresh name; it is known once it is entered."""
+
+    def enter(self, owner: Owner) -> None:
+        """Know a call from now on; what happens to it is told to `owner`."""
+
+    def settle(self, owner: Owner, now: float, changed: bool = True) -> None:
+        """After each input: forget a call that is over, else set its timer; `changed` says that it
+        is to be written down."""
+
+
+class Driver(Protocol):
+    """What a front needs of the process that it runs in."""
+
+    @property
+    def calls(self) -> CallInputs:
+        """Where calls are brought in."""
+
+    def now(self) -> float:
+        """The time of all inputs: monotonic seconds."""
+
+    def carry_out(self) -> None:
+        """Carry out the effects of an input that has just been given."""
+
+
+class Front(Protocol):
+    """A way by which calls come in. It is made with a `Driver`; see `table.py`."""
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+
+    def carry_out(self, effect: FrontEffect) -> bool:
+        """Do what an effect asks; False where it is of another front."""

@@ -1,0 +1,69 @@
+"""Toys that show where the house has room: each is new files and one line in a table.
+
+A `Toy` is its own diff. It is laid over a copy of the package, where `lint-imports` holds the walls
+and a play shows that the toy works.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Toy:
+    """`files` says where each file of this folder goes; `line` is added to `table` behind `after`.
+
+    All of it is the toy: nothing else of the package is touched.
+    """
+
+    files: dict[str, str]
+    table: str
+    after: str
+    line: str
+    play: str
+
+    def laid_over(self, root: Path) -> Path:
+        """A copy of the package with the toy in it."""
+        shutil.copy(ROOT / "pyproject.toml", root)
+        shutil.copytree(
+            ROOT / "jingle_hnt",
+            root / "jingle_hnt",
+            ignore=shutil.ignore_patterns("__pycache__", "*.so", "*.c", "*.h"),
+        )
+        for file, place in self.files.items():
+            assert not (root / place).exists(), f"{place} is no new file"
+            shutil.copy(Path(__file__).parent / file, root / place)
+        table = root / self.table
+        before = table.read_text()
+        assert before.count(self.after) == 1
+        table.write_text(before.replace(self.after, f"{self.after}{self.line}"))
+        return root
+
+    def walls_hold(self, root: Path) -> bool:
+        """Whether the import contracts hold with the toy in the package."""
+        linter = Path(sys.executable).with_name("lint-imports")
+        return _run([str(linter), "--no-cache"], root).returncode == 0
+
+    def played(self, root: Path) -> Any:
+        """What the toy's play says it has seen."""
+        done = _run([sys.executable, str(Path(__file__).parent / self.play)], root)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+
+def _run(command: list[str], root: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root), "COLUMNS": "400"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
