@@ -14,7 +14,7 @@ from tests.threats.doses import Measured
 
 FULL_S = 3600.0
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(400 + 3 * FULL_S)]
+pytestmark = [pytest.mark.integration, pytest.mark.busy, pytest.mark.timeout(400 + 3 * FULL_S)]
 
 PAIRS = 20
 """Beside other tests."""

@@ -18,7 +18,7 @@ from benchmarks.network import RELAY, Network
 from benchmarks.rtpengine import bdecode, bencode
 from tests.lab.play import ROOT
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.busy]
 
 SHORT = Load(pps=20, warm_s=0.5, seconds=0.5)
 CALLS = 5

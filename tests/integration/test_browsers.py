@@ -9,6 +9,7 @@ from tests.lab import browser_phone, browsers
 
 pytestmark = [
     pytest.mark.integration,
+    pytest.mark.busy,
     pytest.mark.skipif(bool(browser_phone.missing()), reason=browser_phone.missing()),
 ]
 

@@ -10,7 +10,7 @@ from tests.lab.play import DOMAIN, ROOT, stage
 from tests.lab.world import SERVER
 from tests.threats.doses import Measured
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.busy]
 
 PAIRS = 1000
 CROWD = "198.51.100.50"

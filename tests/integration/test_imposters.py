@@ -21,7 +21,7 @@ from tests.lab.xmpp_actors import CLIENT, FORWARD, INTERCEPT, JINGLE
 from tests.threats import doses
 from tests.threats.doses import Measured
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration, pytest.mark.busy, pytest.mark.timeout(600)]
 
 ELSEWHERE = "198.51.100.66"
 AT_ONCE = 1000

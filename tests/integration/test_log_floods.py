@@ -17,7 +17,7 @@ from tests.lab.world import RELAY, STRANGER, NatKind
 from tests.threats import doses
 from tests.threats.doses import Measured
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.busy, pytest.mark.timeout(900)]
 
 FLOOD_S = 600 if doses.dose() >= 1 else 10
 """Less than a twentieth in CI: all of it is work for the machine's processors."""

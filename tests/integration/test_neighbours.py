@@ -13,7 +13,7 @@ from tests.lab import play
 from tests.threats import doses
 from tests.threats.doses import Measured
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.busy, pytest.mark.timeout(300)]
 
 SECONDS, QUIET_S = doses.seconds(60, 3), doses.seconds(20, 1)
 ACCOUNTS = 40 if doses.dose() >= 1 else 10

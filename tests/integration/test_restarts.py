@@ -279,6 +279,7 @@ async def test_a_call_that_comes_while_the_plane_is_away_waits_for_it() -> None:
         await hang_up(alice, bob)
 
 
+@pytest.mark.busy
 async def test_a_killed_plane_costs_half_a_second_beside_other_work(
     record_property: Measured,
 ) -> None:

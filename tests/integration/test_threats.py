@@ -18,7 +18,7 @@ TO_THE_PACKET = ("M8", "F8", "F13", "F18")
 
 KNOWN = {entry.id: entry.not_yet for entry in entries() if entry.not_yet}
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.busy]
 
 
 @pytest.mark.parametrize(

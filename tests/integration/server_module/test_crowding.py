@@ -12,7 +12,7 @@ from tests.lab.ejabberd import Ejabberd
 from tests.lab.server import VirtualHost
 from tests.lab.xmpp_actors import Client, Component, as_text, condition_of, unique
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.busy]
 
 SOON_S = 1.5
 """What nobody else may delay: held up, it took more than three seconds, or for ever."""

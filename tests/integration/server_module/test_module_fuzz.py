@@ -5,7 +5,7 @@ import pytest
 from tests.integration.server_module.fuzz import fuzz
 from tests.integration.server_module.stage import KINDS
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.busy, pytest.mark.timeout(180)]
 
 
 @pytest.mark.parametrize("name", list(KINDS))

@@ -5,7 +5,7 @@ import pytest
 from tests.integration.server_module.stage import KINDS
 from tests.integration.server_module.storm import storm
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.busy, pytest.mark.timeout(180)]
 
 
 @pytest.mark.parametrize("components", [1, 2])
