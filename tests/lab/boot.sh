@@ -9,7 +9,7 @@ systemd-nspawn --quiet --directory="$tree" --register=no --keep-unit --console=p
     --network-namespace-path="/run/netns/$network" --boot systemd.log_target=console </dev/null >"$tree.log" 2>&1 &
 machine=$!
 trap 'kill $machine; wait $machine || true' EXIT
-inside() { nsenter --target "$init" --all -- env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 HOME=/root "$@"; }
+inside() { nsenter --target "$init" --all -- env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 HOME=/root "$@"; }
 until init=$(pgrep -P "$machine") && inside systemctl is-system-running --wait; do sleep 0.5; done 2>/dev/null
 echo BOOTED
 while read -r line; do
