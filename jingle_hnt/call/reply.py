@@ -1,5 +1,6 @@
 """How a request goes on: what is put in its place, and what must be bound before it may leave."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 from jingle_hnt.call.allocation import Allocation
@@ -55,6 +56,12 @@ class Reply:
     def changes_nothing(self) -> bool:
         """Whether the stanza goes on as it came."""
         return not self.promises and not self.hidden
+
+    def lose(self, lost: Collection[Allocation]) -> dict[ContentKey, OwnTransport]:
+        """Promise nothing of these; returns an empty transport for each content that had them."""
+        broken = {k: p for k, p in self.promises.items() if p.allocation in lost}
+        self.promises = {k: p for k, p in self.promises.items() if k not in broken}
+        return {k: replace(p.own or OwnTransport(), candidates=()) for k, p in broken.items()}
 
     def break_promises(self) -> None:
         """Nothing that was to be bound is there to be promised."""

@@ -9,7 +9,7 @@ waits for the plane.
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from jingle_hnt.call.allocation import Allocation
@@ -30,7 +30,7 @@ from jingle_hnt.errors import (
 from jingle_hnt.jingle.budgets import Allowance
 from jingle_hnt.jingle.effects import Answer, Inject, Refusal, Request
 from jingle_hnt.jingle.held import Held
-from jingle_hnt.jingle.hiding import demand_whole, hidden
+from jingle_hnt.jingle.hiding import demand_whole, hidden, is_hiding
 from jingle_hnt.jingle.party import Party
 from jingle_hnt.jingle.policy import Fallback, SessionPolicy
 from jingle_hnt.jingle.refusals import NO_CAPACITY, NO_PLANE, Kind, Obstacle, obstacle_of
@@ -304,6 +304,7 @@ class Session:
             self._undo(held, Obstacle(kind, "", error))
         elif not self.negotiation.places.do_without(lost):
             self.terminate(Why.PORTS_LOST)
+        self._take_back(lost)
         self._flush()
 
     def on_emptied(self) -> None:
@@ -399,6 +400,15 @@ class Session:
                 self.negotiation.forget(contents)
         self.negotiation.lose(lost)
         held.error = why.error
+
+    def _take_back(self, lost: Collection[Allocation]) -> None:
+        """No stanza that waited behind may name ports that are not there: whoever is told of them
+        would send to the next call that has them."""
+        hides = is_hiding(self._policy, self.jids) and not self.is_unrelayed
+        for held in self._held:
+            empty = held.reply.lose(lost)
+            if hides:
+                held.reply.hidden.update(empty)
 
     def _no_capacity(self, error: NoPorts) -> StanzaError:
         """What is told of a want of ports: which budget it is of, where it is of one."""

@@ -287,6 +287,8 @@ class Stage:
         match effect:
             case Pass() | Replace() | Bounce() | Opened():
                 assert effect.token not in self.answers, "a stanza is answered twice"
+                if isinstance(effect, Replace):
+                    self._assert_there(c for told in effect.substitution.values() for c in told)
                 self.answers[effect.token] = effect
                 self.order.append(effect.token)
             case Bind():
@@ -311,6 +313,13 @@ class Stage:
             case Remember(session=name):
                 self.remembered.add(name)
                 self.noted.add(name)
+
+    def _assert_there(self, told: Iterable[Candidate]) -> None:
+        """Nobody is told of ports that the plane does not have: another call may have them next."""
+        specs = (*self.plane.bindings.values(), *self.plane.draining.values())
+        there = {address for spec in specs for address in spec.pinholes}
+        ours = {c.address for c in told if c.address.ip in (RELAY, RELAY6)}
+        assert ours <= there, "ports that are not there"
 
     def _note_refused(self, ended: Ended) -> None:
         """An offer that met an obstacle was no call (see `admin.closing`)."""

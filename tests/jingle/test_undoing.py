@@ -6,12 +6,15 @@ import pytest
 
 from jingle_hnt.call.anchor import BIND_ATTEMPTS
 from jingle_hnt.call.life import Why
+from jingle_hnt.call.policy import IceMode
 from jingle_hnt.call.reconcile import reconcile
 from jingle_hnt.errors import Condition
 from jingle_hnt.jingle.effects import Bounce, Pass, Refusal, Replace
+from jingle_hnt.jingle.policy import Fallback
 from jingle_hnt.model.content import Content, ContentKey, Creator
 from jingle_hnt.model.jingle import Action
 from tests.jingle.stage import ALICE, BOB, CAMERA, VOICE, Plane, Stage, candidates, content
+from tests.jingle.test_ice import OF_ALICE, OF_BOB, ice
 
 FIRST = {"s1.1.1", "s1.1.2"}
 
@@ -217,3 +220,35 @@ def test_a_second_replacement_takes_the_place_of_the_first() -> None:
     assert set(stage.plane.bindings) == {*FIRST, "s1.3.1", "s1.3.2"}
     stage.says(BOB, Action.TRANSPORT_ACCEPT, stage.bobs())
     assert set(stage.plane.bindings) == {"s1.3.1", "s1.3.2"}
+
+
+@pytest.mark.parametrize("exhausted", Fallback)
+@pytest.mark.parametrize("action", [Action.SESSION_ACCEPT, Action.CONTENT_ACCEPT])
+def test_nobody_is_told_of_ports_that_were_not_to_be_had(
+    exhausted: Fallback, action: Action
+) -> None:
+    """What it waited for had passed, and was answered. With our candidates in the answer its
+    receiver would send to the next call that has these ports."""
+    stage = Stage(exhausted=exhausted)
+    key, proposes = VOICE, Action.SESSION_INITIATE
+    if action is Action.CONTENT_ACCEPT:
+        stage.call()
+        key, proposes = CAMERA, Action.CONTENT_ADD
+    stage.held = True
+    stage.says(ALICE, proposes, content(key))
+    assert stage.says(BOB, action, stage.bobs(key)) is None
+    stage.fail_all(port_taken=False)
+    assert stage.answers[stage.tokens] == Pass(stage.tokens)
+
+
+def test_where_addresses_are_hidden_they_stay_so_without_ports() -> None:
+    stage = Stage(ice=IceMode.TERMINATE)
+    stage.held = True
+    stage.says(ALICE, Action.SESSION_INITIATE, ice(OF_ALICE))
+    assert stage.says(BOB, Action.SESSION_ACCEPT, ice(OF_BOB)) is None
+    stage.fail_all(port_taken=False)
+    answer = stage.answers[stage.tokens]
+    assert isinstance(answer, Replace)
+    assert answer.substitution == {}
+    assert answer.transports[VOICE].candidates == ()
+    assert answer.transports[VOICE].ufrag not in OF_BOB
