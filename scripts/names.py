@@ -11,13 +11,16 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import Literal, get_args, get_origin
 
 from pydantic import BaseModel
 
+from jingle_hnt.jingle.budgets import BUDGETS, FIXED
 from jingle_hnt.model.commands import COMMANDS
+from jingle_hnt.relay.binding import Counters
 from jingle_hnt.settings.model import Settings
 from jingle_hnt.settings.reload import ADVERTISE
 
@@ -38,6 +41,7 @@ SPAN = re.compile(r"`([^`\n]+)`")
 OPTION = re.compile(r"^(?:\[?)([a-z_]+)\.([a-z][a-z0-9_]*)(?: = (.+))?$")
 ASKED = re.compile(r"(?:`|^ {4}|^\$ )(?:\$ )?jingle-hnt ([a-z]+)\b", re.MULTILINE)
 METRIC = re.compile(r"\bjingle_hnt_([a-z_]+)")
+LABEL = re.compile(r'\b(reason|budget)="([a-z-]+)"')
 WORD = re.compile(r"[a-z]+(?:-[a-z]+)+")
 FOREIGN = {
     *("no-new-privileges", "jingle-hnt", "jingle-hnt-state"),  # of the kernel, and of containers
@@ -73,6 +77,9 @@ def faults(page: str, text: str) -> Iterator[str]:
 
 
 def _faults(page: str, span: str) -> Iterator[str]:
+    for label, value in LABEL.findall(span) if "{" in span else ():
+        if value not in _labels()[label]:
+            yield f"no {label} is {value!r}"
     option = OPTION.match(span)
     if option and option[1] in Settings.model_fields and option[2] not in KINDS:
         yield from _option(option[1], option[2], option[3])
@@ -155,6 +162,14 @@ def _walk(top: str, kind: str) -> list[Path]:
 def _strings() -> frozenset[str]:
     """Every word with hyphens between quotes, and every command's option."""
     return frozenset(re.findall(r"[\"'<]([a-z]+(?:-[a-z]+)+)[\"'>]", _code()))
+
+
+@cache
+def _labels() -> dict[str, frozenset[str]]:
+    """The values of the labels of metrics that pages name."""
+    drops = (f.name.removeprefix("dropped_") for f in fields(Counters) if "dropped_" in f.name)
+    budgets = (budget.name for budget in (*BUDGETS, *FIXED))
+    return {"reason": frozenset(drops), "budget": frozenset(budgets)}
 
 
 def _is_metric(name: str) -> bool:

@@ -17,6 +17,8 @@ from scripts import names
         ("`scripts/nothing`", "no file scripts/nothing"),
         ("`nowhere.c`", "no file nowhere.c"),
         ("`no-such-cause`", "no string of the code is 'no-such-cause'"),
+        ('`dropped_packets_total{reason="bored"}`', "no reason is 'bored'"),
+        ('`budget_exceeded_total{budget="cake"}`', "no budget is 'cake'"),
         ("jingle_hnt_nonsense_total", "jingle_hnt_nonsense_total"),
     ],
 )
@@ -35,6 +37,7 @@ def test_what_does_not_exist_is_found(text: str, part: str) -> None:
         "`jingle_hnt/cli.py`, `cli.py`, `settings/`, `scripts/lint`, `/etc/nowhere/file.c`",
         "`one-way`, `signalling-address`, `stanzas-user`",
         "jingle_hnt_dropped_packets_total, jingle_hnt_fail",
+        '`dropped_packets_total{reason="gate"}`, `budget_exceeded_total{budget="ports-user"}`',
     ],
 )
 def test_what_exists_is_no_fault(text: str) -> None:
