@@ -24,7 +24,7 @@ from jingle_hnt.model.content import TagKey
 from jingle_hnt.relay.binding import EVENTS, Arm, BindingSnapshot, BindingSpec, Event, Gate
 from jingle_hnt.relay.ice_agent import TARGETS, Checks
 
-PROTOCOL = 11
+PROTOCOL = 12
 """Raised whenever an older peer could misunderstand a newer one."""
 
 PROBE = "probe."

@@ -1,14 +1,16 @@
 """What Python and the C engine hand each other has one definition: the dataclass."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
+from hashlib import sha256
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
+from pydantic import BaseModel
 
 from jingle_hnt.model.address import TransportAddress
-from jingle_hnt.plane import _engine, native, records
+from jingle_hnt.plane import _engine, native, protocol, records
 from jingle_hnt.plane.protocol import Happened, encode, read_reply
 from jingle_hnt.relay.binding import EVENTS, Arm, PinholeSnapshot, Quality, Rivalry
 from jingle_hnt.relay.evidence import Evidence, IceKey, SourceAuth
@@ -125,3 +127,31 @@ def test_events_go_over_by_their_words() -> None:
     line = encode(Happened.of([rivalry]))
     assert b'["rivalry",{' in line
     assert read_reply(line) == Happened.of([rivalry])
+
+
+LAST = (12, "febd0d711344fcbf")
+"""The protocol's number, and what its messages are made of."""
+
+
+def made_of(kind: Any, found: dict[str, list[str]]) -> None:
+    """Note the fields of a message, and of the values in it."""
+    if isinstance(kind, type) and (is_dataclass(kind) or issubclass(kind, BaseModel)):
+        types = get_type_hints(kind)
+        own = [f.name for f in fields(kind)] if is_dataclass(kind) else list(kind.model_fields)
+        if found.setdefault(kind.__name__, own) is own:
+            for name in own:
+                made_of(types[name], found)
+    for argument in get_args(kind):
+        made_of(argument, found)
+
+
+def test_the_protocol_has_another_number_where_its_messages_have_other_fields() -> None:
+    """Else a plane of before would be served until the first message that it cannot read."""
+    found: dict[str, list[str]] = {"events": list(EVENTS)}
+    for kind in (*get_args(protocol.Request), *get_args(protocol.Reply), *EVENTS.values()):
+        made_of(kind, found)
+    assert len(found) > 20
+    digest = sha256(repr(sorted(found.items())).encode()).hexdigest()[:16]
+    assert (protocol.PROTOCOL, digest) == LAST, (
+        "raise PROTOCOL, say so in docs/upgrading.md, and write both here"
+    )
