@@ -1,6 +1,6 @@
 """The compose files brought up by a container engine on a host of the lab, and a call through them.
 
-    python -m tests.lab.compose prosody
+    python -m tests.lab.compose prosody [bridge]
 
 Prints what was typed and what came of it; the exit status is 1 where the call was not heard.
 """
@@ -41,13 +41,13 @@ class Host(Terminal):
 
 
 @asynccontextmanager
-async def brought_up(lab: Lab, server: str, tree: Path) -> AsyncIterator[Host]:
+async def brought_up(lab: Lab, server: str, tree: Path, network: str) -> AsyncIterator[Host]:
     """A host on which the page was followed."""
     lab.public("server", SERVER)
     shutil.copytree(ROOT / "config", tree / "config")
     script = str(ROOT / "tests" / "lab" / "compose.sh")
     process = await asyncio.create_subprocess_exec(
-        *lab.command("server", ["unshare", "--mount", "bash", script, server, str(tree)]),
+        *lab.command("server", ["unshare", "--mount", "bash", script, server, str(tree), network]),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         cwd=ROOT,
@@ -109,10 +109,10 @@ def _part(
     return part
 
 
-async def play(server: str) -> bool:
-    """The whole of it for one server."""
+async def play(server: str, network: str = "host") -> bool:
+    """The whole of it for one server, on the host's network or on a bridge."""
     with Lab() as lab, tempfile.TemporaryDirectory(prefix="hnt-compose-") as name:
-        async with brought_up(lab, server, Path(name)) as host:
+        async with brought_up(lab, server, Path(name), network) as host:
             await ready(host)
             for user in ("alice", "bob"):
                 await host.typed(server, REGISTER[server].format(user=user, domain=DOMAIN))
@@ -128,4 +128,4 @@ async def play(server: str) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(not asyncio.run(play(sys.argv[1])))
+    sys.exit(not asyncio.run(play(*sys.argv[1:])))
