@@ -135,3 +135,10 @@ def test_on_a_bridge_it_may_do_no_more(path: Path) -> None:
     )
     for key in ("user", "read_only", "cap_drop", "security_opt", "tmpfs", "secrets"):
         assert here[key] == there[key], key
+
+
+def test_the_image_is_made_for_the_architectures_that_wheels_are_made_for() -> None:
+    target = json.loads((ROOT / "docker-bake.json").read_text())["target"]["jingle-hnt"]
+    assert target["platforms"] == ["linux/amd64", "linux/arm64"]
+    release = (ROOT / "scripts" / "release").read_text()
+    assert re.findall(r"^    wheel (\w+) ", release, re.MULTILINE) == ["x86_64", "aarch64"]

@@ -33,7 +33,7 @@ TEXT = """\
 def test_there_is_one_version() -> None:
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == __version__
     files = [*ROOT.glob("config/compose/*/*.yaml"), ROOT / "config/kubernetes/jingle-hnt.yaml"]
-    for file in [*files, ROOT / "docs" / "docker.md"]:
+    for file in [*files, ROOT / "docs" / "docker.md", ROOT / "docker-bake.json"]:
         named = set(re.findall(r"jingle-hnt:(\d[\w.]*)", file.read_text()))
         assert named == {__version__}, file
 
