@@ -112,15 +112,6 @@ void hnt_read_events(struct hnt_records types, uint64_t out[2])
     }
 }
 
-struct hnt_evidence *hnt_read_evidence(const char *sources, Py_ssize_t sources_length, const char *refused,
-                                          Py_ssize_t refused_length, unsigned char probation, bool several,
-                                          PyObject *keys, const char *tags, Py_ssize_t tags_length)
-{
-    return hnt_read_evidence_of((struct hnt_records){sources, sources_length},
-                                (struct hnt_records){refused, refused_length}, (struct hnt_records){NULL, 0},
-                                probation, several, keys, (struct hnt_records){tags, tags_length});
-}
-
 struct hnt_evidence *hnt_read_evidence_of(struct hnt_records sources, struct hnt_records refused,
                                           struct hnt_records likely, unsigned char probation, bool several,
                                           PyObject *keys, struct hnt_records tags)

@@ -29,10 +29,6 @@ void hnt_read_events(struct hnt_records types, uint64_t out[2]);
 struct hnt_evidence *hnt_read_evidence_of(struct hnt_records sources, struct hnt_records refused,
                                           struct hnt_records likely, unsigned char probation, bool several,
                                           PyObject *keys, struct hnt_records tags);
-/* The same without likely sources. */
-struct hnt_evidence *hnt_read_evidence(const char *sources, Py_ssize_t sources_length, const char *refused,
-                                       Py_ssize_t refused_length, unsigned char probation, bool several,
-                                       PyObject *keys, const char *tags, Py_ssize_t tags_length);
 
 PyObject *hnt_write_address(const struct hnt_address *address); /* None for version 0 */
 /* 1 for a pair (ssrc, sequence), 0 for None. */
