@@ -4,8 +4,10 @@
 
 * No circle of Python modules, imports under TYPE_CHECKING included.
 * No circle of C files: neither by `#include` nor by functions that one file calls in another.
+* No import by name, which a contract does not see, but where tables are loaded.
 * The pure rooms import only what is named here of the standard library.
 * The rules in C ask the system for nothing, and know neither sockets nor Python.
+* Every C file is in pyproject.toml.
 * Every C file begins with a comment that says what it is for.
 * No two public classes of the package bear the same name.
 """
@@ -13,6 +15,7 @@
 import ast
 import re
 import sys
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -34,6 +37,9 @@ HARMLESS = {
     *("operator", "re", "struct", "typing", "zlib"),
 }
 """What the pure rooms may import beside each other: functions of their arguments."""
+
+LATE = {"cli.py", "fronts/table.py"}
+"""Who may load a module by its name: what a table lists is loaded when it is wanted."""
 
 EXCEPTIONS = {("jingle_hnt.relay.srtp", "cryptography"): "AES of a kept library (RFC 3711 keys)"}
 
@@ -140,33 +146,65 @@ def class_names(root: Path) -> dict[str, list[str]]:
     return found
 
 
+def late_imports(root: Path) -> Iterator[str]:
+    """Modules that load others by name, which no contract sees, but for `LATE`."""
+    for path in sorted((root / "jingle_hnt").rglob("*.py")):
+        name = str(path.relative_to(root / "jingle_hnt"))
+        late = re.search(r"\b(import_module|__import__)\(", path.read_text())
+        if late and name not in LATE:
+            yield f"{name} imports by name, where no contract sees it; write an import"
+
+
+def unbuilt(root: Path, sources: Iterable[str]) -> Iterator[str]:
+    """C files that the build does not know, or would not be made anew for."""
+    if not (root / "pyproject.toml").exists():
+        return
+    project = tomllib.loads((root / "pyproject.toml").read_text())
+    (extension,) = project["tool"]["setuptools"]["ext-modules"]
+    listed = {*extension["sources"], *extension["depends"]}
+    own = {f"{NATIVE}/{name}" for name in sources}
+    for name in sorted(own ^ listed):
+        where = "not in" if name in own else "only in"
+        yield f"{name} is {where} the ext-modules of pyproject.toml"
+
+
 def faults(root: Path) -> Iterator[str]:
     """What is wrong, each in a line."""
-    graph = python_graph(root)
-    ours = {module: others for module, others in graph.items() if module.startswith("jingle_hnt")}
+    yield from python_faults(root)
     native = root / NATIVE
-    sources = {str(p.relative_to(native)): p.read_text() for p in sorted(native.rglob("*.[ch]"))}
-    for kind, found in (
-        ("modules import", circles(ours)),
-        ("C files include", circles(included(sources))),
-        ("C files call", circles(called(sources))),
-    ):
-        yield from (f"{kind} each other in a circle: {', '.join(circle)}" for circle in found)
-    for module, others in ours.items():
-        if module.split(".")[1:2] and module.split(".")[1] in PURE:
-            strange = (o for o in others if o not in ours and o not in HARMLESS)
-            yield from (
-                f"{module} is pure and imports {other}"
-                for other in strange
-                if (module, other) not in EXCEPTIONS
-            )
-    yield from misplaced(sources)
-    for name, text in sources.items():
-        if name.endswith(".c") and not text.startswith("/*"):
-            yield f"{name} does not begin with a comment that says what it is for"
+    yield from native_faults(
+        {str(p.relative_to(native)): p.read_text() for p in sorted(native.rglob("*.[ch]"))}, root
+    )
     for name, places in class_names(root).items():
         if len(places) > 1:
             yield f"two public classes are called {name}: {', '.join(places)}"
+
+
+def python_faults(root: Path) -> Iterator[str]:
+    """Circles of modules, and what pure rooms import beside the package."""
+    graph = python_graph(root)
+    ours = {module: others for module, others in graph.items() if module.startswith("jingle_hnt")}
+    for circle in circles(ours):
+        yield f"modules import each other in a circle: {', '.join(circle)}"
+    for module, others in ours.items():
+        if module.partition(".")[2].partition(".")[0] not in PURE:
+            continue
+        for other in sorted(set(others) - ours.keys() - HARMLESS):
+            if (module, other) not in EXCEPTIONS:
+                yield f"{module} is pure and imports {other}"
+    yield from late_imports(root)
+
+
+def native_faults(sources: Mapping[str, str], root: Path) -> Iterator[str]:
+    """What is wrong with the files of the native engine."""
+    for kind, found in (("include", included(sources)), ("call", called(sources))):
+        for circle in circles(found):
+            yield f"C files {kind} each other in a circle: {', '.join(circle)}"
+    yield from misplaced(sources)
+    yield from unbuilt(root, sources)
+    for name, text in sources.items():
+        if name.endswith(".c") and not text.startswith("/*"):
+            yield f"{name} does not begin with a comment that says what it is for"
 
 
 def main() -> int:

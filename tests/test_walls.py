@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ import pytest
 from scripts import rooms, walls
 
 ROOT = Path(__file__).parent.parent
+
+pytestmark = pytest.mark.timeout(300)  # two seconds of work; a busy machine takes its time
 
 FORBIDDEN = (
     ("admin/metrics.py", "jingle_hnt.fronts.xmpp.codec"),
@@ -38,11 +41,26 @@ FORBIDDEN = (
 UNKNOWN = "upstairs"
 
 
+def crossings() -> Iterator[tuple[str, str]]:
+    """One import from each room into each other one that the table does not allow it."""
+    may = rooms.allowed(rooms.contracts())
+    for room, others in may.items():
+        for other in may:
+            if other not in {room, *others} and f"jingle_hnt.{other}" != "jingle_hnt.__main__":
+                yield file_of(room), f"jingle_hnt.{other}"
+
+
+def file_of(room: str) -> str:
+    """A file of a room."""
+    path = ROOT / "jingle_hnt" / room
+    return f"{room}/__init__.py" if path.is_dir() else f"{room}.py"
+
+
 @pytest.fixture(scope="module")
 def said(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What the linter says of a copy of the package with all of `FORBIDDEN` and a new module."""
+    """What the linter says of a copy of the package with what is forbidden and a new module."""
     root = copied(tmp_path_factory.mktemp("walls"))
-    for place, name in FORBIDDEN:
+    for place, name in (*FORBIDDEN, *crossings()):
         write(root, place, f"import {name}")
     (root / "jingle_hnt" / f"{UNKNOWN}.py").write_text("")
     done = subprocess.run(
@@ -71,12 +89,28 @@ def write(root: Path, place: str, line: str) -> None:
     path.write_text(f"{path.read_text()}\n{line}\n")
 
 
+def is_told(said: str, place: str, name: str) -> bool:
+    module = "jingle_hnt." + place.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    seen = (
+        rf"(?<![\w.]){re.escape(module)} (->|is not allowed to import) {re.escape(name)}(?![\w.])"
+    )
+    return re.search(seen, said) is not None
+
+
 @pytest.mark.parametrize(("place", "name"), FORBIDDEN)
 def test_a_forbidden_import_breaks_a_contract(said: str, place: str, name: str) -> None:
-    module = "jingle_hnt." + place.removesuffix(".py").replace("/", ".")
-    assert re.search(
-        rf"\b{re.escape(module)} (->|is not allowed to import) {re.escape(name)}\b", said
-    )
+    assert is_told(said, place, name)
+
+
+def test_every_import_that_the_table_does_not_allow_breaks_a_contract(said: str) -> None:
+    tried = list(crossings())
+    assert len(tried) > 80
+    assert [one for one in tried if not is_told(said, *one)] == []
+
+
+def test_every_pure_room_is_in_its_contract() -> None:
+    pure = next(c for c in rooms.contracts() if "structlog" in c.get("forbidden_modules", ()))
+    assert {f"jingle_hnt.{room}" for room in walls.PURE} == set(pure["source_modules"])
 
 
 def test_a_module_that_no_layer_names_breaks_a_contract(said: str) -> None:
@@ -154,6 +188,16 @@ def test_rules_in_c_know_neither_sockets_nor_python() -> None:
     ]
 
 
+LATE = "import importlib\nimportlib.import_module('a')\n"
+
+PROJECT = """
+[[tool.setuptools.ext-modules]]
+name = "jingle_hnt.plane._engine"
+sources = []
+depends = ["native/gone.h"]
+"""
+
+
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
     for name in ("__init__", "model/__init__", "model/a", "model/b", "store"):
@@ -176,12 +220,20 @@ def test_what_the_contracts_cannot_see_is_found(package: Path) -> None:
     checking = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    "
     write(package, "model/a.py", "import jingle_hnt.model.b\n\nclass Twice: ...\n")
     write(package, "model/b.py", f"import subprocess\n{checking}import jingle_hnt.model.a")
-    write(package, "store.py", "class Twice: ...\nclass _Own: ...\n")
+    (package / "pyproject.toml").write_text(PROJECT)
+    write(
+        package,
+        "store.py",
+        "import importlib\nimportlib.import_module('a')\nclass Twice: ...\nclass _Own: ...\n",
+    )
     native = package / "jingle_hnt" / "plane" / "native"
     native.mkdir(parents=True)
     (native / "silent.c").write_text("int x;\n")
-    circle, impure, silent, name = faults(package)
+    circle, impure, late, unknown, gone, silent, name = faults(package)
     assert circle.endswith("in a circle: jingle_hnt.model.a, jingle_hnt.model.b")
     assert impure == "jingle_hnt.model.b is pure and imports subprocess"
+    assert late.startswith("store.py imports by name")
+    assert unknown == "jingle_hnt/plane/native/silent.c is not in the ext-modules of pyproject.toml"
+    assert gone.startswith("native/gone.h is only in the ext-modules")
     assert silent.startswith("silent.c does not begin with a comment")
     assert name.startswith("two public classes are called Twice: ")
