@@ -9,7 +9,7 @@ import pytest
 from tests.integration.test_operators import told, typed
 from tests.lab.play import ROOT, Stage, stage
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
 KINDS = ("ICE, append", "ICE, terminate", "raw-udp")
 
@@ -36,6 +36,10 @@ async def test_each_kind_of_call_is_made_and_leaves_nothing_behind() -> None:
         assert (await told(at, "history"))["calls"] == []
         assert (await told(at, "stats"))["ended"] == {}
         assert (await told(at, "calls"))["calls"] == []
+
+
+async def test_status_says_why_no_call_is_made_and_what_ends_it() -> None:
+    async with stage() as at:
         await told(at, "set", "relay.draining", "refuse")
         for says in ("was refused (the relay has no room", "passed the relay by"):
             await told(at, "drain")
