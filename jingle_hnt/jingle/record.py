@@ -319,7 +319,7 @@ def _dump_past(past: Past, now: float) -> Record:
         if pinhole["checks"] is not None:
             pinhole["checks"] |= {"password": "", "secret": ""}
     counted = {name: _dump_counted(last) for name, last in past.counted.items()}
-    return kept | {"ended_s": now - past.ended_at, "counted": counted}
+    return kept | {"ended_s": round(now - past.ended_at, 6), "counted": counted}
 
 
 def _load_past(
