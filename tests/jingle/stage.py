@@ -317,8 +317,9 @@ class Stage:
     def _assert_there(self, told: Iterable[Candidate]) -> None:
         """Nobody is told of ports that the plane does not have: another call may have them next."""
         specs = (*self.plane.bindings.values(), *self.plane.draining.values())
-        there = {address for spec in specs for address in spec.pinholes}
-        ours = {c.address for c in told if c.address.ip in (RELAY, RELAY6)}
+        bound = {address for spec in specs for address in spec.pinholes}
+        there = {i.told(a.port) for i in self._interfaces for a in bound if a.ip == i.bound}
+        ours = {c.address for c in told if c.address.ip in {i.advertised for i in self._interfaces}}
         assert ours <= there, "ports that are not there"
 
     def _note_refused(self, ended: Ended) -> None:
