@@ -38,7 +38,8 @@ class ShippedEjabberd(Ejabberd):
     def _write_files(self, directory: Path) -> None:
         super()._write_files(directory)
         macros = directory / "macros.yml"
-        macros.write_text(f"define_macro: {{ HNT_SECRET: {json.dumps(SECRET)} }}\n")
+        secret = f"HNT_SECRET: {json.dumps(SECRET)}"
+        macros.write_text(f'define_macro: {{ {secret}, HNT_IP: "{self.component[0]}" }}\n')
         shipped = (COMPOSE / "ejabberd" / "ejabberd.yml").read_text()
         shipped = shipped.replace("/run/secrets/ejabberd-secret.yml", str(macros))
         shipped = shipped.replace("5222", str(self.c2s[1])).replace("5269", str(self.s2s[1]))
