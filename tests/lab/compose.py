@@ -22,7 +22,7 @@ from tests.lab.terminal import Terminal
 from tests.lab.world import SERVER, Lab, NatKind
 
 ENOUGH = 0.995
-READY_S = 180.0
+READY_S = 600.0
 """However busy the machine is."""
 REGISTER = {
     "prosody": "prosodyctl register {user} {domain} secret",
