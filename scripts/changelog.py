@@ -3,15 +3,21 @@
     changelog.py --close VERSION DATE
 
 makes a section of that version and day out of what is under "Unreleased".
+
+    changelog.py --check
+
+fails if an entry has more than 25 words.
 """
 
 import argparse
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 CHANGELOG = Path(__file__).resolve().parents[1] / "CHANGELOG.md"
 OPEN = "## [Unreleased]"
+MOST_WORDS = 25
 
 
 def section(text: str, version: str) -> str:
@@ -33,14 +39,28 @@ def closed(text: str, version: str, day: str) -> str:
     return text.replace(OPEN, f"{OPEN}\n\n## [{version}] - {day}", 1)
 
 
+def faults(text: str) -> Iterator[str]:
+    """The entries that are too long, each with its number of words."""
+    for entry in re.findall(r"(?ms)^- (.*?)(?=^- |^#|^$|\Z)", text):
+        if (words := len(entry.split())) > MOST_WORDS:
+            yield f"CHANGELOG.md: {words} words are more than {MOST_WORDS}: {entry.strip()}"
+
+
 def main() -> int:
     """Print a section, or close one."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--close", action="store_true")
-    parser.add_argument("version")
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("version", nargs="?")
     parser.add_argument("date", nargs="?", help="such as 2026-12-24")
     options = parser.parse_args()
     text = CHANGELOG.read_text()
+    if options.check:
+        found = list(faults(text))
+        print("\n".join(found), file=sys.stderr, end="\n" if found else "")
+        return int(bool(found))
+    if not options.version:
+        parser.error("name the version, such as 0.1.0")
     try:
         if options.close:
             if not options.date:

@@ -66,6 +66,15 @@ def test_a_section_is_closed_once(copy: Path) -> None:
     assert changelog(copy, "0.3.0")[0] == 1  # nothing is unreleased
 
 
+def test_an_entry_is_short(copy: Path) -> None:
+    assert changelog(copy, "--check") == (0, "")
+    entry = " ".join(["word"] * 26)
+    (copy / "CHANGELOG.md").write_text(f"{TEXT}- {entry}\n")
+    status, said = changelog(copy, "--check")
+    assert status == 1
+    assert "26 words are more than 25" in said
+
+
 @pytest.mark.parametrize("name", ["postinst", "prerm", "postrm"])
 def test_a_script_of_the_package_is_one_that_any_shell_reads(name: str) -> None:
     text = (DEBIAN / name).read_text()
