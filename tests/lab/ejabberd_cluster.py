@@ -4,6 +4,7 @@ Each node has an address of its own and all listen for one another on the same p
 is needed: none is started, and none of the machine's is asked.
 """
 
+import asyncio
 import secrets
 import socket
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,20 @@ from tests.lab.server import Endpoint
 from tests.ports import free_port
 
 _JOIN_S = 120.0
+_AGREE_S = 20.0
 LOOPBACK = ("127.0.77.1", "127.0.77.2")
+
+
+def _parts(jid: str) -> tuple[str, str, str]:
+    """User, host and resource."""
+    bare, _, resource = jid.partition("/")
+    user, _, host = bare.partition("@")
+    return user, host, resource
+
+
+def _binary(text: str) -> str:
+    """As a binary of Erlang."""
+    return f'<<"{text}">>'
 
 
 class EjabberdNode(Ejabberd):
@@ -62,6 +76,36 @@ class EjabberdCluster(EjabberdNode):
         """Before they go: their end would be told a moment later, to whoever is there then."""
         for node in self.nodes:
             await node.evaluate("ets:delete_all_objects(mod_jingle_hnt_parties).")
+
+    # A node tells the others of what is connected to it a while after it has said so to its client.
+
+    async def know_session(self, jid: str, at: EjabberdNode | None = None) -> None:
+        """Wait until each node knows of a session of this full JID (the newest is `at` this node).
+
+        Raises TimeoutError.
+        """
+        user, host, resource = map(_binary, _parts(jid))
+        where = "Node" if at is None else f"'{at.name}'"
+        sessions = (
+            f"[node(P) || {{_, P}} <- [ejabberd_sm:get_session_sid({user}, {host}, {resource})]]"
+        )
+        await self._until(f"case {sessions} of [{where}] -> true; _ -> false end.")
+
+    async def know_presence(self, jid: str) -> None:
+        """Wait until each node knows that this full JID is available, or raise TimeoutError."""
+        user, host, resource = map(_binary, _parts(jid))
+        present = f"[R || {{_, R}} <- ejabberd_sm:get_user_present_resources({user}, {host})]"
+        await self._until(f"lists:member({resource}, {present}).")
+
+    async def know_component(self, domain: str) -> None:
+        """Wait until each node knows of one connection of this component, or raise TimeoutError."""
+        await self._until(f"length(mnesia:dirty_read(route, {_binary(domain)})) == 1.")
+
+    async def _until(self, condition: str) -> None:
+        async with asyncio.timeout(_AGREE_S):
+            for node in self.nodes:
+                while await node.evaluate(condition) != "true":  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
 
     def start(self) -> None:
         with ThreadPoolExecutor() as pool:

@@ -4,6 +4,7 @@ import asyncio
 from contextlib import AsyncExitStack
 
 from tests.lab.ejabberd import Ejabberd
+from tests.lab.ejabberd_cluster import EjabberdCluster
 from tests.lab.prosody import Prosody
 from tests.lab.server import LocalServer, VirtualHost
 from tests.lab.xmpp_actors import (
@@ -14,6 +15,7 @@ from tests.lab.xmpp_actors import (
     Component,
     Element,
     as_text,
+    bare_name,
     unique,
 )
 
@@ -68,7 +70,16 @@ class Stage:
         login = Client.login(self.server, f"{bare}/{unique('r')}", local=local)
         client = await self._actors.enter_async_context(await login)
         self._jids.add(f'"{client.jid}"')
+        if isinstance(self.server, EjabberdCluster):
+            await self.server.know_session(client.jid)
         return client
+
+    async def available(self, client: Client) -> None:
+        """Make it available, for stanzas to its bare JID, wherever they come from."""
+        client.send("<presence/>")
+        await client.next(lambda e: bare_name(e) == "presence")
+        if isinstance(self.server, EjabberdCluster):
+            await self.server.know_presence(client.jid)
 
     async def resumed(self, lost: Client, local: str) -> Client:
         """The session of `lost` on a new connection."""
@@ -80,6 +91,8 @@ class Stage:
         connect = Component.connect(self.server, domain)
         component = await self._actors.enter_async_context(await connect)
         component.inbox = _Inbox()
+        if isinstance(self.server, EjabberdCluster):
+            await self.server.know_component(domain)
         host = self.server.hosts[0].domain
         await asyncio.sleep(0.05)  # what an earlier test left is told by other processes
         await component.request(host, "get", f"<module xmlns='{INTERCEPT}'/>")

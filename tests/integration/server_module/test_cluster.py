@@ -76,7 +76,7 @@ class Stage:
         """A client that binds this very resource."""
         login = Client.login(self.cluster.nodes[node], jid, local=local)
         client = await self._actors.enter_async_context(await login)
-        await self._settled(node, jid)
+        await self.cluster.know_session(jid, at=self.cluster.nodes[node])
         return client
 
     async def elsewhere(self, bare: str) -> Client:
@@ -92,18 +92,6 @@ class Stage:
         """Which of two sessions is the newer ejabberd knows to the second, where nodes differ."""
         await asyncio.sleep(1.05 - time.time() % 1)
 
-    async def _settled(self, node: int, jid: str) -> None:
-        """Wait until each node knows of the session, which its own tells the others after it."""
-        user, _, rest = jid.partition("@")
-        host, _, resource = rest.partition("/")
-        names = ", ".join(f'<<"{text}">>' for text in (user, host, resource))
-        name = self.cluster.nodes[node].name
-        there = f"[node(P) || {{_, P}} <- [ejabberd_sm:get_session_sid({names})]] == ['{name}']."
-        async with asyncio.timeout(8):
-            for each in self.cluster.nodes:
-                while await each.evaluate(there) != "true":  # noqa: ASYNC110
-                    await asyncio.sleep(0.01)
-
     async def component(self, node: int = 0) -> Component:
         """Connected to this node, and told of what went on while nobody was."""
         connect = Component.connect(self.cluster.nodes[node], HNT)
@@ -114,11 +102,7 @@ class Stage:
 
     async def known(self, component: Component) -> None:
         """Wait until both nodes know of the component, and no longer of the one before it."""
-        async with asyncio.timeout(5):
-            for node in self.cluster.nodes:
-                routes = f'mnesia:dirty_read(route, <<"{component.domain}">>).'
-                while (await node.evaluate(routes)).count("{route,") != 1:  # noqa: ASYNC110
-                    await asyncio.sleep(0.01)
+        await self.cluster.know_component(component.domain)
         await asyncio.sleep(0.05)  # what was left is told by processes of both nodes
         await component.request(OPEN, "get", f"<module xmlns='{INTERCEPT}'/>")
 
@@ -200,6 +184,26 @@ async def test_what_cannot_be_delivered_is_reported_from_either_node(
     hnt.answer(await hnt.question(sid), "pass")
     assert (await alice.reply_to(stanza_id)).get("type") == "error"
     assert (await hnt.event("error")).get("sid") == sid
+
+
+async def test_an_error_that_overtakes_what_its_node_is_told_of_the_request_is_reported(
+    stage: Stage,
+) -> None:
+    """The node of the recipient learns from that of the sender what an error would be about."""
+    alice = await stage.client(0, f"alice@{OPEN}")
+    bob = await stage.client(1, f"bob@{OPEN}")
+    hnt = await stage.component()
+    process = f'gen_mod:get_module_proc(<<"{OPEN}">>, mod_jingle_hnt_turns)'
+    await stage.cluster.nodes[1].evaluate(f"sys:suspend({process}).")
+    try:
+        alice.request(bob.jid, "session-initiate", sid := unique("sid"))
+        hnt.answer(await hnt.question(sid), "pass")
+        bob.reject(await bob.next_request(sid))
+        await bob.caught_up()
+    finally:
+        await stage.cluster.nodes[1].evaluate(f"sys:resume({process}).")
+    told = await hnt.event("error")
+    assert (told.get("sid"), told.get("action")) == (sid, "session-initiate")
 
 
 @pytest.mark.parametrize("node", [0, 1])

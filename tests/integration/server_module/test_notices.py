@@ -151,8 +151,7 @@ async def test_a_message_that_ends_a_call_passes_and_is_announced(
 ) -> None:
     alice, bob = await stage.pair()
     hnt = await stage.component()
-    bob.send("<presence/>")
-    await bob.next(lambda e: bare_name(e) == "presence")
+    await stage.available(bob)
     sid = unique("sid")
     recipient = bob.jid if to == "full" else bob.jid.partition("/")[0]
     payload = f"<{action} xmlns='urn:xmpp:jingle-message:0' id='{sid}'/>"

@@ -884,6 +884,9 @@ watched(OfUser, Row) ->
 observe(#iq{type = Type, from = #jid{lserver = A} = From, to = #jid{lserver = B} = To, id = Id} = Packet) ->
     [case ets:take(?WATCHED_TABLE, {Host, usr(To), usr(From), Id}) of
          [{_, _, Sid, Action}] when Type == error -> tell_error(Host, Packet, Sid, Action);
+         [] when Type == error ->
+             %% What another node wrote of the request may still be in the queue of the host's process.
+             nodes() =/= [] andalso send(Host, {refused, Packet#iq{sub_els = [short_error(Packet)]}});
          _ -> ok
      end || #host{name = Host} <- hosts(A, B)];
 observe(_) ->
@@ -1166,6 +1169,12 @@ heard({told, Party, IP}, State) ->
     {noreply, State};
 heard({watch, {{Host, {S, U, _}, _, _}, _, _, _} = Row}, State) ->
     watched({{Host, {S, U, '_'}, '_', '_'}, '_', '_', '_'}, Row),
+    {noreply, State};
+heard({refused, #iq{from = From, to = To, id = Id} = Packet}, #state{host = Host} = State) ->
+    case ets:take(?WATCHED_TABLE, {Host, usr(To), usr(From), Id}) of
+        [{_, _, Sid, Action}] -> tell_error(Host, Packet, Sid, Action);
+        [] -> ok
+    end,
     {noreply, State};
 heard({nodedown, _}, #state{host = Host} = State) ->
     Component = component(Host),
