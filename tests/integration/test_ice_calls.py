@@ -5,13 +5,16 @@ import asyncio
 import contextlib
 import json
 import re
+import signal
 import sys
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from jingle_hnt.call.policy import IceMode
+from jingle_hnt.fronts.outgoing import LONGEST_S
 from tests.integration.test_nat_calls import hang_up, legs
 from tests.lab.play import ROOT, Caller, Event, Stage, delivered, stage
 from tests.lab.world import RELAY, STRANGER, NatKind
@@ -132,6 +135,28 @@ async def test_who_checks_while_it_rings_is_heard_at_once_when_it_answers(
         for name, took_s in best.items():
             record_property(f"{mode} first packet at {name} s", round(took_s, 3))
             assert took_s < FIRST_PACKET_S
+
+
+async def test_an_answer_waits_for_the_plane_that_must_know_of_it() -> None:
+    """A plane that stands still knows nothing yet: the answer is kept back for it, not for long."""
+    async with stage() as at:
+        alice = await at.ice_phone("alice", NatKind.SYMMETRIC)
+        bob = await at.ice_phone("bob", NatKind.SYMMETRIC, "--rings", "1")
+        alice.tell("call", to=bob.jid)
+        await bob.expect("stanza")  # the offer
+        plane = at.relay.processes["plane"]
+        plane.send_signal(signal.SIGSTOP)
+        try:
+            answered = await bob.expect("answering")
+            await alice.expect("accepted")
+            kept_s = time.monotonic() - answered["at"]
+        finally:
+            plane.send_signal(signal.SIGCONT)
+        assert kept_s >= LONGEST_S
+        for party in (alice, bob):
+            await party.expect("connected")
+            await party.hears(10)
+        await assert_talk(alice, bob)
 
 
 @pytest.mark.rule("I3")
