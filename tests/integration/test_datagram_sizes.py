@@ -33,7 +33,7 @@ FAR = "198.51.100.3"
 SIX = {"near": "2001:db8:1::1", "relay": "2001:db8::9", "far": "2001:db8:3::1"}
 FOUR = {"near": CLIENTS[0], "relay": RELAY, "far": FAR}
 NAME = "call.1"
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 SIZES = (1400, 9000, 65507)
 DATAGRAMS = 2000
 """At the full dose, per engine and family."""

@@ -47,7 +47,7 @@ async def test_both_are_told_the_diagnosis() -> None:
         await alice.expect("accepted", after=seen[alice])
         await callee_of_whom(at, lambda leg: sum(leg["dropped"].values()) > 0)
         await typed(at, "terminate", alice.jid)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             for party, after in seen.items():
                 condition, text = await told(party, after)
                 assert condition == "gone"

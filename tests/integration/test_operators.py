@@ -193,7 +193,7 @@ async def test_metrics_follow_calls_and_never_go_back() -> None:
         assert "jingle_hnt_planes_total 2.0" in text
         assert "alice" not in text
         at.relay.processes["signalling"].send_signal(signal.SIGHUP)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while "configuration is reloaded" not in at.relay.log_text():  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 

@@ -30,7 +30,7 @@ from tests import ports
 from tests.plane.packets import rtp
 
 RELAY, ALICE, BOB, STRANGER = "127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.66"
-PATIENCE_S = 3.0
+PATIENCE_S = 20.0
 
 
 class Bound:

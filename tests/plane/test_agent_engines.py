@@ -34,7 +34,7 @@ from tests.plane.packets import stun as unsigned
 pytestmark = pytest.mark.native
 
 
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 
 
 @dataclass

@@ -67,7 +67,7 @@ class Recorder:
         self.link.append(reason)
 
 
-async def until(condition: Callable[[], object], patience_s: float = 8.0) -> None:
+async def until(condition: Callable[[], object], patience_s: float = 30.0) -> None:
     """Wait for a condition that the event loop brings about; raises TimeoutError."""
     async with asyncio.timeout(patience_s):
         # What is waited for is inside the code under test, which has no event to offer.

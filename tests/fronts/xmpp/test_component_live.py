@@ -364,7 +364,7 @@ async def slixmpp_client(server: Prosody, jid: str) -> AsyncIterator[ClientXMPP]
     client.enable_direct_tls = False
     client.plugin["feature_mechanisms"].unencrypted_plain = True
     client.connect(*server.c2s)
-    await client.wait_until("session_start", 8)
+    await client.wait_until("session_start", 30)
     try:
         yield client
     finally:

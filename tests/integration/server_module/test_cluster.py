@@ -301,7 +301,7 @@ async def test_a_session_is_resumed_on_another_node(stage: Stage, start: int) ->
         query = f"<address xmlns='{INTERCEPT}' jid='{alice.jid}'/>"
         return (await hnt.request(OPEN, "get", query)).get("type") == "error"
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not await hibernates():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     bob.request(alice.jid, "transport-info", sid)

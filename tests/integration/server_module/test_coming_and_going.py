@@ -53,7 +53,7 @@ async def test_a_reload_in_the_middle_of_a_call_forgets_nothing(own_stage: Stage
     await alice.close()
     assert (await hnt.event("gone")).get("jid") == alice.jid
     await hnt.abort()
-    async with asyncio.timeout(5):  # the new module follows the component's connection, too
+    async with asyncio.timeout(20):  # the new module follows the component's connection, too
         carol = await own_stage.client(f"carol@{OPEN}")
         carol.request(bob.jid, "session-initiate", other := unique("sid"))
         await bob.next_request(other)

@@ -109,7 +109,7 @@ async def test_a_resumed_connection_of_a_party_is_announced(stage: Stage) -> Non
         query = f"<address xmlns='{INTERCEPT}' jid='{alice.jid}'/>"
         return (await hnt.request(OPEN, "get", query)).get("type") == "error"
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not await hibernates():
             pass
     bob.request(alice.jid, "transport-info", sid)
