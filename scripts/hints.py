@@ -34,6 +34,8 @@ OPTION = re.compile(
     r"\b(?:xmpp|relay|times|limits|budgets|ice|gate|log|admin|metrics|state|addresses|relay_nodes"
     r")\.[a-z_]{3,}\b"
 )
+DESCRIPTION = re.compile(r'description: "(.*)"')
+"""Of an alert: what whoever is woken by it is to do."""
 SQL = re.compile(r"\s*(?:SELECT|DELETE|UPDATE|INSERT|CREATE|ALTER|PRAGMA|WHERE)\b")
 NOT_SAID = {"help", "description", "epilog", "metavar", "usage", "title", "documentation"}
 """Arguments that explain a command or a figure beforehand; no mistake comes before them."""
@@ -62,6 +64,10 @@ def hints() -> dict[str, list[str]]:
             for line, text in quoted(path.read_text(), path.suffix):
                 if is_hint(text):
                     found.setdefault(text, []).append(f"{path.relative_to(ROOT)}:{line}")
+        elif path.name == "alerts.yml":
+            for line, said_of in enumerate(path.read_text().splitlines(), 1):
+                if match := DESCRIPTION.search(said_of):
+                    found.setdefault(match[1], []).append(f"{path.relative_to(ROOT)}:{line}")
     return found
 
 

@@ -22,7 +22,7 @@ from tests.lab.prosody import Prosody
 from tests.lab.server import VirtualHost
 from tests.lab.world import RELAY, SERVER, Lab, NatKind
 
-PATIENCE_S = 30.0
+PATIENCE_S = 90.0
 CLONE_NEWNET = 0x40000000
 SECRET = "hush"
 COMPONENT, DOMAIN = "hnt.example.org", "example.org"
