@@ -77,6 +77,19 @@ def test_what_diverts_ports_is_seen_in_nftables(rule: str, before: str, verdict:
 
 
 @needs_nft
+def test_a_transparent_proxy_of_nftables_is_seen() -> None:
+    """It is in no chain of NAT."""
+    chain = "chain p { type filter hook prerouting priority mangle; udp dport 30100 %s; }"
+    for what, verdict in (("tproxy to :53", "warn"), ("accept", "ok")):
+        text = f"table ip t {{\n{chain % what}\n}}\n"
+        subprocess.run(["nft", "-f", "-"], input=text, text=True, check=True)
+        try:
+            assert found()[0] == verdict
+        finally:
+            subprocess.run(["nft", "delete", "table", "ip", "t"], check=True)
+
+
+@needs_nft
 def test_another_range_is_what_helps() -> None:
     with rules(f"udp dport 30100-30199 {TO}"):
         assert found()[0] == "warn"

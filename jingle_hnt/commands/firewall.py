@@ -9,7 +9,7 @@ import json
 import re
 import shlex
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any
 
 from jingle_hnt.admin.snapshots import CheckFinding
@@ -93,11 +93,14 @@ def _of_nft(text: str) -> Iterator[Rule]:
     }
     for entry in objects:
         rule = entry.get("rule")
-        if isinstance(rule, dict) and (rule.get("family"), rule.get("table")) in nat:
-            yield from _of_rule(rule, maps)
+        if isinstance(rule, dict):
+            is_nat = (rule.get("family"), rule.get("table")) in nat
+            yield from _of_rule(rule, maps, DIVERTS if is_nat else {"tproxy"})
 
 
-def _of_rule(rule: Mapping[str, Any], maps: Mapping[Any, Mapping[str, Any]]) -> Iterator[Rule]:
+def _of_rule(
+    rule: Mapping[str, Any], maps: Mapping[Any, Mapping[str, Any]], diverts: Set[str]
+) -> Iterator[Rule]:
     expressions = [e for e in rule.get("expr", ()) if isinstance(e, dict)]
     kinds = {kind for expression in expressions for kind in expression}
     ports: list[tuple[int, int]] = []
@@ -108,7 +111,7 @@ def _of_rule(rule: Mapping[str, Any], maps: Mapping[Any, Mapping[str, Any]]) -> 
         verdicts = expression.get("vmap")
         if isinstance(verdicts, dict):
             ports += _of_map(verdicts.get("data"), rule, maps)
-    if ports and kinds & DIVERTS:
+    if ports and kinds & diverts:
         yield f"nft: {rule.get('table')} {rule.get('chain')} {_shown(ports)}", ports
 
 
