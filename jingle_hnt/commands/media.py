@@ -25,7 +25,7 @@ from jingle_hnt.commands.reach import hairpins
 from jingle_hnt.commands.told import free_port, told
 from jingle_hnt.settings.model import InterfaceOptions, RelayOptions
 
-CONNECT_S = 5.0
+CONNECT_S = 10.0
 PACKETS, INTERVAL_S, LAST_S = 100, 0.02, 1.0
 """What each party sends, how often, and how long the last one may take."""
 

@@ -51,7 +51,8 @@ async def test_status_says_why_no_call_is_made_and_what_ends_it() -> None:
             assert why == "draining; `jingle-hnt undrain` ends it"
             await told(at, "undrain")
             await told(at, "set", "relay.draining", "pass")
-        assert {verdict for verdict, _ in media(at).values()} == {"ok"}
+        found = media(at)
+        assert {verdict for verdict, _ in found.values()} == {"ok"}, found
 
 
 async def test_what_keeps_media_from_the_relay_is_seen() -> None:
@@ -61,7 +62,8 @@ async def test_what_keeps_media_from_the_relay_is_seen() -> None:
             assert verdict == "FAIL", (kind, text)
             assert "takes UDP to relay.ports (`nft list ruleset`), or the log says why" in text
         opened(at)
-        assert {verdict for verdict, _ in media(at).values()} == {"ok"}
+        found = media(at)
+        assert {verdict for verdict, _ in found.values()} == {"ok"}, found
 
 
 async def test_it_is_made_over_each_ip_version() -> None:
