@@ -42,6 +42,7 @@ from jingle_hnt.model.content import Candidate, Content, ContentKey, Creator, Ra
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Jingle
 from jingle_hnt.relay.binding import Arm, Flow, Gate, Latched
+from jingle_hnt.relay.planes import Planes
 from jingle_hnt.relay.policy import PeerPolicy, ip_network
 from jingle_hnt.relay.ports import Interface, PortPool
 
@@ -99,7 +100,9 @@ class _Stage:
         policy = SessionPolicy(frozenset({"example.org"}), peers)
         picks = iter((100, 550, 0, 0))
         pool = PortPool([Interface(relay, relay)], 2000, 3998, lambda n: next(picks) % n)
-        self.registry = Registry(policy, Calls(pool, lambda: "call", lambda: "0" * DRAWN))
+        self.registry = Registry(
+            policy, Calls(Planes.of(pool), lambda: "call", lambda: "0" * DRAWN)
+        )
         self.alice, self.bob = JID.of("alice@example.org/phone"), JID.of("bob@example.org/desk")
         self.token = 0
 

@@ -51,7 +51,7 @@ class StateCommands:
                 bindings=sum(not b.draining for b in bindings),
                 draining=sum(b.draining for b in bindings),
             ),
-            ports=snapshots.ports(office.registry.calls.pool.counts),
+            ports=snapshots.ports(office.registry.calls.planes.counts),
         )
 
     def _faults(self) -> Iterator[str]:
@@ -74,7 +74,7 @@ class StateCommands:
         yield from office.host_faults
 
     def _room(self) -> snapshots.CheckFinding:
-        pool = self._office.registry.calls.pool
+        pool = self._office.registry.calls.planes
         pool.reinstate(self._office.now())
         return selfcheck.ports(snapshots.ports(pool.counts), pool.scarcest)
 
@@ -105,7 +105,7 @@ class StateCommands:
                 *selfcheck.unlisted(modules, office.registry.policy.domains),
                 *(selfcheck.hidden_addresses(modules) if policy.terminates else ()),
                 *self._whereabouts.findings(
-                    (i.bound for i in office.registry.calls.pool.interfaces), policy.peers.proxies
+                    (i.bound for i in office.registry.calls.planes.interfaces), policy.peers.proxies
                 ),
                 *(found for doors in office.other_doors for found in selfcheck.other_doors(doors)),
                 *selfcheck.services(services),

@@ -21,6 +21,7 @@ from jingle_hnt.admin.rehearsal import Rehearsals
 from jingle_hnt.admin.server import AdminServer
 from jingle_hnt.app.call_records import CallRecords
 from jingle_hnt.app.host import HostFaults
+from jingle_hnt.app.plane_link import WATCHED, PlaneLink
 from jingle_hnt.app.requests import Requests
 from jingle_hnt.call.calls import Calls
 from jingle_hnt.call.effects import Bind, Effect, Exceeded, FrontEffect, Release, Remember
@@ -29,10 +30,6 @@ from jingle_hnt.call.reconcile import reconcile
 from jingle_hnt.errors import (
     ConfigurationError,
     JingleError,
-    PlaneError,
-    PlaneGone,
-    PlaneServed,
-    PortTaken,
     only_refusals,
 )
 from jingle_hnt.fronts.outgoing import Outgoing
@@ -58,23 +55,21 @@ from jingle_hnt.jingle.effects import (
 from jingle_hnt.jingle.machine import Ended
 from jingle_hnt.jingle.registry import Registry
 from jingle_hnt.log import configure, set_level
-from jingle_hnt.model.content import RTCP, RTP
 from jingle_hnt.model.doors import ModuleState, OtherDoors, Services
 from jingle_hnt.model.jid import JID
 from jingle_hnt.plane import probe
-from jingle_hnt.plane.client import PlaneClient
+from jingle_hnt.plane.table import pools
 from jingle_hnt.relay.binding import (
     Arm,
     BindingName,
     BindingSnapshot,
-    BindingSpec,
     Event,
     Gate,
     Latched,
     Rivalry,
-    Side,
 )
-from jingle_hnt.relay.evidence import UNTOLD
+from jingle_hnt.relay.planes import Planes
+from jingle_hnt.relay.ports import LOCAL, PlaneId
 from jingle_hnt.settings.in_force import Kept
 from jingle_hnt.settings.reload import Reloader
 from jingle_hnt.settings.wiring import Wiring, administrators, interfaces, session_policy
@@ -82,18 +77,6 @@ from jingle_hnt.store.history import History
 from jingle_hnt.store.journal import Journal
 
 log = structlog.get_logger(__name__)
-
-WATCHED = "watch."
-"""What the names of bindings begin with that listen on free ports; no call's does."""
-
-SERVED_RETRY_S = 1.0
-"""Pause between attempts to reach a plane that another signalling process orders about."""
-
-PLANE_PATIENCE_S = 2.0
-"""How long stanzas that need ports wait for a plane that is away; servers wait three seconds."""
-
-PLANE_RETRY_S = 0.02
-"""Pause between attempts to reach the plane: a local socket, and media waits behind it."""
 
 
 class Signalling:
@@ -113,7 +96,7 @@ class Signalling:
         self._reloader = reloader
         self._orders = orders or Kept()
         self._clock = clock
-        self._calls = Calls(wiring.pool, fresh_name, drawn)
+        self._calls = Calls(Planes(pools(wiring.pool, secrets.randbelow)), fresh_name, drawn)
         self._registry = Registry(wiring.policy, self._calls)
         self._registry.draining = bool(self._orders.order("draining"))
         if level := self._orders.order("loglevel"):
@@ -134,8 +117,9 @@ class Signalling:
             wiring.components, self, self._desk.commands, lambda: bool(self._registry)
         )
         self._fronts = fronts(self)
-        self._plane: PlaneClient | None = None
-        self._met = asyncio.Event()
+        self._planes = {
+            plane: PlaneLink(plane, wiring.plane_socket, self) for plane in self._calls.planes
+        }
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._carrying_out = False
@@ -143,7 +127,6 @@ class Signalling:
         self._leaving: list[Answer | Inject] = []
         self._ordered: asyncio.Task[None] | None = None
         self._barred_told_at = float("-inf")
-        self._plane_fault = ""
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -155,7 +138,8 @@ class Signalling:
         metrics = self._serve_metrics()
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._keep_plane())
+                for link in self._planes.values():
+                    group.create_task(link.keep())
                 group.create_task(self._records.keep_written())
                 group.create_task(self._components.run())
                 group.create_task(self._components.watch_modules())
@@ -303,26 +287,26 @@ class Signalling:
 
     def _carry_out_alike(self, kind: type, effects: Sequence[Effect]) -> None:
         """Orders of one kind that follow each other go to the plane in one message."""
-        if kind is Arm:
-            arms = [e for e in effects if isinstance(e, Arm)]
-            self._order(lambda plane: plane.arm(arms))
-        elif kind is Gate:
-            gates = [e for e in effects if isinstance(e, Gate)]
-            self._order(lambda plane: plane.gate(gates))
-        elif kind is Release:
-            names = [n for e in effects if isinstance(e, Release) for n in e.names]
-            linger_s = self._registry.policy.relay.quarantine_s
-            self._order(lambda plane: plane.release(names, linger_s))
+        if kind in (Arm, Gate, Release):
+            orders = [e for e in effects if isinstance(e, Arm | Gate | Release)]
+            for plane, link in self._planes.items():
+                own = [order for order in orders if self._plane_of(order) == plane]
+                quarantine_s = self._registry.policy.relay.quarantine_s
+                if own and (ordered := link.order(own, quarantine_s)) is not None:
+                    self._ordered = ordered
         else:
             for effect in effects:
                 self._carry_out_one(effect)
+
+    def _plane_of(self, order: Arm | Gate | Release) -> PlaneId:
+        return order.plane if isinstance(order, Release) else self._calls.plane_of(order.name)
 
     def _carry_out_one(self, effect: Effect) -> None:
         match effect:
             case Pass() | Replace() | Opened() | Bounce() | Inject():
                 self._leaving.append(effect)
             case Bind():
-                self._bind(effect)
+                self._planes[effect.plane].bind(effect)
             case Remember(session=name):
                 self._records.note(name, live=True)
             case Exceeded(budget=budget, owner=owner):
@@ -337,143 +321,33 @@ class Signalling:
                 waits = reported and bound and effect.obstacle is None
                 self._records.over(effect, waits=waits)  # its report waits for the plane
                 if reported:
-                    self._spawn(self._desk.closing.close(effect))
+                    self.spawn(self._desk.closing.close(effect))
             case FrontEffect():
                 any(front.carry_out(effect) for front in self._fronts)
 
-    def _bind(self, bind: Bind) -> None:
-        if self._plane is None:
-            self._spawn(self._bind_when_met(bind))
-        else:
-            self._spawn(self._bind_on(self._plane, bind))
-
-    async def _bind_when_met(self, bind: Bind) -> None:
-        """A plane that is away for a moment refuses nobody: the stanza waits."""
-        plane = await self._met_another(None)
-        if plane is not None:
-            await self._bind_on(plane, bind)
-        else:
-            self._bind_failed(bind, PlaneGone("the forwarding plane is not connected"))
-            self._carry_out()
-
-    async def _met_another(self, before: PlaneClient | None) -> PlaneClient | None:
-        """The plane that is met next, if it is soon; what it has made by then is known."""
-        if self._plane is before:
-            self._met.clear()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PLANE_PATIENCE_S):
-                await self._met.wait()
-        return self._plane if self._met.is_set() else None
-
-    async def _bind_on(self, plane: PlaneClient, bind: Bind) -> None:
-        try:
-            await plane.bind(bind.specs, bind.orders)
-        except PlaneGone as error:
-            if not self._calls.makes_again(bind.session, bind.number):
-                again = await self._met_another(plane)
-                if not self._calls.waits_for(bind.session, bind.number):
-                    return  # it was made all the same, or is not wanted any more
-                if again is not None:
-                    await self._bind_on(again, bind)
-                    return
-                self._bind_failed(bind, error)
-        except PlaneError as error:
-            self._bind_failed(bind, error)
-        else:
-            self._calls.bound(bind.session, bind.number, self._clock())
-        self._carry_out()
-
-    def _bind_failed(self, bind: Bind, error: PlaneError) -> None:
-        taken = bind.addresses(error.address) if isinstance(error, PortTaken) else ()
-        log.warning("binding failed", call=bind.session, code=error.code, why=str(error))
-        if isinstance(error, PlaneGone):
-            self._calls.unanswered(bind.session, bind.number, self._clock())
-        else:
-            self._calls.unbound(bind.session, bind.number, taken, self._clock())
-
-    def _order(self, order: Callable[[PlaneClient], Coroutine[object, object, object]]) -> None:
-        """Send an order that needs no answer; what a lost plane misses, `reconcile` repairs."""
-        if self._plane is not None:
-            self._ordered = self._spawn(self._order_on(order(self._plane)))
-
-    async def _order_on(self, order: Coroutine[object, object, object]) -> None:
-        try:
-            await order
-        except PlaneGone:
-            pass
-        except PlaneError as error:
-            log.warning("the plane refused an order", code=error.code, why=str(error))
-
-    def _spawn(self, coroutine: Coroutine[object, object, None]) -> asyncio.Task[None]:
+    def spawn(self, coroutine: Coroutine[object, object, None]) -> asyncio.Task[None]:
+        """Run this beside everything else, until the process ends."""
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
-    # The plane
+    # Planes (see `plane_link.Host`)
 
-    async def _keep_plane(self) -> None:
-        """Stay connected to the plane, and reconcile at each new meeting."""
-        while True:
-            lost = asyncio.Event()
-            try:
-                plane = await PlaneClient.connect(self._wiring.plane_socket, self._told, lost.set)
-            except (OSError, PlaneError):
-                self._plane_fault = ""
-                await asyncio.sleep(PLANE_RETRY_S)
-                continue
-            plane.hold_events()
-            try:
-                await plane.serve()
-                self._plane_fault = ""
-                await self._meet(plane)
-                await lost.wait()
-            except PlaneServed as error:
-                if not self._plane_fault:
-                    log.error("forwarding plane refuses us", why=str(error))
-                self._plane_fault = str(error)
-                await plane.close()
-                await asyncio.sleep(SERVED_RETRY_S)
-                continue
-            except PlaneError as error:
-                log.warning("forwarding plane does not answer", why=str(error))
-            finally:
-                self._plane = None
-                self._met.clear()
-                await plane.close()
-            log.warning("forwarding plane is gone; reconnecting", calls=len(self._registry))
-            await asyncio.sleep(PLANE_RETRY_S)
-
-    async def _meet(self, plane: PlaneClient) -> None:
-        bindings = await plane.snapshot()
-        watched = [b.name for b in bindings if b.name.startswith(WATCHED)]
-        await plane.release(watched, 0.0)
-        bindings = [b for b in bindings if not b.name.startswith(WATCHED)]
-        self._desk.plane_met(plane.instance)
-        self._plane = plane
-        log.info("forwarding plane", engine=plane.engine, bindings=len(bindings))
-        served = self._records.meet(plane.instance)
-        reconcile(self._calls, bindings, self._clock(), served)
+    def met(self, link: PlaneLink, bindings: list[BindingSnapshot]) -> None:
+        """A plane is met, which has these bindings of calls."""
+        self._desk.plane_met(link.instance)
+        served = self._records.meet(link.instance)
+        reconcile(self._calls, bindings, self._clock(), served, link.plane)
         self._carry_out()
-        plane.tell_events()
-        self._met.set()
+
+    def after_met(self) -> None:
+        """What has happened at a plane since it was met is told by now."""
         for ended, at in self._records.take_unreported():
-            self._spawn(self._desk.closing.close(ended, self._clock() - at))
-        self._spawn(self._watch(plane))
+            self.spawn(self._desk.closing.close(ended, self._clock() - at))
 
-    async def _watch(self, plane: PlaneClient) -> None:
-        """Hold some free ports open, to hear who sends where nobody was told (`relay.barring`)."""
-        sides: tuple[Side, Side] = (0, 1)
-        for lease in self._calls.pool.watch():
-            pair = lease.bound(RTP), lease.bound(RTCP)
-            spec = BindingSpec(f"{WATCHED}{lease.interface.bound}.{lease.port}", pair)
-            try:
-                await plane.bind([spec], [Arm(spec.name, side, 0, UNTOLD) for side in sides])
-            except PlaneError as error:
-                log.debug("a free port cannot be watched", code=error.code, why=str(error))
-
-    def _told(self, event: Event) -> None:
-        """Something happened in the plane."""
+    def told(self, event: Event, plane: PlaneId) -> None:
+        """Something happened in a plane."""
         if event.name.startswith(probe.PREFIX):
             return
         if event.name.startswith(WATCHED):
@@ -487,7 +361,7 @@ class Signalling:
                 source = str(event.source)
                 log.warning("rival source", binding=event.name, side=event.side, source=source)
         self._desk.told(event)
-        self._calls.told(event, self._clock())
+        self._calls.told(event, self._clock(), plane)
         self._carry_out()
 
     def _told_of_free_port(self, event: Event) -> None:
@@ -507,8 +381,8 @@ class Signalling:
             self._timer.cancel()
             self._timer = None
         at = self._calls.poll_timeout()
-        # Who is silent is not known without the plane, and no call is ended for what is not known.
-        if at is not None and self._plane is not None:
+        # Who is silent is not known without its plane, and no call is ended for what is not known.
+        if at is not None and all(link.is_met for link in self._planes.values()):
             delay = max(0.0, at - self._clock())
             self._timer = asyncio.get_running_loop().call_later(delay, self._expire)
 
@@ -583,12 +457,12 @@ class Signalling:
     @property
     def engine(self) -> str | None:
         """The plane's engine; None while it is not connected."""
-        return None if self._plane is None else self._plane.engine
+        return self._planes[LOCAL].engine
 
     @property
     def plane_fault(self) -> str:
         """Why the plane is not connected, where more is known than that."""
-        return self._plane_fault
+        return self._planes[LOCAL].fault
 
     def now(self) -> float:
         return self._clock()
@@ -667,14 +541,12 @@ class Signalling:
     async def bindings(
         self, names: Sequence[BindingName] | None = None
     ) -> list[BindingSnapshot] | None:
-        """What the plane holds; None where it does not answer."""
-        if self._plane is None:
+        """What the planes hold; None where none answers."""
+        answers = [await link.snapshot(names) for link in self._planes.values()]
+        if all(answer is None for answer in answers):
             return None
-        try:
-            found = await self._plane.snapshot(names)
-        except PlaneError:
-            return None
-        found = [b for b in found if not b.name.startswith((probe.PREFIX, WATCHED))]
+        all_of_them = (b for answer in answers for b in answer or ())
+        found = [b for b in all_of_them if not b.name.startswith(probe.PREFIX)]
         self._desk.tally.traffic.seen(found, every=names is None)
         return found
 

@@ -10,7 +10,7 @@ from jingle_hnt.model.content import COMPONENTS, RTP, Candidate, CandidateType
 from jingle_hnt.relay.binding import Arm, BindingName, BindingSpec, Flow, Gate, StreamAt
 from jingle_hnt.relay.evidence import Evidence
 from jingle_hnt.relay.ice_agent import Checks
-from jingle_hnt.relay.ports import Lease
+from jingle_hnt.relay.ports import Lease, PlaneId
 
 NOWHERE: Mapping[int, TransportAddress] = {}
 """No early stream."""
@@ -91,6 +91,11 @@ class Allocation:
     pinholes: dict[tuple[int, Leg], Pinhole] = field(
         default_factory=lambda: {(c, leg): Pinhole() for c in COMPONENTS for leg in Leg}
     )
+
+    @property
+    def plane(self) -> PlaneId:
+        """The plane that carries it; both leases are of it."""
+        return self.leases[0].plane
 
     def binding(self, component: int) -> BindingName:
         return f"{self.name}.{component}"

@@ -18,8 +18,9 @@ from jingle_hnt.errors import BudgetExceeded, NoPorts
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import COMPONENTS, Candidate, Content
 from jingle_hnt.relay.binding import Arm, Gate
+from jingle_hnt.relay.planes import Planes
 from jingle_hnt.relay.policy import PeerPolicy
-from jingle_hnt.relay.ports import Lease, PortPool
+from jingle_hnt.relay.ports import Lease, PlaneId, PortPool
 
 BIND_ATTEMPTS = 8
 """How often other ports are tried while foreign processes hold the leased ones."""
@@ -41,14 +42,15 @@ class Pending:
 class Anchor:
     """The relay's part in one call. `out` takes the effects, in order; `drawn` draws secrets.
 
-    With `one_interface` set, both legs get ports of the same address.
+    With `one_interface` set, both legs get ports of the same address. `plane` carries all of the
+    call; it is None until something is leased.
     """
 
     def __init__(
         self,
         name: str,
         parties: tuple[Endpoint, Endpoint],
-        pool: PortPool,
+        planes: Planes,
         peers: PeerPolicy,
         out: Out[Effect],
         drawn: Callable[[], str],
@@ -58,13 +60,21 @@ class Anchor:
         self.drawn = drawn
         self.parties = parties
         self.budgets = budgets
-        self._pool = pool
+        self._planes = planes
+        self.plane: PlaneId | None = None
         self.latches = Latches(parties, peers, out)
         self.out = out
         self.made = 0
         self.exceeded: Counter[str] = Counter()
         self.one_interface = False
         self._pending: dict[int, Pending] = {}
+
+    @property
+    def _pool(self) -> PortPool:
+        """The ports of the call's plane; it is chosen at the first lease."""
+        if self.plane is None:
+            self.plane = self._planes.choose()
+        return self._planes[self.plane]
 
     def allocate(
         self,
@@ -130,7 +140,7 @@ class Anchor:
         orders = tuple(order for a in allocations for order in a.orders())
         first = number if asked is None else asked
         self._pending[number] = Pending(allocations, frozenset(orders), first, attempts)
-        self.out.append(Bind(self.name, number, specs, orders))
+        self.out.append(Bind(self.name, number, specs, orders, self._pool.plane))
         return number
 
     @property
@@ -206,7 +216,7 @@ class Anchor:
             for lease in allocation.leases:
                 self._pool.retire(lease)
         if ready:
-            self.out.append(Release(tuple(n for a in ready for n in a.bindings)))
+            self.out.append(Release(tuple(n for a in ready for n in a.bindings), self._pool.plane))
 
     def rebind(self, allocations: Sequence[Allocation]) -> None:
         """A new plane knows nothing: make the same bindings again, learned sources included.

@@ -17,7 +17,8 @@ from jingle_hnt.call.endpoint import Account
 from jingle_hnt.call.medium import Medium
 from jingle_hnt.errors import BudgetExceeded, PortsExceeded
 from jingle_hnt.model.content import COMPONENTS, Content
-from jingle_hnt.relay.ports import Owner, PortPool
+from jingle_hnt.relay.planes import Planes
+from jingle_hnt.relay.ports import Owner
 
 REFUSALS_KEPT = 256
 """Owners whose refusals are counted at a time; the oldest make room."""
@@ -102,14 +103,14 @@ class MediaBudgets:
     def __init__(
         self,
         policy: MediaBudgetPolicy,
-        pool: PortPool,
+        planes: Planes,
         local: frozenset[str],
         out: Out[Exceeded],
     ) -> None:
         self.policy = policy
         self.local = local
         self.refusals: OrderedDict[tuple[str, str], int] = OrderedDict()
-        self._pool = pool
+        self._planes = planes
         self._out = out
 
     def owners(self, account: Account) -> tuple[Owner, ...]:
@@ -130,13 +131,13 @@ class MediaBudgets:
             (PORTS_DOMAIN, ("domain", account.domain), policy.ports_per_domain),
         ]
         if account.domain not in self.local:
-            share = self._pool.size * policy.remote_ports_percent // 100
+            share = self._planes.size * policy.remote_ports_percent // 100
             budgets.append(
                 (PORTS_REMOTE_DOMAIN, ("domain", account.domain), policy.ports_per_remote_domain)
             )
             budgets.append((PORTS_REMOTE, EVERYBODY_ELSE, share))
         for budget, owner, limit in budgets:
-            if limit and self._pool.used[owner] + PORTS_OF_A_CONTENT > limit:
+            if limit and self._planes.used(owner) + PORTS_OF_A_CONTENT > limit:
                 raise PortsExceeded(*self._refusal(budget, owner[1]))
 
     def demand_contents(self, session: str, held: int, added: Sequence[Content]) -> None:
@@ -166,7 +167,9 @@ class MediaBudgets:
         kind = _CHARGED.get(budget)
         if kind is None:
             return {}
-        used = ((name, ports) for (owner, name), ports in self._pool.used.items() if owner == kind)
+        used = (
+            (name, ports) for (owner, name), ports in self._planes.owners().items() if owner == kind
+        )
         if budget is PORTS_REMOTE_DOMAIN:
             used = ((name, ports) for name, ports in used if name not in self.local)
         return dict(sorted(used, key=lambda each: -each[1])[:count])

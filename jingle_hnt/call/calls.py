@@ -20,7 +20,8 @@ from jingle_hnt.call.policy import CallPolicy
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import COMPONENTS
 from jingle_hnt.relay.binding import BindingName, Drained, Event, Side
-from jingle_hnt.relay.ports import PortPool
+from jingle_hnt.relay.planes import Planes
+from jingle_hnt.relay.ports import LOCAL, PlaneId
 
 SPARE_TIMERS = 256
 """Timers of calls that are over that may wait, beside as many as there are calls."""
@@ -72,8 +73,8 @@ class Calls:
     `call.ice.DRAWN` hexadecimal digits that nobody can foresee.
     """
 
-    def __init__(self, pool: PortPool, names: Callable[[], str], drawn: Callable[[], str]) -> None:
-        self.pool = pool
+    def __init__(self, planes: Planes, names: Callable[[], str], drawn: Callable[[], str]) -> None:
+        self.planes = planes
         self.names = names
         self.drawn = drawn
         self.out: list[Effect] = []
@@ -109,7 +110,7 @@ class Calls:
         now: float,
     ) -> Call:
         """A call between these two; it is known when it has been given to `enter`."""
-        anchor = Anchor(name, parties, self.pool, policy.peers, self.out, self.drawn, budgets)
+        anchor = Anchor(name, parties, self.planes, policy.peers, self.out, self.drawn, budgets)
         return Call(anchor, policy, now)
 
     def enter(self, owner: Owner) -> None:
@@ -177,28 +178,38 @@ class Calls:
                 owner.on_unbound(asked, lost, plane_is_gone=True)
             self.settle(owner, now)
 
-    def told(self, event: Event, now: float) -> None:
-        """The plane tells of a binding."""
+    def told(self, event: Event, now: float, plane: PlaneId = LOCAL) -> None:
+        """A plane tells of a binding."""
         if isinstance(event, Drained):
             for pinhole in event.pinholes:
-                self.pool.freed(pinhole.bound)
+                self.planes[plane].freed(pinhole.bound)
             owner = self.find(event.name.partition(".")[0])
             if owner is not None and owner.call.negotiation.past.drained(event):
                 owner.remember()
             return
-        found = self.at(event.name)
+        found = self.at(event.name, plane)
         if found is not None:
             owner, allocation, component = found
             if owner.call.told(allocation, component, event, now):
                 owner.remember()
             self.settle(owner, now, changed=False)
 
-    def at(self, name: BindingName) -> tuple[Owner, Allocation, int] | None:
-        """Whose binding this is: the call, its allocation, and the component."""
+    def plane_of(self, name: BindingName) -> PlaneId:
+        """The plane that an order for this binding goes to; of a call that is over, any will do."""
+        owner = self.find(name.partition(".")[0])
+        return LOCAL if owner is None else owner.call.anchor.plane or LOCAL
+
+    def at(
+        self, name: BindingName, plane: PlaneId | None = None
+    ) -> tuple[Owner, Allocation, int] | None:
+        """Whose binding of this plane, or of any, this is: the call, its allocation, and the
+        component."""
         owner = self.find(name.partition(".")[0])
         if owner is None:
             return None
         for allocation in owner.call.allocations:
+            if plane not in (None, allocation.plane):
+                continue
             for component in COMPONENTS:
                 if allocation.binding(component) == name:
                     return owner, allocation, component

@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import Candidate, ContentKey, OwnTransport
 from jingle_hnt.relay.binding import Arm, BindingName, BindingSpec, Gate
+from jingle_hnt.relay.ports import LOCAL, PlaneId
 
 Substitution = Mapping[ContentKey, tuple[Candidate, ...]]
 """For each content whose transport is changed: the candidates that replace all of its own, or that
@@ -24,7 +25,7 @@ NONE_OWN: OwnTransports = {}
 
 @dataclass(frozen=True, slots=True)
 class Bind:
-    """Make these bindings, all or none; answered by `Registry.bound` or `Registry.unbound`.
+    """Have a plane make these bindings, all or none; answered by `Calls.bound` or `Calls.unbound`.
 
     `orders` are carried out with it: a party may send as soon as it has the stanza that waits for
     these bindings, and its first packet shall find its latch armed. `number` tells the binds of
@@ -35,6 +36,7 @@ class Bind:
     number: int
     specs: tuple[BindingSpec, ...]
     orders: tuple[Arm | Gate, ...] = ()
+    plane: PlaneId = LOCAL
 
     def addresses(self, named: str | None = None) -> tuple[TransportAddress, ...]:
         """What is to be bound: all, or what is `named` so (``host:port``)."""
@@ -44,9 +46,10 @@ class Bind:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Stop these bindings and free their ports once they are idle."""
+    """Stop these bindings of a plane and free their ports once they are idle."""
 
     names: tuple[BindingName, ...]
+    plane: PlaneId = LOCAL
 
 
 @dataclass(frozen=True, slots=True)

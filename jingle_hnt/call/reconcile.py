@@ -16,9 +16,9 @@ true of sockets and latches, what the registry says is true of calls. Everything
 *   what happened on the live bindings in the meantime is told as if the plane had told it then.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
-from jingle_hnt.call.calls import Calls
+from jingle_hnt.call.calls import Calls, Owner
 from jingle_hnt.call.effects import Release
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.relay.binding import (
@@ -31,6 +31,7 @@ from jingle_hnt.relay.binding import (
     Side,
     Silent,
 )
+from jingle_hnt.relay.ports import LOCAL, PlaneId, PortPool
 
 SIDES: tuple[Side, Side] = (0, 1)
 
@@ -40,6 +41,7 @@ def reconcile(
     bindings: Sequence[BindingSnapshot],
     now: float,
     written_on: Collection[str] = (),
+    plane: PlaneId = LOCAL,
 ) -> None:
     """Bring the registry and the plane's bindings together; effects follow in the calls.
 
@@ -49,20 +51,22 @@ def reconcile(
     alive = {b.name: b for b in bindings if not b.draining}
     draining = {b.name for b in bindings if b.draining}
     _count_on(calls, [b.name for b in bindings])
-    for owner in calls:
+    here = [owner for owner in calls if owner.call.anchor.plane == plane]
+    for owner in here:
         for number in owner.call.anchor.made_meanwhile(alive):
             calls.bound(owner.call.name, number, now)
-    _let_go(calls, set(alive), draining, written_on, now)
-    known = _rebind_lost(calls, set(alive), now)
+    _let_go(here, set(alive), draining, written_on, now)
+    known = _rebind_lost(here, set(alive), now)
     orphans = [b for b in alive.values() if b.name not in known]
     if orphans:
-        calls.out.append(Release(tuple(b.name for b in orphans)))
-    _quarantine(calls, [b for b in bindings if b.draining or b in orphans])
-    _free_vanished(calls, {p.bound for b in bindings for p in b.pinholes})
+        calls.out.append(Release(tuple(b.name for b in orphans), plane))
+    pool = calls.planes[plane]
+    _quarantine(pool, [b for b in bindings if b.draining or b in orphans])
+    _free_vanished(pool, {p.bound for b in bindings for p in b.pinholes})
     for binding in alive.values():
         if binding.name in known:
-            _catch_up(calls, binding, now)
-    for owner in calls:
+            _catch_up(calls, binding, now, plane)
+    for owner in here:
         calls.settle(owner, now, changed=False)
 
 
@@ -76,7 +80,7 @@ def _count_on(calls: Calls, names: Collection[BindingName]) -> None:
 
 
 def _let_go(
-    calls: Calls,
+    calls: Iterable[Owner],
     alive: set[BindingName],
     draining: set[BindingName],
     written_on: Collection[str],
@@ -99,7 +103,7 @@ def _let_go(
         owner.remember()
 
 
-def _rebind_lost(calls: Calls, alive: set[BindingName], now: float) -> set[BindingName]:
+def _rebind_lost(calls: Iterable[Owner], alive: set[BindingName], now: float) -> set[BindingName]:
     """Ask for the bindings that calls have lost; returns the names that calls have."""
     known: set[BindingName] = set()
     for owner in calls:
@@ -112,20 +116,20 @@ def _rebind_lost(calls: Calls, alive: set[BindingName], now: float) -> set[Bindi
     return known
 
 
-def _quarantine(calls: Calls, bindings: Sequence[BindingSnapshot]) -> None:
+def _quarantine(pool: PortPool, bindings: Sequence[BindingSnapshot]) -> None:
     for binding in bindings:
         for pinhole in binding.pinholes:
-            calls.pool.quarantine(pinhole.bound)
+            pool.quarantine(pinhole.bound)
 
 
-def _free_vanished(calls: Calls, open_sockets: set[TransportAddress]) -> None:
-    for address in calls.pool.draining:
+def _free_vanished(pool: PortPool, open_sockets: set[TransportAddress]) -> None:
+    for address in pool.draining:
         if address not in open_sockets:
-            calls.pool.freed(address)
+            pool.freed(address)
 
 
-def _catch_up(calls: Calls, binding: BindingSnapshot, now: float) -> None:
-    found = calls.at(binding.name)
+def _catch_up(calls: Calls, binding: BindingSnapshot, now: float, plane: PlaneId) -> None:
+    found = calls.at(binding.name, plane)
     if found is None:
         return
     owner, allocation, component = found
@@ -137,12 +141,12 @@ def _catch_up(calls: Calls, binding: BindingSnapshot, now: float) -> None:
         if not is_up or seen.learned is None or known is None:
             continue
         if seen.learned != known.learned:
-            calls.told(_latched(binding.name, side, seen), now)
+            calls.told(_latched(binding.name, side, seen), now, plane)
         silent_s = seen.heard_s or 0.0
         if silent_s < SILENT_S:
-            calls.told(Heard(binding.name, side), now)
+            calls.told(Heard(binding.name, side), now, plane)
         else:
-            calls.told(Silent(binding.name, side, silent_s), now)
+            calls.told(Silent(binding.name, side, silent_s), now, plane)
 
 
 def _latched(name: str, side: Side, seen: PinholeSnapshot) -> Latched:

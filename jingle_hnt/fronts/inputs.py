@@ -15,13 +15,13 @@ from jingle_hnt.call.calls import Owner
 from jingle_hnt.call.effects import Effect, FrontEffect
 from jingle_hnt.call.endpoint import Endpoint
 from jingle_hnt.call.policy import CallPolicy
-from jingle_hnt.relay.ports import PortPool
+from jingle_hnt.relay.planes import Planes
 
 
 class CallInputs(Protocol):
     """What a front may do to bring calls in; `call.calls.Calls` is it."""
 
-    pool: PortPool
+    planes: Planes
     out: list[Effect]
     names: Callable[[], str]
 

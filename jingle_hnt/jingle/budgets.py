@@ -28,7 +28,7 @@ from jingle_hnt.jingle.party import account_of
 from jingle_hnt.model.content import RawUdp
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action
-from jingle_hnt.relay.ports import PortPool
+from jingle_hnt.relay.planes import Planes
 
 BURST_S = 10.0
 """A rate may be used up for so many seconds at once: a call is set up by many stanzas together."""
@@ -174,9 +174,9 @@ class Budgets(MediaBudgets):
     policy: BudgetPolicy
 
     def __init__(
-        self, policy: BudgetPolicy, pool: PortPool, local: frozenset[str], out: Out[Exceeded]
+        self, policy: BudgetPolicy, planes: Planes, local: frozenset[str], out: Out[Exceeded]
     ) -> None:
-        super().__init__(policy, pool, local, out)
+        super().__init__(policy, planes, local, out)
         self._allowances: OrderedDict[JID, Allowance] = OrderedDict()
 
     def demand_offer(self, request: Request) -> None:

@@ -50,12 +50,15 @@ from jingle_hnt.relay.evidence import LAPSE_S, Evidence, IceKey, SourceAuth
 from jingle_hnt.relay.ice_agent import Checks
 from jingle_hnt.relay.interfaces import Interface
 from jingle_hnt.relay.latch import LatchState as LatchState
-from jingle_hnt.relay.ports import Lease
+from jingle_hnt.relay.ports import LOCAL, Lease, PlaneId
 
-VERSION = 5
+VERSION = 6
 """Raised whenever a record could be misread by the version before."""
 
-READABLE = (1, 2, 3, 4, VERSION)
+OF_LOCAL_PLANE = 5
+"""What the version before reads as well: a call on the local plane is written so."""
+
+READABLE = (1, 2, 3, 4, OF_LOCAL_PLANE, VERSION)
 
 Record = dict[str, Any]
 
@@ -78,7 +81,8 @@ def dump(session: Session, now: float) -> Record:
     """The record of a session; only bound allocations are part of it."""
     life = session.life
     return {
-        "version": VERSION,
+        "version": VERSION if session.anchor.plane else OF_LOCAL_PLANE,
+        "on_plane": session.anchor.plane or LOCAL,
         "name": session.name,
         "sid": session.sid,
         "channel": isinstance(session, Channel),
@@ -109,9 +113,10 @@ def load(record: Mapping[str, Any], registry: Registry, now: float) -> Session:
     whose ports the pool does not have or has given to another; nothing is claimed then.
     """
     claimed: list[Lease] = []
+    pool = registry.calls.planes[_plane(record)]
 
     def claim(address: TransportAddress, told: TransportAddress) -> Lease:
-        lease = registry.calls.pool.claim(address, told)
+        lease = pool.claim(address, told)
         if lease is None:
             raise ValueError(
                 f"port {address} of a recorded session is another call's, or none of relay.ports"
@@ -125,7 +130,7 @@ def load(record: Mapping[str, Any], registry: Registry, now: float) -> Session:
         return _loaded(record, registry, claim, now)
     except ValueError:
         for lease in claimed:
-            registry.calls.pool.abandon(lease)
+            pool.abandon(lease)
         raise
 
 
@@ -140,8 +145,10 @@ def load_ended(record: Mapping[str, Any], registry: Registry, now: float) -> tup
     Its ports are not its own any more, and nothing is claimed. Raises ValueError as `load` does.
     """
 
+    pool = registry.calls.planes[_plane(record)]
+
     def claim(address: TransportAddress, told: TransportAddress) -> Lease:
-        lease = registry.calls.pool.lease_of(address, told)
+        lease = pool.lease_of(address, told)
         if lease is None:
             raise ValueError(f"port {address} of a recorded session is none of relay.ports")
         return lease
@@ -182,6 +189,7 @@ def _load(record: Mapping[str, Any], registry: Registry, claim: Claim, now: floa
     policy = policy_of_channels(registry.policy) if kind is Channel else registry.policy
     call = registry.open(str(record["name"]), parties, policy, started_at)
     call.anchor.made = int(record["made"])
+    call.anchor.plane = _plane(record)
     session = kind(str(record["sid"]), parties, call, policy, started_at)
     session.via = str(record.get("via", ""))
     if record.get("alias") is not None:
@@ -197,12 +205,17 @@ def _load(record: Mapping[str, Any], registry: Registry, claim: Claim, now: floa
     for entry in record["media"]:
         medium = _load_medium(entry, claim, written_at)
         session.negotiation.media[medium.key] = medium
-    pool = registry.calls.pool
+    pool = registry.calls.planes[_plane(record)]
     found = (_load_past(entry, pool.lease_of, written_at) for entry in record.get("past", ()))
     session.negotiation.past.restore(past for past in found if past is not None)
     if "quiet_s" not in record:
         session.call.note_life(now)  # a record of before says nothing of it
     return session
+
+
+def _plane(record: Mapping[str, Any]) -> PlaneId:
+    """The plane that a recorded call is on; a record of before knows the local one only."""
+    return str(record.get("on_plane", LOCAL))
 
 
 def _written_at(record: Mapping[str, Any], state: State, now: float) -> float:

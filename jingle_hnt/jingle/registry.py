@@ -68,7 +68,7 @@ class Registry:
         self._without_media: dict[str, JID] = {}  # who offered it
         self._effects = calls.out
         local = policy.domains | policy.guests
-        self.budgets = Budgets(policy.budgets, calls.pool, local, calls.out)
+        self.budgets = Budgets(policy.budgets, calls.planes, local, calls.out)
         self._quota = None if policy.relay_nodes is None else Quota(policy.relay_nodes)
 
     def __len__(self) -> int:
@@ -359,7 +359,7 @@ class Registry:
 
         Few at a time: their ports are free only after their quarantine.
         """
-        if self.policy.limits.half_open == 0 and not self.calls.pool.is_scarce(SCARCE):
+        if self.policy.limits.half_open == 0 and not self.calls.planes.is_scarce(SCARCE):
             return
         for name in list(islice(self._ringing, GIVEN_UP)):
             session = self.find(name)

@@ -112,6 +112,22 @@ class Engine(Protocol):
     def snapshot(self, names: Sequence[BindingName] | None = None) -> list[BindingSnapshot]:
         """The bindings of these names as they stand (unknown ones left out), or all of them."""
 
+    def events(self) -> list[Event]:
+        """Take what happened since the last call, oldest first."""
+
+    def fileno(self) -> int:
+        """A descriptor that is readable while events wait."""
+
+    def close(self) -> None:
+        """Close every socket and stop every thread. Safe to call twice."""
+
+
+class HandOver(Protocol):
+    """What an engine of this host offers besides: its sockets outlive it.
+
+    A plane elsewhere has none of it: nobody here can hold its sockets.
+    """
+
     def sockets(self, name: BindingName) -> list[int]:
         """Copies of a binding's sockets, for somebody to hold while no plane runs; the caller's.
 
@@ -128,11 +144,6 @@ class Engine(Protocol):
     def disown(self) -> None:
         """Close what was inherited and no binding has used."""
 
-    def events(self) -> list[Event]:
-        """Take what happened since the last call, oldest first."""
 
-    def fileno(self) -> int:
-        """A descriptor that is readable while events wait."""
-
-    def close(self) -> None:
-        """Close every socket and stop every thread. Safe to call twice."""
+class LocalEngine(Engine, HandOver, Protocol):
+    """A forwarding plane of this host."""

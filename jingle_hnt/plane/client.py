@@ -50,6 +50,7 @@ from jingle_hnt.relay.binding import (
     Event,
     Gate,
 )
+from jingle_hnt.relay.ports import PlaneId, PortPool
 
 log = structlog.get_logger(__name__)
 
@@ -126,6 +127,11 @@ class PlaneClient:
             await _hang_up(writer)
             raise PlaneError(f"the plane speaks another protocol than {PROTOCOL}; update both")
         return cls(hello, reader, writer, on_event, on_lost)
+
+    @classmethod
+    def ports(cls, plane: PlaneId, choose: Callable[[int], int]) -> PortPool:
+        """The local plane's ports are in the configuration."""
+        raise NotImplementedError(plane)
 
     async def serve(self) -> None:
         """Be the only client that orders something. Raises PlaneServed where another one is.

@@ -6,7 +6,7 @@ from typing import Literal
 import structlog
 
 from jingle_hnt.errors import ConfigurationError
-from jingle_hnt.plane.api import Engine
+from jingle_hnt.plane.api import LocalEngine
 from jingle_hnt.plane.reference import ReferenceEngine
 from jingle_hnt.relay.policing import NO_LIMITS, MediaLimits
 
@@ -26,7 +26,7 @@ def usual_workers() -> int:
     return min(MOST_WORKERS, max(1, len(os.sched_getaffinity(0)) // 2))
 
 
-def open_engine(kind: EngineKind, workers: int = 0, limits: MediaLimits = NO_LIMITS) -> Engine:
+def open_engine(kind: EngineKind, workers: int = 0, limits: MediaLimits = NO_LIMITS) -> LocalEngine:
     """An engine of this kind; `auto` takes the native one if it can be had, and says if not.
 
     `workers` (0 to 64) are the native engine's threads, 0 for `usual_workers`.

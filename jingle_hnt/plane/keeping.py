@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import structlog
 
 from jingle_hnt.model.address import TransportAddress
-from jingle_hnt.plane.api import Engine
+from jingle_hnt.plane.api import LocalEngine
 from jingle_hnt.process.fd_store import DOOR, LINE, StoreClient, kind_of, name_of, name_of_socket
 from jingle_hnt.relay.binding import BindingName, BindingSpec, Drained, Event, Latched
 
@@ -23,7 +23,7 @@ LET_GO_S = 0.5
 class Keeping:
     """Follows an engine, and hands copies of its sockets over; nothing without `to`."""
 
-    def __init__(self, engine: Engine, to: StoreClient | None) -> None:
+    def __init__(self, engine: LocalEngine, to: StoreClient | None) -> None:
         self._engine = engine
         self._to = to
         self._inherited: set[str] = set()

@@ -16,7 +16,7 @@ import structlog
 
 from jingle_hnt import __version__
 from jingle_hnt.errors import PlaneError, PlaneServed, PortTaken, ProtocolViolation
-from jingle_hnt.plane.api import Engine
+from jingle_hnt.plane.api import LocalEngine
 from jingle_hnt.plane.keeping import UNWANTED_S, Keeping
 from jingle_hnt.plane.protocol import (
     AT_ONCE,
@@ -64,7 +64,7 @@ class PlaneServer:
     def __init__(
         self,
         path: Path,
-        engine: Engine,
+        engine: LocalEngine,
         left: Iterable[int] = (),
         to: StoreClient | None = None,
         patience_s: float = 0.0,

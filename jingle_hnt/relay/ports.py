@@ -15,6 +15,11 @@ from jingle_hnt.model.address import IPAddress, TransportAddress
 from jingle_hnt.model.content import COMPONENTS
 from jingle_hnt.relay.interfaces import Interface, facing
 
+PlaneId = str
+
+LOCAL: PlaneId = ""
+"""The plane beside us, which the same supervisor keeps alive."""
+
 Owner = tuple[str, str]
 """Who is charged for ports: a kind, such as ``user``, and a name."""
 
@@ -28,18 +33,20 @@ WATCHED, WATCHED_IN = 8, 64
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lease:
-    """A pair of ports: `port` is even and takes component 1, the next takes component 2.
+    """A pair of ports of a plane: `port` is even and takes component 1, the next component 2.
 
     Leases are the same where their bound ports are, whatever parties were told of them.
     """
 
     interface: Interface
     port: int
+    plane: PlaneId = LOCAL
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Lease):
             return False
-        return (self.port, self.interface.bound) == (other.port, other.interface.bound)
+        mine = self.port, self.interface.bound, self.plane
+        return mine == (other.port, other.interface.bound, other.plane)
 
     def __hash__(self) -> int:
         return hash(self.port)
@@ -64,7 +71,7 @@ class PortCounts:
 
 
 class PortPool:
-    """All media ports of the relay.
+    """All media ports of one plane.
 
     `first` and `last` bound the range, both inclusive; `choose(n)` returns a random number below n,
     so that who watches one call cannot guess the next call's ports (RFC 6056). Interfaces that bind
@@ -73,9 +80,15 @@ class PortPool:
     """
 
     def __init__(
-        self, interfaces: Sequence[Interface], first: int, last: int, choose: Callable[[int], int]
+        self,
+        interfaces: Sequence[Interface],
+        first: int,
+        last: int,
+        choose: Callable[[int], int],
+        plane: PlaneId = LOCAL,
     ) -> None:
         even = range(first + first % 2, last, 2)
+        self.plane = plane
         self._choose = choose
         self._interfaces = tuple(interfaces)
         self._free = {interface.bound: _Bag(even) for interface in self._interfaces}
@@ -132,7 +145,7 @@ class PortPool:
         bag = self._free[interface.bound]
         if not bag:
             raise NoPorts(f"no free media ports on {interface.bound}; widen relay.ports")
-        lease = Lease(interface, bag.take(self._choose(len(bag))))
+        lease = Lease(interface, bag.take(self._choose(len(bag))), self.plane)
         self._held[lease] = {lease.bound(c).port for c in COMPONENTS}
         self.charge(lease, owners)
         return lease
@@ -161,7 +174,7 @@ class PortPool:
                 bag = self._free[interface.bound]
                 for _ in range(min(WATCHED, len(bag) // WATCHED_IN)):
                     port = bag.take(self._choose(len(bag)))
-                    self._watched.append(Lease(interface, port))
+                    self._watched.append(Lease(interface, port, self.plane))
         return tuple(self._watched)
 
     def some_free(self, count: int) -> list[tuple[IPAddress, int]]:
@@ -251,7 +264,7 @@ class PortPool:
         if not bound:
             return None
         interface = next((i for i in bound if i.told(address.port) == told), bound[0])
-        return Lease(interface, address.port - address.port % 2)
+        return Lease(interface, address.port - address.port % 2, self.plane)
 
     def _discharge(self, lease: Lease) -> None:
         for owner in self._owners.pop(lease, ()):

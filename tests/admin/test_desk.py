@@ -10,6 +10,7 @@ from jingle_hnt.errors import NoPorts
 from jingle_hnt.model.doors import ModuleState, OtherDoors
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action
+from jingle_hnt.relay.ports import LOCAL
 from jingle_hnt.store.history import History
 from tests.admin.office import Office, ask, hang_up
 from tests.jingle.stage import ALICE, BOB, MALLORY, Stage, content
@@ -86,7 +87,7 @@ async def test_it_is_not_ready_for_a_reason_that_is_told(
 
 
 async def test_without_free_ports_it_is_not_ready(office: Office, desk: Desk) -> None:
-    pool = office.registry.calls.pool
+    pool = office.registry.calls.planes[LOCAL]
     leases = []
     for interface in pool.interfaces:
         with contextlib.suppress(NoPorts):

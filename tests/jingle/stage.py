@@ -47,6 +47,7 @@ from jingle_hnt.relay.binding import (
 )
 from jingle_hnt.relay.interfaces import Interface
 from jingle_hnt.relay.latch import LatchState as LatchState
+from jingle_hnt.relay.planes import Planes
 from jingle_hnt.relay.policy import PeerPolicy
 from jingle_hnt.relay.ports import PortPool
 
@@ -204,7 +205,7 @@ class Stage:
         """A process that knows nothing yet."""
         self.pool = PortPool(self._interfaces, *self._ports, lambda n: n // 2)
         name = lambda: f"s{next(self._names)}"  # noqa: E731
-        self.registry = Registry(self._policy, Calls(self.pool, name, self.drawn))
+        self.registry = Registry(self._policy, Calls(Planes.of(self.pool), name, self.drawn))
 
     def reborn(self, made: bool = False) -> None:
         """The process is killed and started again: it has what is written down, and the plane.

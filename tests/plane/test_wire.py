@@ -15,7 +15,7 @@ from jingle_hnt.errors import PlaneError, ProtocolViolation, UnknownBinding
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.plane import client as client_module
 from jingle_hnt.plane import protocol
-from jingle_hnt.plane.api import Engine
+from jingle_hnt.plane.api import LocalEngine
 from jingle_hnt.plane.client import PlaneClient
 from jingle_hnt.plane.native import NativeEngine
 from jingle_hnt.plane.reference import ReferenceEngine
@@ -36,7 +36,7 @@ LONG = Evidence(
 
 @pytest.fixture(params=[NativeEngine, ReferenceEngine], ids=["native", "reference"])
 async def path(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Path]:
-    engine: Engine = request.param()
+    engine: LocalEngine = request.param()
     path, ready = tmp_path / "plane.sock", asyncio.Event()
     serving = asyncio.create_task(PlaneServer(path, engine).run(ready))
     await ready.wait()

@@ -20,7 +20,8 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, Protocol
 
-from jingle_hnt.app.signalling import PLANE_RETRY_S, drawn
+from jingle_hnt.app.plane_link import PLANE_RETRY_S
+from jingle_hnt.app.signalling import drawn
 from jingle_hnt.call.calls import Calls
 from jingle_hnt.call.effects import Bind, Effect, Release, Remember
 from jingle_hnt.call.reconcile import reconcile
@@ -50,8 +51,9 @@ from jingle_hnt.process.fd_store import CHANNEL, DescriptorStore
 from jingle_hnt.relay.binding import Arm, BindingSpec, Event, Gate, Rivalry, Side
 from jingle_hnt.relay.evidence import UNTOLD, Sighting
 from jingle_hnt.relay.interfaces import Interface
+from jingle_hnt.relay.planes import Planes
 from jingle_hnt.relay.policy import PeerPolicy
-from jingle_hnt.relay.ports import PortPool
+from jingle_hnt.relay.ports import LOCAL, PortPool
 from jingle_hnt.relay.srtp import read_keys
 from jingle_hnt.store.journal import Journal
 from tests.lab.world import RELAY, STRANGER, Lab
@@ -197,7 +199,9 @@ class Ours(ByHalves):
     ) -> Registry:
         interfaces = [Interface(self._address, self._address)]
         pool = PortPool(interfaces, PORTS[0], PORTS[0] + ports - 1, choose)
-        return Registry(self._policy, Calls(pool, lambda: f"t{next(self._numbers)}", drawn))
+        return Registry(
+            self._policy, Calls(Planes.of(pool), lambda: f"t{next(self._numbers)}", drawn)
+        )
 
     @property
     def pid(self) -> int:
@@ -225,7 +229,7 @@ class Ours(ByHalves):
     async def watch(self) -> None:
         """Hold some free ports open, as `app` does, to see who sprays."""
         sides: tuple[Side, Side] = (0, 1)
-        for lease in self.registry.calls.pool.watch():
+        for lease in self.registry.calls.planes[LOCAL].watch():
             pair = lease.bound(RTP), lease.bound(RTCP)
             spec = BindingSpec(f"watch.{lease.port}", pair)
             await self.client.bind([spec], [Arm(spec.name, side, 0, UNTOLD) for side in sides])

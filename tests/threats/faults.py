@@ -67,7 +67,7 @@ async def f7(field: Field) -> Outcome:
     await hang_up(anchor, [call.number for call in calls[:-1]] + last)
     await until_empty(anchor)
     outcome.notes |= {"refused": len(times), "answer_ms": 1000 * max(times), "free_s": free_s[0]}
-    outcome.notes |= {"left": anchor.registry.calls.pool.counts.leased}
+    outcome.notes |= {"left": anchor.registry.calls.planes.counts.leased}
     return outcome
 
 

@@ -75,7 +75,7 @@ async def f8(field: Field) -> Outcome:
         "answer_ms": 1000 * max(refused, default=9.0),
         "other_reasons": sum("resource-constraint" not in reason for reason in reasons),
         "free_s": free_s,
-        "left": anchor.registry.calls.pool.counts.leased,
+        "left": anchor.registry.calls.planes.counts.leased,
         "descriptors_left": descriptors(anchor.pid) - idle,
         "tracebacks": anchor.log_text.count("Traceback"),
     }
@@ -112,7 +112,7 @@ async def f9(field: Field) -> Outcome:
             times.append(time.monotonic() - started)
             on_foreign += len(set(foreign).intersection(call.live))
             await anchor.hang_up(number)
-        shunned = anchor.registry.calls.pool.counts.shunned
+        shunned = anchor.registry.calls.planes.counts.shunned
         await until_empty(anchor)
         outcome = await field.talk(await field.calls(CALLS), 2)
     outcome.notes |= {

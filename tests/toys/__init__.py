@@ -55,7 +55,7 @@ class Toy:
         """What the toy's play says it has seen."""
         done = _run([sys.executable, str(Path(__file__).parent / self.play)], root)
         assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        return json.loads(done.stdout.splitlines()[-1])
 
 
 def _run(command: list[str], root: Path) -> subprocess.CompletedProcess[str]:

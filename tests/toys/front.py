@@ -70,7 +70,7 @@ class ToyFront:
     def __init__(self, driver: Driver) -> None:
         self.driver, self.lines, self.said = driver, dict[str, Line](), list[Say]()
         self.budgets = MediaBudgets(
-            MediaBudgetPolicy(), driver.calls.pool, frozenset({"toys"}), driver.calls.out
+            MediaBudgetPolicy(), driver.calls.planes, frozenset({"toys"}), driver.calls.out
         )
 
     async def run(self) -> None:

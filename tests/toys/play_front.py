@@ -11,6 +11,7 @@ from jingle_hnt.fronts.table import fronts
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.relay.binding import Arm, Gate, Latched, Side
 from jingle_hnt.relay.interfaces import Interface
+from jingle_hnt.relay.planes import Planes
 from jingle_hnt.relay.ports import PortPool
 
 RELAY = ip_address("203.0.113.9")
@@ -23,7 +24,7 @@ class Driver:
     def __init__(self) -> None:
         names = iter(f"t{n}" for n in range(9))
         pool = PortPool([Interface(RELAY, RELAY)], 2000, 2999, lambda n: n // 2)
-        self.calls = Calls(pool, lambda: next(names), lambda: "0" * 88)
+        self.calls = Calls(Planes.of(pool), lambda: next(names), lambda: "0" * 88)
         self.free = pool.counts.free
         self.front: Any
         self.seen: dict[str, Any] = {"arms": 0, "gates": 0, "released": []}
