@@ -37,7 +37,7 @@ def mode(medium: Medium) -> str | None:
     """What becomes of the content's ICE; None where it uses none."""
     if medium.agents is None:
         return None
-    return IceMode.APPEND.value if medium.is_optional else IceMode.TERMINATE.value
+    return IceMode.APPEND.value if medium.kind.is_optional else IceMode.TERMINATE.value
 
 
 def path(
@@ -54,9 +54,9 @@ def path(
         return None
     if _carries_media(medium, bindings):
         return Path.RELAYED.value
-    if not had_time or not medium.is_optional:
+    if not had_time or not medium.kind.is_optional:
         return None
-    others = (m for m in negotiation.media.values() if m.is_optional)
+    others = (m for m in negotiation.media.values() if m.kind.is_optional)
     return None if any(_carries_media(m, bindings) for m in others) else Path.DIRECT.value
 
 
@@ -66,7 +66,7 @@ def _carries_media(medium: Medium, bindings: Mapping[BindingName, BindingSnapsho
     seen = bindings.get(medium.allocation.binding(RTP))
     if seen is None:
         return False
-    if medium.is_optional:
+    if medium.kind.is_optional:
         return any(pinhole.quality.packets > 0 for pinhole in seen.pinholes)
     return all(pinhole.learned is not None for pinhole in seen.pinholes)
 

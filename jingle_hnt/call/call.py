@@ -139,5 +139,5 @@ class Call:
         """Take note of whether any of its media flows."""
         self.negotiation.places.note_agents(now)
         pinholes = [p for a in self.allocations for p in a.pinholes.values()]
-        if pinholes and not self.negotiation.places.has_agents:
+        if pinholes and not self.negotiation.places.may_be_elsewhere:
             self.life.note(any(p.lively for p in pinholes), now)

@@ -113,9 +113,9 @@ class Gates:
 
     def _flows(self, medium: Medium) -> tuple[Flow, Flow]:
         """What flows of a content."""
-        if medium.agreed and medium.agents is not None and medium.agents.waits:
+        if medium.agreed and medium.kind.waits(medium):
             return (Flow.WAITING, Flow.WAITING)
-        if medium.agreed and not any(map(medium.is_raw, Leg)):
+        if medium.agreed and not any(map(medium.is_latched_by_media, Leg)):
             return to_the_willing(self._bundled(), self.unwilling, instead=Flow.NOMINAL)
         if medium.agreed:
             flows = after_accept(medium.senders, self.holders)
@@ -130,6 +130,6 @@ class Gates:
 
     def _bundled(self) -> tuple[Flow, Flow]:
         """What flows between ICE agents: one content's path may carry them all (RFC 8843)."""
-        agreed = [m for m in self._media.values() if m.agreed and m.agents is not None]
+        agreed = [m for m in self._media.values() if m.agreed and m.kind.has_agents]
         flows = [after_accept(m.senders, self.holders) for m in agreed]
         return max(first for first, _ in flows), max(second for _, second in flows)

@@ -1,22 +1,98 @@
 """One content of a session as we keep it: its proposer, its direction, its place on the relay."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from jingle_hnt.call.allocation import Allocation
 from jingle_hnt.call.ice import Agents
 from jingle_hnt.call.leg import Leg
+from jingle_hnt.call.reply import Promise, Reply
 from jingle_hnt.call.sdes import Protection
-from jingle_hnt.model.address import IPAddress
 from jingle_hnt.model.content import (
     COMPONENTS,
     Candidate,
-    CandidateType,
+    Content,
     ContentKey,
-    Ice,
-    RawUdp,
     Senders,
 )
+
+
+class TransportKind:
+    """What the relay does for contents of one kind of transport; this one lets them pass.
+
+    What it knows of a content is in the `Medium`. Each kind is a file of `transports/`, which is
+    found by the namespaces that `transports/table.py` names it for.
+
+    `name` is what records call it. An `is_optional` relay is one path among others: the parties may
+    do without it, its ports come and go, and no call ends because nothing is heard there. With
+    `has_agents` the parties ask each other before they send (RFC 8445).
+    """
+
+    name = "passing"
+    is_optional = False
+    has_agents = False
+
+    def __init__(self, context: object = None) -> None:
+        """`context` is what the kinds of one call have in common (`transports.context`)."""
+
+    def suits(self, leg: Leg, content: Content) -> bool:
+        """Whether a content that this leg proposes is one of these."""
+        return False
+
+    def needs_relay(self, leg: Leg, content: Content) -> bool:
+        """Whether a content of this namespace has no media but by way of the relay."""
+        return False
+
+    def reserve(self, leg: Leg, content: Content, now: float) -> "Allocation | None":
+        """Ports, where the content cannot be proposed without. Raises NoPorts."""
+        return None
+
+    def demand(self, medium: "Medium", leg: Leg, content: Content) -> None:
+        """Raise MalformedJingle for what cannot be understood of this content."""
+
+    def propose(
+        self, reply: Reply, medium: "Medium", leg: Leg, content: Content, now: float
+    ) -> None:
+        """This leg proposes the content: arm what is known, and put ours into the reply."""
+
+    def accept(
+        self, reply: Reply, medium: "Medium", leg: Leg, content: Content, now: float
+    ) -> None:
+        """This leg accepts it, perhaps once more."""
+
+    def replaced(
+        self, reply: Reply, medium: "Medium", leg: Leg, content: Content, now: float
+    ) -> None:
+        """This leg accepts the transport that the other has offered in place of another."""
+        self.accept(reply, medium, leg, content, now)
+
+    def trickle(
+        self, reply: Reply, medium: "Medium", leg: Leg, content: Content, now: float
+    ) -> None:
+        """This leg signals more of the transport in use."""
+
+    def rewrite(self, medium: "Medium", leg: Leg, content: Content) -> Promise | None:
+        """Our candidates in place of those of this leg, where it is relayed already."""
+        return None
+
+    def take_over(self, reply: Reply, medium: "Medium", leg: Leg, content: Content) -> None:
+        """What this leg has said passed as it was, and the other party knows it."""
+
+    def is_latched_by_media(self, medium: "Medium", leg: Leg) -> bool:
+        """Whether this leg is latched by its media, and not by its agent's checks."""
+        return True
+
+    def waits(self, medium: "Medium") -> bool:
+        """Whether nothing but checks goes by way of the relay yet."""
+        return False
+
+    def is_on_offer(self, offered: "Replacement", leg: Leg, content: Content) -> bool:
+        """Whether a content speaks of the transport that this leg offers, not of the one in use."""
+        return False
+
+
+PASSING = TransportKind()
+"""The kind of what is not relayed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +106,7 @@ class Replacement:
     agents: Agents | None = None
     signalled: tuple[Candidate, ...] = ()
     asked_by: str = ""
-
-    @property
-    def is_optional(self) -> bool:
-        """See `Medium.is_optional`."""
-        return self.agents is not None and self.agents.stand_ins is None
+    kind: TransportKind = PASSING
 
     @property
     def remembered(self) -> int:
@@ -53,8 +125,8 @@ class Medium:
     the transport. `signalled[leg]` are the candidates of this leg's raw UDP, `replacements[leg]` is
     the transport that it offers in place of the present one. `added_by` is the id of the
     content-add that brought it, empty where it is not known any more, None for what the offer had.
-    `media` and `mux` are what it was described as (see `model.content.Content`). `agreed_at` is
-    when it was agreed on, None where that is not known.
+    `kind` says what is done for its transport. `media` and `mux` are what it was described as (see
+    `model.content.Content`). `agreed_at` is when it was agreed on, None where that is not known.
     """
 
     key: ContentKey
@@ -70,15 +142,11 @@ class Medium:
     signalled: dict[Leg, tuple[Candidate, ...]] = field(default_factory=dict)
     media: str | None = None
     mux: bool = False
+    kind: TransportKind = PASSING
 
-    @property
-    def is_optional(self) -> bool:
-        """Whether the relay is one candidate among others, that the agents may do without."""
-        return self.agents is not None and self.agents.stand_ins is None
-
-    def is_raw(self, leg: Leg) -> bool:
-        """Whether this leg is latched by its media, and not by its agent's checks."""
-        return self.agents is None or leg in self.agents.raw
+    def is_latched_by_media(self, leg: Leg) -> bool:
+        """See `TransportKind.is_latched_by_media`."""
+        return self.kind.is_latched_by_media(self, leg)
 
     @property
     def allocations(self) -> list[Allocation]:
@@ -89,15 +157,13 @@ class Medium:
     def replace(self, proposer: Leg) -> None:
         """The transport that this leg offers is the one in use from now on."""
         new = self.replacements.pop(proposer)
-        self.allocation, self.agents = new.allocation, new.agents
+        self.allocation, self.agents, self.kind = new.allocation, new.agents, new.kind
         self.signalled = {proposer: new.signalled}
 
-    def is_on_offer(self, leg: Leg, transport: object) -> bool:
-        """Whether this is of the ICE transport that this leg offers in place of the one in use."""
+    def is_on_offer(self, leg: Leg, content: Content) -> bool:
+        """See `TransportKind.is_on_offer`."""
         offered = self.replacements.get(leg)
-        if offered is None or offered.agents is None or not isinstance(transport, Ice):
-            return False
-        return offered.is_optional and offered.agents.of[leg].is_named(transport)
+        return offered is not None and offered.kind.is_on_offer(offered, leg, content)
 
     @property
     def remembered(self) -> int:
@@ -126,20 +192,3 @@ class Medium:
         most = max(len(self.signalled.get(leg, ())) + room, len(COMPONENTS))
         self.signalled[leg] = (*kept, *fresh)[-most:]
         return {c for c, generation in newest.items() if generation > known.get(c, generation)}
-
-
-def is_relayed_already(transport: RawUdp) -> bool:
-    """Whether every candidate is a relay's; a second relay would only add delay (XEP-0278)."""
-    candidates = transport.candidates
-    return bool(candidates) and all(c.type is CandidateType.RELAY for c in candidates)
-
-
-def is_relayed_here(transport: RawUdp, own: Collection[IPAddress]) -> bool:
-    """Whether every candidate is an address of ours: relaying it again would make a loop."""
-    candidates = transport.candidates
-    return bool(candidates) and all(c.address.ip in own for c in candidates)
-
-
-def is_ours(transport: Ice, own: Collection[IPAddress]) -> bool:
-    """Whether the relay has been at it already: a room showed us the stanza before (XEP-0045)."""
-    return any(candidate.address.ip in own for candidate in transport.candidates)

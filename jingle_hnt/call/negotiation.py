@@ -14,25 +14,17 @@ from jingle_hnt.call import gate
 from jingle_hnt.call.allocation import Allocation
 from jingle_hnt.call.anchor import Anchor
 from jingle_hnt.call.gate import Gates
-from jingle_hnt.call.ice import Agents, usable
 from jingle_hnt.call.leg import Leg
-from jingle_hnt.call.medium import Medium, Replacement, is_ours, is_relayed_already, is_relayed_here
+from jingle_hnt.call.medium import PASSING, Medium, Replacement, TransportKind
 from jingle_hnt.call.past import PastContents
-from jingle_hnt.call.places import Places
-from jingle_hnt.call.policy import AlreadyRelayed, CallPolicy, IceMode
+from jingle_hnt.call.policy import CallPolicy
 from jingle_hnt.call.reply import Promise, Reply
 from jingle_hnt.call.sdes import Protection
-from jingle_hnt.call.stand_ins import StandIns
+from jingle_hnt.call.transports.context import Context
+from jingle_hnt.call.transports.ice_append import IceAppend
+from jingle_hnt.call.transports.table import TransportKinds
 from jingle_hnt.errors import JingleError, NoPorts, UnprovenParty
-from jingle_hnt.model.address import IPAddress
-from jingle_hnt.model.content import (
-    COMPONENTS,
-    Content,
-    ContentKey,
-    Ice,
-    RawUdp,
-    Senders,
-)
+from jingle_hnt.model.content import Content, ContentKey, Senders
 
 MOST_CLOSED = 16
 """Contents that were rejected or removed and are remembered; the oldest make room."""
@@ -50,11 +42,18 @@ class Negotiation:
         self.media: dict[ContentKey, Medium] = {}
         self.gates = Gates(self.media, anchor, policy)
         self.past = PastContents()
-        self.places = Places(self.media, self.gates, anchor, policy, self.past)
+        context = Context(self.media, self.gates, anchor, policy, self.past)
+        self.kinds = TransportKinds(context)
         self._closed: list[ContentKey] = []
-        self._stand_ins = StandIns(self.media, anchor, policy)
         self._anchor = anchor
         self._policy = policy
+
+    @property
+    def places(self) -> IceAppend:
+        """The relay's places between ICE agents."""
+        found = self.kinds.by_name[IceAppend.name]
+        assert isinstance(found, IceAppend)
+        return found
 
     @property
     def allocations(self) -> list[Allocation]:
@@ -64,18 +63,15 @@ class Negotiation:
     def propose(self, leg: Leg, contents: Sequence[Content], now: float) -> Reply:
         """New contents, of the offer or of content-add: ports for each that is to be relayed."""
         reply = Reply()
-        for content, allocation in self._allocate_fresh(leg, contents, now):
+        for content, kind, allocation in self._allocate_fresh(leg, contents, now):
             medium = self._enter(leg, content, allocation)
             self._signal(medium, leg, content)
-            if allocation is not None:
-                medium.agents = self._stand_ins.agents_for(leg, content)
-                self._offer(reply, medium, allocation, medium.agents, leg, content)
-            self.places.join(reply, medium, leg, content, now)
+            self._offer(reply, medium, kind, leg, content, now)
         return reply
 
     def _allocate_fresh(
         self, leg: Leg, contents: Iterable[Content], now: float
-    ) -> list[tuple[Content, Allocation | None]]:
+    ) -> list[tuple[Content, TransportKind, Allocation | None]]:
         """Ports for the contents that are new; what is proposed once more takes its own place.
 
         Where there are none, what was proposed before stays.
@@ -109,8 +105,24 @@ class Negotiation:
 
     def _needs_us(self, leg: Leg, content: Content) -> bool:
         """Whether a content that this leg proposes has no media but by way of the relay."""
-        is_raw = isinstance(content.transport, RawUdp)
-        return is_raw or self._stand_ins.agents_for(leg, content) is not None
+        return any(kind.needs_relay(leg, content) for kind in self._kinds(content))
+
+    def _kinds(self, content: Content) -> tuple[TransportKind, ...]:
+        """The kinds that there are for a content's namespace."""
+        return () if content.transport is None else self.kinds.of(content.transport.namespace)
+
+    def _kind(self, leg: Leg, content: Content) -> TransportKind:
+        """What a content that this leg proposes is."""
+        return next((kind for kind in self._kinds(content) if kind.suits(leg, content)), PASSING)
+
+    def _optional(self, leg: Leg, content: Content) -> TransportKind:
+        """The kind that a content may become which was not relayed when it was proposed."""
+        found = (kind for kind in self._kinds(content) if kind.is_optional)
+        return next((kind for kind in found if kind.suits(leg, content)), PASSING)
+
+    def _join_late(self, medium: Medium, leg: Leg, content: Content) -> None:
+        if medium.kind is PASSING:
+            medium.kind = self._optional(leg, content)
 
     def _enter(self, leg: Leg, content: Content, allocation: Allocation | None = None) -> Medium:
         """Begin to follow a content which this leg proposes."""
@@ -146,21 +158,16 @@ class Negotiation:
         """Our candidates in place of those of this leg, for contents that are relayed already."""
         promises: dict[ContentKey, Promise] = {}
         for medium, content in self._each(contents, self._named):
-            allocation, transport = medium.allocation, content.transport
-            if allocation is None or not allocation.bound:
-                continue
-            if isinstance(transport, RawUdp) and medium.agents is None:
-                promises[content.key] = _ours(allocation, leg, transport)
-            elif isinstance(transport, Ice) and medium.is_optional and medium.agents is not None:
-                agent = medium.agents.of[leg]
-                shown = tuple(sorted(agent.shown))
-                promises[content.key] = Promise(allocation, leg.other, agent.generation, shown)
+            if medium.allocation is not None and medium.allocation.bound:
+                promise = medium.kind.rewrite(medium, leg, content)
+                if promise is not None:
+                    promises[content.key] = promise
         return promises
 
     def passed(self, reply: Reply, leg: Leg, contents: Sequence[Content]) -> None:
         """What this leg has said passed as it was, and the other party knows it."""
         for medium, content in self._each(contents, self._named):
-            self._stand_ins.take_over(reply, medium, leg, content)
+            medium.kind.take_over(reply, medium, leg, content)
 
     def forget(self, contents: Iterable[ContentKey]) -> None:
         """Undo a proposal that came to nothing; its bindings are released."""
@@ -190,7 +197,7 @@ class Negotiation:
                 del medium.replacements[leg]
             if medium.allocation not in released:
                 continue
-            if medium.is_optional:
+            if medium.kind.is_optional:
                 medium.allocation = None
             else:
                 del self.media[medium.key]
@@ -201,6 +208,7 @@ class Negotiation:
         for medium in self.media.values():
             if medium.allocation in lost:
                 medium.allocation = None
+                medium.kind = medium.kind if medium.kind.has_agents else PASSING
 
     def unagreed(self, leg: Leg) -> list[ContentKey]:
         """The contents that this leg proposed and the other has not answered."""
@@ -223,7 +231,7 @@ class Negotiation:
         An ICE agent's signature is evidence enough, wherever it comes from.
         """
         for medium in self.media.values():
-            if not medium.is_raw(leg):
+            if not medium.is_latched_by_media(leg):
                 continue
             for allocation in medium.allocations:
                 if allocation.is_armed(leg):
@@ -233,7 +241,8 @@ class Negotiation:
         """The answer to an offer or to content-add: the gate opens."""
         reply = Reply()
         agreed = self._each(contents, lambda content: self._answered(leg, content))
-        self._stand_ins.demand_kind(leg, agreed)
+        for medium, content in agreed:
+            medium.kind.demand(medium, leg, content)
         for medium, content in agreed:
             if not medium.protection.answered(content).tags(leg):
                 self._demand_proof(medium.allocation, leg, content)
@@ -246,9 +255,9 @@ class Negotiation:
             _note_agreed(medium, now)
             medium.protection.answer(content)
             self._signal(medium, leg, content)
-            if medium.allocation is not None and not medium.is_optional:
-                self._answer(reply, medium, medium.allocation, leg, content)
-            self.places.join(reply, medium, leg, content, now)
+            self._join_late(medium, leg, content)
+            medium.kind.accept(reply, medium, leg, content, now)
+            self.gates.apply([medium])
         self.gates.apply(self.media.values())
         return reply
 
@@ -298,7 +307,8 @@ class Negotiation:
         """Newer candidates: this leg's latches are armed anew where its generation is greater."""
         reply = Reply()
         named = self._each(contents, self._named)
-        self._stand_ins.demand_kind(leg, named)
+        for medium, content in named:
+            medium.kind.demand(medium, leg, content)
         named += self._each(contents, lambda content: self._unseen(leg, content))
         for medium, content in named:
             _note_agreed(medium, now)
@@ -308,27 +318,9 @@ class Negotiation:
 
     def _carry(self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float) -> None:
         """What this leg signals of a transport in use."""
-        if medium.is_on_offer(leg, content.transport):
-            return
-        self.places.join(reply, medium, leg, content, now)
-        allocation, transport, agents = medium.allocation, content.transport, medium.agents
-        if allocation is not None and agents is not None and not medium.is_optional:
-            self._stand_ins.speak_for(reply, medium, allocation, agents, leg, content)
-        if allocation is None or not isinstance(transport, RawUdp):
-            return
-        if not transport.candidates and not transport.odd:
-            return
-        moved = medium.hear(leg, transport.candidates, self._room)
-        if moved and allocation.is_armed(leg):
-            moved &= set(COMPONENTS)
-            told = medium.agreed or leg is not medium.proposer
-            arm = self._anchor.latches.arm if told else self._anchor.latches.arm_untold
-            arm(allocation, leg, medium.signalled[leg], sorted(moved))
-        if agents is None:
-            # Of what cannot be read nobody knows for which component it is: both are ours.
-            told_of = COMPONENTS if transport.odd else {c.component for c in transport.candidates}
-            components = tuple(c for c in COMPONENTS if c in told_of)
-            reply.promises[content.key] = _ours(allocation, leg, transport, components)
+        if not medium.is_on_offer(leg, content):
+            self._join_late(medium, leg, content)
+            medium.kind.trickle(reply, medium, leg, content, now)
 
     def _begin_late(
         self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float
@@ -338,13 +330,12 @@ class Negotiation:
         if not nothing_yet or leg is not medium.proposer:
             return False
         described = replace(content, media=medium.media, mux=medium.mux)
-        ((_, allocation),) = self._allocate_each(leg, [described], now)
+        ((_, kind, allocation),) = self._allocate_each(leg, [described], now)
         if allocation is None:
             return False
         medium.allocation, medium.protection = allocation, allocation.protection
         self._signal(medium, leg, described)
-        medium.agents = self._stand_ins.agents_for(leg, described)
-        self._offer(reply, medium, allocation, medium.agents, leg, described)
+        self._offer(reply, medium, kind, leg, described, now)
         if medium.agreed:
             self.gates.apply([medium])
         return True
@@ -354,15 +345,16 @@ class Negotiation:
         named = self._each(contents, self._named)
         reply = Reply()
         allocations = self._allocate_each(leg, [content for _, content in named], now)
-        for (medium, _), (content, allocation) in zip(named, allocations, strict=True):
+        for (medium, _), (content, kind, allocation) in zip(named, allocations, strict=True):
             self.forget_replacement(leg, [medium.key])
-            agents = None if allocation is None else self._stand_ins.agents_for(leg, content)
-            raw = content.transport if isinstance(content.transport, RawUdp) else RawUdp()
-            if allocation is not None:
-                self._offer(reply, medium, allocation, agents, leg, content)
-            else:
-                allocation, agents = self.places.offer(reply, medium, leg, content, now)
-            medium.replacements[leg] = Replacement(allocation, agents, raw.candidates, id_)
+            new = Medium(medium.key, leg, medium.senders, media=medium.media, mux=medium.mux)
+            new.allocation, new.protection = allocation, medium.protection
+            new.signalled = medium.signalled
+            self._offer(reply, new, kind, leg, content, now)
+            plain = None if content.transport is None else content.transport.plain
+            medium.replacements[leg] = Replacement(
+                new.allocation, new.agents, plain or (), id_, new.kind
+            )
         return reply
 
     def replaced(self, leg: Leg, contents: Sequence[Content], now: float) -> Reply:
@@ -380,9 +372,9 @@ class Negotiation:
             self._signal(medium, leg, content)
             if obsolete is not None:
                 self._anchor.retire([obsolete])
-            if medium.allocation is not None and not medium.is_optional:
-                self._answer(reply, medium, medium.allocation, leg, content)
-            self.places.enter(reply, medium, leg, content, now)
+            self._join_late(medium, leg, content)
+            medium.kind.replaced(reply, medium, leg, content, now)
+            self.gates.apply([medium])
         return reply
 
     def keep(self, leg: Leg, contents: Sequence[Content]) -> None:
@@ -394,71 +386,42 @@ class Negotiation:
         self,
         reply: Reply,
         medium: Medium,
-        allocation: Allocation,
-        agents: Agents | None,
+        kind: TransportKind,
         leg: Leg,
         content: Content,
+        now: float,
     ) -> None:
         """Our candidates in a proposal; both legs are armed as far as they are known."""
-        transport = content.transport
-        reply.allocations.append(allocation)
-        self._anchor.latches.gate(allocation, gate.before_accept(self._policy))
-        if agents is not None:
-            self._stand_ins.speak_for(reply, medium, allocation, agents, leg, content)
-            return
-        assert isinstance(transport, RawUdp)
-        self._anchor.latches.arm_untold(allocation, leg, transport.candidates)
-        self._anchor.latches.arm_early(allocation, leg.other)
-        reply.promises[content.key] = _ours(allocation, leg, transport)
-
-    def _answer(
-        self, reply: Reply, medium: Medium, allocation: Allocation, leg: Leg, content: Content
-    ) -> None:
-        """Our candidates in an answer; media may flow."""
-        if medium.agents is not None:
-            self._stand_ins.speak_for(reply, medium, allocation, medium.agents, leg, content)
-            self.gates.apply([medium])
-            return
-        self._anchor.latches.arm_rightly(allocation, leg, Leg, medium.signalled)
-        self.gates.apply([medium])
-        if isinstance(content.transport, RawUdp):
-            reply.promises[content.key] = _ours(allocation, leg, content.transport)
+        medium.kind = kind
+        if medium.allocation is not None:
+            reply.allocations.append(medium.allocation)
+            self._anchor.latches.gate(medium.allocation, gate.before_accept(self._policy))
+        kind.propose(reply, medium, leg, content, now)
 
     def _allocate_each(
         self, leg: Leg, contents: Iterable[Content], now: float
-    ) -> list[tuple[Content, Allocation | None]]:
+    ) -> list[tuple[Content, TransportKind, Allocation | None]]:
         """Ports for every content that is to be relayed, or NoPorts and none taken."""
-        made: list[tuple[Content, Allocation | None]] = []
+        made: list[tuple[Content, TransportKind, Allocation | None]] = []
         try:
             for content in contents:
-                made.append((content, self._allocate(leg, content, now)))
-                self._demand_proof(made[-1][1], leg, content)
+                kind = self._kind(leg, content)
+                allocation = kind.reserve(leg, content, now)
+                made.append((content, kind, allocation))
+                if allocation is not None:
+                    self._describe(allocation, leg, content)
+                    self._demand_proof(allocation, leg, content)
         except (NoPorts, UnprovenParty):
-            self._anchor.abandon_all(a for _, a in made if a is not None)
+            self._anchor.abandon_all(a for _, _, a in made if a is not None)
             raise
         return made
 
     def _demand_proof(self, allocation: Allocation | None, leg: Leg, content: Content) -> None:
-        if allocation is not None and isinstance(content.transport, RawUdp):
-            self._anchor.latches.demand_proof(allocation, leg, content.transport.candidates)
+        plain = None if content.transport is None else content.transport.plain
+        if allocation is not None and plain is not None:
+            self._anchor.latches.demand_proof(allocation, leg, plain)
 
-    def _allocate(self, leg: Leg, content: Content, now: float) -> Allocation | None:
-        transport = content.transport
-        if isinstance(transport, Ice) and is_ours(transport, self._own):
-            return None
-        if isinstance(transport, Ice) and self._stand_ins.agents_for(leg, content) is not None:
-            seen = usable(transport.candidates, self._anchor.parties[leg].ip)
-            return self._describe(self._anchor.allocate(leg, seen, now), leg, content)
-        if not isinstance(transport, RawUdp):
-            return None
-        if is_relayed_here(transport, self._policy.peers.own):
-            return None
-        if self._policy.already_relayed is AlreadyRelayed.PASS and is_relayed_already(transport):
-            return None
-        allocation = self._anchor.allocate(leg, transport.candidates, now)
-        return self._describe(allocation, leg, content)
-
-    def _describe(self, allocation: Allocation, leg: Leg, content: Content) -> Allocation:
+    def _describe(self, allocation: Allocation, leg: Leg, content: Content) -> None:
         """Say what is known of its media beforehand."""
         known = self.media.get(content.key)  # a replacement does not describe its content again
         before = () if known is None else known.allocations
@@ -467,11 +430,11 @@ class Negotiation:
         allocation.protection = (
             Protection(leg, content.crypto) if known is None else known.protection
         )
-        return allocation
 
     def _signal(self, medium: Medium, leg: Leg, content: Content) -> None:
-        if isinstance(content.transport, RawUdp):
-            medium.hear(leg, content.transport.candidates, self._room)
+        plain = None if content.transport is None else content.transport.plain
+        if plain is not None:
+            medium.hear(leg, plain, self._room)
 
     @property
     def _room(self) -> int:
@@ -482,7 +445,7 @@ class Negotiation:
         """After a hold NAT bindings may be gone; who kept sending keeps its latch."""
         for medium in self.media.values():
             for allocation in medium.allocations:
-                for leg in filter(medium.is_raw, Leg):
+                for leg in filter(medium.is_latched_by_media, Leg):
                     self._anchor.latches.rearm_silent(allocation, leg)
 
     # Which content is meant
@@ -518,25 +481,20 @@ class Negotiation:
 
         Elsewhere one party has been told what is not ours, and the rest is between the two.
         """
-        if not isinstance(content.transport, Ice) or self._named(content) is not None:
-            return None
-        mode = self._policy.ice_mode(content.transport.namespace)
-        if content.key in self._closed:
+        kind = self._optional(proposer, content)
+        if kind is PASSING or content.key in self._closed or self._named(content) is not None:
             return None
         budgets = self._anchor.budgets
         is_full = not budgets.contents_left(len(self.media)) or not budgets.may_follow(content)
-        if mode is not IceMode.APPEND or is_full or is_ours(content.transport, self._own):
+        if is_full:
             return None
         medium = self._enter(proposer, content)
+        medium.kind = kind
         medium.agreed = any(each.agreed for each in self.media.values())
         return medium
 
     def _replacing(self, proposer: Leg, content: Content) -> Medium | None:
         return _meant(content, [m for m in self.media.values() if proposer in m.replacements])
-
-    @property
-    def _own(self) -> Collection[IPAddress]:
-        return self._policy.peers.own
 
 
 def _meant(content: Content, media: Iterable[Medium]) -> Medium | None:
@@ -558,13 +516,3 @@ def _note_agreed(medium: Medium, now: float) -> None:
 def _is_meant(asked_by: str, refused: str) -> bool:
     """Whether what a request of this id asked is refused; one that is not known may be any."""
     return not asked_by or not refused or asked_by == refused
-
-
-def _ours(
-    allocation: Allocation,
-    sender: Leg,
-    transport: RawUdp,
-    components: tuple[int, ...] = COMPONENTS,
-) -> Promise:
-    """Our candidates in place of the sender's, with the generation that it gave its own."""
-    return Promise(allocation, sender.other, transport.generation or 0, components)

@@ -9,8 +9,8 @@ at all is refused.
 from collections.abc import Callable, Collection
 
 from jingle_hnt.call.ice import Credentials
-from jingle_hnt.call.medium import is_ours
 from jingle_hnt.call.policy import IceMode
+from jingle_hnt.call.transports.context import is_ours
 from jingle_hnt.errors import Unhidden
 from jingle_hnt.jingle.policy import SessionPolicy
 from jingle_hnt.model.address import IPAddress

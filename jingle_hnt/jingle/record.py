@@ -10,7 +10,7 @@ that record only.
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from ipaddress import ip_network
 from typing import Any
 
@@ -18,7 +18,7 @@ from jingle_hnt.call.allocation import Allocation, Pinhole
 from jingle_hnt.call.ice import Agent, Agents, Credentials, StandIn
 from jingle_hnt.call.leg import Leg
 from jingle_hnt.call.life import Why
-from jingle_hnt.call.medium import Medium, Replacement
+from jingle_hnt.call.medium import PASSING, Medium, Replacement, TransportKind
 from jingle_hnt.call.past import Past
 from jingle_hnt.call.sdes import Protection
 from jingle_hnt.jingle.channel import Channel, policy_of_channels
@@ -61,6 +61,8 @@ OF_LOCAL_PLANE = 5
 READABLE = (1, 2, 3, 4, OF_LOCAL_PLANE, VERSION)
 
 Record = dict[str, Any]
+
+Kinds = Mapping[str, TransportKind]
 
 
 Claim = Callable[[TransportAddress, TransportAddress], Lease]
@@ -202,11 +204,14 @@ def _load(record: Mapping[str, Any], registry: Registry, claim: Claim, now: floa
     session.life.quiet_since = _since(record.get("quiet_s"), written_at)
     session.negotiation.gates.holders = {Leg(leg) for leg in record["holders"]}
     session.negotiation.gates.unwilling = {Leg(leg) for leg in record.get("unwilling", ())}
+    kinds = session.negotiation.kinds.by_name
     for entry in record["media"]:
-        medium = _load_medium(entry, claim, written_at)
+        medium = _load_medium(entry, claim, kinds, written_at)
         session.negotiation.media[medium.key] = medium
     pool = registry.calls.planes[_plane(record)]
-    found = (_load_past(entry, pool.lease_of, written_at) for entry in record.get("past", ()))
+    found = (
+        _load_past(entry, pool.lease_of, kinds, written_at) for entry in record.get("past", ())
+    )
     session.negotiation.past.restore(past for past in found if past is not None)
     if "quiet_s" not in record:
         session.call.note_life(now)  # a record of before says nothing of it
@@ -263,6 +268,8 @@ def _dump_medium(medium: Medium, is_over: bool, now: float) -> Record:
         "agreed_s": _age(medium.agreed_at, now),
         "media": medium.media,
         "mux": medium.mux,
+        "kind": medium.kind.name,
+        "kinds": {str(int(leg)): r.kind.name for leg, r in medium.replacements.items()},
         "allocation": _dump_allocation(medium.allocation, is_over, now),
         "agents": None if medium.agents is None else _dump_agents(medium.agents, now),
         "protection": _dump_protection(medium.protection),
@@ -287,7 +294,7 @@ def _dump_medium(medium: Medium, is_over: bool, now: float) -> Record:
     }
 
 
-def _load_medium(entry: Mapping[str, Any], claim: Claim, written_at: float) -> Medium:
+def _load_medium(entry: Mapping[str, Any], claim: Claim, kinds: Kinds, written_at: float) -> Medium:
     agents, renewing = entry.get("replacing", {}), entry.get("renewing", {})
     asked_by = entry.get("asked_by", {})
     medium = Medium(
@@ -315,11 +322,26 @@ def _load_medium(entry: Mapping[str, Any], claim: Claim, written_at: float) -> M
             for leg, candidates in entry["signalled"].items()
         },
     )
+    medium.kind = _kind(medium, entry.get("kind"), kinds)
+    for leg, offered in medium.replacements.items():
+        kind = _kind(offered, entry.get("kinds", {}).get(str(int(leg))), kinds)
+        medium.replacements[leg] = replace(offered, kind=kind)
     if entry.get("protection") is not None:
         medium.protection = _load_protection(entry["protection"])
         for allocation in medium.allocations:
             allocation.protection = medium.protection
     return medium
+
+
+def _kind(of: Medium | Replacement, named: object, kinds: Kinds) -> TransportKind:
+    """What is done for its transport; a record of before tells it by what there is."""
+    if of.agents is None and of.allocation is None:
+        return PASSING
+    if named in kinds:
+        return kinds[str(named)]
+    if of.agents is None:
+        return kinds["raw-udp"]
+    return kinds["ice-append" if of.agents.stand_ins is None else "ice-terminate"]
 
 
 def _dump_past(past: Past, now: float) -> Record:
@@ -338,6 +360,7 @@ def _dump_past(past: Past, now: float) -> Record:
 def _load_past(
     entry: Mapping[str, Any],
     find: Callable[[TransportAddress, TransportAddress], Lease | None],
+    kinds: Kinds,
     written_at: float,
 ) -> Past | None:
     """Its ports are not its own any more. None where they are not the relay's either."""
@@ -349,7 +372,7 @@ def _load_past(
         known = known and lease is not None
         return lease or Lease(Interface(address.ip, told.ip), address.port)
 
-    medium = _load_medium(entry, look, written_at)
+    medium = _load_medium(entry, look, kinds, written_at)
     ended_at = written_at - float(entry["ended_s"])
     if medium.allocation is None or not known:
         return None

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import ClassVar
 
 from jingle_hnt.model.address import TransportAddress
 
+RAW_UDP = "urn:xmpp:jingle:transports:raw-udp:1"
 ICE_UDP = "urn:xmpp:jingle:transports:ice-udp:1"
 ICE = "urn:xmpp:jingle:transports:ice:0"
-"""The namespaces of XEP-0176 and XEP-0371."""
+"""The namespaces of XEP-0177, XEP-0176 and XEP-0371."""
 
 RTP = 1
 RTCP = 2
@@ -76,6 +78,12 @@ class RawUdp:
 
     candidates: tuple[Candidate, ...] = ()
     odd: bool = field(default=False, compare=False)
+    namespace: ClassVar[str] = RAW_UDP
+
+    @property
+    def plain(self) -> tuple[Candidate, ...]:
+        """Where its sender takes media without asking who comes."""
+        return self.candidates
 
     @property
     def generation(self) -> int | None:
@@ -97,6 +105,7 @@ class Ice:
     candidates: tuple[Candidate, ...] = ()
     components: frozenset[int] = frozenset()
     generation: int | None = None
+    plain: ClassVar[None] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +113,7 @@ class OtherTransport:
     """A transport that is passed on untouched; only its namespace is known."""
 
     namespace: str
+    plain: ClassVar[None] = None
 
 
 Transport = RawUdp | Ice | OtherTransport

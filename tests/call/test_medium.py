@@ -3,7 +3,8 @@
 import pytest
 
 from jingle_hnt.call.leg import Leg
-from jingle_hnt.call.medium import Medium, is_relayed_already, is_relayed_here
+from jingle_hnt.call.medium import Medium
+from jingle_hnt.call.transports.raw_udp import is_relayed_already, is_relayed_here
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import Candidate, CandidateType, RawUdp
 from tests.jingle.stage import RELAY, VOICE

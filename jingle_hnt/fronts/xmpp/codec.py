@@ -8,32 +8,24 @@ clients write and for whom that is tolerated is marked COMPAT (`model/compat.py`
 
 import re
 from collections.abc import Iterator
-from enum import StrEnum
-from typing import TypeVar
 from xml.etree.ElementTree import Element
 
 from jingle_hnt.fronts.xmpp import names
 from jingle_hnt.fronts.xmpp.names import local_name, namespace
-from jingle_hnt.model.address import TransportAddress, literal
+from jingle_hnt.fronts.xmpp.transports.elements import word
+from jingle_hnt.fronts.xmpp.transports.table import codec_of
 from jingle_hnt.model.content import (
-    Candidate,
-    CandidateType,
     Content,
     ContentKey,
     Creator,
     Crypto,
-    Ice,
     OtherTransport,
-    RawUdp,
     Senders,
     Transport,
 )
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Info, Jingle, Reason
 from jingle_hnt.relay.srtp import read_keys
-
-MOST_CANDIDATES = 64
-"""Read of one transport; the others are replaced like them, or left out."""
 
 JINGLE = f"{{{names.JINGLE}}}jingle"
 _CONTENT = f"{{{names.JINGLE}}}content"
@@ -55,27 +47,15 @@ _SHORT_NUMBER = re.compile("[0-9]{1,3}")
 UNCHECKABLE = Crypto("")
 """A way to protect media that has no <crypto/>."""
 
-TRANSPORT = f"{{{names.RAW_UDP}}}transport"
-CANDIDATE = f"{{{names.RAW_UDP}}}candidate"
-
 _RTCP_MUX = f"{{{names.RTP}}}rtcp-mux"
-ICE_TRANSPORTS = (f"{{{names.ICE_UDP}}}transport", f"{{{names.ICE}}}transport")
-_KNOWN_TRANSPORTS = (TRANSPORT, *ICE_TRANSPORTS)
-
 LONGEST_MEDIUM = 32
 """Characters of a medium's name that are kept: it is for people to read."""
-
-LONGEST_CREDENTIAL = 256
-"""Of ufrag and pwd (RFC 8445 section 5.3)."""
-
-_NUMBER = re.compile(r"0|[1-9][0-9]{0,9}", re.ASCII)
-_Word = TypeVar("_Word", bound=StrEnum)
 
 
 def parse(element: Element) -> Jingle:
     """The value of a <jingle/> element (XEP-0166 section 7). Never raises."""
     contents, is_whole = _contents(element)
-    action = _word(Action, element.get("action"))
+    action = word(Action, element.get("action"))
     return Jingle(
         action=action,
         sid=element.get("sid", ""),
@@ -143,12 +123,17 @@ def _contents(element: Element) -> tuple[tuple[Content, ...], bool]:
 
 
 def _has_known_transport(content: Element) -> bool:
-    return any(child.tag in _KNOWN_TRANSPORTS for child in content)
+    return any(is_known(child) for child in content)
+
+
+def is_known(child: Element) -> bool:
+    """Whether an element is a transport that we might have to rewrite."""
+    return local_name(child) == "transport" and codec_of(namespace(child)) is not None
 
 
 def _key(content: Element) -> ContentKey:
     """What names a content; its creator is the initiator where it does not say (XEP-0166, 7.3)."""
-    creator = _word(Creator, content.get("creator")) or Creator.INITIATOR
+    creator = word(Creator, content.get("creator")) or Creator.INITIATOR
     return ContentKey(creator, content.get("name", ""))
 
 
@@ -156,7 +141,7 @@ def _content(key: ContentKey, content: Element) -> Content:
     description = content.find(_DESCRIPTION)
     return Content(
         key=key,
-        senders=_word(Senders, content.get("senders")),
+        senders=word(Senders, content.get("senders")),
         transport=_transport(content),
         media=None if description is None else description.get("media", "")[:LONGEST_MEDIUM],
         mux=description is not None and description.find(_RTCP_MUX) is not None,
@@ -209,86 +194,8 @@ def _transport(content: Element) -> Transport | None:
     element = transport_of(content)
     if element is None:
         return None
-    if element.tag in ICE_TRANSPORTS:
-        return _ice(element)
-    if element.tag != TRANSPORT:
-        return OtherTransport(namespace(element))
-    # XEP-0177 section 5.2. COMPAT switji-omits, ice-omits: what is missing has its default.
-    elements = element.findall(CANDIDATE)
-    read = _candidates(elements[:MOST_CANDIDATES])
-    return RawUdp(read, odd=len(read) < len(elements))
-
-
-def _candidates(elements: list[Element]) -> tuple[Candidate, ...]:
-    """Those over UDP that can be read: no TCP, mDNS names, zones, or ports that are none."""
-    return tuple(found for each in elements if (found := _candidate(each)) is not None)
-
-
-def _candidate(candidate: Element) -> Candidate | None:
-    component = _octet(candidate, "component", 1)
-    address = _address(candidate)
-    if address is None or not component or candidate.get("protocol", "udp").lower() != "udp":
-        return None
-    return Candidate(
-        component=component,
-        generation=_octet(candidate, "generation", 0) or 0,
-        address=address,
-        id=candidate.get("id", ""),
-        type=_word(CandidateType, candidate.get("type")),
-        priority=_priority(candidate),
-    )
-
-
-def _address(candidate: Element) -> TransportAddress | None:
-    port = candidate.get("port", "")
-    if not _NUMBER.fullmatch(port) or not 1 <= int(port) <= 65535:
-        return None
-    try:
-        return TransportAddress(literal(candidate.get("ip", "")), int(port))
-    except ValueError:
-        return None
-
-
-# ICE (XEP-0176, XEP-0371)
-
-
-def _ice(transport: Element) -> Ice:
-    ufrag, pwd = (transport.get(name, "") for name in ("ufrag", "pwd"))
-    complete = all(1 <= len(text.encode()) <= LONGEST_CREDENTIAL for text in (ufrag, pwd))
-    elements = transport.findall(f"{{{namespace(transport)}}}candidate")[:MOST_CANDIDATES]
-    components = (_octet(each, "component", 1) for each in elements)
-    return Ice(
-        namespace(transport),
-        ufrag if complete else "",
-        pwd if complete else "",
-        _candidates(elements),
-        frozenset(component for component in components if component is not None),
-        max((_octet(each, "generation", 0) or 0 for each in elements), default=None),
-    )
-
-
-def _priority(candidate: Element) -> int:
-    text = candidate.get("priority", "")
-    return int(text) if _NUMBER.fullmatch(text) else 0
-
-
-def _octet(candidate: Element, attribute: str, missing: int) -> int | None:
-    """A number up to 255, `missing` where it is not said, None where it is something else."""
-    text = candidate.get(attribute)
-    if text is None:
-        return missing
-    return int(text) if _NUMBER.fullmatch(text) and int(text) <= 255 else None
-
-
-# Words
-
-
-def _word(kind: type[_Word], text: str | None) -> _Word | None:
-    """One of the words that we know; None for others."""
-    try:
-        return None if text is None else kind(text)
-    except ValueError:
-        return None
+    codec = codec_of(namespace(element))
+    return OtherTransport(namespace(element)) if codec is None else codec.read(element)
 
 
 def quoted(text: str) -> str:

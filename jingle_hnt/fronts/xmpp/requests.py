@@ -4,8 +4,10 @@ from xml.etree.ElementTree import Element, SubElement
 
 from jingle_hnt.errors import StanzaError
 from jingle_hnt.fronts.xmpp import names
-from jingle_hnt.fronts.xmpp.codec import JINGLE, TRANSPORT
-from jingle_hnt.fronts.xmpp.substitution import written, written_for_ice
+from jingle_hnt.fronts.xmpp.codec import JINGLE
+from jingle_hnt.fronts.xmpp.transports.elements import written
+from jingle_hnt.fronts.xmpp.transports.ice import written_for_ice
+from jingle_hnt.fronts.xmpp.transports.raw_udp import TRANSPORT
 from jingle_hnt.model.content import Content, Ice, RawUdp
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Jingle, Reason

@@ -8,7 +8,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from jingle_hnt.fronts.xmpp import names
-from jingle_hnt.fronts.xmpp.codec import CANDIDATE, JINGLE, TRANSPORT
+from jingle_hnt.fronts.xmpp.codec import JINGLE
+from jingle_hnt.fronts.xmpp.transports.elements import CANDIDATE
+from jingle_hnt.fronts.xmpp.transports.raw_udp import TRANSPORT
 
 Element = ET.Element
 

@@ -5,7 +5,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from jingle_hnt.fronts.xmpp import names
-from jingle_hnt.fronts.xmpp.codec import MOST_CANDIDATES, parse
+from jingle_hnt.fronts.xmpp.codec import parse
+from jingle_hnt.fronts.xmpp.transports.elements import MOST_CANDIDATES
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import (
     Candidate,

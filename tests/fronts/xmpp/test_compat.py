@@ -9,9 +9,10 @@ from xml.etree import ElementTree as ET
 import pytest
 
 import jingle_hnt
-from jingle_hnt.fronts.xmpp.codec import CANDIDATE, parse
+from jingle_hnt.fronts.xmpp.codec import parse
 from jingle_hnt.fronts.xmpp.component import _STANZAS
 from jingle_hnt.fronts.xmpp.substitution import substitute
+from jingle_hnt.fronts.xmpp.transports.elements import CANDIDATE
 from jingle_hnt.jingle.effects import Answer, Pass, Replace
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.compat import COMPAT

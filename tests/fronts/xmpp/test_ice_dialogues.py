@@ -10,8 +10,9 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from jingle_hnt.call.policy import IceMode
-from jingle_hnt.fronts.xmpp.codec import ICE_TRANSPORTS, parse
+from jingle_hnt.fronts.xmpp.codec import parse
 from jingle_hnt.fronts.xmpp.substitution import substitute
+from jingle_hnt.fronts.xmpp.transports.ice import ICE_TRANSPORTS
 from jingle_hnt.jingle.effects import Pass, Replace
 from jingle_hnt.model.jid import JID
 from tests.fronts.xmpp.corpus import canonical, stanza

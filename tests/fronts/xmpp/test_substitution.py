@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jingle_hnt.errors import JingleError
-from jingle_hnt.fronts.xmpp.codec import JINGLE, TRANSPORT, parse
-from jingle_hnt.fronts.xmpp.substitution import substitute, written
+from jingle_hnt.fronts.xmpp.codec import JINGLE, parse
+from jingle_hnt.fronts.xmpp.substitution import substitute
+from jingle_hnt.fronts.xmpp.transports.elements import written
+from jingle_hnt.fronts.xmpp.transports.raw_udp import TRANSPORT
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import Candidate, ContentKey, Creator, RawUdp
 from tests.fronts.xmpp.corpus import NAMES, UNHURRIED, canonical, elements, rest, stanza

@@ -5,9 +5,10 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from jingle_hnt.fronts.xmpp.codec import ICE_TRANSPORTS, parse
+from jingle_hnt.fronts.xmpp.codec import parse
 from jingle_hnt.fronts.xmpp.names import ICE_OPTION, ICE_UDP, JINGLE, RAW_UDP, local_name
 from jingle_hnt.fronts.xmpp.substitution import substitute
+from jingle_hnt.fronts.xmpp.transports.ice import ICE_TRANSPORTS
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import Candidate, Content, Ice, OwnTransport, RawUdp
 from tests.fronts.xmpp.corpus import canonical, stanza

@@ -4,21 +4,19 @@ A content's *place* is the allocation that it has there. The agents may do witho
 their credentials, waits until a direct path had its chance, and goes when nobody uses it.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from jingle_hnt.call.allocation import Allocation
-from jingle_hnt.call.anchor import Anchor
-from jingle_hnt.call.gate import Gates
 from jingle_hnt.call.ice import Agents, usable
 from jingle_hnt.call.leg import Leg
-from jingle_hnt.call.medium import Medium, is_ours
-from jingle_hnt.call.past import PastContents
-from jingle_hnt.call.policy import CallPolicy, IceMode
+from jingle_hnt.call.medium import Medium, Replacement, TransportKind
+from jingle_hnt.call.policy import IceMode
 from jingle_hnt.call.reply import Promise, Reply
+from jingle_hnt.call.transports.context import Context, is_ours
 from jingle_hnt.errors import NoPorts
 from jingle_hnt.model.address import IPAddress
-from jingle_hnt.model.content import RTP, Content, ContentKey, Ice
+from jingle_hnt.model.content import RTP, Content, Ice
 
 EARLY_S = 1.0
 """A check so long before the answer was made while it rang."""
@@ -27,22 +25,63 @@ EARLY_HEAD_START_S = 0.1
 """What a direct path needs whose one end has been checked already."""
 
 
-class Places:
-    """The places of all contents of a session. See the module's text."""
+class IceAppend(TransportKind):
+    """The places of all contents of a call. See the module's text."""
 
-    def __init__(
-        self,
-        media: Mapping[ContentKey, Medium],
-        gates: Gates,
-        anchor: Anchor,
-        policy: CallPolicy,
-        past: PastContents,
+    name = "ice-append"
+    is_optional = True
+    has_agents = True
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._past, self._media, self._gates = context.past, context.media, context.gates
+        self._anchor, self._policy = context.anchor, context.policy
+
+    def suits(self, leg: Leg, content: Content) -> bool:
+        transport = content.transport
+        if not isinstance(transport, Ice) or is_ours(transport, self._own):
+            return False
+        return self._policy.ice_mode(transport.namespace) is IceMode.APPEND
+
+    def propose(self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float) -> None:
+        self._join(reply, medium, leg, content, now)
+
+    def accept(self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float) -> None:
+        self._join(reply, medium, leg, content, now)
+
+    def replaced(
+        self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float
     ) -> None:
-        self._past = past
-        self._media = media
-        self._gates = gates
-        self._anchor = anchor
-        self._policy = policy
+        self._join(reply, medium, leg, content, now)
+        if medium.agents is not None and medium.allocation is not None:
+            medium.agents.quiet_since = now
+            self._gates.apply([medium])
+
+    def trickle(self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float) -> None:
+        self._join(reply, medium, leg, content, now)
+        plain = None if content.transport is None else content.transport.plain
+        if medium.allocation is not None and plain:
+            self._context.signal(medium, leg, plain)
+
+    def rewrite(self, medium: Medium, leg: Leg, content: Content) -> Promise | None:
+        if medium.allocation is None or medium.agents is None:
+            return None
+        if not isinstance(content.transport, Ice):
+            return None
+        agent = medium.agents.of[leg]
+        shown = tuple(sorted(agent.shown))
+        return Promise(medium.allocation, leg.other, agent.generation, shown)
+
+    def is_latched_by_media(self, medium: Medium, leg: Leg) -> bool:
+        return False
+
+    def waits(self, medium: Medium) -> bool:
+        return medium.agents is not None and medium.agents.waits
+
+    def is_on_offer(self, offered: Replacement, leg: Leg, content: Content) -> bool:
+        if offered.agents is None or not isinstance(content.transport, Ice):
+            return False
+        return offered.agents.of[leg].is_named(content.transport)
 
     @property
     def _own(self) -> Collection[IPAddress]:
@@ -54,13 +93,13 @@ class Places:
         return [
             (m, m.allocation, m.agents)
             for m in self._media.values()
-            if m.allocation is not None and m.agents is not None and m.is_optional
+            if m.allocation is not None and m.agents is not None and m.kind.is_optional
         ]
 
     @property
-    def has_agents(self) -> bool:
+    def may_be_elsewhere(self) -> bool:
         """Whether media may flow that the relay does not see: an agent found a direct path."""
-        return any(medium.is_optional for medium in self._media.values())
+        return any(medium.kind.is_optional for medium in self._media.values())
 
     def do_without(self, lost: Sequence[Allocation]) -> bool:
         """The plane cannot bind these allocations; tells whether the call can go on without them.
@@ -72,7 +111,7 @@ class Places:
             (medium, leg, replacement)
             for medium in self._media.values()
             for leg, replacement in medium.replacements.items()
-            if replacement.is_optional and replacement.allocation in lost
+            if replacement.kind.is_optional and replacement.allocation in lost
         ]
         if len(media) + len(offered) < len(lost):
             return False
@@ -133,13 +172,10 @@ class Places:
                 self._gates.apply([medium])
         return opened
 
-    def join(self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float) -> None:
+    def _join(self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float) -> None:
         """Be one more candidate of this leg's ICE agent, once in each life of its credentials."""
         if not isinstance(content.transport, Ice) or is_ours(content.transport, self._own):
             return
-        taken = medium.allocation is not None or medium.agents is not None
-        if taken and not medium.is_optional:
-            return  # a transport that was agreed on is not of another kind all at once
         mode = self._policy.ice_mode(content.transport.namespace)
         if mode is IceMode.PASS or (medium.agents is None and mode is not IceMode.APPEND):
             return
@@ -160,22 +196,6 @@ class Places:
             generation = agents.of[leg].generation
             promise = Promise(medium.allocation, leg.other, generation, components)
             reply.promises[content.key] = promise
-
-    def offer(
-        self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float
-    ) -> tuple[Allocation | None, Agents | None]:
-        """Be one more candidate of a transport that this leg offers in place of the one in use."""
-        prospect = Medium(medium.key, leg, medium.senders, media=medium.media, mux=medium.mux)
-        prospect.protection = medium.protection
-        self.join(reply, prospect, leg, content, now)
-        return prospect.allocation, prospect.agents
-
-    def enter(self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float) -> None:
-        """The same of its answer: that transport is the one in use from now on."""
-        self.join(reply, medium, leg, content, now)
-        if medium.agents is not None and medium.is_optional and medium.allocation is not None:
-            medium.agents.quiet_since = now
-            self._gates.apply([medium])
 
     def _note_early(self, medium: Medium, agents: Agents, leg: Leg, now: float) -> None:
         """Take note of whether an agent that says its name now has been heard since long before."""

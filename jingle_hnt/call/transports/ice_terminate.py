@@ -4,36 +4,80 @@ Nothing of the peer's passes. A party that knows raw UDP only gets raw UDP, what
 speaks.
 """
 
-from collections.abc import Mapping, Sequence
-
 from jingle_hnt.call.allocation import Allocation
-from jingle_hnt.call.anchor import Anchor
-from jingle_hnt.call.ice import Agents, Credentials, StandIn
+from jingle_hnt.call.ice import Agents, Credentials, StandIn, usable
 from jingle_hnt.call.leg import Leg
-from jingle_hnt.call.medium import Medium
-from jingle_hnt.call.policy import CallPolicy, IceMode
+from jingle_hnt.call.medium import Medium, TransportKind
+from jingle_hnt.call.policy import IceMode
 from jingle_hnt.call.reply import Promise, Reply
+from jingle_hnt.call.transports.context import Context, is_ours
+from jingle_hnt.call.transports.raw_udp import may_relay
 from jingle_hnt.errors import MalformedJingle
 from jingle_hnt.model.content import (
     COMPONENTS,
     ICE_UDP,
     Content,
-    ContentKey,
     Ice,
     OwnTransport,
     RawUdp,
 )
 
 
-class StandIns:
-    """Who stands for each party towards the other, in all contents of a session."""
+class IceTerminate(TransportKind):
+    """Who stands for each party towards the other, in all contents of a call."""
 
-    def __init__(
-        self, media: Mapping[ContentKey, Medium], anchor: Anchor, policy: CallPolicy
-    ) -> None:
-        self._media = media
-        self._anchor = anchor
-        self._policy = policy
+    name = "ice-terminate"
+    has_agents = True
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._media, self._anchor, self._policy = context.media, context.anchor, context.policy
+
+    def suits(self, leg: Leg, content: Content) -> bool:
+        match content.transport:
+            case Ice() as transport if is_ours(transport, self._policy.peers.own):
+                return False
+            case RawUdp() as transport if not may_relay(self._context, transport):
+                return False
+        return self.agents_for(leg, content) is not None
+
+    def needs_relay(self, leg: Leg, content: Content) -> bool:
+        return self.agents_for(leg, content) is not None
+
+    def reserve(self, leg: Leg, content: Content, now: float) -> Allocation | None:
+        transport = content.transport
+        assert isinstance(transport, Ice | RawUdp)
+        seen = transport.candidates
+        if isinstance(transport, Ice):
+            seen = usable(seen, self._anchor.parties[leg].ip)
+        return self._anchor.allocate(leg, seen, now)
+
+    def demand(self, medium: Medium, leg: Leg, content: Content) -> None:
+        """Each leg keeps to the transport that it was offered: what it signals in another would
+        have to be translated."""
+        if medium.agents is None or content.transport is None:
+            return
+        other = Ice if leg in medium.agents.raw else RawUdp
+        if isinstance(content.transport, other):
+            raise MalformedJingle(
+                f"content {content.key} has another transport: write the one it was offered"
+            )
+
+    def propose(self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float) -> None:
+        medium.agents = self.agents_for(leg, content)
+        self._speak_for(reply, medium, leg, content)
+
+    def accept(self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float) -> None:
+        self._speak_for(reply, medium, leg, content)
+
+    def trickle(self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float) -> None:
+        self._speak_for(reply, medium, leg, content)
+        plain = None if content.transport is None else content.transport.plain
+        if medium.allocation is not None and plain:
+            self._context.signal(medium, leg, plain)
+
+    def is_latched_by_media(self, medium: Medium, leg: Leg) -> bool:
+        return medium.agents is None or leg in medium.agents.raw
 
     def agents_for(self, leg: Leg, content: Content) -> Agents | None:
         """The agents of a content which this leg proposes, where ICE is to end at the relay (I2).
@@ -57,21 +101,15 @@ class StandIns:
             namespace=namespace,
         )
 
-    def speak_for(
-        self,
-        reply: Reply,
-        medium: Medium,
-        allocation: Allocation,
-        agents: Agents,
-        leg: Leg,
-        content: Content,
-    ) -> None:
+    def _speak_for(self, reply: Reply, medium: Medium, leg: Leg, content: Content) -> None:
         """Our word in place of this leg's; what it says of itself is for our own agent."""
+        allocation, agents = medium.allocation, medium.agents
+        if allocation is None or agents is None:
+            return
         transport, before = content.transport, agents.of[leg].candidates
         if not isinstance(transport, Ice | RawUdp):
             return
-        room = self._anchor.budgets.room(self._media.values())
-        restarted = isinstance(transport, Ice) and agents.hear(leg, content, room)
+        restarted = isinstance(transport, Ice) and agents.hear(leg, content, self._context.room)
         others = [m.agents for m in self._media.values() if m.agents is not None]
         is_first = agents.speak_for(leg, restarted, self._anchor.drawn, others)
         if is_first or restarted or before != agents.of[leg].candidates:
@@ -95,20 +133,6 @@ class StandIns:
             agents.unsay(leg)
             self._arm_stand_ins(allocation, agents)
             reply.promises[content.key] = _in_our_name(allocation, agents, leg, transport)
-
-    def demand_kind(self, leg: Leg, contents: Sequence[tuple[Medium, Content]]) -> None:
-        """Where ICE ends here, each leg keeps to the transport that it was offered.
-
-        Raises MalformedJingle where it does not: what it signals would have to be translated.
-        """
-        for medium, content in contents:
-            if medium.agents is None or medium.is_optional or content.transport is None:
-                continue
-            other = Ice if leg in medium.agents.raw else RawUdp
-            if isinstance(content.transport, other):
-                raise MalformedJingle(
-                    f"content {content.key} has another transport: write the one it was offered"
-                )
 
     def _arm_stand_ins(self, allocation: Allocation, agents: Agents) -> None:
         for leg in Leg:

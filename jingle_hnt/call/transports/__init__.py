@@ -1,0 +1,1 @@
+"""The kinds of transports: one file each, found by namespace."""

@@ -1,0 +1,43 @@
+"""What the kinds of transports of one call have in common."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from jingle_hnt.call.anchor import Anchor
+from jingle_hnt.call.gate import Gates
+from jingle_hnt.call.leg import Leg
+from jingle_hnt.call.medium import Medium
+from jingle_hnt.call.past import PastContents
+from jingle_hnt.call.policy import CallPolicy
+from jingle_hnt.model.address import IPAddress
+from jingle_hnt.model.content import COMPONENTS, Candidate, ContentKey, Ice
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The contents of the call, and what is done for all of them."""
+
+    media: Mapping[ContentKey, Medium]
+    gates: Gates
+    anchor: Anchor
+    policy: CallPolicy
+    past: PastContents
+
+    @property
+    def room(self) -> int:
+        """How many more candidates may be remembered of this call."""
+        return self.anchor.budgets.room(self.media.values())
+
+    def signal(self, medium: Medium, leg: Leg, candidates: Iterable[Candidate]) -> None:
+        """Take note of where this leg takes media, and arm it anew where that is newer."""
+        moved = medium.hear(leg, candidates, self.room)
+        if medium.allocation is not None and moved and medium.allocation.is_armed(leg):
+            told = medium.agreed or leg is not medium.proposer
+            latches = self.anchor.latches
+            arm = latches.arm if told else latches.arm_untold
+            arm(medium.allocation, leg, medium.signalled[leg], sorted(moved & set(COMPONENTS)))
+
+
+def is_ours(transport: Ice, own: Collection[IPAddress]) -> bool:
+    """Whether the relay has been at it already: a room showed us the stanza before (XEP-0045)."""
+    return any(candidate.address.ip in own for candidate in transport.candidates)
