@@ -44,16 +44,12 @@ class Negotiation:
         self.past = PastContents()
         context = Context(self.media, self.gates, anchor, policy, self.past)
         self.kinds = TransportKinds(context)
+        places = self.kinds.by_name[IceAppend.name]
+        assert isinstance(places, IceAppend)
+        self.places = places
         self._closed: list[ContentKey] = []
         self._anchor = anchor
         self._policy = policy
-
-    @property
-    def places(self) -> IceAppend:
-        """The relay's places between ICE agents."""
-        found = self.kinds.by_name[IceAppend.name]
-        assert isinstance(found, IceAppend)
-        return found
 
     @property
     def allocations(self) -> list[Allocation]:
@@ -107,9 +103,9 @@ class Negotiation:
         """Whether a content that this leg proposes has no media but by way of the relay."""
         return any(kind.needs_relay(leg, content) for kind in self._kinds(content))
 
-    def _kinds(self, content: Content) -> tuple[TransportKind, ...]:
+    def _kinds(self, content: Content) -> list[TransportKind]:
         """The kinds that there are for a content's namespace."""
-        return () if content.transport is None else self.kinds.of(content.transport.namespace)
+        return [] if content.transport is None else self.kinds.of(content.transport.namespace)
 
     def _kind(self, leg: Leg, content: Content) -> TransportKind:
         """What a content that this leg proposes is."""
@@ -351,7 +347,7 @@ class Negotiation:
             new.allocation, new.protection = allocation, medium.protection
             new.signalled = medium.signalled
             self._offer(reply, new, kind, leg, content, now)
-            plain = None if content.transport is None else content.transport.plain
+            plain = content.plain
             medium.replacements[leg] = Replacement(
                 new.allocation, new.agents, plain or (), id_, new.kind
             )
@@ -417,7 +413,7 @@ class Negotiation:
         return made
 
     def _demand_proof(self, allocation: Allocation | None, leg: Leg, content: Content) -> None:
-        plain = None if content.transport is None else content.transport.plain
+        plain = content.plain
         if allocation is not None and plain is not None:
             self._anchor.latches.demand_proof(allocation, leg, plain)
 
@@ -432,7 +428,7 @@ class Negotiation:
         )
 
     def _signal(self, medium: Medium, leg: Leg, content: Content) -> None:
-        plain = None if content.transport is None else content.transport.plain
+        plain = content.plain
         if plain is not None:
             medium.hear(leg, plain, self._room)
 

@@ -25,7 +25,6 @@ from jingle_hnt.call.effects import Exceeded, Out
 from jingle_hnt.errors import BudgetExceeded
 from jingle_hnt.jingle.effects import Request
 from jingle_hnt.jingle.party import account_of
-from jingle_hnt.model.content import RawUdp
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action
 from jingle_hnt.relay.planes import Planes
@@ -187,7 +186,7 @@ class Budgets(MediaBudgets):
         jingle, user = request.jingle, str(request.sender.bare)
         if 0 < self.policy.name_bytes < len(jingle.sid.encode()):
             raise BudgetExceeded(*self._refusal(NAMES, user))
-        needy = [c for c in jingle.contents if isinstance(c.transport, RawUdp)]
+        needy = [c for c in jingle.contents if c.is_plain]
         self.demand_contents(user, 0, needy)
 
     def demand_turn(

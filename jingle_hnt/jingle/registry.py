@@ -39,7 +39,7 @@ from jingle_hnt.jingle.policy import Fallback, SessionPolicy
 from jingle_hnt.jingle.refusals import NO_CAPACITY, NOT_LOCAL, Kind, Obstacle, obstacle_of
 from jingle_hnt.jingle.sessions import Key, Sessions, leg_of
 from jingle_hnt.jingle.table import State
-from jingle_hnt.model.content import Ice, RawUdp
+from jingle_hnt.model.content import Ice
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action
 from jingle_hnt.relay.evidence import Sighting, sightings
@@ -231,7 +231,11 @@ class Registry:
             self._go_on(request)
         else:
             self._make_room(now)
-            self._admit(key, request, now)
+            obstacle = self._obstacle(request, now)
+            if obstacle is None:
+                self._begin(key, request, now)
+            else:
+                self._refuse(request, obstacle)
 
     def _may_follow(self, request: Request) -> bool:
         """Whether there is room to follow a session that has no media yet: only so many are."""
@@ -240,14 +244,6 @@ class Registry:
         of_user = self._without_media.values()
         mine = sum(user == request.sender.bare for user in of_user)
         return mine < FOLLOWED_OF_USER and len(of_user) < FOLLOWED
-
-    def _admit(self, key: Key, request: Request, now: float) -> None:
-        """Follow a call from its offer on, where it may be made."""
-        obstacle = self._obstacle(request, now)
-        if obstacle is None:
-            self._begin(key, request, now)
-        else:
-            self._refuse(request, obstacle)
 
     def _refuse(self, request: Request, obstacle: Obstacle) -> None:
         """Answer a request by its obstacle's error, or let it go on; of an offer, leave a trace."""
@@ -408,8 +404,7 @@ class Registry:
 
 def _has_media(request: Request) -> bool:
     """Whether an offer is a call, for which limits of calls are."""
-    contents = request.jingle.contents
-    return any(c.media is not None or isinstance(c.transport, RawUdp) for c in contents)
+    return any(c.media is not None or c.is_plain for c in request.jingle.contents)
 
 
 def _sightings(request: Request) -> tuple[tuple[Sighting, ...], tuple[Sighting, ...]]:

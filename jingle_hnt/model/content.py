@@ -174,3 +174,13 @@ class Content:
     several: bool = False
     events: frozenset[int] = frozenset()
     crypto: tuple[Crypto, ...] = ()
+
+    @property
+    def plain(self) -> tuple[Candidate, ...] | None:
+        """Where its sender takes media without asking who comes; None where it is not said so."""
+        return None if self.transport is None else self.transport.plain
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its transport has no agent that finds a path (XEP-0177)."""
+        return self.plain is not None

@@ -59,9 +59,8 @@ class IceAppend(TransportKind):
 
     def trickle(self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float) -> None:
         self._join(reply, medium, leg, content, now)
-        plain = None if content.transport is None else content.transport.plain
-        if medium.allocation is not None and plain:
-            self._context.signal(medium, leg, plain)
+        if medium.allocation is not None and content.plain:
+            self._context.signal(medium, leg, content.plain)
 
     def rewrite(self, medium: Medium, leg: Leg, content: Content) -> Promise | None:
         if medium.allocation is None or medium.agents is None:

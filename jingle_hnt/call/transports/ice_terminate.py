@@ -72,9 +72,8 @@ class IceTerminate(TransportKind):
 
     def trickle(self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float) -> None:
         self._speak_for(reply, medium, leg, content)
-        plain = None if content.transport is None else content.transport.plain
-        if medium.allocation is not None and plain:
-            self._context.signal(medium, leg, plain)
+        if medium.allocation is not None and content.plain:
+            self._context.signal(medium, leg, content.plain)
 
     def is_latched_by_media(self, medium: Medium, leg: Leg) -> bool:
         return medium.agents is None or leg in medium.agents.raw

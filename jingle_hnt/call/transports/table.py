@@ -24,19 +24,16 @@ def _class_of(place: str) -> type[TransportKind]:
 
 
 _CLASSES = {namespace: tuple(map(_class_of, kinds)) for namespace, kinds in TRANSPORTS.items()}
+_NAMES = {namespace: tuple(kind.name for kind in kinds) for namespace, kinds in _CLASSES.items()}
+_ALL = tuple(dict.fromkeys(kind for kinds in _CLASSES.values() for kind in kinds))
 
 
 class TransportKinds:
-    """The kinds of transports, made for one call."""
+    """The kinds of transports, made for one call; `by_name` has them all."""
 
     def __init__(self, context: Context) -> None:
-        classes = dict.fromkeys(kind for kinds in _CLASSES.values() for kind in kinds)
-        self.by_name = {kind.name: kind(context) for kind in classes}
-        self._by_namespace = {
-            namespace: tuple(self.by_name[kind.name] for kind in kinds)
-            for namespace, kinds in _CLASSES.items()
-        }
+        self.by_name = {kind.name: kind(context) for kind in _ALL}
 
-    def of(self, namespace: str) -> tuple[TransportKind, ...]:
+    def of(self, namespace: str) -> list[TransportKind]:
         """Those of a namespace, the first that suits a content first."""
-        return self._by_namespace.get(namespace, ())
+        return [self.by_name[name] for name in _NAMES.get(namespace, ())]
