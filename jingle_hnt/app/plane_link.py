@@ -12,7 +12,7 @@ from jingle_hnt.call.calls import Calls
 from jingle_hnt.call.effects import Bind, Release
 from jingle_hnt.errors import PlaneError, PlaneGone, PlaneServed, PortTaken
 from jingle_hnt.model.content import RTCP, RTP
-from jingle_hnt.plane.table import PlaneConnection, connection_of
+from jingle_hnt.plane.table import PLANES, PlaneConnection
 from jingle_hnt.relay.binding import (
     Arm,
     BindingName,
@@ -184,7 +184,7 @@ class PlaneLink:
 
     async def keep(self) -> None:
         """Stay connected, and meet the plane each time."""
-        connection = connection_of(self.plane)
+        connection = PLANES[self.plane]
         planes = self._host.calls.planes
         while True:
             lost = asyncio.Event()

@@ -1,17 +1,12 @@
 """The planes that carry calls: the local one, and a line for each other."""
 
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
+from jingle_hnt.plane.client import PlaneClient
 from jingle_hnt.relay.binding import Arm, BindingName, BindingSnapshot, BindingSpec, Event, Gate
 from jingle_hnt.relay.ports import LOCAL, PlaneId, PortPool
-
-PLANES: dict[PlaneId, str] = {
-    # A plane is a module that connects to it, and one line here: its id, the module, and its class.
-    LOCAL: "jingle_hnt.plane.client:PlaneClient",
-}
 
 
 class PlaneConnection(Protocol):
@@ -62,15 +57,14 @@ class PlaneConnection(Protocol):
         """Close the connection; the plane goes on forwarding."""
 
 
-def connection_of(plane: PlaneId) -> type[PlaneConnection]:
-    """What connects to a plane of the table."""
-    module, _, name = PLANES[plane].partition(":")
-    found: type[PlaneConnection] = getattr(import_module(module), name)
-    return found
+PLANES: dict[PlaneId, type[PlaneConnection]] = {
+    # A plane is a module that connects to it, and one line here.
+    LOCAL: PlaneClient,
+}
 
 
 def pools(local: PortPool, choose: Callable[[int], int]) -> dict[PlaneId, PortPool]:
     """The ports of each plane: of the local one as the configuration says, of another as its
     connection does (`ports`)."""
     others = (plane for plane in PLANES if plane != LOCAL)
-    return {LOCAL: local} | {plane: connection_of(plane).ports(plane, choose) for plane in others}
+    return {LOCAL: local} | {plane: PLANES[plane].ports(plane, choose) for plane in others}

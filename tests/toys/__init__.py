@@ -1,4 +1,4 @@
-"""Toys that show where the house has room: each is new files and one line in a table.
+"""Toys that show where the house has room: each is new files and a line in a table.
 
 A `Toy` is its own diff. It is laid over a copy of the package, where `lint-imports` holds the walls
 and a play shows that the toy works.
@@ -18,15 +18,14 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Toy:
-    """`files` says where each file of this folder goes; `line` is added to `table` behind `after`.
+    """`files` says where each file of this folder goes, `lines` what is added to which table behind
+    which of its lines; what that names is imported at the table's beginning.
 
     All of it is the toy: nothing else of the package is touched.
     """
 
     files: dict[str, str]
-    table: str
-    after: str
-    line: str
+    lines: tuple[tuple[str, str, str, str], ...]
     play: str
 
     def laid_over(self, root: Path) -> Path:
@@ -40,10 +39,13 @@ class Toy:
         for file, place in self.files.items():
             assert not (root / place).exists(), f"{place} is no new file"
             shutil.copy(Path(__file__).parent / file, root / place)
-        table = root / self.table
-        before = table.read_text()
-        assert before.count(self.after) == 1
-        table.write_text(before.replace(self.after, f"{self.after}{self.line}"))
+        for place, after, line, imported in self.lines:
+            before = (root / place).read_text()
+            assert before.count(after) == 1
+            assert line.count("\n") == 1
+            added = before.replace(after, f"{after}{line}")
+            head, mark, rest = added.partition("\nfrom jingle_hnt.")
+            (root / place).write_text(f"{head}\n{imported}{mark}{rest}")
         return root
 
     def walls_hold(self, root: Path) -> bool:

@@ -19,7 +19,7 @@ from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import Candidate, Content, ContentKey, Creator, RawUdp
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Jingle
-from jingle_hnt.plane.table import PLANES, connection_of, pools
+from jingle_hnt.plane.table import PLANES, pools
 from jingle_hnt.relay.binding import Arm, BindingSnapshot, Event, Gate
 from jingle_hnt.relay.interfaces import Interface
 from jingle_hnt.relay.planes import Planes
@@ -97,7 +97,7 @@ async def main() -> None:
         )
         host.carry_out()
         await until(lambda: len(host.answers) == token)  # noqa: B023 - waited for at once
-    toy: Any = connection_of(TOY)
+    toy: Any = PLANES[TOY]
     told = [str(c.address.ip) for a in host.answers for c in a.substitution[key]]
     seen: dict[str, Any] = {
         "told": sorted(set(told)),

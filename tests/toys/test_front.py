@@ -6,9 +6,14 @@ from tests.toys import Toy
 
 FRONT = Toy(
     files={"front.py": "jingle_hnt/fronts/toy.py"},
-    table="jingle_hnt/fronts/table.py",
-    after="FRONTS: dict[str, str] = {\n",
-    line='    "jingle_hnt.fronts.toy": "ToyFront",\n',
+    lines=(
+        (
+            "jingle_hnt/fronts/table.py",
+            "FRONTS: list[Callable[[Driver], Front]] = [\n",
+            "    ToyFront,\n",
+            "from jingle_hnt.fronts.toy import ToyFront",
+        ),
+    ),
     play="play_front.py",
 )
 

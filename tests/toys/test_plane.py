@@ -6,9 +6,14 @@ from tests.toys import Toy
 
 PLANE = Toy(
     files={"plane.py": "jingle_hnt/plane/toy.py"},
-    table="jingle_hnt/plane/table.py",
-    after='    LOCAL: "jingle_hnt.plane.client:PlaneClient",\n',
-    line='    "toy": "jingle_hnt.plane.toy:ToyPlane",\n',
+    lines=(
+        (
+            "jingle_hnt/plane/table.py",
+            "    LOCAL: PlaneClient,\n",
+            '    "toy": ToyPlane,\n',
+            "from jingle_hnt.plane.toy import ToyPlane",
+        ),
+    ),
     play="play_plane.py",
 )
 

@@ -1,4 +1,4 @@
-"""Another transport is new files, one for the call and one for its XML, and one line in a table."""
+"""Another transport is new files, one for the call and one for its XML, and a line for each."""
 
 from pathlib import Path
 
@@ -9,9 +9,20 @@ TRANSPORT = Toy(
         "transport.py": "jingle_hnt/call/transports/toy.py",
         "transport_codec.py": "jingle_hnt/fronts/xmpp/transports/toy.py",
     },
-    table="jingle_hnt/call/transports/table.py",
-    after="    ICE: _ICE,\n",
-    line='    "urn:toy:1": (f"{_HERE}.toy:ToyKind",),\n',
+    lines=(
+        (
+            "jingle_hnt/call/transports/table.py",
+            "    ICE: (IceTerminate, IceAppend),\n",
+            '    "urn:toy:1": (ToyKind,),\n',
+            "from jingle_hnt.call.transports.toy import ToyKind",
+        ),
+        (
+            "jingle_hnt/fronts/xmpp/transports/table.py",
+            "    ICE: ice,\n",
+            '    "urn:toy:1": toy,\n',
+            "from jingle_hnt.fronts.xmpp.transports import toy",
+        ),
+    ),
     play="play_transport.py",
 )
 

@@ -1,31 +1,21 @@
 """Which kinds of transports there are for each namespace."""
 
-from importlib import import_module
-
 from jingle_hnt.call.medium import TransportKind
 from jingle_hnt.call.transports.context import Context
+from jingle_hnt.call.transports.ice_append import IceAppend
+from jingle_hnt.call.transports.ice_terminate import IceTerminate
+from jingle_hnt.call.transports.raw_udp import RawUdpKind
 from jingle_hnt.model.content import ICE, ICE_UDP, RAW_UDP
 
-_HERE = "jingle_hnt.call.transports"
-_ICE = (f"{_HERE}.ice_terminate:IceTerminate", f"{_HERE}.ice_append:IceAppend")
-
-TRANSPORTS: dict[str, tuple[str, ...]] = {
+TRANSPORTS: dict[str, tuple[type[TransportKind], ...]] = {
     # A kind of transport is a file and one line here; the first that suits a content has it.
-    RAW_UDP: (_ICE[0], f"{_HERE}.raw_udp:RawUdpKind"),
-    ICE_UDP: _ICE,
-    ICE: _ICE,
+    RAW_UDP: (IceTerminate, RawUdpKind),
+    ICE_UDP: (IceTerminate, IceAppend),
+    ICE: (IceTerminate, IceAppend),
 }
 
-
-def _class_of(place: str) -> type[TransportKind]:
-    module, _, name = place.partition(":")
-    found: type[TransportKind] = getattr(import_module(module), name)
-    return found
-
-
-_CLASSES = {namespace: tuple(map(_class_of, kinds)) for namespace, kinds in TRANSPORTS.items()}
-_NAMES = {namespace: tuple(kind.name for kind in kinds) for namespace, kinds in _CLASSES.items()}
-_ALL = tuple(dict.fromkeys(kind for kinds in _CLASSES.values() for kind in kinds))
+_NAMES = {namespace: tuple(kind.name for kind in kinds) for namespace, kinds in TRANSPORTS.items()}
+_ALL = tuple(dict.fromkeys(kind for kinds in TRANSPORTS.values() for kind in kinds))
 
 
 class TransportKinds:
