@@ -268,8 +268,8 @@ def _dump_medium(medium: Medium, is_over: bool, now: float) -> Record:
         "agreed_s": _age(medium.agreed_at, now),
         "media": medium.media,
         "mux": medium.mux,
-        "kind": medium.kind.name,
-        "kinds": {str(int(leg)): r.kind.name for leg, r in medium.replacements.items()},
+        "kind": _kind_of(medium, is_over),
+        "kinds": {str(int(leg)): _kind_of(r, is_over) for leg, r in medium.replacements.items()},
         "allocation": _dump_allocation(medium.allocation, is_over, now),
         "agents": None if medium.agents is None else _dump_agents(medium.agents, now),
         "protection": _dump_protection(medium.protection),
@@ -292,6 +292,12 @@ def _dump_medium(medium: Medium, is_over: bool, now: float) -> Record:
             for leg, candidates in medium.signalled.items()
         },
     }
+
+
+def _kind_of(of: Medium | Replacement, is_over: bool) -> str:
+    """The kind that whoever reads the record has to take it for: what is not in it passes."""
+    kept = of.allocation is not None and (of.allocation.was_bound or is_over)
+    return of.kind.name if kept or of.agents is not None else PASSING.name
 
 
 def _load_medium(entry: Mapping[str, Any], claim: Claim, kinds: Kinds, written_at: float) -> Medium:

@@ -190,9 +190,10 @@ def test_what_the_plane_has_not_bound_yet_is_not_recorded() -> None:
     stage = called()
     stage.held = True
     stage.says(ALICE, Action.CONTENT_ADD, content(CAMERA))
-    after = Stage()
-    load(dump(only(stage), stage.now), after.registry, after.now)
+    after, record = Stage(), dump(only(stage), stage.now)
+    again = load(record, after.registry, after.now)
     assert after.pool.counts.leased == 4
+    assert dump(again, after.now)["media"] == record["media"]
 
 
 @pytest.mark.parametrize("damage", ["version", "parties", "media", "state"])
