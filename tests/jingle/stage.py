@@ -192,6 +192,7 @@ class Stage:
         self.answers: dict[int, Answer] = {}
         self.order: list[int] = []
         self.binds: list[Bind] = []
+        self.made: set[BindingName] = set()
         self.injected: list[Inject] = []
         self.ended: list[Ended] = []
         self.refused: list[CallRefused] = []
@@ -215,6 +216,7 @@ class Stage:
         """
         for bind in self.binds if made else ():
             self.plane.bind(bind.specs)
+            self.made.update(spec.name for spec in bind.specs)
             for order in bind.orders:
                 self._carry_out(order)
         for token in range(1, self.tokens + 1):
@@ -316,8 +318,12 @@ class Stage:
                 self.noted.add(name)
 
     def _assert_there(self, told: Iterable[Candidate]) -> None:
-        """Nobody is told of ports that the plane does not have: another call may have them next."""
-        specs = (*self.plane.bindings.values(), *self.plane.draining.values())
+        """Nobody is told of ports that the plane does not have: another call may have them next.
+
+        Those that a new plane is still to make again are the call's own.
+        """
+        again = (s for bind in self.binds for s in bind.specs if s.name in self.made)
+        specs = (*self.plane.bindings.values(), *self.plane.draining.values(), *again)
         bound = {address for spec in specs for address in spec.pinholes}
         there = {i.told(a.port) for i in self._interfaces for a in bound if a.ip == i.bound}
         ours = {c.address for c in told if c.address.ip in {i.advertised for i in self._interfaces}}
@@ -335,6 +341,7 @@ class Stage:
         binds, self.binds = self.binds, []
         for bind in binds:
             self.plane.bind(bind.specs)
+            self.made.update(spec.name for spec in bind.specs)
             for order in bind.orders:
                 self._carry_out(order)
             self.registry.calls.bound(bind.session, bind.number, self.now)

@@ -275,6 +275,7 @@ HEARING = {
     "age_s",
     "accepted_s",
     "agreed_s",
+    "ended_s",
     "quiet_s",
     "latched_s",
     "waits_s",
