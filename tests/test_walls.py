@@ -21,7 +21,7 @@ FORBIDDEN = (
     ("call/life.py", "jingle_hnt.model.jid"),
     ("commands/page.py", "jingle_hnt.cli"),
     ("errors.py", "jingle_hnt.model.jid"),
-    ("fronts/outgoing.py", "jingle_hnt.fronts.xmpp.held"),
+    ("fronts/outgoing.py", "jingle_hnt.fronts.xmpp.pending_requests"),
     ("fronts/xmpp/codec.py", "jingle_hnt.plane.api"),
     ("jingle/table.py", "jingle_hnt.store.journal"),
     ("log.py", "jingle_hnt.errors"),

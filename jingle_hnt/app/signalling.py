@@ -239,13 +239,13 @@ class Signalling:
         self._desk.tally.refused[condition] += 1
         log.info("stanza rejected", sender=str(sender), condition=condition, why=str(error))
 
-    def link_up(self, component: str) -> None:
+    def on_connected(self, component: str) -> None:
         """An XMPP server has accepted us."""
         self._desk.tally.connections += 1
         log.info("connected to the XMPP server", component=component)
         self._components.linked(component)
 
-    def link_down(self, component: str, reason: str) -> None:
+    def on_disconnected(self, component: str, reason: str) -> None:
         """The stream is gone; media goes on, and calls are under control again when it is back."""
         log.warning(
             "XMPP connection is down; media goes on",

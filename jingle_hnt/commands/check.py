@@ -247,10 +247,10 @@ class _Visitor:
     def rejected(self, sender: JID, error: JingleError) -> None:
         """Of no interest."""
 
-    def link_up(self, component: str) -> None:
+    def on_connected(self, component: str) -> None:
         self.connected.set()
 
-    def link_down(self, component: str, reason: str) -> None:
+    def on_disconnected(self, component: str, reason: str) -> None:
         self.reason = reason
         self.left.set()
 

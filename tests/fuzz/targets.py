@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from jingle_hnt.errors import JingleError, ProtocolViolation
-from jingle_hnt.fronts.xmpp import filter as filter_protocol
+from jingle_hnt.fronts.xmpp import intercept as intercept_protocol
 from jingle_hnt.fronts.xmpp.codec import JINGLE, parse
-from jingle_hnt.fronts.xmpp.guard import Stanza, StreamReader
+from jingle_hnt.fronts.xmpp.stream_reader import Stanza, StreamReader
 from jingle_hnt.jingle.record import dump, load
 from jingle_hnt.plane import protocol
 from jingle_hnt.relay.packet import classify
 from jingle_hnt.relay.stun import is_signed
 from jingle_hnt.relay.stun import parse as parse_stun
 from tests.fronts.xmpp.corpus import FILES
-from tests.fronts.xmpp.test_guard import HEADER
+from tests.fronts.xmpp.test_stream_reader import HEADER
 from tests.jingle.stage import Stage
 from tests.plane.test_protocol import EVENTS, REQUESTS
 from tests.relay.test_stun import written
@@ -44,7 +44,7 @@ def stream(data: bytes) -> None:
     for event in (*reader.feed(data[:half]), *reader.feed(data[half:])):
         if not isinstance(event, Stanza):
             continue
-        for read in (filter_protocol.question, filter_protocol.notice):
+        for read in (intercept_protocol.question, intercept_protocol.notice):
             with contextlib.suppress(ProtocolViolation, JingleError):
                 read(event.element, "example.org")
         for jingle in event.element.iter(JINGLE):

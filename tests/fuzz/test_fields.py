@@ -16,14 +16,14 @@ from jingle_hnt import log
 from jingle_hnt.app.signalling import Signalling
 from jingle_hnt.errors import JingleError
 from jingle_hnt.fronts.xmpp.component import Component, ComponentSettings
-from jingle_hnt.fronts.xmpp.guard import Broken, Stanza, StreamReader
 from jingle_hnt.fronts.xmpp.names import ICE_UDP, RAW_UDP, local_name, namespace
 from jingle_hnt.fronts.xmpp.serialise import serialise
+from jingle_hnt.fronts.xmpp.stream_reader import Broken, Stanza, StreamReader
 from jingle_hnt.jingle.effects import Gone, Moved, Refusal, Replace, Request
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import Candidate, Ice, OwnTransport, RawUdp
 from jingle_hnt.model.jid import JID
-from tests.fronts.xmpp.test_guard import HEADER
+from tests.fronts.xmpp.test_stream_reader import HEADER
 from tests.threats import doses
 from tests.threats.doses import Measured
 
@@ -149,7 +149,7 @@ class Wire:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         settings = ComponentSettings("hnt.example.org", "secret", ("example.org",))
         self.component = Component(settings, self, clock=lambda: 0.0)
-        monkeypatch.setattr(self.component._link, "send", self.sends)
+        monkeypatch.setattr(self.component._connection, "send", self.sends)
         desk = SimpleNamespace(tally=SimpleNamespace(refused=Counter()))
         self.app = cast(Signalling, SimpleNamespace(_desk=desk))
         self.sent = ""
@@ -212,8 +212,8 @@ class Wire:
     def expired(self, request: object) -> None: ...
     def passed(self, passed: object) -> None: ...
     def channel(self, request: object) -> None: ...
-    def link_up(self, component: str) -> None: ...
-    def link_down(self, component: str, reason: str) -> None: ...
+    def on_connected(self, component: str) -> None: ...
+    def on_disconnected(self, component: str, reason: str) -> None: ...
 
 
 class Lines:

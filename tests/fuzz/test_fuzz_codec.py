@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jingle_hnt.errors import JingleError, ProtocolViolation
-from jingle_hnt.fronts.xmpp import filter as filter_protocol
+from jingle_hnt.fronts.xmpp import intercept as intercept_protocol
 from jingle_hnt.fronts.xmpp.codec import JINGLE, parse
 from jingle_hnt.fronts.xmpp.serialise import serialise
 from jingle_hnt.fronts.xmpp.substitution import substitute
@@ -56,14 +56,14 @@ def check(element: ET.Element) -> None:
     if isinstance(result, JingleError):
         assert result.answer.text.isprintable()
         assert len(result.answer.text) < 600
-        answer = filter_protocol.answer_element(Bounce(1, result.answer), element)
+        answer = intercept_protocol.answer_element(Bounce(1, result.answer), element)
         ET.fromstring(serialise(answer))
         return
     keys = [c.key for c in result.contents if isinstance(c.transport, RawUdp)]
     changed = substitute(element, dict.fromkeys(keys, OURS))
     again = parse(changed)
     assert [c.key for c in again.contents] == [c.key for c in result.contents]
-    answer = filter_protocol.answer_element(Replace(1, dict.fromkeys(keys, OURS)), element)
+    answer = intercept_protocol.answer_element(Replace(1, dict.fromkeys(keys, OURS)), element)
     ET.fromstring(serialise(answer))
 
 
@@ -101,7 +101,7 @@ def test_each_attribute_missing_or_nasty(name: str) -> None:
 @given(elements())
 @settings(UNHURRIED, max_examples=200)
 def test_the_filter_protocol_refuses_what_it_cannot_read(element: ET.Element) -> None:
-    for read in (filter_protocol.question, filter_protocol.notice):
+    for read in (intercept_protocol.question, intercept_protocol.notice):
         with contextlib.suppress(ProtocolViolation):
             read(element, "example.org")
 

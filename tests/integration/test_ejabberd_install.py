@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from jingle_hnt.fronts.xmpp.filter import module_state
+from jingle_hnt.fronts.xmpp.intercept import module_state
 from tests.lab.ejabberd import PACKAGE, Ejabberd
 from tests.lab.server import VirtualHost
 from tests.lab.xmpp_actors import INTERCEPT, Client, Component, condition_of, unique

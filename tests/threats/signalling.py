@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from jingle_hnt.errors import JingleError
 from jingle_hnt.fronts.xmpp.codec import parse
-from jingle_hnt.fronts.xmpp.guard import Broken, Event, Stanza, StreamReader
+from jingle_hnt.fronts.xmpp.stream_reader import Broken, Event, Stanza, StreamReader
 from jingle_hnt.jingle.effects import Pass, Request
 from jingle_hnt.jingle.record import dump
 from jingle_hnt.jingle.registry import Registry

@@ -17,16 +17,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from xml.etree.ElementTree import Element
 
-from jingle_hnt.fronts.xmpp import filter, names
+from jingle_hnt.fronts.xmpp import intercept, names
 from jingle_hnt.fronts.xmpp.codec import JINGLE, parse
 from jingle_hnt.fronts.xmpp.escaping import across
-from jingle_hnt.fronts.xmpp.guard import Stanza
-from jingle_hnt.fronts.xmpp.held import Crossing, PendingRequest
 from jingle_hnt.fronts.xmpp.inputs import Inputs
 from jingle_hnt.fronts.xmpp.names import local_name, namespace
+from jingle_hnt.fronts.xmpp.pending_replies import ForwardedStanza, PendingReplies
+from jingle_hnt.fronts.xmpp.pending_requests import Crossing, PendingRequest
 from jingle_hnt.fronts.xmpp.requests import build, error_element, stanza_error
+from jingle_hnt.fronts.xmpp.stream_reader import Stanza
 from jingle_hnt.fronts.xmpp.substitution import substitute
-from jingle_hnt.fronts.xmpp.waiting import ForwardedStanza, Waiting
 from jingle_hnt.jingle.effects import (
     Answer,
     Bounce,
@@ -68,7 +68,7 @@ class Way:
     clock: Callable[[], float]
 
 
-class AddressDoor:
+class AddressFront:
     """See the module's text. `component` is our domain, `domains` are whose users may call."""
 
     def __init__(self, component: str, domains: Iterable[str], inputs: Inputs, way: Way) -> None:
@@ -76,7 +76,7 @@ class AddressDoor:
         self._domains = frozenset(domains)
         self._inputs = inputs
         self._way = way
-        self._waiting = Waiting(self._overdue)
+        self._replies = PendingReplies(self._overdue)
 
     def serves(self, stanza: Element) -> bool:
         """Whether a stanza is for an address that stands for somebody else's."""
@@ -88,7 +88,7 @@ class AddressDoor:
 
     def clear(self) -> None:
         """The stream is lost, and with it every answer."""
-        self._waiting.clear()
+        self._replies.clear()
 
     # What arrives
 
@@ -110,7 +110,7 @@ class AddressDoor:
 
     def answered(self, iq: Element) -> None:
         """An IQ of type result or error: back to who asked, if it is from who was asked."""
-        asked = self._waiting.take(iq.get("from", ""), iq.get("id", ""))
+        asked = self._replies.take(iq.get("from", ""), iq.get("id", ""))
         if asked is None:
             return
         failed = iq.get("type") == "error"
@@ -134,7 +134,7 @@ class AddressDoor:
             return
         id_ = _fresh_id()
         asked = ForwardedStanza(crossing, message.get("id", ""), kind="message")
-        if not self._waiting.add(str(crossing.recipient), id_, asked):
+        if not self._replies.add(str(crossing.recipient), id_, asked):
             self._refuse(message, _BUSY)
             return
         kept = [e for e in message if e is said or namespace(e) == names.HINTS]
@@ -201,7 +201,7 @@ class AddressDoor:
             iq.get("id", ""), str(crossing.sender), jingle, now + HOLD_S, crossing
         )
         if pruned:  # we are on its way here, and do not have it whole
-            error = filter.too_large()
+            error = intercept.too_large()
             self.answer(held, Bounce(0, error.answer))
             self._inputs.rejected(crossing.sender, error)
             return
@@ -227,7 +227,7 @@ class AddressDoor:
 
     def _ask(self, asked: ForwardedStanza, type_: str, payload: Element) -> bool:
         id_, crossing = _fresh_id(), asked.crossing
-        if not self._waiting.add(str(crossing.recipient), id_, asked):
+        if not self._replies.add(str(crossing.recipient), id_, asked):
             self._back(asked, "error", [stanza_error(*_BUSY)])
             return False
         # A lost session-terminate would leave a call standing.
@@ -235,7 +235,7 @@ class AddressDoor:
         return self._send(asked.kind, type_, crossing, id_, [payload], keep=keep)
 
     def _undelivered(self, message: Element) -> None:
-        asked = self._waiting.take(message.get("from", ""), message.get("id", ""))
+        asked = self._replies.take(message.get("from", ""), message.get("id", ""))
         if asked is not None and asked.kind == "message":
             self._back(asked, "error", _errors(message))
 

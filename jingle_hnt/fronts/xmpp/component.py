@@ -17,16 +17,16 @@ import structlog
 
 from jingle_hnt import __version__
 from jingle_hnt.errors import ProtocolViolation
-from jingle_hnt.fronts.xmpp import addresses, adhoc, disco, extdisco, filter, names, nodes
-from jingle_hnt.fronts.xmpp.asked import PendingQueries
+from jingle_hnt.fronts.xmpp import addresses, adhoc, disco, extdisco, intercept, names, nodes
 from jingle_hnt.fronts.xmpp.codec import parse
-from jingle_hnt.fronts.xmpp.guard import Stanza
-from jingle_hnt.fronts.xmpp.held import HeldStanzas, PendingRequest
+from jingle_hnt.fronts.xmpp.connection import ConnectionSettings, ServerConnection
 from jingle_hnt.fronts.xmpp.inputs import Inputs
-from jingle_hnt.fronts.xmpp.link import Link, LinkSettings
 from jingle_hnt.fronts.xmpp.names import local_name, namespace
+from jingle_hnt.fronts.xmpp.pending_queries import PendingQueries
+from jingle_hnt.fronts.xmpp.pending_requests import PendingRequest, PendingRequests
 from jingle_hnt.fronts.xmpp.requests import build, error_element, stanza_error
 from jingle_hnt.fronts.xmpp.rivals import INSTANCE, NODE
+from jingle_hnt.fronts.xmpp.stream_reader import Stanza
 from jingle_hnt.jingle.effects import (
     Answer,
     Bounce,
@@ -108,11 +108,11 @@ class Component:
         self._settings = settings
         self._inputs = inputs
         self._clock = clock
-        self._held = HeldStanzas(tokens=tokens)
+        self._requests = PendingRequests(tokens=tokens)
         self._lately: OrderedDict[tuple[str, str], Request] = OrderedDict()
-        self._asked = PendingQueries()
-        way = addresses.Way(self._pass_on, self._held.hold, clock)
-        self._door = addresses.AddressDoor(settings.jid, settings.callers, inputs, way)
+        self._queries = PendingQueries()
+        way = addresses.Way(self._pass_on, self._requests.hold, clock)
+        self._addresses = addresses.AddressFront(settings.jid, settings.callers, inputs, way)
         features: tuple[str, ...] = nodes.FEATURES if settings.channels else ()
         features += addresses.FEATURES if settings.callers else ()
         self._about = disco.About(__version__, clock(), settings.contacts, features)
@@ -120,8 +120,8 @@ class Component:
         self._streams = 0
         self._accepted = False
         self._asking: set[asyncio.Task[None]] = set()
-        self._link = Link(
-            LinkSettings(
+        self._connection = ServerConnection(
+            ConnectionSettings(
                 settings.jid,
                 settings.secret,
                 settings.host,
@@ -150,26 +150,26 @@ class Component:
     @property
     def up(self) -> bool:
         """Whether the server has accepted us and the stream stands."""
-        return self._link.up
+        return self._connection.up
 
     @property
     def fault(self) -> str:
         """Why the link is down; empty while it is up."""
-        return self._link.fault
+        return self._connection.fault
 
     @property
     def rivalry(self) -> str:
         """What is wrong where another process connects as this component; else empty."""
-        return self._link.rivals.text(self._clock())
+        return self._connection.rivals.text(self._clock())
 
     @property
     def replacements(self) -> int:
         """How often another connection has taken the place of ours, since the start."""
-        return self._link.rivals.replacements
+        return self._connection.rivals.replacements
 
     async def run(self) -> None:
         """Keep the link up until cancelled or stopped. Raises SecretRefused, and nothing else."""
-        await self._link.run()
+        await self._connection.run()
 
     def administer(self, administrators: Iterable[JID], redacts: bool) -> None:
         """From now on these bare JIDs, and no others, may use ad-hoc commands."""
@@ -179,13 +179,13 @@ class Component:
     async def stop(self) -> None:
         """Close the stream in an orderly way; `run` returns."""
         self._adhoc.stop()
-        await self._link.stop()
+        await self._connection.stop()
 
     # What the app wants
 
     def holds(self, token: Token) -> bool:
         """Whether a request of this name waits for an answer here."""
-        return token in self._held
+        return token in self._requests
 
     def answer(self, answer: Answer) -> None:
         """Answer a held request, or one for a channel.
@@ -193,17 +193,17 @@ class Component:
         Too late, or after the stream was lost, it has no effect. Raises ValueError for a
         substitution that does not fit the request.
         """
-        held = self._held.take(answer.token, self._clock())
+        held = self._requests.take(answer.token, self._clock())
         if held is None:
             log.info("answer came too late", token=answer.token)
             return
         if held.crossing is not None:
-            self._door.answer(held, answer)
+            self._addresses.answer(held, answer)
             return
         if held.jingle.tag == nodes.CHANNEL or isinstance(answer, Opened):
             self._answer_channel(held, answer)
             return
-        payload = filter.answer_element(answer, held.jingle)
+        payload = intercept.answer_element(answer, held.jingle)
         # A lost session-terminate would leave a call standing.
         keep = held.jingle.get("action") == "session-terminate"
         self._send_iq("result", held.host, held.id, payload, keep=keep)
@@ -211,12 +211,12 @@ class Component:
     def inject(self, inject: Inject) -> bool:
         """Send a request of ours; False where the link is down or no party is of our domains."""
         if inject.via:
-            return self._door.inject(inject)
-        host = filter.host_for(inject.sender, inject.recipient, self._settings.domains)
+            return self._addresses.inject(inject)
+        host = intercept.host_for(inject.sender, inject.recipient, self._settings.domains)
         if host is None:
             return False
         jingle = build(inject.jingle)
-        payload = filter.inject_element(inject.sender, inject.recipient, _fresh_id(), jingle)
+        payload = intercept.inject_element(inject.sender, inject.recipient, _fresh_id(), jingle)
         return self._send_iq("set", host, _fresh_id(), payload, keep=True)
 
     def announce(self, to: JID, text: str) -> bool:
@@ -224,14 +224,14 @@ class Component:
         attributes = {"type": "headline", "from": self._settings.jid, "to": str(to)}
         message = Element(_MESSAGE, attributes)
         SubElement(message, _BODY).text = text
-        return self._link.send(message)
+        return self._connection.send(message)
 
     async def address(self, jid: JID) -> IPAddress | None:
         """Where the XMPP connection of a full JID comes from; None where its server cannot say."""
         if jid.domain not in self._settings.domains:
             return None
-        answer = await self._ask(jid.domain, Element(filter.ADDRESS, {"jid": str(jid)}))
-        return None if answer is None else filter.address_in(answer)
+        answer = await self._ask(jid.domain, Element(intercept.ADDRESS, {"jid": str(jid)}))
+        return None if answer is None else intercept.address_in(answer)
 
     async def probe(self) -> list[str]:
         """The domains whose server module answers us."""
@@ -255,21 +255,21 @@ class Component:
         }
 
     async def _module_of(self, domain: str) -> ModuleState:
-        answer = await self._ask(domain, filter.module_query(INSTANCE, NODE))
-        state = filter.module_state(answer, domain, self._settings.jid)
-        found = filter.other_instance(answer)
+        answer = await self._ask(domain, intercept.module_query(INSTANCE, NODE))
+        state = intercept.module_state(answer, domain, self._settings.jid)
+        found = intercept.other_instance(answer)
         if found is None:
             return state
         node, age_s, again = found
         if again:
-            self._link.rivals.met(node, self._clock())
+            self._connection.rivals.met(node, self._clock())
         return replace(state, other=node, other_age_s=age_s)
 
     # Stanzas that arrive
 
     def _up(self) -> None:
         self._accepted = True
-        self._inputs.link_up(self._settings.jid)
+        self._inputs.on_connected(self._settings.jid)
 
     def _start(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -278,11 +278,11 @@ class Component:
 
     def _down(self, reason: str) -> None:
         self._streams += 1
-        self._held.clear()
+        self._requests.clear()
         self._lately.clear()  # the module tells of these otherwise
-        self._asked.clear()
-        self._door.clear()
-        self._inputs.link_down(self._settings.jid, reason)
+        self._queries.clear()
+        self._addresses.clear()
+        self._inputs.on_disconnected(self._settings.jid, reason)
 
     def _take(self, stanza: Stanza) -> None:
         """One stanza; whatever goes wrong with it must not harm the stream of all others."""
@@ -299,16 +299,16 @@ class Component:
             return
         match local_name(element), element.get("type"):
             case "iq", "result" | "error":
-                self._asked.settle(sender, element)
-                self._door.answered(element)
-            case "iq", _ if self._settings.callers and self._door.serves(element):
-                self._door.requested(stanza)
+                self._queries.settle(sender, element)
+                self._addresses.answered(element)
+            case "iq", _ if self._settings.callers and self._addresses.serves(element):
+                self._addresses.requested(stanza)
             case "iq", "get" | "set":
                 self._requested(sender, stanza)
             case "message", _ if self._is_module(sender, element):
                 self._noticed(sender, element)
-            case "message", _ if self._settings.callers and self._door.serves(element):
-                self._door.messaged(element)
+            case "message", _ if self._settings.callers and self._addresses.serves(element):
+                self._addresses.messaged(element)
 
     def _is_module(self, sender: str, element: Element) -> bool:
         """Whether this is a server module that talks to us, and no user or other host."""
@@ -317,7 +317,7 @@ class Component:
     def _requested(self, sender: str, stanza: Stanza) -> None:
         iq = stanza.element
         payload = next(iter(iq), None)
-        if iq.get("type") == "set" and payload is not None and payload.tag == filter.INTERCEPT:
+        if iq.get("type") == "set" and payload is not None and payload.tag == intercept.INTERCEPT:
             if self._is_module(sender, iq):
                 self._asked_about(sender, iq.get("id", ""), payload, stanza.pruned)
             else:
@@ -365,17 +365,17 @@ class Component:
 
         self._adhoc.step(command, iq.get("from", ""), self._clock(), answer)
 
-    def _asked_about(self, host: str, id_: str, intercept: Element, pruned: bool) -> None:
+    def _asked_about(self, host: str, id_: str, element: Element, pruned: bool) -> None:
         """Hold a question, read it, and pass it on or bounce it."""
         now = self._clock()
         try:
-            question = filter.question(intercept, host, pruned)
+            question = intercept.question(element, host, pruned)
         except ProtocolViolation as error:
             log.warning("question cannot be understood", host=host, why=str(error))
             self._send_iq("error", host, id_, stanza_error("bad-request", "modify", str(error)))
             return
         held = PendingRequest(id_, host, question.jingle, now + question.timeout_s)
-        token = self._held.hold(held, now)
+        token = self._requests.hold(held, now)
         if token is None:
             log.warning("too many requests wait for an answer", host=host)
             why = "too many requests wait for an answer"
@@ -383,7 +383,7 @@ class Component:
             return
         self._read(question, token, (host, id_), pruned)
 
-    def _expired(self, notice: filter.Expired) -> None:
+    def _expired(self, notice: intercept.Expired) -> None:
         """A question was answered too late, or is not answered yet, and its stanza has gone on."""
         outcome = "passed" if notice.passed else "refused"
         log.warning("a request was decided without us", host=notice.host, outcome=outcome)
@@ -392,7 +392,7 @@ class Component:
             self._inputs.expired(request)
 
     def _read(
-        self, question: filter.Question, token: Token, asked: tuple[str, str], pruned: bool
+        self, question: intercept.Question, token: Token, asked: tuple[str, str], pruned: bool
     ) -> None:
         if self._settings.jid in (question.sender.domain, question.recipient.domain):
             self.answer(Pass(token))  # it is on its way to us, or from us
@@ -434,7 +434,7 @@ class Component:
         now = self._clock()
         held = PendingRequest(iq.get("id", ""), str(requester), wanted, now + CHANNEL_S)
         error = nodes.fault(wanted)
-        token = self._held.hold(held, now) if error is None else None
+        token = self._requests.hold(held, now) if error is None else None
         if token is None:
             busy = stanza_error("resource-constraint", "wait", "too many requests wait; try later")
             self._refuse(iq, busy if error is None else error)
@@ -453,11 +453,11 @@ class Component:
                 self._send_iq("error", held.host, held.id, error_element(error))
 
     def _noticed(self, host: str, message: Element) -> None:
-        intercept = message.find(filter.INTERCEPT)
-        if intercept is None:
+        element = message.find(intercept.INTERCEPT)
+        if element is None:
             return
         try:
-            notice = filter.notice(intercept, host)
+            notice = intercept.notice(element, host)
         except ProtocolViolation as error:
             log.warning("event cannot be understood", host=host, why=str(error))
             return
@@ -472,7 +472,7 @@ class Component:
                 self._inputs.withdrawn(notice)
             case Passed():
                 self._inputs.passed(notice)
-            case filter.Expired():
+            case intercept.Expired():
                 self._expired(notice)
 
     # Stanzas that leave
@@ -487,7 +487,7 @@ class Component:
         self._send_iq(type_, iq.get("from", ""), iq.get("id", ""), payload, sender=own)
 
     def _pass_on(self, stanza: Element, keep: bool) -> bool:
-        return self._link.send(stanza, keep)
+        return self._connection.send(stanza, keep)
 
     def _send_iq(
         self,
@@ -503,12 +503,12 @@ class Component:
         iq = Element(_IQ, {"type": type_, "from": own, "to": to, "id": id_})
         if payload is not None:
             iq.append(payload)
-        return self._link.send(iq, keep)
+        return self._connection.send(iq, keep)
 
     async def _ask(self, host: str, payload: Element) -> Element | None:
         """Ask a server module; its answer (an error is one), or None where there is none."""
         id_ = _fresh_id()
-        with self._asked.expect(host, id_) as answer:
+        with self._queries.expect(host, id_) as answer:
             if not self._send_iq("get", host, id_, payload):
                 return None
             try:

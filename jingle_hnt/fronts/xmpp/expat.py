@@ -24,7 +24,7 @@ def concern(version: tuple[int, int, int] = version_info, changes: str | None = 
     `changes` are those of the distribution's package, which carries fixes under old numbers; None
     where Python has an expat of its own. Nothing here keeps us from starting: DTDs, entities and
     processing instructions are refused, a token is given to expat whole, names are forgotten after
-    a while and stanzas are bounded, whatever the version (`guard.py`).
+    a while and stanzas are bounded, whatever the version (`stream_reader.py`).
     """
     open_ = [cve for cve, fixed in FIXES.items() if version < fixed and cve not in (changes or "")]
     if not open_:

@@ -45,8 +45,8 @@ class Inputs(Protocol):
     def rejected(self, sender: JID, error: JingleError) -> None:
         """A request was bounced by the component itself, for what it is."""
 
-    def link_up(self, component: str) -> None:
+    def on_connected(self, component: str) -> None:
         """A server has accepted us under this domain."""
 
-    def link_down(self, component: str, reason: str) -> None:
+    def on_disconnected(self, component: str, reason: str) -> None:
         """This component's stream is gone, or there is a new reason why it does not come back."""

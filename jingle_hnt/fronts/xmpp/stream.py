@@ -19,7 +19,7 @@ from xml.etree.ElementTree import Element
 
 from slixmpp.componentxmpp import ComponentXMPP
 
-from jingle_hnt.fronts.xmpp.guard import Event, StreamOpened, StreamReader
+from jingle_hnt.fronts.xmpp.stream_reader import Event, StreamOpened, StreamReader
 
 logging.getLogger("slixmpp").setLevel(logging.INFO)
 

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Self
 from xml.etree import ElementTree as ET
 
-from jingle_hnt.fronts.xmpp.guard import Closed, Stanza, StreamOpened, StreamReader
+from jingle_hnt.fronts.xmpp.stream_reader import Closed, Stanza, StreamOpened, StreamReader
 from tests.fronts.xmpp.recorder import until
 
 SECRET = "s3cret"

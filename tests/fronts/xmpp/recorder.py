@@ -29,7 +29,7 @@ class Recorder:
         self.expirations: list[Request] = []
         self.withdrawals: list[Withdrawn] = []
         self.rejections: list[tuple[JID, JingleError]] = []
-        self.link: list[str] = []
+        self.server_connection: list[str] = []
         self.on_request: Callable[[Request], None] = lambda _: None
 
     def receive(self, request: Request) -> None:
@@ -60,11 +60,11 @@ class Recorder:
     def rejected(self, sender: JID, error: JingleError) -> None:
         self.rejections.append((sender, error))
 
-    def link_up(self, component: str) -> None:
-        self.link.append("up")
+    def on_connected(self, component: str) -> None:
+        self.server_connection.append("up")
 
-    def link_down(self, component: str, reason: str) -> None:
-        self.link.append(reason)
+    def on_disconnected(self, component: str, reason: str) -> None:
+        self.server_connection.append(reason)
 
 
 async def until(condition: Callable[[], object], patience_s: float = 30.0) -> None:

@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from jingle_hnt.errors import Condition, StanzaError
-from jingle_hnt.fronts.xmpp import waiting
+from jingle_hnt.fronts.xmpp import pending_replies
 from jingle_hnt.fronts.xmpp.component import Component, ComponentSettings
 from jingle_hnt.jingle.effects import Bounce, Inject, Pass, Refusal, Replace, Withdrawn
 from jingle_hnt.model.address import TransportAddress, literal
@@ -170,7 +170,7 @@ async def test_what_is_refused_by_the_core_goes_nowhere(
 async def test_who_does_not_answer_is_an_error_in_the_end(
     server: FakeServer, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "ANSWER_S", 0.05)
+    monkeypatch.setattr(pending_replies, "ANSWER_S", 0.05)
     async with connected(server, recorder, frozenset({"example.org"})) as component:
         recorder.on_request = lambda request: component.answer(Pass(request.token))
         server.last.send(iq(OFFER))
@@ -273,7 +273,7 @@ async def test_an_offer_to_the_address_that_is_said_crosses(
 async def test_who_asks_too_much_has_to_wait(
     server: FakeServer, component: Component, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "MOST_OF_ONE", 2)
+    monkeypatch.setattr(pending_replies, "MOST_OF_ONE", 2)
     server.last.send(iq(DISCO, "get") * 3)
     assert "resource-constraint" in conditions(await sent_to(server, ALICE))
     asked = await sent_to(server, BOB, 2)

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from jingle_hnt.admin.commands import Served
 from jingle_hnt.fronts.xmpp import adhoc
-from jingle_hnt.fronts.xmpp import link as link_module
+from jingle_hnt.fronts.xmpp import connection as connection_module
 from jingle_hnt.fronts.xmpp.component import Component, ComponentSettings
 from jingle_hnt.model.commands import Command, Field, FieldKind
 from jingle_hnt.model.jid import JID
@@ -158,8 +158,8 @@ def notes(command: ET.Element) -> list[tuple[str | None, str | None]]:
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link_module, "SHORTEST_PAUSE_S", 0.01)
-    monkeypatch.setattr(link_module, "LONGEST_PAUSE_S", 0.02)
+    monkeypatch.setattr(connection_module, "SHORTEST_PAUSE_S", 0.01)
+    monkeypatch.setattr(connection_module, "LONGEST_PAUSE_S", 0.02)
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 from jingle_hnt.errors import JingleError
 from jingle_hnt.fronts.xmpp import names
 from jingle_hnt.fronts.xmpp.component import Component, ComponentSettings
-from jingle_hnt.fronts.xmpp.filter import INJECT
-from jingle_hnt.fronts.xmpp.guard import Stanza
+from jingle_hnt.fronts.xmpp.intercept import INJECT
+from jingle_hnt.fronts.xmpp.stream_reader import Stanza
 from jingle_hnt.jingle.effects import (
     ChannelRequest,
     Gone,
@@ -139,8 +139,8 @@ class Core:
         self.stage.ended.clear()
 
     def rejected(self, sender: JID, error: JingleError) -> None: ...
-    def link_up(self, component: str) -> None: ...
-    def link_down(self, component: str, reason: str) -> None: ...
+    def on_connected(self, component: str) -> None: ...
+    def on_disconnected(self, component: str, reason: str) -> None: ...
 
 
 def stanzas(chance: random.Random) -> Iterator[Element]:
@@ -195,7 +195,7 @@ async def test_nobodys_name_is_used_but_ours_and_the_parties(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     core = Core()
-    monkeypatch.setattr(core.component._link, "send", core.sends)
+    monkeypatch.setattr(core.component._connection, "send", core.sends)
     for number, stanza in enumerate(stanzas(random.Random(13))):
         core.component._dispatch(Stanza(stanza))
         if number % 100 == 0:

@@ -67,7 +67,7 @@ async def test_when_too_many_wait_the_next_is_taken_later(
     component: Component,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(component._held, "_capacity", 1)
+    monkeypatch.setattr(component._requests, "_capacity", 1)
     await ask(server, "one")
     await until(lambda: bool(recorder.channels))
     await ask(server, "two")

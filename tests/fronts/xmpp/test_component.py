@@ -8,9 +8,9 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from jingle_hnt.errors import Condition, StanzaError
-from jingle_hnt.fronts.xmpp import link as link_module
+from jingle_hnt.fronts.xmpp import connection as connection_module
 from jingle_hnt.fronts.xmpp.component import Component, ComponentSettings
-from jingle_hnt.fronts.xmpp.held import HeldStanzas
+from jingle_hnt.fronts.xmpp.pending_requests import PendingRequests
 from jingle_hnt.jingle.effects import Bounce, Gone, Inject, Moved, Pass, Replace, Request, Withdrawn
 from jingle_hnt.model.address import TransportAddress, literal
 from jingle_hnt.model.content import Candidate, ContentKey, Creator
@@ -47,8 +47,8 @@ class Clock:
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link_module, "SHORTEST_PAUSE_S", 0.01)
-    monkeypatch.setattr(link_module, "LONGEST_PAUSE_S", 0.02)
+    monkeypatch.setattr(connection_module, "SHORTEST_PAUSE_S", 0.01)
+    monkeypatch.setattr(connection_module, "LONGEST_PAUSE_S", 0.02)
 
 
 @pytest.fixture
@@ -241,7 +241,7 @@ async def test_a_question_without_sender_is_ignored(
 async def test_too_many_questions_get_an_error_at_once(
     component: Component, server: FakeServer, recorder: Recorder
 ) -> None:
-    component._held = HeldStanzas(capacity=1)
+    component._requests = PendingRequests(capacity=1)
     server.last.send(question(id_="q1") + question(id_="q2"))
     answer = await server.last.reply("q2")
     assert answer.get("type") == "error"
@@ -380,13 +380,13 @@ async def test_an_address_is_taken_from_who_was_asked_only(
 
 async def test_a_question_without_answer_ends(component: Component, server: FakeServer) -> None:
     assert await component.address(JID.of(ALICE)) is None
-    assert len(component._asked) == 0
+    assert len(component._queries) == 0
 
 
 async def test_a_question_ends_with_the_stream(component: Component, server: FakeServer) -> None:
     component._settings = replace(component._settings, ask_s=60)
     asking = asyncio.create_task(component.address(JID.of(ALICE)))
-    await until(lambda: len(component._asked) == 1)
+    await until(lambda: len(component._queries) == 1)
     server.last.cut()
     assert await asyncio.wait_for(asking, 5) is None
 
@@ -397,9 +397,9 @@ async def test_what_ends_a_call_waits_longest_for_a_slow_server(
 ) -> None:
     server.last.send(question(GOOD.replace("session-info", action)))
     await until(lambda: recorder.requests)
-    component._link.on_writable(False)
+    component._connection.on_writable(False)
     component.answer(Pass(recorder.requests[0].token))
-    assert [keep for _, keep in component._link._queue._waiting] == [kept]
+    assert [keep for _, keep in component._connection._queue._waiting] == [kept]
 
 
 async def test_unsolicited_results_leave_nothing_behind(
@@ -410,7 +410,7 @@ async def test_unsolicited_results_leave_nothing_behind(
         server.last.send(f"<iq type='error' from='a@b.example/c' to='{COMPONENT}' id='{number}'/>")
     await settled(server)
     assert len(server.last.iqs()) == 1
-    assert len(component._asked) == 0
+    assert len(component._queries) == 0
 
 
 async def test_while_the_link_is_down_nothing_is_asked(recorder: Recorder) -> None:

@@ -186,7 +186,7 @@ async def test_a_large_offer_is_asked_about_and_the_stream_lives_on(
         await bob.next_request(f"big{number}")
     alice.request(BOB, "session-initiate", "small")
     await bob.next_request("small")
-    assert recorder.link == ["up"]
+    assert recorder.server_connection == ["up"]
 
 
 async def test_an_error_of_the_callee_is_told(
@@ -308,7 +308,9 @@ async def test_an_unknown_component_is_named(server: Prosody, recorder: Recorder
     component = Component(settings, recorder)
     task = asyncio.create_task(component.run())
     # A server that closes while our handshake is on its way may be heard at the second try only.
-    await until(lambda: any('Component "new.example.org"' in why for why in recorder.link))
+    await until(
+        lambda: any('Component "new.example.org"' in why for why in recorder.server_connection)
+    )
     await component.stop()
     await task
 
@@ -318,8 +320,8 @@ async def test_pings_go_through_the_server_and_back(server: Prosody, recorder: R
     async with running(settings, recorder) as component:
         await asyncio.sleep(1)  # 20 pings, of which 3 lost in a row would end the stream
         assert component.up
-    assert recorder.link[0] == "up"
-    assert len(recorder.link) <= 1
+    assert recorder.server_connection[0] == "up"
+    assert len(recorder.server_connection) <= 1
 
 
 async def test_after_a_restart_of_the_server_we_are_back_within_5_s(recorder: Recorder) -> None:
@@ -334,7 +336,7 @@ async def test_after_a_restart_of_the_server_we_are_back_within_5_s(recorder: Re
         assert not component.inject(
             Inject(JID.of(ALICE), JID.of(BOB), Jingle(Action.SESSION_TERMINATE, "lost"))
         )
-        await until(lambda: any("cannot connect" in told for told in recorder.link))
+        await until(lambda: any("cannot connect" in told for told in recorder.server_connection))
         await asyncio.to_thread(server.start)
         back_at = time.monotonic()
         await until(lambda: component.up)
@@ -354,7 +356,7 @@ async def test_nothing_is_left_after_a_stop(server: Prosody, recorder: Recorder)
         assert component.up
     assert asyncio.all_tasks() == before
     await component.stop()
-    assert recorder.link == ["up"]
+    assert recorder.server_connection == ["up"]
 
 
 @asynccontextmanager

@@ -137,7 +137,7 @@ async def test_a_server_that_refuses_us_ends_no_call_of_another(
         made.answer(Pass(recorder.requests[0].token))
         await one.last.reply("q1")
         assert len(one.connections) == 1
-        assert sum("component_secret" in told for told in recorder.link) == 1
+        assert sum("component_secret" in told for told in recorder.server_connection) == 1
         # Its operator mends it.
         two.verdict = "<handshake/>"
         await until(lambda: not any(made.links.values()))

@@ -66,13 +66,13 @@ async def host() -> AsyncIterator[Host]:
         task.cancel()
 
 
-class Linked(Recorder):
+class Connected(Recorder):
     """Passes on that the link came up, as the app does."""
 
     components: Components
 
-    def link_up(self, component: str) -> None:
-        super().link_up(component)
+    def on_connected(self, component: str) -> None:
+        super().on_connected(component)
         self.components.linked(component)
 
 
@@ -80,7 +80,7 @@ async def watched(host: Host, **changes: object) -> AsyncIterator[Components]:
     settings = ComponentSettings(
         COMPONENT, SECRET, (DOMAIN, OTHER), port=host.server.port, ask_s=0.1
     )
-    recorder = Linked()
+    recorder = Connected()
     made = Components((replace(settings, **changes),), recorder)  # type: ignore[arg-type]
     recorder.components = made
     tasks = [asyncio.create_task(made.run()), asyncio.create_task(made.watch_modules())]

@@ -10,9 +10,9 @@ import pytest
 
 from jingle_hnt.call.policy import IceMode
 from jingle_hnt.fronts.xmpp import names
-from jingle_hnt.fronts.xmpp.filter import INTERCEPT
-from jingle_hnt.fronts.xmpp.guard import Stanza
+from jingle_hnt.fronts.xmpp.intercept import INTERCEPT
 from jingle_hnt.fronts.xmpp.serialise import serialise
+from jingle_hnt.fronts.xmpp.stream_reader import Stanza
 from jingle_hnt.jingle.policy import LimitPolicy
 from tests.fronts.xmpp.test_audit import COMPONENT, DOMAIN, LOCAL, Core
 from tests.jingle.stage import Stage
@@ -62,7 +62,7 @@ class Ears:
         self.core = Core()
         limits = LimitPolicy(per_user=0, per_minute=0)
         self.core.stage = Stage(limits=limits, ice=IceMode.TERMINATE)
-        monkeypatch.setattr(self.core.component._link, "send", self.sends)
+        monkeypatch.setattr(self.core.component._connection, "send", self.sends)
         self.chance = chance
         self.own: dict[str, set[str]] = {}
         self.asked: tuple[str, str] = ("", "")

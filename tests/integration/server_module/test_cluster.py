@@ -476,8 +476,8 @@ class Follower(Recorder):
 
     components: Components
 
-    def link_up(self, component: str) -> None:
-        super().link_up(component)
+    def on_connected(self, component: str) -> None:
+        super().on_connected(component)
         self.components.linked(component)
 
 

@@ -2,11 +2,11 @@
 
 from xml.etree.ElementTree import Element
 
-from jingle_hnt.fronts.xmpp.held import HeldStanzas, PendingRequest
+from jingle_hnt.fronts.xmpp.pending_requests import PendingRequest, PendingRequests
 from jingle_hnt.jingle.effects import Token
 
 
-def hold(stanzas: HeldStanzas, name: str, now: float = 0.0, timeout_s: float = 3.0) -> Token:
+def hold(stanzas: PendingRequests, name: str, now: float = 0.0, timeout_s: float = 3.0) -> Token:
     token = stanzas.hold(
         PendingRequest(name, "example.org", Element("jingle"), now + timeout_s), now
     )
@@ -19,7 +19,7 @@ def name(held: PendingRequest | None) -> str | None:
 
 
 def test_each_is_answered_once() -> None:
-    stanzas = HeldStanzas()
+    stanzas = PendingRequests()
     first, second = hold(stanzas, "a"), hold(stanzas, "b")
     assert name(stanzas.take(second, 1)) == "b"
     assert name(stanzas.take(first, 1)) == "a"
@@ -28,7 +28,7 @@ def test_each_is_answered_once() -> None:
 
 
 def test_a_late_answer_is_none() -> None:
-    stanzas = HeldStanzas()
+    stanzas = PendingRequests()
     token = hold(stanzas, "a", timeout_s=3)
     other = hold(stanzas, "b", timeout_s=3)
     assert name(stanzas.take(token, 2.999)) == "a"
@@ -36,11 +36,11 @@ def test_a_late_answer_is_none() -> None:
 
 
 def test_an_unknown_token_is_none() -> None:
-    assert HeldStanzas().take(17, 0) is None
+    assert PendingRequests().take(17, 0) is None
 
 
 def test_after_the_stream_is_lost_nothing_is_answered() -> None:
-    stanzas = HeldStanzas()
+    stanzas = PendingRequests()
     token = hold(stanzas, "a")
     stanzas.clear()
     assert stanzas.take(token, 0) is None
@@ -48,7 +48,7 @@ def test_after_the_stream_is_lost_nothing_is_answered() -> None:
 
 
 def test_the_number_is_bounded_and_expired_ones_make_room() -> None:
-    stanzas = HeldStanzas(capacity=2)
+    stanzas = PendingRequests(capacity=2)
     hold(stanzas, "a", timeout_s=1)
     hold(stanzas, "b", timeout_s=5)
     late = PendingRequest("c", "example.org", Element("jingle"), 9)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jingle_hnt.fronts.xmpp.cutter import LONGEST_TAG, Cutter, Restricted
+from jingle_hnt.fronts.xmpp.tag_splitter import LONGEST_TAG, Restricted, TagSplitter
 from tests.fronts.xmpp.corpus import UNHURRIED
 
 WORDS = [
@@ -28,10 +28,10 @@ WORDS = [
 
 
 def pieces(*fed: bytes) -> list[bytes]:
-    cutter = Cutter()
+    splitter = TagSplitter()
     for data in fed:
-        cutter.feed(data)
-    return [piece for piece, _ in cutter.pieces()]
+        splitter.feed(data)
+    return [piece for piece, _ in splitter.pieces()]
 
 
 @pytest.mark.parametrize(
@@ -63,14 +63,14 @@ def test_how_bytes_come_does_not_matter(words: list[str], sizes: list[int]) -> N
         at += len(cut[-1])
     outcomes = []
     for fed in ([data], cut):
-        cutter = Cutter()
+        splitter = TagSplitter()
         try:
             for part in fed:
-                cutter.feed(part)
+                splitter.feed(part)
             why = ""
         except Restricted as error:
             why = str(error)
-        outcomes.append((b"".join(piece for piece, _ in cutter.pieces()), why))
+        outcomes.append((b"".join(piece for piece, _ in splitter.pieces()), why))
     assert outcomes[0] == outcomes[1]
     assert data.startswith(outcomes[0][0])
 
@@ -94,9 +94,9 @@ def test_what_is_forbidden_is_refused_at_its_first_bytes(first_bytes: bytes, wha
 @pytest.mark.parametrize("end", [b">", b"/>"])
 def test_a_tag_that_is_too_long_loses_all_but_its_first_attributes(end: bytes) -> None:
     many = b"".join(b" a%d='>'" % n for n in range(LONGEST_TAG // 6))
-    cutter = Cutter()
-    cutter.feed(b"<s>text<x" + many + end + b"<after/>")
-    before, short, after = cutter.pieces()
+    splitter = TagSplitter()
+    splitter.feed(b"<s>text<x" + many + end + b"<after/>")
+    before, short, after = splitter.pieces()
     assert before == (b"<s>text", False)
     assert after == (b"<after/>", False)
     text, too_long = short
@@ -105,12 +105,12 @@ def test_a_tag_that_is_too_long_loses_all_but_its_first_attributes(end: bytes) -
 
 
 def test_one_attribute_that_is_too_long_is_lost() -> None:
-    cutter = Cutter()
-    cutter.feed(b"<iq id='1' a='" + b"x" * LONGEST_TAG + b"'/>")
-    assert cutter.pieces() == [(b"<iq id='1'/>", True)]
+    splitter = TagSplitter()
+    splitter.feed(b"<iq id='1' a='" + b"x" * LONGEST_TAG + b"'/>")
+    assert splitter.pieces() == [(b"<iq id='1'/>", True)]
 
 
 def test_a_long_tag_that_is_none_stays_none() -> None:
-    cutter = Cutter()
-    cutter.feed(b"<" + b" " * LONGEST_TAG + b">")
-    assert cutter.pieces() == [(b"<>", True)]
+    splitter = TagSplitter()
+    splitter.feed(b"<" + b" " * LONGEST_TAG + b">")
+    assert splitter.pieces() == [(b"<>", True)]

@@ -6,7 +6,7 @@ from xml.etree.ElementTree import Element
 
 import pytest
 
-from jingle_hnt.fronts.xmpp.asked import PendingQueries
+from jingle_hnt.fronts.xmpp.pending_queries import PendingQueries
 from tests.threats import doses
 from tests.threats.doses import Measured
 

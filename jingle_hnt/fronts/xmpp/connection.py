@@ -18,11 +18,11 @@ import structlog
 
 from jingle_hnt.errors import ConfigurationError, SecretRefused
 from jingle_hnt.fronts.xmpp import names
-from jingle_hnt.fronts.xmpp.guard import Broken, Closed, Event, Stanza
 from jingle_hnt.fronts.xmpp.rivals import Rivals
 from jingle_hnt.fronts.xmpp.sendqueue import SendQueue
 from jingle_hnt.fronts.xmpp.serialise import serialise
 from jingle_hnt.fronts.xmpp.stream import ComponentStream
+from jingle_hnt.fronts.xmpp.stream_reader import Broken, Closed, Event, Stanza
 from jingle_hnt.fronts.xmpp.streamerrors import explain, stream_error
 from jingle_hnt.model.address import IPNetwork
 
@@ -54,7 +54,7 @@ def _is_address(host: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class LinkSettings:
+class ConnectionSettings:
     """Where to connect as whom. `ping_s` is the time between pings.
 
     `read_secret` is asked before each attempt to connect, so that a secret may change; it raises
@@ -71,7 +71,7 @@ class LinkSettings:
     read_secret: Callable[[], str] | None = field(default=None, repr=False)
 
 
-class Link:
+class ServerConnection:
     """Connects, and connects again, until `run` is cancelled or `stop` is called.
 
     `on_stanza` is called for each stanza of a stream that is up. `on_up` and `on_down` (with the
@@ -81,7 +81,7 @@ class Link:
 
     def __init__(
         self,
-        settings: LinkSettings,
+        settings: ConnectionSettings,
         on_stanza: Callable[[Stanza], None],
         on_up: Callable[[], None],
         on_down: Callable[[str], None],

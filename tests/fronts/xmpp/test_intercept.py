@@ -6,7 +6,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from jingle_hnt.errors import Condition, ProtocolViolation, StanzaError
-from jingle_hnt.fronts.xmpp.filter import (
+from jingle_hnt.fronts.xmpp.intercept import (
     Expired,
     Notice,
     address_in,

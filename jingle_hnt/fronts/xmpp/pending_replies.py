@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from jingle_hnt.fronts.xmpp.held import Crossing
+from jingle_hnt.fronts.xmpp.pending_requests import Crossing
 from jingle_hnt.jingle.effects import Refusal
 from jingle_hnt.model.jid import JID
 
@@ -31,7 +31,7 @@ class ForwardedStanza:
     kind: str = "iq"
 
 
-class Waiting:
+class PendingReplies:
     """Stanzas that wait, by whom they were sent to and the id that they were sent with.
 
     `on_overdue` is called for each that was not answered within `answer_s` seconds.

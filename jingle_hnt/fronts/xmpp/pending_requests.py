@@ -36,7 +36,7 @@ class PendingRequest:
     crossing: Crossing | None = None
 
 
-class HeldStanzas:
+class PendingRequests:
     """Bounded: what the module no longer waits for goes first, then nothing more is taken.
 
     `tokens` are fresh names; where several share them, no two name a stanza alike.

@@ -7,9 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jingle_hnt.fronts.xmpp import guard
-from jingle_hnt.fronts.xmpp.cutter import LONGEST_TAG
-from jingle_hnt.fronts.xmpp.guard import Broken, Closed, Event, Stanza, StreamOpened, StreamReader
+from jingle_hnt.fronts.xmpp import stream_reader
+from jingle_hnt.fronts.xmpp.stream_reader import (
+    Broken,
+    Closed,
+    Event,
+    Stanza,
+    StreamOpened,
+    StreamReader,
+)
+from jingle_hnt.fronts.xmpp.tag_splitter import LONGEST_TAG
 from tests.fronts.xmpp.corpus import UNHURRIED, canonical
 
 HEADER = (
@@ -126,7 +133,7 @@ def test_a_stanza_beyond_a_limit_is_pruned_and_the_stream_lives(inside: str) -> 
     assert stanza.pruned
     assert (stanza.element.get("from"), stanza.element.get("id")) == ("a", "7")
     assert stanza.element[0].tag == "{jabber:component:accept}first"
-    assert sum(1 for _ in stanza.element.iter()) <= guard.MOST_ELEMENTS
+    assert sum(1 for _ in stanza.element.iter()) <= stream_reader.MOST_ELEMENTS
     after = only_stanza(reader.feed(STANZA.encode()))
     assert not after.pruned
 
@@ -136,21 +143,21 @@ def test_long_namespaces_cannot_multiply() -> None:
     inside = "".join(f"<p:e{n}/>" for n in range(2000))
     stanza = only_stanza(opened().feed(f"<iq xmlns:p='{uri}'>{inside}</iq>".encode()))
     assert stanza.pruned
-    assert sum(len(e.tag) for e in stanza.element.iter()) <= guard.MOST_CHARACTERS
+    assert sum(len(e.tag) for e in stanza.element.iter()) <= stream_reader.MOST_CHARACTERS
 
 
 def test_a_stanza_without_end_breaks_the_stream() -> None:
     reader = opened()
     chunk = b"<x/>" * 1024
     assert reader.feed(b"<iq>") == []
-    for _ in range(guard.LARGEST_STANZA // len(chunk) - 1):
+    for _ in range(stream_reader.LARGEST_STANZA // len(chunk) - 1):
         assert not any(isinstance(e, Broken) for e in reader.feed(chunk))
     assert broken(reader.feed(2 * chunk)).condition == "policy-violation"
 
 
 def test_a_tag_without_end_breaks_the_stream() -> None:
     reader = opened()
-    assert reader.feed(b"<iq a='" + b"x" * guard.LARGEST_STANZA) != []
+    assert reader.feed(b"<iq a='" + b"x" * stream_reader.LARGEST_STANZA) != []
     assert reader.feed(b"'/>") == []
 
 
@@ -188,7 +195,7 @@ def test_a_dripped_token_costs_no_more_than_a_whole_one() -> None:
 
 
 def test_names_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "MOST_NAMES", 50)
+    monkeypatch.setattr(stream_reader, "MOST_NAMES", 50)
     reader = opened()
     for number in range(500):
         stanza = only_stanza(reader.feed(f"<iq><e{number} a{number}='1'/></iq>".encode()))

@@ -37,7 +37,7 @@ class _In(Enum):
     VALUE = auto()
 
 
-class Cutter:
+class TagSplitter:
     """Bytes in, pieces out; what follows the last whole tag is held until the next is whole."""
 
     def __init__(self) -> None:

@@ -4,7 +4,7 @@ slixmpp parses with ElementTree's pull parser, which has no limits and builds wh
 reader drives expat itself and refuses or prunes *before* a tree is built:
 
 * DTDs, processing instructions and comments have no place in a stream (RFC 6120 section 11.1) and
-  break it at their first bytes (`cutter.py`), so no entity is ever declared.
+  break it at their first bytes (`tag_splitter.py`), so no entity is ever declared.
 * A stanza that is too big, too deep or of too many elements is pruned: what came before the limit
   is handed over and marked, what follows is only counted. The stream survives, since everybody
   who may send us a stanza could break it otherwise.
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
-from jingle_hnt.fronts.xmpp.cutter import Cutter, Restricted
+from jingle_hnt.fronts.xmpp.tag_splitter import Restricted, TagSplitter
 
 LARGEST_STANZA = 2 * 1024 * 1024
 """Bytes. A client may send 256 KiB, and a server that escapes makes up to six times as many."""
@@ -81,7 +81,7 @@ class StreamReader:
     def __init__(self) -> None:
         self._events: list[Event] = []
         self._over = False
-        self._cutter = Cutter()
+        self._splitter = TagSplitter()
         self._level = 0
         self._root = ""
         self._names: dict[str, str] = {}
@@ -100,10 +100,10 @@ class StreamReader:
         self._stanza_bytes += len(data)
         restricted = ""
         try:
-            self._cutter.feed(data)
+            self._splitter.feed(data)
         except Restricted as error:
             restricted = str(error)
-        for piece, too_long in self._cutter.pieces():
+        for piece, too_long in self._splitter.pieces():
             self._parse(piece, too_long)
         if restricted and not self._over:
             self._break("restricted-xml", f"{restricted} has no place in an XMPP stream")
