@@ -30,7 +30,7 @@ FORBIDDEN = (
     ("process/lock.py", "jingle_hnt.settings.defaults"),
     ("relay/pace.py", "jingle_hnt.log"),
     ("settings/defaults.py", "jingle_hnt.app"),
-    ("store/private.py", "jingle_hnt.admin.tally"),
+    ("store/private.py", "jingle_hnt.admin.call_counters"),
     ("admin/paths.py", "slixmpp"),
     ("plane/engines.py", "aioice"),
     ("relay/owner.py", "time"),

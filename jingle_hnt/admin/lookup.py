@@ -5,14 +5,14 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 from jingle_hnt.admin import moments, person, snapshots
+from jingle_hnt.admin.backend import Archive, Backend
+from jingle_hnt.admin.call_counters import CallCounters
 from jingle_hnt.admin.causes import Case
 from jingle_hnt.admin.diagnosis import Finding, diagnose, set_aside
 from jingle_hnt.admin.moments import Span
-from jingle_hnt.admin.office import Archive, Office
 from jingle_hnt.admin.person import FAR_S, Occasion
 from jingle_hnt.admin.refusals import Refusals, RefusedCall
 from jingle_hnt.admin.reports import CallReport, Explanation, HistorySnapshot, valid
-from jingle_hnt.admin.tally import Tally
 from jingle_hnt.jingle.machine import Session
 from jingle_hnt.model.commands import SHOWN
 from jingle_hnt.model.jid import JID
@@ -32,15 +32,17 @@ Request = Mapping[str, object]
 class CallCommands:
     """A method for each command, of its name."""
 
-    def __init__(self, office: Office, archive: Archive, tally: Tally, refusals: Refusals) -> None:
-        self._office = office
+    def __init__(
+        self, backend: Backend, archive: Archive, call_counters: CallCounters, refusals: Refusals
+    ) -> None:
+        self._backend = backend
         self._archive = archive
-        self._tally = tally
+        self._call_counters = call_counters
         self._refusals = refusals
 
     async def calls(self, _: Request) -> snapshots.CallsSnapshot:
-        bindings = {b.name: b for b in await self._office.bindings() or []}
-        return snapshots.calls(self._office.registry, bindings, self._office.now())
+        bindings = {b.name: b for b in await self._backend.bindings() or []}
+        return snapshots.calls(self._backend.registry, bindings, self._backend.now())
 
     async def call(self, request: Request) -> snapshots.CallSnapshot:
         session = self.named(text_of(request, "call"))
@@ -50,7 +52,7 @@ class CallCommands:
 
     def named(self, wanted: str) -> Session | None:
         """The call of this name, else of this sid, which clients choose: it may be that of many."""
-        registry = self._office.registry
+        registry = self._backend.registry
         session = registry.find(wanted)
         if session is not None:
             return session
@@ -68,12 +70,12 @@ class CallCommands:
     def of_user(self, wanted: str) -> list[Session]:
         """The calls in which this bare or full JID is a party."""
         try:
-            jid = JID.of(self._office.normalised(wanted))
+            jid = JID.of(self._backend.normalised(wanted))
         except ValueError:
             return []
         return [
             session
-            for session in self._office.registry
+            for session in self._backend.registry
             if any(jid in (party.jid, party.jid.bare) for party in session.parties)
         ]
 
@@ -95,7 +97,7 @@ class CallCommands:
             if wanted in refused.sids:
                 return _of_refused(refused)
         try:
-            user = JID.of(self._office.normalised(wanted.strip()))
+            user = JID.of(self._backend.normalised(wanted.strip()))
         except ValueError:
             user = None
         if user is None or not user.local:
@@ -112,7 +114,7 @@ class CallCommands:
                 f"no call of {user} is known{' of about then' if at else ''}, and none was refused:"
                 " its client made none, or its server did not ask us (`jingle-hnt check`)"
             )
-        session = self._office.registry.find(event.session)
+        session = self._backend.registry.find(event.session)
         if session is not None:
             found = _of_case(await self._live(session))
         elif event.report is not None:
@@ -124,7 +126,7 @@ class CallCommands:
 
     def _going_on(self, user: JID, now: datetime) -> Iterator[Occasion]:
         for session in self.of_user(str(user)):
-            age = timedelta(seconds=self._office.now() - session.life.started_at)
+            age = timedelta(seconds=self._backend.now() - session.life.started_at)
             line = f"{session.jids[0]} calls {session.jids[1]} ({session.name})"
             yield Occasion(now - age, now, line, session=session.name)
 
@@ -142,10 +144,10 @@ class CallCommands:
         own = session.negotiation
         names = [n for a in own.allocations for n in a.bindings]
         names += [n for past in own.past for n in past.uncounted]
-        found = await self._office.bindings(names)
+        found = await self._backend.bindings(names)
         bindings = {b.name: b for b in found or []}
-        call = snapshots.call(session, bindings, self._office.now())
-        return Case(call, plane=found is not None, nobody_lately=self._tally.nobody_lately)
+        call = snapshots.call(session, bindings, self._backend.now())
+        return Case(call, plane=found is not None, nobody_lately=self._call_counters.nobody_lately)
 
     async def history(self, request: Request) -> HistorySnapshot:
         try:

@@ -14,9 +14,9 @@ from prometheus_client.core import (
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from jingle_hnt.admin.call_counters import FIELDS, KINDS, CallCounters, Histogram
 from jingle_hnt.admin.paths import CheckFailure, Path
 from jingle_hnt.admin.snapshots import StatusSnapshot
-from jingle_hnt.admin.tally import FIELDS, KINDS, Histogram, Tally
 from jingle_hnt.call.life import Why
 from jingle_hnt.call.policy import IceMode
 from jingle_hnt.errors import Condition
@@ -41,7 +41,7 @@ class Scrape:
 
     status: StatusSnapshot
     calls: Mapping[str, int]
-    tally: Tally
+    call_counters: CallCounters
     modules: Mapping[str, bool]
 
 
@@ -82,31 +82,37 @@ class Metrics(Collector):
         yield _gauge("ports", "Media ports by state.", "state", ports, ports)
         bindings = {"live": status.plane.bindings, "draining": status.plane.draining}
         yield _gauge("bindings", "The plane's bindings by state.", "state", bindings, bindings)
-        tally = self._scrape.tally
-        yield _total("connections", "Times the XMPP server was connected.", tally.connections)
+        call_counters = self._scrape.call_counters
+        yield _total(
+            "connections", "Times the XMPP server was connected.", call_counters.connections
+        )
         text = "Times that another process of the same component has taken our place."
         yield _total("component_replacements", text, status.replacements)
-        yield _total("planes", "Forwarding planes met since the start.", tally.planes)
+        yield _total("planes", "Forwarding planes met since the start.", call_counters.planes)
 
     def _calls(self) -> Iterator[Metric]:
-        tally = self._scrape.tally
+        call_counters = self._scrape.call_counters
         yield _gauge("calls", "Calls that go on, by state.", "state", LIVE, self._scrape.calls)
         text = "Calls that were accepted, counted at their end."
-        yield _total("calls_accepted", text, tally.accepted)
-        yield _totals("calls_ended", "Calls that are over, by why.", "why", Why, tally.ended)
+        yield _total("calls_accepted", text, call_counters.accepted)
+        yield _totals(
+            "calls_ended", "Calls that are over, by why.", "why", Why, call_counters.ended
+        )
         text = "Requests that were refused, by the condition told."
-        yield _totals("refused", text, "condition", Condition, tally.refused)
+        yield _totals("refused", text, "condition", Condition, call_counters.refused)
         text = "Requests beyond a budget, by the budget's name."
         names = [budget.name for budget in COUNTED]
-        yield _totals("budget_exceeded", text, "budget", names, tally.exceeded)
+        yield _totals("budget_exceeded", text, "budget", names, call_counters.exceeded)
         text = "Accepted calls in which RTP of one party only was heard."
-        yield _total("calls_one_way", text, tally.one_way)
+        yield _total("calls_one_way", text, call_counters.one_way)
         text = "Relayed calls, accepted for long enough, in which nobody was heard."
-        yield _total("calls_unheard", text, tally.unheard)
-        yield _histogram("setup_seconds", "From the offer of a call to its accept.", tally.setup)
+        yield _total("calls_unheard", text, call_counters.unheard)
+        yield _histogram(
+            "setup_seconds", "From the offer of a call to its accept.", call_counters.setup
+        )
 
     def _latches(self) -> Iterator[Metric]:
-        tally = self._scrape.tally
+        call_counters = self._scrape.call_counters
         family = CounterMetricFamily(
             PREFIX + "latches",
             "Sources that latches learned, by source authentication, first or again.",
@@ -114,7 +120,9 @@ class Metrics(Collector):
         )
         for source_auth in SourceAuth:
             for kind in ("first", "again"):
-                family.add_metric([source_auth, kind], tally.latches[source_auth.value, kind])
+                family.add_metric(
+                    [source_auth, kind], call_counters.latches[source_auth.value, kind]
+                )
         yield family
         family = CounterMetricFamily(
             PREFIX + "ice_paths",
@@ -123,22 +131,26 @@ class Metrics(Collector):
         )
         for ice in (IceMode.APPEND, IceMode.TERMINATE):
             for path in Path:
-                family.add_metric([ice, path], tally.paths[ice.value, path.value])
+                family.add_metric([ice, path], call_counters.paths[ice.value, path.value])
         yield family
         text = "Agents that no check made known, by why, counted at their call's end."
-        failures = tally.check_failures
+        failures = call_counters.check_failures
         yield _totals("ice_check_failures", text, "why", CheckFailure, failures)
-        total = tally.traffic.total()
+        total = call_counters.traffic.total()
         text = "The relay's own connectivity checks, where ICE ends at it, by what became of them."
         checks = {each: float(sum(total[f"checks_{each}", n] for n in KINDS)) for each in CHECKS}
         yield _totals("ice_checks", text, "outcome", CHECKS, checks)
-        yield _total("rivalries", "Times that two sources competed for a latch.", tally.rivalries)
+        yield _total(
+            "rivalries", "Times that two sources competed for a latch.", call_counters.rivalries
+        )
         text = "Sources barred because they sent to ports that nobody was told of."
-        yield _total("barred_sources", text, tally.barred)
-        yield _histogram("latch_seconds", "From the arming of a latch to its source.", tally.latch)
+        yield _total("barred_sources", text, call_counters.barred)
+        yield _histogram(
+            "latch_seconds", "From the arming of a latch to its source.", call_counters.latch
+        )
 
     def _traffic(self) -> Iterator[Metric]:
-        total = self._scrape.tally.traffic.total()
+        total = self._scrape.call_counters.traffic.total()
         for unit in ("packets", "bytes"):
             family = CounterMetricFamily(
                 PREFIX + unit,

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import structlog
 from pydantic import BaseModel, ConfigDict
 
-from jingle_hnt.admin.office import Archive
+from jingle_hnt.admin.backend import Archive
 from jingle_hnt.jingle.effects import CallRefused
 from jingle_hnt.jingle.refusals import Kind
 

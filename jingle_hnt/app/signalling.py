@@ -15,10 +15,10 @@ from itertools import groupby
 import structlog
 
 from jingle_hnt.admin import snapshots
-from jingle_hnt.admin.desk import Desk
 from jingle_hnt.admin.http import MetricsServer
 from jingle_hnt.admin.rehearsal import Rehearsals
 from jingle_hnt.admin.server import AdminServer
+from jingle_hnt.admin.service import AdminService
 from jingle_hnt.app.call_records import CallRecords
 from jingle_hnt.app.host import HostFaults
 from jingle_hnt.app.plane_link import WATCHED, PlaneLink
@@ -108,13 +108,13 @@ class Signalling:
         )
         self._requests = Requests(self._registry, self._carry_out, clock)
         self._host = HostFaults(wiring.pool, reloader.settings.relay.port_range, clock)
-        self._desk = Desk(self, self._history, redact=wiring.history_is_redacted)
+        self._service = AdminService(self, self._history, redact=wiring.history_is_redacted)
         self._records = CallRecords(
-            self._registry, journal, self._history, self._desk.tally.exceeded, clock
+            self._registry, journal, self._history, self._service.call_counters.exceeded, clock
         )
         self._rehearsals = Rehearsals(self._registry, clock, self._carry_out)
         self._components = Components(
-            wiring.components, self, self._desk.commands, lambda: bool(self._registry)
+            wiring.components, self, self._service.commands, lambda: bool(self._registry)
         )
         self._fronts = fronts(self)
         self._planes = {
@@ -130,7 +130,7 @@ class Signalling:
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        commands = (*self._desk.commands, self._rehearsals.command)
+        commands = (*self._service.commands, self._rehearsals.command)
         admin = AdminServer(self._wiring.admin_socket, commands)
         self._records.restore()
         self._carry_out()
@@ -160,7 +160,7 @@ class Signalling:
         if self._wiring.metrics is None:
             return None
         try:
-            return MetricsServer(*self._wiring.metrics, self._desk.scrape)
+            return MetricsServer(*self._wiring.metrics, self._service.scrape)
         except OSError as error:
             host, port = self._wiring.metrics
             log.error("metrics cannot be served", listen=f"{host}:{port}", why=str(error))
@@ -181,8 +181,8 @@ class Signalling:
 
     def receive(self, request: Request) -> None:
         """A stanza that a server module holds; its user's turn comes soon."""
-        self._desk.whereabouts.seen(request.sender, request.sender_ip)
-        self._desk.whereabouts.seen(request.recipient, request.recipient_ip)
+        self._service.whereabouts.seen(request.sender, request.sender_ip)
+        self._service.whereabouts.seen(request.recipient, request.recipient_ip)
         self._requests.put(request)
 
     def refused(self, refusal: Refusal) -> None:
@@ -236,12 +236,12 @@ class Signalling:
     def rejected(self, sender: JID, error: JingleError) -> None:
         """A stanza was bounced for what it is, before any session saw it."""
         condition = error.answer.condition.value
-        self._desk.tally.refused[condition] += 1
+        self._service.call_counters.refused[condition] += 1
         log.info("stanza rejected", sender=str(sender), condition=condition, why=str(error))
 
     def on_connected(self, component: str) -> None:
         """An XMPP server has accepted us."""
-        self._desk.tally.connections += 1
+        self._service.call_counters.connections += 1
         log.info("connected to the XMPP server", component=component)
         self._components.linked(component)
 
@@ -282,7 +282,7 @@ class Signalling:
                 self._components.inject(stanza)
         elif not self._rehearsals.takes(stanza):
             if isinstance(stanza, Bounce):
-                self._desk.tally.refused[stanza.error.condition.value] += 1
+                self._service.call_counters.refused[stanza.error.condition.value] += 1
             self._components.answer(stanza)
 
     def _carry_out_alike(self, kind: type, effects: Sequence[Effect]) -> None:
@@ -310,18 +310,18 @@ class Signalling:
             case Remember(session=name):
                 self._records.note(name, live=True)
             case Exceeded(budget=budget, owner=owner):
-                self._desk.tally.exceeded[budget] += 1
+                self._service.call_counters.exceeded[budget] += 1
                 log.warning("budget exceeded", budget=budget, owner=owner)
             case CallRefused():
                 if not self._rehearsals.is_one(effect.sid):
-                    self._desk.refused(effect)
+                    self._service.refused(effect)
             case Ended(account=session):
                 reported = session is None or not self._rehearsals.is_one(session.sid)
                 bound = session is not None and bool(session.negotiation.allocations)
                 waits = reported and bound and effect.obstacle is None
                 self._records.over(effect, waits=waits)  # its report waits for the plane
                 if reported:
-                    self.spawn(self._desk.closing.close(effect))
+                    self.spawn(self._service.call_closing.close(effect))
             case FrontEffect():
                 any(front.carry_out(effect) for front in self._fronts)
 
@@ -336,7 +336,7 @@ class Signalling:
 
     def met(self, link: PlaneLink, bindings: list[BindingSnapshot]) -> None:
         """A plane is met, which has these bindings of calls."""
-        self._desk.plane_met(link.instance)
+        self._service.plane_met(link.instance)
         served = self._records.meet(link.instance)
         reconcile(self._calls, bindings, self._clock(), served, link.plane)
         self._carry_out()
@@ -344,7 +344,7 @@ class Signalling:
     def after_met(self) -> None:
         """What has happened at a plane since it was met is told by now."""
         for ended, at in self._records.take_unreported():
-            self.spawn(self._desk.closing.close(ended, self._clock() - at))
+            self.spawn(self._service.call_closing.close(ended, self._clock() - at))
 
     def told(self, event: Event, plane: PlaneId) -> None:
         """Something happened in a plane."""
@@ -360,7 +360,7 @@ class Signalling:
             case Rivalry():
                 source = str(event.source)
                 log.warning("rival source", binding=event.name, side=event.side, source=source)
-        self._desk.told(event)
+        self._service.told(event)
         self._calls.told(event, self._clock(), plane)
         self._carry_out()
 
@@ -368,7 +368,7 @@ class Signalling:
         """A source has barred itself; a line a second says enough."""
         if not isinstance(event, Rivalry):
             return
-        self._desk.tally.barred += 1
+        self._service.call_counters.barred += 1
         if self._clock() - self._barred_told_at >= 1.0:
             self._barred_told_at = self._clock()
             why = "it sends to ports that nobody was told of"
@@ -399,8 +399,8 @@ class Signalling:
             self._timer.cancel()
         await admin.close()
         self._requests.serve(every=True)
-        self._desk.closing.stop()
-        self._desk.refusals.flush()
+        self._service.call_closing.stop()
+        self._service.refusals.flush()
         self._records.take_leave()
         self._outgoing.flush()
         await self._components.stop()
@@ -410,7 +410,7 @@ class Signalling:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         self._records.close()
 
-    # What the desk needs (admin.office.Office)
+    # What the admin service needs (admin.back end.Office)
 
     @property
     def registry(self) -> Registry:
@@ -451,7 +451,7 @@ class Signalling:
 
     @property
     def host_faults(self) -> Sequence[str]:
-        """See `admin.office.Office`."""
+        """See `admin.backend.Backend`."""
         return self._host.now()
 
     @property
@@ -547,7 +547,7 @@ class Signalling:
             return None
         all_of_them = (b for answer in answers for b in answer or ())
         found = [b for b in all_of_them if not b.name.startswith(probe.PREFIX)]
-        self._desk.tally.traffic.seen(found, every=names is None)
+        self._service.call_counters.traffic.seen(found, every=names is None)
         return found
 
 

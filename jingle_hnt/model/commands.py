@@ -3,7 +3,7 @@
 The command line with its manual page and shell completions, the local socket, the ad-hoc commands
 of XMPP clients (XEP-0050) and docs/commands.md are made from it. An entry only describes. Its
 functions are found by name: on the command line `function` of `jingle_hnt.commands`, in the process
-that answers the method of the command's name (`admin/desk.py`, `rehearsal.py`).
+that answers the method of the command's name (`admin/service.py`, `rehearsal.py`).
 """
 
 from dataclasses import dataclass

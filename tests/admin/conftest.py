@@ -1,13 +1,13 @@
-"""A desk over the pure core, with a history in a file."""
+"""A admin service over the pure core, with a history in a file."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from jingle_hnt.admin.desk import Desk
+from jingle_hnt.admin.service import AdminService
 from jingle_hnt.store.history import History
-from tests.admin.office import Office
+from tests.admin.backend import Backend
 from tests.jingle.stage import Stage
 
 
@@ -19,10 +19,10 @@ def history(tmp_path: Path) -> Iterator[History]:
 
 
 @pytest.fixture
-def office() -> Office:
-    return Office(Stage())
+def backend() -> Backend:
+    return Backend(Stage())
 
 
 @pytest.fixture
-def desk(office: Office, history: History) -> Desk:
-    return Desk(office, history)
+def service(backend: Backend, history: History) -> AdminService:
+    return AdminService(backend, history)

@@ -9,14 +9,14 @@ import pytest
 from jingle_hnt import cli
 from jingle_hnt.admin import commands as admin_commands
 from jingle_hnt.admin.commands import served
-from jingle_hnt.admin.desk import Desk
 from jingle_hnt.admin.rehearsal import Rehearsals
 from jingle_hnt.admin.server import AdminServer
+from jingle_hnt.admin.service import AdminService
 from jingle_hnt.admin.snapshots import LogSnapshot
 from jingle_hnt.commands import operate
 from jingle_hnt.fronts.xmpp import forms
 from jingle_hnt.model.commands import COMMANDS, GROUPS, Command, Field, named
-from tests.admin.office import Office
+from tests.admin.backend import Backend
 
 
 def test_each_entry_of_the_command_line_has_its_function() -> None:
@@ -29,11 +29,11 @@ def test_each_entry_of_the_command_line_has_its_function() -> None:
         assert command.title or not command.asked, command.name
 
 
-def test_each_entry_that_a_process_is_asked_has_one_function_there(desk: Desk) -> None:
+def test_each_entry_that_a_process_is_asked_has_one_function_there(service: AdminService) -> None:
     asked = [command.name for command in COMMANDS if command.title]
     played = [one.command.name for one in served(Rehearsals.__new__(Rehearsals))]
     assert played == [command.name for command in COMMANDS if command.is_local]
-    assert [one.command.name for one in desk.commands] == [n for n in asked if n not in played]
+    assert [one.command.name for one in service.commands] == [n for n in asked if n not in played]
 
 
 def test_names_are_unique_and_groups_are_told() -> None:
@@ -43,9 +43,11 @@ def test_names_are_unique_and_groups_are_told() -> None:
     assert named("status").title == "Status"
 
 
-def test_an_option_that_can_be_set_is_a_choice_of_the_form(office: Office, desk: Desk) -> None:
-    (one,) = (one.command for one in desk.commands if one.command.name == "set")
-    assert one.fields[0].options == tuple(office.options)
+def test_an_option_that_can_be_set_is_a_choice_of_the_form(
+    backend: Backend, service: AdminService
+) -> None:
+    (one,) = (one.command for one in service.commands if one.command.name == "set")
+    assert one.fields[0].options == tuple(backend.options)
 
 
 async def test_a_new_command_is_one_entry_and_its_functions(

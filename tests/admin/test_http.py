@@ -11,9 +11,9 @@ import structlog
 
 from jingle_hnt import log
 from jingle_hnt.admin import http
-from jingle_hnt.admin.desk import Desk
 from jingle_hnt.admin.http import MetricsServer
 from jingle_hnt.admin.metrics import Scrape
+from jingle_hnt.admin.service import AdminService
 
 
 @pytest.fixture(autouse=True)
@@ -23,14 +23,14 @@ def _reset() -> Iterator[None]:
 
 
 async def test_slow_readers_cost_a_line_each_at_most(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    service: AdminService, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Row P10: no traceback, whatever becomes of the connection."""
     monkeypatch.setattr(http._Handler, "timeout", 0.3)
     monkeypatch.setattr(http, "_exposition", lambda *_: ("200 OK", http.PLAIN, bytes(8 << 20)))
 
     async def scrape() -> Scrape:
-        return await desk.scrape()
+        return await service.scrape()
 
     log.configure(form="json")
     server = MetricsServer("127.0.0.1", 0, scrape)

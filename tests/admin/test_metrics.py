@@ -16,10 +16,10 @@ from prometheus_client.openmetrics.exposition import generate_latest as openmetr
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
+from jingle_hnt.admin.call_counters import CallCounters, Histogram, Traffic
 from jingle_hnt.admin.http import MetricsServer
 from jingle_hnt.admin.metrics import Metrics, Scrape
 from jingle_hnt.admin.snapshots import PlaneSnapshot, PortsSnapshot, StatusSnapshot
-from jingle_hnt.admin.tally import Histogram, Tally, Traffic
 from jingle_hnt.call.life import Why
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.relay.binding import (
@@ -51,10 +51,10 @@ STATUS = StatusSnapshot(
 )
 
 
-def scrape(tally: Tally | None = None, **status: Any) -> Scrape:
+def scrape(call_counters: CallCounters | None = None, **status: Any) -> Scrape:
     changed = STATUS.model_copy(update=status)
-    tally = Tally() if tally is None else tally
-    return Scrape(changed, {"active": 1}, tally, {"a.example": True, "b.example": False})
+    call_counters = CallCounters() if call_counters is None else call_counters
+    return Scrape(changed, {"active": 1}, call_counters, {"a.example": True, "b.example": False})
 
 
 def samples(shown: Scrape) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -78,15 +78,15 @@ def binding(name: BindingName, packets: int, **dropped: int) -> BindingSnapshot:
 
 
 def test_every_series_is_there_from_the_start_and_no_other_comes() -> None:
-    tally = Tally()
-    before = samples(scrape(tally))
-    tally.ended.update(why.value for why in Why)
-    tally.refused.update(["resource-constraint", "bad-request"])
-    tally.latches.update([(source_auth.value, "again") for source_auth in SourceAuth])
-    tally.setup.observe(3.0)
-    tally.latch.observe(99.0)
-    tally.traffic.seen([binding("s1.1.1", 10, dropped_rival=3)])
-    after = samples(scrape(tally))
+    call_counters = CallCounters()
+    before = samples(scrape(call_counters))
+    call_counters.ended.update(why.value for why in Why)
+    call_counters.refused.update(["resource-constraint", "bad-request"])
+    call_counters.latches.update([(source_auth.value, "again") for source_auth in SourceAuth])
+    call_counters.setup.observe(3.0)
+    call_counters.latch.observe(99.0)
+    call_counters.traffic.seen([binding("s1.1.1", 10, dropped_rival=3)])
+    after = samples(scrape(call_counters))
     assert before.keys() == after.keys()
     assert sum(before.values()) < sum(after.values())
     assert after["jingle_hnt_calls_ended_total", frozenset({("why", "silence")})] == 1

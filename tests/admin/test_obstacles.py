@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jingle_hnt.admin.desk import Desk
+from jingle_hnt.admin.service import AdminService
 from jingle_hnt.call.policy import GateMode, IceMode
 from jingle_hnt.jingle.budgets import BudgetPolicy
 from jingle_hnt.jingle.effects import Answer, Bounce, CallRefused, Pass, Passed, Replace, Request
@@ -19,18 +19,18 @@ from jingle_hnt.model.jingle import Action, Jingle
 from jingle_hnt.relay.policy import UnknownSource
 from jingle_hnt.relay.ports import SHUN_S
 from jingle_hnt.store.history import History
-from tests.admin.office import Office, ask
+from tests.admin.backend import Backend, ask
 from tests.jingle.stage import ALICE, BOB, MALLORY, RELAY, Stage, candidates, changed, content
 from tests.jingle.test_refusals import DORA, ERIC, PROOF
 
 
 class Front:
-    """A desk whose stage tells it of what is refused."""
+    """A admin service whose stage tells it of what is refused."""
 
     def __init__(self, history: History, **options: Any) -> None:
         self.stage = Stage(**options)
-        self.office = Office(self.stage)
-        self.desk = Desk(self.office, history)
+        self.backend = Backend(self.stage)
+        self.service = AdminService(self.backend, history)
         self.number = 0
 
     def offers(self, caller: JID = ALICE, callee: JID = BOB, known: bool = True) -> Answer | None:
@@ -41,13 +41,13 @@ class Front:
         sid, offer = f"call{self.number}", Action.SESSION_INITIATE
         answer = self.stage.says(caller, offer, *contents, to=callee, sid=sid, known=known)
         for refused in self.stage.refused:
-            self.desk.refused(refused)
+            self.service.refused(refused)
         self.stage.refused.clear()
         return answer
 
     async def advice(self, cause: str) -> str:
         """What `explain` says of the last offer."""
-        (found,) = (await ask(self.desk, "explain", call=f"call{self.number}")).diagnosis
+        (found,) = (await ask(self.service, "explain", call=f"call{self.number}")).diagnosis
         assert found.cause == cause
         return str(found.advice)
 
@@ -66,12 +66,12 @@ def command(text: str) -> str:
 
 async def test_who_is_blocked_is_unblocked(history: History) -> None:
     front = Front(history)
-    await ask(front.desk, "block", who="bob@example.org")
+    await ask(front.service, "block", who="bob@example.org")
     front.offers()
     advice = await front.advice("refused-block")
     assert "lets it call and be called again" in advice
     name, who = command(advice).split()
-    await ask(front.desk, name, who=who)
+    await ask(front.service, name, who=who)
     assert isinstance(front.offers(), Replace)
 
 
@@ -81,7 +81,7 @@ async def test_a_limit_is_raised(history: History) -> None:
     front.offers()
     advice = await front.advice("refused-limit")
     assert "says who is near it; raise limits.per_user" in advice
-    shown = await ask(front.desk, command(advice))
+    shown = await ask(front.service, command(advice))
     assert (shown.per_user, shown.users) == (1, {"alice@example.org": 1})
     front.follow(limits=LimitPolicy(per_user=2))
     assert isinstance(front.offers(), Replace)
@@ -93,7 +93,7 @@ async def test_a_budget_is_looked_up_and_raised(history: History) -> None:
     front.offers()
     advice = await front.advice("refused-budget")
     assert "docs/configuration.md has the option of each budget" in advice
-    shown = {b.budget: b.uses for b in (await ask(front.desk, command(advice))).budgets}
+    shown = {b.budget: b.uses for b in (await ask(front.service, command(advice))).budgets}
     assert [(use.who, use.used) for use in shown["ports-user"]] == [("alice@example.org", 4)]
     front.follow(budgets=BudgetPolicy(ports_per_user=8))
     assert isinstance(front.offers(), Replace)
@@ -102,13 +102,13 @@ async def test_a_budget_is_looked_up_and_raised(history: History) -> None:
 @pytest.mark.parametrize("draining", list(Fallback))
 async def test_a_drain_is_ended(history: History, draining: Fallback) -> None:
     front = Front(history, draining=draining)
-    await ask(front.desk, "drain")
+    await ask(front.service, "drain")
     front.offers()
     advice = await front.advice("refused-drain")
     assert "takes new calls again; relay.draining says what becomes of them" in advice
-    drains = [f for f in (await ask(front.desk, "check")).findings if f.subject == "new calls"]
+    drains = [f for f in (await ask(front.service, "check")).findings if f.subject == "new calls"]
     assert drains[0].text == "draining: no new calls are relayed; `jingle-hnt undrain` ends it"
-    await ask(front.desk, command(advice))
+    await ask(front.service, command(advice))
     assert isinstance(front.offers(), Replace)
 
 
@@ -118,28 +118,30 @@ async def test_ports_are_widened_or_calls_pass_without(history: History) -> None
     front.offers()
     advice = await front.advice("refused-ports")
     assert "widen relay.ports, or let such calls pass with relay.exhausted" in advice
-    assert (await ask(front.desk, command(advice))).ports.leased == 4
-    (room,) = [f for f in (await ask(front.desk, "check")).findings if f.subject == "media ports"]
+    assert (await ask(front.service, command(advice))).ports.leased == 4
+    (room,) = [
+        f for f in (await ask(front.service, "check")).findings if f.subject == "media ports"
+    ]
     assert room.text == f"none of {RELAY} free for another call; widen `relay.ports`"
     front.follow(exhausted=Fallback.PASS)
     assert isinstance(front.offers(), Pass)
-    assert not (await ask(front.desk, "status")).ready
+    assert not (await ask(front.service, "status")).ready
     wide = Front(history, ports=(2000, 2011))
     wide.offers()
     assert isinstance(wide.offers(), Replace)
-    assert (await ask(wide.desk, "status")).ready
+    assert (await ask(wide.service, "status")).ready
 
 
 async def test_status_tells_whether_the_plane_is_back(history: History) -> None:
     front = Front(history)
     obstacle = Obstacle(Kind.PLANE)
-    front.office.engine, front.office.plane_fault = None, "see the log of `jingle-hnt plane`"
-    front.desk.refused(CallRefused(ALICE, BOB, "call0", obstacle, "alice"))
+    front.backend.engine, front.backend.plane_fault = None, "see the log of `jingle-hnt plane`"
+    front.service.refused(CallRefused(ALICE, BOB, "call0", obstacle, "alice"))
     advice = await front.advice("refused-plane")
     assert "`jingle-hnt status` tells whether it is back" in advice
-    assert not (await ask(front.desk, "status")).plane.up
-    front.office.engine = "reference"
-    assert (await ask(front.desk, "status")).plane.up
+    assert not (await ask(front.service, "status")).plane.up
+    front.backend.engine = "reference"
+    assert (await ask(front.service, "status")).plane.up
     assert isinstance(front.offers(), Replace)
 
 
@@ -167,7 +169,7 @@ async def test_what_is_told_the_caller_helps_it_as_well(history: History) -> Non
     """It offers a public candidate, or calls from where its XMPP connection comes from."""
     front = Front(history, peers=PROOF)
     front.offers(known=False)
-    told = (await ask(front.desk, "explain", call="call1")).refused.told
+    told = (await ask(front.service, "explain", call="call1")).refused.told
     assert "offer a public candidate, or call from the network that your XMPP" in told
     public = content(transport=candidates("198.51.100.1", 5000))
     front.number += 1
@@ -177,16 +179,16 @@ async def test_what_is_told_the_caller_helps_it_as_well(history: History) -> Non
 
 async def test_status_says_whether_the_connection_is_back(history: History) -> None:
     front = Front(history)
-    front.office.links = {"hnt.example.org": "the server closed the connection"}
+    front.backend.links = {"hnt.example.org": "the server closed the connection"}
     jingle = Jingle(Action.SESSION_INITIATE, "call0", contents=(content(),))
     front.stage.registry.passed(Passed(ALICE, BOB, "call0", Action.SESSION_INITIATE, jingle), 0.0)
     front.stage.settle()
-    front.desk.refused(front.stage.refused.pop())
+    front.service.refused(front.stage.refused.pop())
     advice = await front.advice("refused-away")
     assert "look at the log for why; `jingle-hnt status` says whether it is back" in advice
-    assert (await ask(front.desk, command(advice))).disconnected == front.office.links
-    front.office.links = {"hnt.example.org": ""}
-    assert (await ask(front.desk, command(advice))).disconnected == {}
+    assert (await ask(front.service, command(advice))).disconnected == front.backend.links
+    front.backend.links = {"hnt.example.org": ""}
+    assert (await ask(front.service, command(advice))).disconnected == {}
 
 
 async def test_a_client_writes_each_content_once_where_addresses_are_hidden(
@@ -203,7 +205,7 @@ async def test_a_client_writes_each_content_once_where_addresses_are_hidden(
         answer = front.stage.answers[front.stage.tokens]
         assert isinstance(answer, Bounce if hidden else Replace)
         if hidden:
-            front.desk.refused(front.stage.refused[0])
+            front.service.refused(front.stage.refused[0])
             advice = await front.advice("refused-hidden")
     assert advice.startswith("the client writes several transports in one content, or one content")
     assert "ice.mode and gate.policy say whose addresses are hidden" in advice
@@ -218,12 +220,12 @@ async def test_limits_show_who_has_sent_very_many_requests(history: History) -> 
     jingle = Jingle(Action.SESSION_INITIATE, "call0", contents=(content(),))
     front.stage.registry.late(Request(99, ALICE, BOB, jingle), 0.0)
     front.stage.settle()
-    front.desk.refused(front.stage.refused.pop())
+    front.service.refused(front.stage.refused.pop())
     front.number = 0
-    found = (await ask(front.desk, "explain", call=str(ALICE))).diagnosis
+    found = (await ask(front.service, "explain", call=str(ALICE))).diagnosis
     assert found[0].cause == "refused-late"
     assert "has sent very many requests: see `jingle-hnt limits`" in found[0].advice
-    shown = {b.budget: b.uses for b in (await ask(front.desk, "limits")).budgets}
+    shown = {b.budget: b.uses for b in (await ask(front.service, "limits")).budgets}
     assert [use.who for use in shown["stanzas-user"] if use.exceeded] == ["mallory@example.org"]
     assert isinstance(front.offers(), Replace)
 
@@ -251,45 +253,49 @@ async def test_limits_show_who_has_sent_very_many_requests(history: History) -> 
     ],
 )
 async def test_a_command_works_when_it_is_written_as_it_says(
-    office: Office, desk: Desk, command: str, wrong: Any, says: str, right: Any
+    backend: Backend, service: AdminService, command: str, wrong: Any, says: str, right: Any
 ) -> None:
-    office.stage.call(sid="x")
+    backend.stage.call(sid="x")
     with pytest.raises(ValueError, match=says):
-        await ask(desk, command, **wrong)
-    await ask(desk, command, **right)
+        await ask(service, command, **wrong)
+    await ask(service, command, **right)
 
 
-async def test_of_calls_with_one_sid_each_has_a_name(office: Office, desk: Desk) -> None:
-    office.stage.call(sid="x")
-    office.stage.says(MALLORY, Action.SESSION_INITIATE, content(), to=ALICE, sid="x")
+async def test_of_calls_with_one_sid_each_has_a_name(
+    backend: Backend, service: AdminService
+) -> None:
+    backend.stage.call(sid="x")
+    backend.stage.says(MALLORY, Action.SESSION_INITIATE, content(), to=ALICE, sid="x")
     with pytest.raises(ValueError, match="2 calls have this sid: write a call's name") as refused:
-        await ask(desk, "call", call="x")
+        await ask(service, "call", call="x")
     name = str(refused.value).rpartition("such as ")[2].split(", ")[0]
-    assert (await ask(desk, "call", call=name)).sid == "x"
+    assert (await ask(service, "call", call=name)).sid == "x"
 
 
 async def test_who_made_no_call_may_have_a_server_that_does_not_ask(
-    office: Office, desk: Desk
+    backend: Backend, service: AdminService
 ) -> None:
-    office.faults = {"example.org": ModuleState("the server module is not loaded on example.org")}
+    backend.faults = {"example.org": ModuleState("the server module is not loaded on example.org")}
     with pytest.raises(ValueError, match="or its server did not ask us") as said:
-        await ask(desk, "explain", call="alice@example.org")
-    findings = (await ask(desk, "check")).findings
+        await ask(service, "explain", call="alice@example.org")
+    findings = (await ask(service, "check")).findings
     assert "(`jingle-hnt check`)" in str(said.value)
     assert any(f.verdict == "FAIL" and "not loaded" in f.text for f in findings)
-    office.faults = {"example.org": ModuleState()}
-    office.stage.call(sid="x")
-    assert (await ask(desk, "explain", call="alice@example.org")).call.sid == "x"
+    backend.faults = {"example.org": ModuleState()}
+    backend.stage.call(sid="x")
+    assert (await ask(service, "explain", call="alice@example.org")).call.sid == "x"
 
 
-async def test_doors_that_are_shut_are_opened_by_their_option(office: Office, desk: Desk) -> None:
+async def test_doors_that_are_shut_are_opened_by_their_option(
+    backend: Backend, service: AdminService
+) -> None:
     async def texts() -> str:
-        return " ".join(f.text for f in (await ask(desk, "check")).findings)
+        return " ".join(f.text for f in (await ask(service, "check")).findings)
 
     shut = await texts()
     assert "where a server module cannot be, write enabled = true in [addresses]" in shut
     assert "that ask for a relay (XEP-0278), write enabled = true in [relay_nodes]" in shut
-    office.doors = OtherDoors("hnt.x", ("example.org",), frozenset({"example.org"}), channels=True)
+    backend.doors = OtherDoors("hnt.x", ("example.org",), frozenset({"example.org"}), channels=True)
     assert "shut" not in await texts()
 
 
@@ -300,10 +306,14 @@ async def test_ports_that_others_hold_are_free_when_they_end(history: History) -
     front.stage.fail_all(port_taken=True)
     front.stage.fail_all(port_taken=True)
     front.stage.fail_all(port_taken=True)
-    (room,) = [f for f in (await ask(front.desk, "check")).findings if f.subject == "media ports"]
+    (room,) = [
+        f for f in (await ask(front.service, "check")).findings if f.subject == "media ports"
+    ]
     assert "end them (`ss -unlp` names them), or write another range in `relay.ports`" in room.text
-    assert not (await ask(front.desk, "status")).ready
+    assert not (await ask(front.service, "status")).ready
     front.stage.passes(SHUN_S)
-    (room,) = [f for f in (await ask(front.desk, "check")).findings if f.subject == "media ports"]
+    (room,) = [
+        f for f in (await ask(front.service, "check")).findings if f.subject == "media ports"
+    ]
     assert room.verdict == "ok"
-    assert (await ask(front.desk, "status")).ready
+    assert (await ask(front.service, "status")).ready

@@ -8,24 +8,28 @@ import pytest
 import structlog
 
 from jingle_hnt.admin import moments, person
-from jingle_hnt.admin.desk import Desk
 from jingle_hnt.admin.refusals import MOST_OF_OWNER, MOST_WAITING, WORDS, RefusedCall
+from jingle_hnt.admin.service import AdminService
 from jingle_hnt.jingle.effects import CallRefused
 from jingle_hnt.jingle.limits import BLOCKED, TOO_FAST
 from jingle_hnt.jingle.refusals import Kind, Obstacle
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action
 from jingle_hnt.store.history import History
-from tests.admin.office import Office, ask, hang_up
+from tests.admin.backend import Backend, ask, hang_up
 from tests.jingle.stage import ALICE, BOB, MALLORY, content
 
 LIMIT = Obstacle(Kind.LIMIT, "limits.per_minute", TOO_FAST)
 
 
 def refused(
-    desk: Desk, caller: JID = ALICE, callee: JID = BOB, obstacle: Obstacle = LIMIT, sid: str = "x"
+    service: AdminService,
+    caller: JID = ALICE,
+    callee: JID = BOB,
+    obstacle: Obstacle = LIMIT,
+    sid: str = "x",
 ) -> None:
-    desk.refused(CallRefused(caller, callee, sid, obstacle, str(caller.bare)))
+    service.refused(CallRefused(caller, callee, sid, obstacle, str(caller.bare)))
 
 
 def row(kind: str = "limit") -> RefusedCall:
@@ -34,12 +38,12 @@ def row(kind: str = "limit") -> RefusedCall:
     return RefusedCall.model_validate({**names, **values})
 
 
-async def rows(desk: Desk) -> list[Any]:
-    return list((await ask(desk, "history")).refused)
+async def rows(service: AdminService) -> list[Any]:
+    return list((await ask(service, "history")).refused)
 
 
-async def test_alice_could_not_call_has_an_answer(office: Office, desk: Desk) -> None:
-    refused(desk, obstacle=Obstacle(Kind.BLOCK, "bob@example.org", BLOCKED), sid="s-77")
+async def test_alice_could_not_call_has_an_answer(backend: Backend, service: AdminService) -> None:
+    refused(service, obstacle=Obstacle(Kind.BLOCK, "bob@example.org", BLOCKED), sid="s-77")
     for asked in (
         {"call": "s-77"},
         {"call": str(ALICE)},
@@ -47,7 +51,7 @@ async def test_alice_could_not_call_has_an_answer(office: Office, desk: Desk) ->
         {"call": "bob@example.org"},
         {"call": "alice@example.org", "at": f"{datetime.now().astimezone():%H:%M}"},
     ):
-        found = await ask(desk, "explain", **asked)
+        found = await ask(service, "explain", **asked)
         assert found.call is None
         assert (found.refused.caller, found.refused.callee) == (str(ALICE), str(BOB))
         assert found.refused.told == BLOCKED.text
@@ -57,80 +61,84 @@ async def test_alice_could_not_call_has_an_answer(office: Office, desk: Desk) ->
         assert "jingle-hnt unblock bob@example.org" in finding.advice
 
 
-async def test_a_user_is_told_of_the_call_that_is_meant(office: Office, desk: Desk) -> None:
-    office.stage.call(sid="x")
-    await hang_up(office, desk)
-    assert (await ask(desk, "explain", call="bob@example.org")).report.why == "terminated"
-    refused(desk)
-    found = await ask(desk, "explain", call="alice@example.org")
+async def test_a_user_is_told_of_the_call_that_is_meant(
+    backend: Backend, service: AdminService
+) -> None:
+    backend.stage.call(sid="x")
+    await hang_up(backend, service)
+    assert (await ask(service, "explain", call="bob@example.org")).report.why == "terminated"
+    refused(service)
+    found = await ask(service, "explain", call="alice@example.org")
     assert found.refused is not None
     assert ["called" in line for line in found.others] == [True]
-    office.stage.now += 60
-    office.stage.says(ALICE, Action.SESSION_INITIATE, content(), sid="live")
+    backend.stage.now += 60
+    backend.stage.says(ALICE, Action.SESSION_INITIATE, content(), sid="live")
     with pytest.raises(ValueError, match="its client made none"):
-        await ask(desk, "explain", call="carol@example.org")
+        await ask(service, "explain", call="carol@example.org")
     with pytest.raises(ValueError, match="of about then"):
-        await ask(desk, "explain", call="alice@example.org", at="2020-01-01")
+        await ask(service, "explain", call="alice@example.org", at="2020-01-01")
     with pytest.raises(ValueError, match="is no time: write"):
-        await ask(desk, "explain", call="alice@example.org", at="noon")
+        await ask(service, "explain", call="alice@example.org", at="noon")
 
 
-async def test_a_call_that_went_on_without_us_is_told_of_as_such(desk: Desk) -> None:
-    refused(desk, obstacle=Obstacle(Kind.AWAY))
-    (row,) = await rows(desk)
+async def test_a_call_that_went_on_without_us_is_told_of_as_such(service: AdminService) -> None:
+    refused(service, obstacle=Obstacle(Kind.AWAY))
+    (row,) = await rows(service)
     assert (row.outcome, row.told) == ("unrelayed", "")
 
 
-async def test_what_is_alike_is_one_row_with_a_count(office: Office, desk: Desk) -> None:
+async def test_what_is_alike_is_one_row_with_a_count(
+    backend: Backend, service: AdminService
+) -> None:
     for number in range(5):
-        refused(desk, sid=f"s{number}")
+        refused(service, sid=f"s{number}")
         if number == 2:
-            desk.refusals.flush()
-    refused(desk, callee=MALLORY)
-    other, row = sorted(await rows(desk), key=lambda row: row.count)
+            service.refusals.flush()
+    refused(service, callee=MALLORY)
+    other, row = sorted(await rows(service), key=lambda row: row.count)
     assert (row.count, row.sids) == (5, ("s1", "s2", "s3", "s4"))
     assert row.first <= row.last
     assert other.callee == str(MALLORY)
 
 
 async def test_a_flood_of_refusals_hides_nobodys(
-    office: Office, desk: Desk, history: History
+    backend: Backend, service: AdminService, history: History
 ) -> None:
     """Neither another's refusal nor anybody's call."""
-    office.stage.call(sid="x")
-    await hang_up(office, desk)
-    refused(desk, BOB, ALICE)
+    backend.stage.call(sid="x")
+    await hang_up(backend, service)
+    refused(service, BOB, ALICE)
     with structlog.testing.capture_logs() as lines:
         for number in range(20_000):
-            refused(desk, MALLORY, JID.of(f"victim{number}@example.org"), sid=f"s{number}")
+            refused(service, MALLORY, JID.of(f"victim{number}@example.org"), sid=f"s{number}")
             if number % 2000 == 0:
-                desk.refusals.flush()
-        found = await rows(desk)
+                service.refusals.flush()
+        found = await rows(service)
     assert sum(line["caller"] == str(MALLORY) for line in lines) <= 11
     assert sum(line.get("others", 0) + line["times"] for line in lines) == 20_001
     assert len(found) == 20
-    (bobs,) = (await ask(desk, "history", party=str(BOB))).refused
+    (bobs,) = (await ask(service, "history", party=str(BOB))).refused
     assert bobs.caller == str(BOB)
-    assert (await ask(desk, "explain", call="x")).report.why == "terminated"
+    assert (await ask(service, "explain", call="x")).report.why == "terminated"
     kept = history.refused(10_000, "mallory")
     assert len(kept) <= 100  # all that this history keeps
     assert sum(row["count"] for row in history.refused(10_000, "several")) > 10_000
 
 
-def test_what_waits_to_be_written_is_bounded(desk: Desk, history: History) -> None:
+def test_what_waits_to_be_written_is_bounded(service: AdminService, history: History) -> None:
     for number in range(3 * MOST_WAITING):
-        refused(desk, JID.of(f"u{number}@example.org/x"))
-    assert len(desk.refusals._waiting) == MOST_WAITING + 1
+        refused(service, JID.of(f"u{number}@example.org/x"))
+    assert len(service.refusals._waiting) == MOST_WAITING + 1
     for number in range(3 * MOST_OF_OWNER):
-        refused(desk, ALICE, JID.of(f"u{number}@example.org/x"))
-    assert len(desk.refusals._waiting) == MOST_WAITING + 1
+        refused(service, ALICE, JID.of(f"u{number}@example.org/x"))
+    assert len(service.refusals._waiting) == MOST_WAITING + 1
 
 
-async def test_each_obstacle_has_words(desk: Desk) -> None:
+async def test_each_obstacle_has_words(service: AdminService) -> None:
     assert set(WORDS) == set(Kind)
     for kind in Kind:
-        refused(desk, obstacle=Obstacle(kind, "it"))
-    told = {row.kind: row for row in await rows(desk)}
+        refused(service, obstacle=Obstacle(kind, "it"))
+    told = {row.kind: row for row in await rows(service)}
     assert set(told) == {kind.value for kind in Kind}
     words = [(row.text, row.advice) for row in told.values()]
     assert all(text and advice and "{" not in text + advice for text, advice in words)
@@ -140,16 +148,18 @@ def test_one_of_a_later_version_is_shown_all_the_same() -> None:
     assert row(kind="new").text == "new"
 
 
-async def test_an_offer_that_met_an_obstacle_is_no_call(office: Office, desk: Desk) -> None:
-    office.stage.held = True
-    office.stage.says(ALICE, Action.SESSION_INITIATE, content(), sid="x")
-    office.stage.fail_all(port_taken=False)
-    (ended,) = office.stage.ended
-    await desk.closing.close(ended)
-    answer = await ask(desk, "history")
+async def test_an_offer_that_met_an_obstacle_is_no_call(
+    backend: Backend, service: AdminService
+) -> None:
+    backend.stage.held = True
+    backend.stage.says(ALICE, Action.SESSION_INITIATE, content(), sid="x")
+    backend.stage.fail_all(port_taken=False)
+    (ended,) = backend.stage.ended
+    await service.call_closing.close(ended)
+    answer = await ask(service, "history")
     assert answer.calls == ()
     assert [(row.kind, row.sids) for row in answer.refused] == [("ports", ("x",))]
-    assert desk.tally.ended["no-capacity"] == 1
+    assert service.call_counters.ended["no-capacity"] == 1
 
 
 NOW = datetime(2026, 11, 30, 14, 30, tzinfo=UTC)
@@ -198,9 +208,9 @@ def test_of_a_time_the_refusal_is_meant_that_is_near_it() -> None:
     assert person.meant([long, near, far], None) == (far, ("90", "-600"))
 
 
-async def test_what_is_told_late_has_the_time_at_which_it_was(desk: Desk) -> None:
-    desk.refused(CallRefused(ALICE, BOB, "x", Obstacle(Kind.AWAY), "alice", age_s=3600.0))
-    (found,) = await rows(desk)
+async def test_what_is_told_late_has_the_time_at_which_it_was(service: AdminService) -> None:
+    service.refused(CallRefused(ALICE, BOB, "x", Obstacle(Kind.AWAY), "alice", age_s=3600.0))
+    (found,) = await rows(service)
     ago = datetime.now(UTC) - datetime.fromisoformat(found.last)
     assert timedelta(minutes=59) < ago < timedelta(minutes=61)
-    assert (await ask(desk, "explain", call="alice@example.org", at="1h")).refused is not None
+    assert (await ask(service, "explain", call="alice@example.org", at="1h")).refused is not None

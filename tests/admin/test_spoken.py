@@ -3,17 +3,17 @@
 from datetime import UTC, datetime
 
 from jingle_hnt.admin.causes import Case
-from jingle_hnt.admin.desk import Desk
 from jingle_hnt.admin.diagnosis import diagnose
 from jingle_hnt.admin.reports import Explanation, HistorySnapshot, report
+from jingle_hnt.admin.service import AdminService
 from jingle_hnt.admin.snapshots import CallsSnapshot
 from jingle_hnt.admin.spoken import spoken
 from jingle_hnt.call.life import Why
 from jingle_hnt.fronts.xmpp import forms
 from jingle_hnt.fronts.xmpp.tables import lay_out
 from tests.admin import calls
+from tests.admin.backend import ask
 from tests.admin.calls import leg, silent
-from tests.admin.office import ask
 from tests.admin.test_refusals import row
 
 NARROW = 34
@@ -60,9 +60,11 @@ def test_an_explanation_says_what_is_wrong_and_what_to_do() -> None:
     assert spoken(WELL)["contents"][0] == "voice initiator: 490 heard, 0 lost"
 
 
-async def test_each_list_of_each_answer_has_words_where_it_is_not_empty(desk: Desk) -> None:
+async def test_each_list_of_each_answer_has_words_where_it_is_not_empty(
+    service: AdminService,
+) -> None:
     for command in ("check", "policy", "limits"):
-        answer = await ask(desk, command)
+        answer = await ask(service, command)
         for table in lay_out(answer, spoken(answer)).tables:
             assert table.lines or not table.rows, (command, table.name)
 

@@ -150,8 +150,8 @@ class Wire:
         settings = ComponentSettings("hnt.example.org", "secret", ("example.org",))
         self.component = Component(settings, self, clock=lambda: 0.0)
         monkeypatch.setattr(self.component._connection, "send", self.sends)
-        desk = SimpleNamespace(tally=SimpleNamespace(refused=Counter()))
-        self.app = cast(Signalling, SimpleNamespace(_desk=desk))
+        service = SimpleNamespace(call_counters=SimpleNamespace(refused=Counter()))
+        self.app = cast(Signalling, SimpleNamespace(_service=service))
         self.sent = ""
         self.own = self.reports = False
         self.reader = self.fresh()

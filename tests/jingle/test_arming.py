@@ -196,13 +196,13 @@ def test_who_is_to_sign_its_media_is_not_armed_by_its_address_before_it_answers(
 
 
 def test_two_resources_of_one_account_are_two_parties() -> None:
-    desk = JID.of("alice@example.org/desk")
+    service = JID.of("alice@example.org/desk")
     stage = Stage()
-    stage.says(ALICE, Action.SESSION_INITIATE, content(), to=desk)
-    stage.registry.moved(Moved(desk, ELSEWHERE), stage.now)
+    stage.says(ALICE, Action.SESSION_INITIATE, content(), to=service)
+    stage.registry.moved(Moved(service, ELSEWHERE), stage.now)
     stage.settle()
     assert {side for _, side in stage.plane.armed} == {0}
-    stage.says(desk, Action.SESSION_ACCEPT, stage.bobs(), to=ALICE)
+    stage.says(service, Action.SESSION_ACCEPT, stage.bobs(), to=ALICE)
     assert stage.plane.armed[RTP, 1].evidence.sources == (ip_network(ELSEWHERE),)
     assert stage.plane.armed[RTP, 0].evidence.sources == (ip_network(ADDRESSES[ALICE]),)
 

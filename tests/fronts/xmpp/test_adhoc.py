@@ -61,7 +61,7 @@ ANSWER = Calls(
 )
 
 
-class Desk:
+class AdminService:
     """Commands that remember what they were run with."""
 
     def __init__(self) -> None:
@@ -163,8 +163,8 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def desk() -> Desk:
-    return Desk()
+async def service() -> AdminService:
+    return AdminService()
 
 
 @pytest.fixture
@@ -173,12 +173,14 @@ async def clock() -> Clock:
 
 
 @pytest.fixture
-async def component(server: FakeServer, desk: Desk, clock: Clock) -> AsyncIterator[Component]:
+async def component(
+    server: FakeServer, service: AdminService, clock: Clock
+) -> AsyncIterator[Component]:
     administrators = (JID.of("admin@example.org"), JID.of("deputy@example.org"))
     settings = ComponentSettings(
         COMPONENT, SECRET, ("example.org",), port=server.port, administrators=administrators
     )
-    component = Component(settings, Recorder(), clock, desk.commands)
+    component = Component(settings, Recorder(), clock, service.commands)
     task = asyncio.create_task(component.run())
     await until(lambda: component.up)
     yield component
@@ -209,7 +211,7 @@ STRANGERS = [
 
 @pytest.mark.parametrize("stranger", [s for s in STRANGERS if s != COMPONENT])
 async def test_others_learn_nothing_and_change_nothing(
-    client: Client, desk: Desk, stranger: str, record_property: Measured
+    client: Client, service: AdminService, stranger: str, record_property: Measured
 ) -> None:
     session = await client.begin("terminate")
     attempts = [
@@ -226,11 +228,11 @@ async def test_others_learn_nothing_and_change_nothing(
     assert len(shown) == 1, "there is an oracle"
     assert conditions(answers[0]) == ["cancel", "forbidden"]
     record_property("tries", len(answers))
-    record_property("commands_run", len(desk.runs))
-    assert desk.runs == []
+    record_property("commands_run", len(service.runs))
+    assert service.runs == []
     # The administrator's session is as it was.
     await client.ask(step("terminate", session, "complete", SUBMIT.format(CALL)))
-    assert len(desk.runs) == 1
+    assert len(service.runs) == 1
 
 
 @pytest.mark.parametrize("what", ["info", "items"])
@@ -255,35 +257,35 @@ async def test_the_feature_is_told_to_administrators(client: Client) -> None:
         assert (COMMANDS in features) is told
 
 
-async def test_commands_are_of_the_component_itself(client: Client, desk: Desk) -> None:
+async def test_commands_are_of_the_component_itself(client: Client, service: AdminService) -> None:
     answer = await client.ask(step("calls"), to=f"user@{COMPONENT}")
     assert conditions(answer) == ["cancel", "service-unavailable"]
     answer = await client.ask(step("calls"), type_="get")
     assert conditions(answer) == ["cancel", "service-unavailable"]
-    assert desk.runs == []
+    assert service.runs == []
 
 
 async def test_who_is_no_administrator_any_more_cannot_go_on(
-    client: Client, component: Component, desk: Desk
+    client: Client, component: Component, service: AdminService
 ) -> None:
     session = await client.begin("terminate")
     component.administer([JID.of("deputy@example.org")], redacts=False)
     answer = await client.ask(step("terminate", session, None, SUBMIT.format(CALL)))
     assert conditions(answer) == ["cancel", "forbidden"]
-    assert desk.runs == []
+    assert service.runs == []
     assert await client.begin("terminate", DEPUTY)
 
 
 # Discovery
 
 
-async def test_the_list_names_every_command(client: Client, desk: Desk) -> None:
+async def test_the_list_names_every_command(client: Client, service: AdminService) -> None:
     query = f"<query xmlns='http://jabber.org/protocol/disco#items' node='{COMMANDS}'/>"
     answer = await client.ask(query, type_="get")
     items = [dict(item.attrib) for item in answer.iterfind("{*}query/{*}item")]
     assert items == [
         {"jid": COMPONENT, "node": c.node or c.name, "name": c.title}
-        for c in (one.command for one in desk.commands)
+        for c in (one.command for one in service.commands)
     ]
     assert answer[0].get("node") == COMMANDS
 
@@ -305,10 +307,10 @@ async def test_each_command_says_what_it_is(client: Client) -> None:
 # Running
 
 
-async def test_without_fields_it_completes_at_once(client: Client, desk: Desk) -> None:
+async def test_without_fields_it_completes_at_once(client: Client, service: AdminService) -> None:
     command = command_of(await client.ask(step("calls", action="execute")))
     assert (command.get("status"), command.get("node")) == ("completed", "calls")
-    assert desk.runs == [("calls", {})]
+    assert service.runs == [("calls", {})]
     assert notes(command) == [("info", "plane.up: yes, plane.engine: -, calls: 2, late: 1")]
     plain, first, second, again = command.findall(f"{{{FORMS}}}x")
     assert (plain.get("type"), plain.findtext("{*}title")) == ("result", "Calls")
@@ -355,7 +357,9 @@ async def test_without_fields_it_completes_at_once(client: Client, desk: Desk) -
     assert packets.find("{*}validate") is not None
 
 
-async def test_with_fields_it_asks_and_then_completes(client: Client, desk: Desk) -> None:
+async def test_with_fields_it_asks_and_then_completes(
+    client: Client, service: AdminService
+) -> None:
     asking = command_of(await client.ask(step("terminate")))
     assert asking.get("status") == "executing"
     actions = asking.find(f"{{{COMMANDS}}}actions")
@@ -386,21 +390,21 @@ async def test_with_fields_it_asks_and_then_completes(client: Client, desk: Desk
     )
     assert (done.get("status"), done.get("sessionid")) == ("completed", session)
     values = {"call": "s1", "how": "hard", "tell": False, "by": "boss@example.org"}
-    assert desk.runs == [("terminate", values)]
+    assert service.runs == [("terminate", values)]
 
 
-async def test_a_form_that_was_cut_off_is_not_run(client: Client, desk: Desk) -> None:
+async def test_a_form_that_was_cut_off_is_not_run(client: Client, service: AdminService) -> None:
     session = await client.begin("terminate")
     form = SUBMIT.format(CALL + "<field/>" * 4200)
     answer = await client.ask(step("terminate", session, "complete", form))
     assert conditions(answer) == ["cancel", "service-unavailable"]
-    assert desk.runs == []
+    assert service.runs == []
 
 
-async def test_what_is_left_out_has_its_default(client: Client, desk: Desk) -> None:
+async def test_what_is_left_out_has_its_default(client: Client, service: AdminService) -> None:
     session = await client.begin("terminate")
     await client.ask(step("terminate", session, None, SUBMIT.format(CALL)))
-    assert desk.runs == [("terminate", {"call": "s1", "how": "soft", "tell": True})]
+    assert service.runs == [("terminate", {"call": "s1", "how": "soft", "tell": True})]
 
 
 async def test_a_standard_command_has_the_standards_form_type(client: Client) -> None:
@@ -436,25 +440,27 @@ async def test_a_standard_command_has_the_standards_form_type(client: Client) ->
     ],
 )
 async def test_a_bad_form_can_be_corrected(
-    client: Client, desk: Desk, fields: str, said: str
+    client: Client, service: AdminService, fields: str, said: str
 ) -> None:
     session = await client.begin("terminate")
     answer = await client.ask(step("terminate", session, "complete", SUBMIT.format(fields)))
     assert conditions(answer) == ["modify", "bad-request", "bad-payload"]
     assert said in (answer.findtext(".//{*}text") or "")
-    assert desk.runs == []
+    assert service.runs == []
     answer = await client.ask(step("terminate", session, "complete", SUBMIT.format(CALL)))
     assert command_of(answer).get("status") == "completed"
 
 
 @pytest.mark.parametrize("form", ["", f"<x xmlns='{FORMS}' type='form'/>", f"<x xmlns='{FORMS}'/>"])
-async def test_a_step_needs_a_submitted_form(client: Client, desk: Desk, form: str) -> None:
+async def test_a_step_needs_a_submitted_form(
+    client: Client, service: AdminService, form: str
+) -> None:
     session = await client.begin("terminate")
     answer = await client.ask(step("terminate", session, "complete", form))
     assert conditions(answer) == ["modify", "bad-request", "bad-payload"]
     said = answer.findtext(".//{*}text")
     assert said == "the form is missing: send it filled in, of the type 'submit'"
-    assert desk.runs == []
+    assert service.runs == []
     answer = await client.ask(step("terminate", session, "complete", SUBMIT.format(CALL)))
     assert command_of(answer).get("status") == "completed"
 
@@ -474,35 +480,35 @@ async def test_a_mistake_of_ours_is_told_without_its_inside(client: Client) -> N
 
 
 async def test_a_command_that_takes_too_long_is_given_up(
-    client: Client, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    client: Client, service: AdminService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(adhoc, "RUN_S", 0.01)
-    desk.wait = asyncio.Event()
+    service.wait = asyncio.Event()
     [(kind, _)] = notes(command_of(await client.ask(step("calls"))))
     assert kind == "error"
 
 
-async def test_only_so_many_run_at_a_time(client: Client, desk: Desk) -> None:
-    desk.wait = asyncio.Event()
+async def test_only_so_many_run_at_a_time(client: Client, service: AdminService) -> None:
+    service.wait = asyncio.Event()
     waiting = [client.send(step("calls"), ADMIN) for _ in range(adhoc.MOST_RUNNING)]
     refused = await client.ask(step("calls"))
     assert conditions(refused) == ["wait", "resource-constraint"]
     assert refused.findtext(".//{*}text") == "too many commands are running: try again in a while"
-    desk.wait.set()
+    service.wait.set()
     for id_ in waiting:
         assert command_of(await client.connection.reply(id_)).get("status") == "completed"
     assert command_of(await client.ask(step("calls"))).get("status") == "completed"
 
 
 async def test_an_answer_does_not_outlive_its_stream(
-    client: Client, component: Component, server: FakeServer, desk: Desk
+    client: Client, component: Component, server: FakeServer, service: AdminService
 ) -> None:
-    desk.wait = asyncio.Event()
+    service.wait = asyncio.Event()
     id_ = client.send(step("calls"), ADMIN)
-    await until(lambda: desk.runs)
+    await until(lambda: service.runs)
     server.last.cut()
     await until(lambda: len(server.connections) == 2 and component.up)
-    desk.wait.set()
+    service.wait.set()
     await client.ask(step("calls"))
     assert [s for s in server.last.stanzas if s.get("id") == id_] == []
 
@@ -510,59 +516,63 @@ async def test_an_answer_does_not_outlive_its_stream(
 # Sessions
 
 
-async def test_cancel_ends_it(client: Client, desk: Desk) -> None:
+async def test_cancel_ends_it(client: Client, service: AdminService) -> None:
     session = await client.begin("terminate")
     answer = command_of(await client.ask(step("terminate", session, "cancel")))
     assert (answer.get("status"), answer.get("sessionid")) == ("canceled", session)
     for action in ("complete", "cancel"):
         again = await client.ask(step("terminate", session, action, SUBMIT.format(CALL)))
         assert conditions(again) == ["cancel", "not-allowed", "session-expired"]
-    assert desk.runs == []
+    assert service.runs == []
 
 
-async def test_what_is_completed_is_not_completed_again(client: Client, desk: Desk) -> None:
-    desk.wait = asyncio.Event()
+async def test_what_is_completed_is_not_completed_again(
+    client: Client, service: AdminService
+) -> None:
+    service.wait = asyncio.Event()
     session = await client.begin("terminate")
     submitted = step("terminate", session, "complete", SUBMIT.format(CALL))
     first = client.send(submitted, ADMIN)
     assert conditions(await client.ask(submitted)) == ["cancel", "not-allowed", "session-expired"]
-    desk.wait.set()
+    service.wait.set()
     assert command_of(await client.connection.reply(first)).get("status") == "completed"
-    assert len(desk.runs) == 1
+    assert len(service.runs) == 1
 
 
-async def test_a_session_ends_after_ten_minutes(client: Client, clock: Clock, desk: Desk) -> None:
+async def test_a_session_ends_after_ten_minutes(
+    client: Client, clock: Clock, service: AdminService
+) -> None:
     session = await client.begin("terminate")
     clock.now += 599.9
     other = await client.begin("terminate")
     clock.now += 0.1
     late = await client.ask(step("terminate", session, "complete", SUBMIT.format(CALL)))
     assert conditions(late) == ["cancel", "not-allowed", "session-expired"]
-    assert desk.runs == []
+    assert service.runs == []
     await client.ask(step("terminate", other, "complete", SUBMIT.format(CALL)))
-    assert len(desk.runs) == 1
+    assert len(service.runs) == 1
 
 
 @pytest.mark.parametrize("jid", [SECOND, DEPUTY])
-async def test_a_session_is_its_openers(client: Client, desk: Desk, jid: str) -> None:
+async def test_a_session_is_its_openers(client: Client, service: AdminService, jid: str) -> None:
     session = await client.begin("terminate")
     forged = await client.ask(step("terminate", "forged", "complete", SUBMIT.format(CALL)), jid)
     for action in ("complete", "cancel"):
         taken = await client.ask(step("terminate", session, action, SUBMIT.format(CALL)), jid)
         assert conditions(taken) == ["modify", "bad-request", "bad-sessionid"]
         assert ET.tostring(taken[0]) == ET.tostring(forged[0])
-    assert desk.runs == []
+    assert service.runs == []
     await client.ask(step("terminate", session, "complete", SUBMIT.format(CALL)))
     taken = await client.ask(step("terminate", session, "complete", SUBMIT.format(CALL)), jid)
     assert conditions(taken) == ["modify", "bad-request", "bad-sessionid"]
-    assert len(desk.runs) == 1
+    assert len(service.runs) == 1
 
 
-async def test_a_session_is_of_one_command(client: Client, desk: Desk) -> None:
+async def test_a_session_is_of_one_command(client: Client, service: AdminService) -> None:
     session = await client.begin("terminate")
     answer = await client.ask(step(SHUTDOWN, session, "complete", SUBMIT.format(CALL)))
     assert conditions(answer) == ["modify", "bad-request", "bad-sessionid"]
-    assert desk.runs == []
+    assert service.runs == []
 
 
 @pytest.mark.parametrize(
@@ -577,15 +587,15 @@ async def test_a_session_is_of_one_command(client: Client, desk: Desk) -> None:
     ],
 )
 async def test_actions_that_cannot_be(
-    client: Client, desk: Desk, action: str, in_session: bool, wanted: list[str]
+    client: Client, service: AdminService, action: str, in_session: bool, wanted: list[str]
 ) -> None:
     session = await client.begin("terminate") if in_session else None
     answer = await client.ask(step("terminate", session, action, SUBMIT.format(CALL)))
     assert conditions(answer) == wanted
-    assert desk.runs == []
+    assert service.runs == []
     if session is not None:
         await client.ask(step("terminate", session, "complete", SUBMIT.format(CALL)))
-        assert len(desk.runs) == 1
+        assert len(service.runs) == 1
 
 
 async def test_there_is_no_such_command(client: Client) -> None:
@@ -594,7 +604,7 @@ async def test_there_is_no_such_command(client: Client) -> None:
 
 
 async def test_too_many_sessions_cost_the_one_who_opens_them(
-    client: Client, component: Component, desk: Desk
+    client: Client, component: Component, service: AdminService
 ) -> None:
     deputys = await client.begin("terminate", DEPUTY)
     sessions = [await client.begin("terminate") for _ in range(adhoc.MOST_SESSIONS + 1)]
@@ -604,7 +614,7 @@ async def test_too_many_sessions_cost_the_one_who_opens_them(
     assert conditions(first) == ["cancel", "not-allowed", "session-expired"]
     for session, jid in ((sessions[1], ADMIN), (deputys, DEPUTY)):
         await client.ask(step("terminate", session, "complete", SUBMIT.format(CALL)), jid)
-    assert len(desk.runs) == 2
+    assert len(service.runs) == 2
 
 
 async def test_ended_sessions_are_forgotten_in_the_end(
@@ -621,7 +631,11 @@ async def test_ended_sessions_are_forgotten_in_the_end(
 
 @pytest.mark.parametrize("redacts", [False, True])
 async def test_administrators_may_be_shown_addresses_without_their_last_part(
-    client: Client, component: Component, desk: Desk, monkeypatch: pytest.MonkeyPatch, redacts: bool
+    client: Client,
+    component: Component,
+    service: AdminService,
+    monkeypatch: pytest.MonkeyPatch,
+    redacts: bool,
 ) -> None:
     """In the table, the lines, the single values and the note."""
     whole = ANSWER.model_copy(

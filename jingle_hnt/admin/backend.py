@@ -1,4 +1,4 @@
-"""Whom the desk asks: the process that it belongs to, and the archive of reports."""
+"""Whom the admin service asks: the process that it belongs to, and the archive of reports."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
@@ -30,8 +30,8 @@ class Archive(Protocol):
     def blocked(self) -> set[str]: ...
 
 
-class Office(Protocol):
-    """What the desk needs of the process that it belongs to."""
+class Backend(Protocol):
+    """What the admin service needs of the process that it belongs to."""
 
     @property
     def registry(self) -> Registry: ...

@@ -1,4 +1,4 @@
-"""The closing of calls that are over: a report of each, in the archive, the log and the tally.
+"""The closing of calls that are over: a report of each, in the archive, the log and the counters.
 
 Where the end is ours, both parties are told why, and in the words of the diagnosis what was wrong.
 """
@@ -12,9 +12,10 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from jingle_hnt.admin import snapshots
+from jingle_hnt.admin.backend import Archive, Backend
+from jingle_hnt.admin.call_counters import CallCounters
 from jingle_hnt.admin.causes import Case
 from jingle_hnt.admin.diagnosis import words
-from jingle_hnt.admin.office import Archive, Office
 from jingle_hnt.admin.refusals import Refusals
 from jingle_hnt.admin.reports import (
     CallReport,
@@ -25,7 +26,6 @@ from jingle_hnt.admin.reports import (
     redacted,
     report,
 )
-from jingle_hnt.admin.tally import Tally
 from jingle_hnt.jingle.effects import CallRefused, Inject
 from jingle_hnt.jingle.machine import Ended, Session
 from jingle_hnt.jingle.refusals import Obstacle
@@ -65,17 +65,22 @@ class _Over:
         return [n for a in self.session.negotiation.allocations for n in a.bindings]
 
 
-class Closing:
+class CallClosing:
     """Told of the end of each call, and of the last counters of bindings that are gone by then."""
 
     def __init__(
-        self, office: Office, archive: Archive, tally: Tally, refusals: Refusals, redact: bool
+        self,
+        backend: Backend,
+        archive: Archive,
+        call_counters: CallCounters,
+        refusals: Refusals,
+        redact: bool,
     ) -> None:
-        self._office = office
+        self._backend = backend
         self._refusals = refusals
         self._redact = redact
         self._archive = archive
-        self._tally = tally
+        self._call_counters = call_counters
         self._is_closing = False
         self._over: list[_Over] = []
         self._farewells: dict[str, tuple[Inject, ...]] = {}
@@ -100,11 +105,11 @@ class Closing:
         if ended.account is None:
             return
         if ended.obstacle is not None:
-            self._tally.ended[ended.why] += 1
+            self._call_counters.ended[ended.why] += 1
             self._refusals.add(_refused(ended.account, ended.obstacle), datetime.now(UTC))
             return
         self._farewells[ended.session] = ended.farewells
-        now, at = self._office.now() - ago_s, datetime.now(UTC) - timedelta(seconds=ago_s)
+        now, at = self._backend.now() - ago_s, datetime.now(UTC) - timedelta(seconds=ago_s)
         self._over.append(_Over(ended, ended.account, now, at))
         if self._is_closing:
             return
@@ -118,7 +123,7 @@ class Closing:
     async def _close_some(self) -> None:
         over, self._over = self._over[:CLOSED_AT_ONCE], self._over[CLOSED_AT_ONCE:]
         names = [name for case in over for name in case.names]
-        found = await self._office.bindings(names) if names else []
+        found = await self._backend.bindings(names) if names else []
         counted = {b.name: b for b in found or []}
         for case in over:
             self._close(case, counted)
@@ -140,11 +145,11 @@ class Closing:
         except Exception:
             log.exception("a call leaves no report", call=over.ended.session)
         self._part(over.ended.session, told)
-        self._office.reported(over.ended.session)
+        self._backend.reported(over.ended.session)
 
     def _part(self, session: str, told: str) -> None:
         farewells = self._farewells.pop(session, ())
-        self._office.inject([_telling(farewell, told) for farewell in farewells])
+        self._backend.inject([_telling(farewell, told) for farewell in farewells])
 
     def _report(self, over: _Over, found: Mapping[BindingName, BindingSnapshot]) -> CallReport:
         names, session = over.names, over.session
@@ -153,10 +158,10 @@ class Closing:
         counted = all(name in bindings for name in over.present or names)
         case = Case(call, over.ended.why, counted)
         if counted and case.had_time and case.is_relayed:
-            unheard = self._tally.unheard_in_a_row
-            self._tally.unheard_in_a_row = unheard + 1 if case.nobody_heard else 0
-            self._tally.unheard += case.nobody_heard
-        case = replace(case, nobody_lately=self._tally.nobody_lately)
+            unheard = self._call_counters.unheard_in_a_row
+            self._call_counters.unheard_in_a_row = unheard + 1 if case.nobody_heard else 0
+            self._call_counters.unheard += case.nobody_heard
+        case = replace(case, nobody_lately=self._call_counters.nobody_lately)
         made = report(case, over.ended.reason, over.at)
         self._count(made)
         answered = made.call.setup_s is not None
@@ -177,17 +182,17 @@ class Closing:
         return bindings
 
     def _count(self, made: CallReport) -> None:
-        self._tally.ended[made.why] += 1
+        self._call_counters.ended[made.why] += 1
         if made.call.setup_s is not None:
-            self._tally.setup.observe(made.call.setup_s)
-            self._tally.accepted += 1
-        self._tally.one_way += is_one_way(made.call)
+            self._call_counters.setup.observe(made.call.setup_s)
+            self._call_counters.accepted += 1
+        self._call_counters.one_way += is_one_way(made.call)
         for content in made.call.contents:
             if content.ice is not None and content.path is not None:
-                self._tally.paths[content.ice, content.path] += 1
+                self._call_counters.paths[content.ice, content.path] += 1
         for _, _, leg in legs(made.call):
             if leg.check_failure is not None:
-                self._tally.check_failures[leg.check_failure] += 1
+                self._call_counters.check_failures[leg.check_failure] += 1
 
 
 def _refused(session: Session, obstacle: Obstacle) -> CallRefused:

@@ -1,11 +1,11 @@
-"""The process that a desk belongs to, without one: its calls are those of a stage."""
+"""The process that a admin service belongs to, without one: its calls are those of a stage."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from jingle_hnt.admin.desk import Desk
+from jingle_hnt.admin.service import AdminService
 from jingle_hnt.admin.snapshots import ReloadSnapshot
 from jingle_hnt.fronts.xmpp.jids import normalised
 from jingle_hnt.jingle.effects import Inject
@@ -32,7 +32,7 @@ def _open() -> asyncio.Event:
 
 
 @dataclass
-class Office:
+class Backend:
     """A process around a stage; `heard` are the packets that each side is said to have sent;
     `silent` begins the names of bindings at which nothing came. While `answers` is not set, the
     plane keeps who asks waiting."""
@@ -141,13 +141,13 @@ class Office:
         return replace(seen, quality=Quality(packets=count))
 
 
-async def ask(desk: Desk, command: str, **fields: object) -> Any:
-    (found,) = [c for c in desk.commands if c.command.name == command]
+async def ask(service: AdminService, command: str, **fields: object) -> Any:
+    (found,) = [c for c in service.commands if c.command.name == command]
     return await found.run(fields)
 
 
-async def hang_up(office: Office, desk: Desk) -> None:
-    office.stage.passes(8.0)
-    office.stage.says(ALICE, Action.SESSION_TERMINATE, sid="x", reason=Reason("success"))
-    (ended,) = office.stage.ended
-    await desk.closing.close(ended)
+async def hang_up(backend: Backend, service: AdminService) -> None:
+    backend.stage.passes(8.0)
+    backend.stage.says(ALICE, Action.SESSION_TERMINATE, sid="x", reason=Reason("success"))
+    (ended,) = backend.stage.ended
+    await service.call_closing.close(ended)

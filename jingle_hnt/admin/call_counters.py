@@ -91,7 +91,7 @@ UNHEARD_CALLS = 3
 
 
 @dataclass(slots=True)
-class Tally:
+class CallCounters:
     """Everything that is counted; the keys are the values of the enums that they are named by."""
 
     accepted: int = 0
