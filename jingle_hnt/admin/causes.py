@@ -187,7 +187,7 @@ CALL_CAUSES = (
     ),
     CallCause(
         "ports-lost",
-        "its media ports could not be opened again after the forwarding plane was started anew",
+        "a new forwarding plane could not open the call's media ports again",
         "the log names the port and why; keep other programs off relay.ports with"
         " net.ipv4.ip_local_reserved_ports",
         lambda case: case.why is Why.PORTS_LOST,
@@ -195,7 +195,7 @@ CALL_CAUSES = (
     ),
     CallCause(
         "unproven",
-        "nothing was known of where the callee's media would come from, and such calls are refused",
+        "the callee's address could not be verified, and such calls are refused",
         'relay.unknown_source = "probation" accepts them after five packets in sequence',
         lambda case: case.why is Why.UNPROVEN,
         hides=frozenset({"never-accepted", "stranger"}),
@@ -203,7 +203,7 @@ CALL_CAUSES = (
     CallCause(
         "setup-timeout",
         "the call was not answered in time",
-        "nobody took it, and a party had left or ports were scarce after times.setup_s",
+        "nobody answered, and after times.setup_s a party had left or ports were scarce",
         lambda case: case.why is Why.SETUP_TIMEOUT,
         hides=frozenset({"never-accepted"}),
     ),
@@ -224,7 +224,7 @@ CALL_CAUSES = (
         "unused-relay",
         "both clients speak ICE and do not use the relay: they have found a direct path, or no way"
         " to the relay",
-        "where the call is silent, see whether both can reach relay.ports over UDP",
+        "if the call is silent, test whether both clients can reach relay.ports over UDP",
         lambda case: (
             case.had_time
             and any(c.ice == IceMode.APPEND for c in case.call.all_contents)
@@ -243,7 +243,8 @@ CALL_CAUSES = (
     CallCause(
         "too-short",
         "nobody was heard, and the call was too short to say why",
-        "nothing, if somebody hung up at once; else watch the next call with `jingle-hnt top`",
+        "nothing is wrong if somebody hung up at once; otherwise watch the next call with"
+        " `jingle-hnt top`",
         lambda case: (
             case.why is Why.TERMINATED
             and case.call.setup_s is not None
@@ -253,16 +254,16 @@ CALL_CAUSES = (
     ),
     CallCause(
         "over-budget",
-        "requests of this call were beyond a budget, and were refused: {exceeded}",
+        "requests of this call exceeded a budget and were refused: {exceeded}",
         "`jingle-hnt limits` says who is near which; docs/configuration.md has the option of each"
         " budget",
         lambda case: bool(case.call.exceeded),
     ),
     CallCause(
         "unknown-transport",
-        "the call uses a transport that the relay takes no part in",
-        "media goes between the parties themselves; ice.mode and relay.already_relayed say what of"
-        " it could be relayed",
+        "the call uses a transport that the relay does not carry",
+        "media goes directly between the parties; ice.mode and relay.already_relayed decide"
+        " what is relayed",
         lambda case: (
             bool(case.call.all_contents)
             and all(c.transport == "other" for c in case.call.all_contents)
@@ -273,8 +274,8 @@ CALL_CAUSES = (
 LEG_CAUSES = (
     LegCause(
         "other-network",
-        "{party} sends {medium} from another network than its XMPP connection: {count} packets were"
-        " not believed",
+        "{party} sends {medium} from another network than its XMPP connection: {count} packets"
+        " were dropped",
         "a VPN or a proxy: list the XMPP server's proxies in relay.proxies, or widen the network"
         " with relay.widen_v4 or relay.widen_v6",
         lambda case, s: (
@@ -288,10 +289,11 @@ LEG_CAUSES = (
     ),
     LegCause(
         "stranger",
-        "packets came to {party}'s port of {medium} that are not from where it said it is: {count}"
-        " were dropped",
-        "of another host, nothing is to be done; of the party, its candidates are wrong or it has"
-        " moved: relay.allow_networks lists private networks that may hold callers",
+        "{count} packets came to {party}'s port of {medium} from an address that it did not"
+        " signal, and were dropped",
+        "if they came from an unrelated host, ignore this; if they are the party's own, its"
+        " candidates are wrong or it has moved: relay.allow_networks lists private networks"
+        " that may hold callers",
         lambda case, s: (
             s.leg.learned is None
             and s.leg.source_auth != "signalling-address"
@@ -303,7 +305,7 @@ LEG_CAUSES = (
     ),
     LegCause(
         "forged-checks",
-        "{count} connectivity checks with {party} were not signed with what was signalled",
+        "{count} connectivity checks with {party} were not signed with the signalled credentials",
         "somebody else sends to its port, or its client restarts ICE without saying so",
         lambda case, s: _has_no_signed_check(s) and _forged_checks(s) > 0,
         count=lambda stream: _forged_checks(stream),
@@ -312,7 +314,7 @@ LEG_CAUSES = (
     ),
     LegCause(
         "unanswered-checks",
-        "{party} answered none of {count} connectivity checks, and made none that arrived",
+        "{party} answered none of {count} connectivity checks, and sent none that arrived",
         "its client does not speak ICE as it says, or a firewall stops UDP to relay.ports",
         lambda case, s: _had_time(case, s) and s.leg.check_failure == CheckFailure.NO_RESPONSE,
         count=lambda stream: stream.leg.checks.get("sent", 0),
@@ -320,7 +322,7 @@ LEG_CAUSES = (
     ),
     LegCause(
         "no-candidate",
-        "{party} signalled no candidate that the relay may check, and made no check that arrived",
+        "{party} signalled no candidate that the relay may check, and sent no check that arrived",
         "its candidates are TCP, host names or private addresses (relay.allow_networks lists those"
         " that may hold callers), and a firewall stops UDP to relay.ports",
         lambda case, s: _had_time(case, s) and s.leg.check_failure == CheckFailure.NO_CANDIDATE,
@@ -341,8 +343,8 @@ LEG_CAUSES = (
     ),
     LegCause(
         "forged-media",
-        "{count} packets at {party}'s port of {medium} were not shown to be its own by the keys it"
-        " signalled, or came twice; none of them was forwarded",
+        "{count} packets at {party}'s port of {medium} were not signed with the keys it"
+        " signalled, or came twice; none was forwarded",
         "somebody else sends to that port, or {party}'s NAT has changed its mapping; the call"
         " goes on",
         lambda case, s: (
@@ -356,7 +358,7 @@ LEG_CAUSES = (
     ),
     LegCause(
         "on-probation",
-        "{party} sent {count} packets of {medium}, too few in sequence to be believed",
+        "{party} sent {count} packets of {medium}, too few in sequence to be accepted",
         "its client sends almost nothing, and nothing is known of where it is: a user of another"
         " server, or behind a proxy of relay.proxies; five packets in sequence are believed, one"
         " where the XMPP server sees its users' addresses",
@@ -367,8 +369,8 @@ LEG_CAUSES = (
     ),
     LegCause(
         "changed",
-        "{party} changed its port or its stream of {medium}: {count} packets came before the change"
-        " was believed",
+        "{party} changed its port or its stream of {medium}: {count} packets came before the"
+        " change was accepted",
         "a NAT, a muted client or a gateway does that, and nothing is to be done: another stream is"
         " followed after 0.1 s, another port after 1 s",
         lambda case, s: s.leg.learned is not None and is_many(s, "probation"),
@@ -378,8 +380,8 @@ LEG_CAUSES = (
     ),
     LegCause(
         "gated",
-        "the gate stopped {count} packets of {medium} of {party}: the call was not accepted, or on"
-        " hold",
+        "the gate stopped {count} packets of {medium} of {party}, because the call was not"
+        " accepted or was on hold",
         "its client sends before the accept or against the content's senders; gate.policy and"
         " gate.early_media say what may flow when",
         lambda case, s: s.dropped("gate") > s.leg.received_packets // 2 > 0,
@@ -400,7 +402,8 @@ LEG_CAUSES = (
     ),
     LegCause(
         "moved-away",
-        "nothing came from {party}'s address for {count} s, and its port got packets of another",
+        "nothing came from {party}'s address for {count} s, and packets came to its port from"
+        " another",
         "the party has probably changed its network before its XMPP connection did; the relay"
         " follows when the client is online again or sends a transport-info",
         lambda case, s: (
@@ -433,7 +436,8 @@ LEG_CAUSES = (
     ),
     LegCause(
         "no-family",
-        "{party} offers only addresses of another IP version than the one that it is told",
+        "{party} offers only addresses of another IP version than the relay's address that it"
+        " is told",
         "add an address of that version to relay.interfaces",
         lambda case, s: _unheard(case, s) and _lacks_family(s),
         hides=frozenset({"never-sent", "one-way", "unanswered-checks", "no-candidate"}),
@@ -488,12 +492,12 @@ LEG_CAUSES = (
 )
 
 DROPS = {
-    "shut": "before signalling had said who may send",
+    "shut": "before signalling had armed the latch",
     "stranger": "from an address that is not the party's",
-    "unfit": "no media, where media was to be heard first",
+    "unfit": "of a kind that proves nothing, such as unsigned media where keys were signalled",
     "probation": "while the party was on probation",
     "rival": "from a second source",
-    "gate": "while the gate was shut: before the accept, or on hold",
+    "gate": "while the gate was closed: before the accept, or on hold",
     "policed": "over relay.max_kbps or relay.max_pps",
     "unlatched": "before the other party was heard",
     "empty": "empty keep-alives, which end at the relay",

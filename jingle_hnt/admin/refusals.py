@@ -59,7 +59,7 @@ WORDS: dict[Kind, tuple[str, str]] = {
         "add the domain to xmpp.domains and restart, if its calls are to be relayed",
     ),
     Kind.UNPROVEN: (
-        "it was not known where the caller's media would come from, and such calls are refused",
+        "the caller's address could not be verified, and such calls are refused",
         'relay.unknown_source = "probation" accepts them after five packets in sequence',
     ),
     Kind.HIDDEN: (
@@ -68,7 +68,7 @@ WORDS: dict[Kind, tuple[str, str]] = {
         " gate.policy say whose addresses are hidden",
     ),
     Kind.LATE: (
-        "the offer had waited for so long that the XMPP server was about to let it go",
+        "the offer had waited so long that the XMPP server was about to send it on unchanged",
         "this host is too busy, or the caller has sent very many requests: see `jingle-hnt limits`",
     ),
     Kind.AWAY: (

@@ -447,7 +447,11 @@ def _split(text: str) -> tuple[str, int]:
         ("setup_timeout", "setup-timeout", "a party had left or ports were scarce after times."),
         ("refused_by_party", "refused-by-party", "it may not know one of the call's contents"),
         ("over_budget", "over-budget", "docs/configuration.md has the option of each budget"),
-        ("unknown_transport", "unknown-transport", "ice.mode and relay.already_relayed say what"),
+        (
+            "unknown_transport",
+            "unknown-transport",
+            "ice.mode and relay.already_relayed decide what",
+        ),
         ("unused_relay", "unused-relay", "see whether both can reach relay.ports over UDP"),
         ("forged_checks", "forged-checks", "or its client restarts ICE without saying so"),
         ("unanswered_checks", "unanswered-checks", "or a firewall stops UDP to relay.ports"),

@@ -38,7 +38,7 @@ async def test_both_are_told_the_diagnosis() -> None:
             condition, text = await told(party)
             assert condition == "timeout"
             assert text.startswith("no media of either party reached the relay" + wrong)
-            assert text.endswith(" packets were not believed")
+            assert text.endswith(" packets were dropped")
         await at.relay.until(lambda status: status["calls"] == 0)
 
         assert "times.first_media_s = 30.0" in await typed(at, "set", "times.first_media_s", "30")
