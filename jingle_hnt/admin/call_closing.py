@@ -143,7 +143,7 @@ class CallClosing:
         try:
             told = words(self._report(over, found).diagnosis)
         except Exception:
-            log.exception("a call leaves no report", call=over.ended.session)
+            log.exception("call report is lost", call=over.ended.session)
         self._part(over.ended.session, told)
         self._backend.reported(over.ended.session)
 

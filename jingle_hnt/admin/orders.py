@@ -31,7 +31,7 @@ class OrderCommands:
     async def set(self, request: Request) -> snapshots.PolicySnapshot:
         option, value = text_of(request, "option"), text_of(request, "value")
         self._backend.alter(option, value)
-        log.warning("set until the next reload or start", option=option, value=value)
+        log.warning("option set until the next reload or start", option=option, value=value)
         return await self._state.policy({})
 
     async def terminate(self, request: Request) -> snapshots.CallsSnapshot:
@@ -45,7 +45,7 @@ class OrderCommands:
             raise ValueError(NO_SUCH_CALL)
         for session in sessions:
             registry.terminate(session.name, self._backend.now())
-        log.warning("ended by an administrator", calls=[s.name for s in sessions])
+        log.warning("call ended by an administrator", calls=[s.name for s in sessions])
         self._backend.settle()
         return await self._calls.calls({})
 

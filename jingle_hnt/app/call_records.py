@@ -147,12 +147,12 @@ class CallRecords:
             try:
                 self._registry.restore(load(record, self._registry, now), now)
             except ValueError as error:
-                log.warning("call is not taken up again", call=name, why=str(error))
+                log.warning("call is not resumed", call=name, why=str(error))
                 self._journal.forget(name)
             else:
                 self._written_on[name] = str(record.get("plane", ""))
         if len(self._registry):
-            log.info("calls taken up again", calls=len(self._registry))
+            log.info("calls resumed", calls=len(self._registry))
 
     def _restore_ended(self, name: str, record: Record, now: float) -> None:
         """A call that was over and had no report yet; it gets one once the plane is met."""
@@ -163,7 +163,7 @@ class CallRecords:
                 self._ended_before.append((ended, at))
                 return
         except ValueError as error:
-            log.warning("call leaves no report", call=name, why=str(error))
+            log.warning("call report is lost", call=name, why=str(error))
         self._journal.forget(name)
 
     def meet(self, plane: str) -> list[str]:

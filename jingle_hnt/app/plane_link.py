@@ -202,7 +202,7 @@ class PlaneLink:
                 await lost.wait()
             except PlaneServed as error:
                 if not self.fault:
-                    log.error("forwarding plane refuses us", why=str(error))
+                    log.error("forwarding plane refuses the connection", why=str(error))
                 self.fault = str(error)
                 await plane.close()
                 await asyncio.sleep(SERVED_RETRY_S)

@@ -45,7 +45,7 @@ def _look_around(settings: Settings) -> None:
         if finding.verdict == "FAIL" and finding.subject == OPEN_FILES:
             raise ConfigurationError(f"{finding.subject}: {finding.text}")
         if finding.verdict != "ok":
-            log.warning("not as it should be", subject=finding.subject, what=finding.text)
+            log.warning("self-check found a problem", subject=finding.subject, what=finding.text)
 
 
 def _supervise(settings: Settings, options: argparse.Namespace) -> int:

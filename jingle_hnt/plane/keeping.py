@@ -41,7 +41,7 @@ class Keeping:
         if self._to is not None:
             self._to.held.update(self._inherited)
         if self._inherited:
-            log.info("sockets of an earlier life are taken up", count=len(self._inherited))
+            log.info("sockets of the previous plane are adopted", count=len(self._inherited))
 
     def bound(self, specs: Sequence[BindingSpec]) -> None:
         """These bindings were made, and armed as far as that is known."""

@@ -94,7 +94,7 @@ def systemd() -> socket.socket | None:
     try:
         channel.connect("\0" + path[1:] if path.startswith("@") else path)
     except OSError as error:
-        log.warning("systemd cannot be told of sockets to keep", why=str(error))
+        log.warning("systemd's descriptor store cannot be reached", why=str(error))
         channel.close()
         return None
     return channel
@@ -182,7 +182,7 @@ class StoreClient:
             loop.add_writer(self._channel, self._send)
             return
         except OSError as error:
-            log.warning("sockets are not kept any more", why=str(error))
+            log.warning("sockets are not stored any more", why=str(error))
             self._forget()
         loop.remove_writer(self._channel)
 
@@ -284,7 +284,7 @@ class DescriptorStore:
             self._held_above.discard(name)
         elif name not in self._held_above and len(self._held_above) >= MOST_ABOVE:
             if not self._full:
-                log.warning("systemd has as many sockets as it can pass on", most=MOST_ABOVE)
+                log.warning("systemd's descriptor store is full", most=MOST_ABOVE)
             self._full = True
             return
         else:
@@ -292,4 +292,4 @@ class DescriptorStore:
         try:
             _send(self._above, message, descriptors)
         except OSError as error:
-            log.warning("systemd does not keep a socket", why=str(error) or type(error).__name__)
+            log.warning("systemd does not store a socket", why=str(error) or type(error).__name__)

@@ -222,7 +222,9 @@ class Supervisor:
                 await asyncio.shield(asyncio.ensure_future(self._stand_by(child)))
                 spare = self._spares[child.name]
             status = await spare.wait()
-            log.warning("who stood by has ended; it is replaced", process=child.name, status=status)
+            log.warning(
+                "the spare process ended; it is replaced", process=child.name, status=status
+            )
             steady = time.monotonic() - started_at >= STEADY_S
             pause_s = SPARE_AFTER_S if steady else min(2 * pause_s, LONGEST_SPARE_PAUSE_S)
 

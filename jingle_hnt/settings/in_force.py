@@ -36,7 +36,7 @@ def begin(directory: Path, config: Path) -> dict[str, str]:
             (directory / name).unlink(missing_ok=True)
         _write(directory / STARTED, text_of(config).encode())
     except OSError as error:
-        log.warning("the configuration cannot be kept for a restart", why=str(error))
+        log.warning("the configuration cannot be stored for a restart", why=str(error))
         return {}
     return {KEPT: str(directory)}
 
@@ -68,7 +68,7 @@ class Kept:
         try:
             return merged(settings, load(self._directory / RELOADED))
         except ConfigurationError as error:
-            log.error("what was reloaded cannot be used any more", why=str(error))
+            log.error("the reloaded configuration cannot be used any more", why=str(error))
             return settings
 
     def reload(self, config: Path) -> Settings:
@@ -101,7 +101,7 @@ class Kept:
         try:
             _write(self._directory / ORDERS, json.dumps(self._orders).encode())
         except OSError as error:
-            log.warning("an order would not outlive this process", why=str(error))
+            log.warning("a change would not outlive this process", why=str(error))
 
 
 def _write(path: Path, content: bytes) -> None:

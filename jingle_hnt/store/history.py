@@ -321,7 +321,7 @@ class History:
         self._refused.clear()
         self._spill.clear()
         if self._is_prepared and not self.healthy:
-            log.warning("call history is written again")
+            log.warning("call history can be written again")
             self.healthy = True
         return True
 

@@ -109,7 +109,7 @@ class Journal:
         if self._is_on_disk:
             self._spill.clear()
             if not self.healthy:
-                log.warning("journal is written again")
+                log.warning("journal can be written again")
         self.healthy = self._is_on_disk
 
     def _leave_disk(self) -> None:
@@ -237,7 +237,7 @@ class Journal:
     def _write(self, name: str, record: Record | None) -> None:
         text = None if record is None else _summed(json.dumps(record, separators=(",", ":")))
         if text is not None and len(text) > MAX_RECORD_BYTES:
-            log.warning("a call is too large to be written down", session=name, size=len(text))
+            log.warning("call is too large for the journal", session=name, size=len(text))
             text = None  # what was written of it before names ports that may be another's by now
         if text is None:
             self._db.execute("DELETE FROM session WHERE name = ?", (name,))

@@ -141,7 +141,7 @@ class AdHoc:
     ) -> None:
         """Deal with one <command/>."""
         if not self.serves(sender):
-            log.debug("an ad-hoc command of no administrator", sender=sender)
+            log.debug("ad-hoc command refused: not an administrator", sender=sender)
             answer(stanza_error("forbidden", "cancel", "you are no administrator here"))
             return
         opener = JID.of(sender)

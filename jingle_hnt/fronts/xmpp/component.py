@@ -289,7 +289,7 @@ class Component:
         try:
             self._dispatch(stanza)
         except Exception:
-            log.exception("stanza could not be dealt with", kind=local_name(stanza.element))
+            log.exception("stanza could not be processed", kind=local_name(stanza.element))
 
     def _dispatch(self, stanza: Stanza) -> None:
         element = stanza.element
@@ -371,7 +371,7 @@ class Component:
         try:
             question = intercept.question(element, host, pruned)
         except ProtocolViolation as error:
-            log.warning("question cannot be understood", host=host, why=str(error))
+            log.warning("request of the server module cannot be read", host=host, why=str(error))
             self._send_iq("error", host, id_, stanza_error("bad-request", "modify", str(error)))
             return
         held = PendingRequest(id_, host, question.jingle, now + question.timeout_s)
@@ -386,7 +386,11 @@ class Component:
     def _expired(self, notice: intercept.Expired) -> None:
         """A question was answered too late, or is not answered yet, and its stanza has gone on."""
         outcome = "passed" if notice.passed else "refused"
-        log.warning("a request was decided without us", host=notice.host, outcome=outcome)
+        log.warning(
+            "the server module decided a request without jingle-hnt",
+            host=notice.host,
+            outcome=outcome,
+        )
         request = self._lately.pop((notice.host, notice.id), None)
         if request is not None and notice.passed:
             self._inputs.expired(request)
@@ -459,7 +463,7 @@ class Component:
         try:
             notice = intercept.notice(element, host)
         except ProtocolViolation as error:
-            log.warning("event cannot be understood", host=host, why=str(error))
+            log.warning("event of the server module cannot be read", host=host, why=str(error))
             return
         match notice:
             case Refusal():
