@@ -25,6 +25,7 @@ def main() -> int:
     rooms = tomllib.loads((ROOT / "scripts" / "renames.toml").read_text())
     for name in sys.argv[1:] or rooms:
         room = rooms[name]
+        is_new = any((ROOT / old).exists() for old in room.get("moves", {}))
         for old, new in room.get("moves", {}).items():
             if (ROOT / old).exists():
                 subprocess.run(["git", "mv", old, new], cwd=ROOT, check=True)
@@ -32,10 +33,11 @@ def main() -> int:
         paths = {Path(o).name: Path(n).name for o, n in room.get("moves", {}).items()}
         modules = {_module(o): _module(n) for o, n in room.get("moves", {}).items()}
         for file in _files(room["files"]):
-            if file.name in room.get("first", {}):
+            if is_new and file.name in room.get("first", {}):
                 _rewrite(file, room["first"][file.name], {}, {}, {})
             own = names | room.get("only", {}).get(file.name, {})
             _rewrite(file, own, prose, paths, modules)
+            _quoted(file, {word: names[word] for word in room.get("strings", ())})
         _follow(room.get("moves", {}))
     return 0
 
@@ -61,6 +63,16 @@ def _follow(moves: Mapping[str, str]) -> None:
             file.write_text(text, errors="surrogateescape")
 
 
+def _quoted(file: Path, names: Mapping[str, str]) -> None:
+    """Rename in strings, where a name is part of an interface: between the languages, or JSON."""
+    if not names or file.suffix not in (".py", ".pyi", ".c", ".h"):
+        return
+    old = file.read_text()
+    text = re.sub(r'"[^"\n]*"', lambda found: _names(found[0], names), old)
+    if text != old:
+        file.write_text(text)
+
+
 def _files(patterns: list[str]) -> list[Path]:
     listed = subprocess.check_output(["git", "ls-files"], cwd=ROOT, text=True).splitlines()
     return [
@@ -79,7 +91,10 @@ def _rewrite(
     paths: Mapping[str, str],
     modules: Mapping[str, str],
 ) -> None:
-    old = text = file.read_text()
+    try:
+        old = text = file.read_text()
+    except UnicodeDecodeError:
+        return
     for before, after in [*modules.items(), *paths.items()]:
         text = re.sub(rf"(?<![\w.]){re.escape(before)}\b", after, text)
         if "." in before and "/" not in before and before.count(".") > 1:

@@ -444,7 +444,7 @@ def _split(text: str) -> tuple[str, int]:
         ("unsigned_media", "unsigned-media", "its client does not use the <crypto/>"),
         ("forged_media", "forged-media", "somebody else sends to that port"),
         ("never_accepted", "never-accepted", "nothing is wrong where somebody declined"),
-        ("setup_timeout", "setup-timeout", "a party had left or ports were scarce after times."),
+        ("setup_timeout", "setup-timeout", "after times.setup_s a party had left"),
         ("refused_by_party", "refused-by-party", "it may not know one of the call's contents"),
         ("over_budget", "over-budget", "docs/configuration.md has the option of each budget"),
         (
@@ -452,7 +452,7 @@ def _split(text: str) -> tuple[str, int]:
             "unknown-transport",
             "ice.mode and relay.already_relayed decide what",
         ),
-        ("unused_relay", "unused-relay", "see whether both can reach relay.ports over UDP"),
+        ("unused_relay", "unused-relay", "test whether both clients can reach relay.ports"),
         ("forged_checks", "forged-checks", "or its client restarts ICE without saying so"),
         ("unanswered_checks", "unanswered-checks", "or a firewall stops UDP to relay.ports"),
         ("no_candidate", "no-candidate", "private addresses (relay.allow_networks lists those"),
@@ -472,7 +472,7 @@ def test_who_changes_port_and_stream_is_followed_after_the_time_that_is_set() ->
 
 
 def test_the_next_call_says_more_than_one_that_was_too_short() -> None:
-    assert "else watch the next call" in Faults(mended=False).too_short().causes()["too-short"]
+    assert "otherwise watch the next call" in Faults(mended=False).too_short().causes()["too-short"]
     assert set(Faults(mended=True).too_short().causes()) == {"never-sent"}
 
 

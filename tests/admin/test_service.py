@@ -69,7 +69,7 @@ async def test_drain_and_undrain(backend: Backend, service: AdminService) -> Non
 
 
 @pytest.mark.parametrize(
-    ("office_has", "part"),
+    ("backend_has", "part"),
     [
         ({"links": {"hnt.example.org": "no answer"}}, "as hnt.example.org: no answer"),
         ({"engine": None}, "the forwarding plane is not connected"),
