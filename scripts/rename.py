@@ -1,8 +1,8 @@
 """Renames by a map of words: `python scripts/rename.py ROOM ...`, or without a room all of them.
 
 The map is scripts/renames.toml. Each room has `files` (patterns), `moves` (paths), `names`
-(identifiers, replaced in code and between backticks) and `prose` (regular expressions, replaced in
-comments and docstrings). It may be run again after a rebase: what is renamed already stays.
+(identifiers, replaced in code and between backticks), `code` (regular expressions, replaced in the
+whole text) and `prose` (those that are replaced in comments and docstrings alone). It may be run again after a rebase: what is renamed already stays.
 """
 
 import io
@@ -37,6 +37,7 @@ def main() -> int:
                 _rewrite(file, room["first"][file.name], {}, {}, {})
             own = names | room.get("only", {}).get(file.name, {})
             _rewrite(file, own, prose, paths, modules)
+            _patterns(file, room.get("code", {}))
             _quoted(file, {word: names[word] for word in room.get("strings", ())})
         _follow(room.get("moves", {}))
     return 0
@@ -61,6 +62,17 @@ def _follow(moves: Mapping[str, str]) -> None:
                     text = re.sub(rf"(?<![\w/]){re.escape(one)}\b", other, text)
         if text != old:
             file.write_text(text, errors="surrogateescape")
+
+
+def _patterns(file: Path, patterns: Mapping[str, str]) -> None:
+    """Replace patterns in all of a file of Python."""
+    if not patterns or file.suffix not in (".py", ".pyi"):
+        return
+    old = text = file.read_text()
+    for pattern, new in patterns.items():
+        text = re.sub(pattern, new, text)
+    if text != old:
+        file.write_text(text)
 
 
 def _quoted(file: Path, names: Mapping[str, str]) -> None:
