@@ -147,7 +147,7 @@ class _Stage:
         source = TransportAddress.of(ip, port)
         side = 0 if leg is Leg.INITIATOR else 1
         event = Latched(allocation.binding(1), side, 0, source, relatched=False, after_s=0.1)
-        self.registry.calls.told(event, 1.0)
+        self.registry.calls.on_event(event, 1.0)
         yield Step(PLANE, SIGNALLING, f"latched onto {source}", "c")
 
     def _effects(self) -> Iterator[object]:

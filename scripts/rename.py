@@ -1,8 +1,9 @@
 """Renames by a map of words: `python scripts/rename.py ROOM ...`, or without a room all of them.
 
 The map is scripts/renames.toml. Each room has `files` (patterns), `moves` (paths), `names`
-(identifiers, replaced in code and between backticks), `code` (regular expressions, replaced in the
-whole text) and `prose` (those that are replaced in comments and docstrings alone). It may be run again after a rebase: what is renamed already stays.
+(identifiers, replaced in code and between backticks), `code` (regular expressions, replaced in all
+of the text) and `prose` (those that are replaced in comments and docstrings alone). It may be run
+again after a rebase: what is renamed already stays.
 """
 
 import io

@@ -42,7 +42,7 @@ class AdminService:
 
     # What the process tells
 
-    def told(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """Something happened in the plane."""
         match event:
             case Latched():

@@ -59,7 +59,7 @@ class Host(Protocol):
     def after_met(self) -> None:
         """What has happened at a plane since it was met is told by now."""
 
-    def told(self, event: Event, plane: PlaneId) -> None:
+    def on_event(self, event: Event, plane: PlaneId) -> None:
         """Something happened in a plane."""
 
     def spawn(self, coroutine: Coroutine[object, object, None]) -> asyncio.Task[None]:
@@ -243,4 +243,4 @@ class PlaneLink:
                 log.debug("a free port cannot be watched", code=error.code, why=str(error))
 
     def _told(self, event: Event) -> None:
-        self._host.told(event, self.plane)
+        self._host.on_event(event, self.plane)

@@ -346,7 +346,7 @@ class Signalling:
         for ended, at in self._records.take_unreported():
             self.spawn(self._service.call_closing.close(ended, self._clock() - at))
 
-    def told(self, event: Event, plane: PlaneId) -> None:
+    def on_event(self, event: Event, plane: PlaneId) -> None:
         """Something happened in a plane."""
         if event.name.startswith(probe.PREFIX):
             return
@@ -360,8 +360,8 @@ class Signalling:
             case Rivalry():
                 source = str(event.source)
                 log.warning("rival source", binding=event.name, side=event.side, source=source)
-        self._service.told(event)
-        self._calls.told(event, self._clock(), plane)
+        self._service.on_event(event)
+        self._calls.on_event(event, self._clock(), plane)
         self._carry_out()
 
     def _told_of_free_port(self, event: Event) -> None:

@@ -99,12 +99,16 @@ class Anchor:
         signalled = [c.address.ip for c in candidates]
         near = self._best_version(leg, [ip.version for ip in signalled])
         far = self._best_version(leg.other, []) or near
-        first = self._pool.lease_towards(near, self.parties[leg].places or signalled, now, owners)
+        first = self._pool.lease_towards(
+            near, self.parties[leg].addresses or signalled, now, owners
+        )
         try:
             if self.one_interface:
                 second = self._pool.lease(first.interface, now, owners)
             else:
-                second = self._pool.lease_towards(far, self.parties[leg.other].places, now, owners)
+                second = self._pool.lease_towards(
+                    far, self.parties[leg.other].addresses, now, owners
+                )
         except NoPorts:
             self._pool.abandon(first)
             raise

@@ -55,32 +55,34 @@ class Call:
         """When time has something to do for it next."""
         at, _ = self.deadline
         own = self.negotiation
-        times = at, self._idle_at, own.gates.consent_ends_at, own.places.waits_until
+        times = at, self._idle_at, own.gates.consent_ends_at, own.appended.waits_until
         return min(time for time in times if time is not None)
 
     @property
     def _idle_at(self) -> float | None:
         """When a place between ICE agents is to be released, if it is not used until then."""
-        quiet_since = self.negotiation.places.quiet_since()
+        quiet_since = self.negotiation.appended.quiet_since()
         if quiet_since is None or self.life.accepted_at is None:
             return None
         return max(quiet_since, self.life.accepted_at) + self.policy.idle_s
 
     def pass_time(self, now: float) -> bool:
         """Do what is due by now, but end; tells whether ports were released that nobody used."""
-        self.negotiation.places.heed_head_start(now)
-        self.negotiation.gates.heed_consent(now)
+        self.negotiation.appended.end_head_start(now)
+        self.negotiation.gates.apply_consent(now)
         idle_at = self._idle_at
         if idle_at is None or now < idle_at:
             return False
-        self.negotiation.places.leave(self.policy.idle_s, now)
+        self.negotiation.appended.leave(self.policy.idle_s, now)
         return True
 
     def release(self) -> None:
         """The call is over: nothing of the relay is its own any more."""
         self.anchor.retire(self.allocations)
 
-    def told(self, allocation: Allocation, component: int, event: PinholeEvent, now: float) -> bool:
+    def on_event(
+        self, allocation: Allocation, component: int, event: PinholeEvent, now: float
+    ) -> bool:
         """Something happened at one of its pinholes; tells whether that is to be written down."""
         pinhole = allocation.pinholes[component, Leg(event.side)]
         heard, changed = self.life.heard, False
@@ -96,8 +98,8 @@ class Call:
             case Heard():
                 pinhole.lively, pinhole.quiet_since = pinhole.learned is not None, None
         self.note_life(now)
-        opened = self.negotiation.places.heed_head_start(now)
-        moved = self.negotiation.gates.heed_consent(now)
+        opened = self.negotiation.appended.end_head_start(now)
+        moved = self.negotiation.gates.apply_consent(now)
         return changed or opened or moved or self.life.heard != heard
 
     # What a plane says that is met again (see `reconcile`)
@@ -106,7 +108,7 @@ class Call:
         """A new plane does not have these bindings: they are made again."""
         self.anchor.rebind(lost)
         self.note_life(now)
-        self.negotiation.gates.heed_consent(now)
+        self.negotiation.gates.apply_consent(now)
 
     def let_go(self, released: Collection[Allocation], now: float) -> bool:
         """The plane says that we have released these: what is written down is of before.
@@ -136,8 +138,8 @@ class Call:
         return sides, before != [(p.generation, p.learned, p.stream) for p in pinholes]
 
     def note_life(self, now: float) -> None:
-        """Take note of whether any of its media flows."""
-        self.negotiation.places.note_agents(now)
+        """Record whether any of its media flows."""
+        self.negotiation.appended.note_agents(now)
         pinholes = [p for a in self.allocations for p in a.pinholes.values()]
-        if pinholes and not self.negotiation.places.may_be_elsewhere:
+        if pinholes and not self.negotiation.appended.may_be_elsewhere:
             self.life.note(any(p.lively for p in pinholes), now)

@@ -178,7 +178,7 @@ class Calls:
                 owner.on_unbound(asked, lost, plane_is_gone=True)
             self.settle(owner, now)
 
-    def told(self, event: Event, now: float, plane: PlaneId = LOCAL) -> None:
+    def on_event(self, event: Event, now: float, plane: PlaneId = LOCAL) -> None:
         """A plane tells of a binding."""
         if isinstance(event, Drained):
             for pinhole in event.pinholes:
@@ -190,7 +190,7 @@ class Calls:
         found = self.at(event.name, plane)
         if found is not None:
             owner, allocation, component = found
-            if owner.call.told(allocation, component, event, now):
+            if owner.call.on_event(allocation, component, event, now):
                 owner.remember()
             self.settle(owner, now, changed=False)
 

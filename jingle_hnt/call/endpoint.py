@@ -30,12 +30,12 @@ class Endpoint:
     seen: tuple[IPAddress, ...] = ()
 
     @property
-    def places(self) -> list[IPAddress]:
+    def addresses(self) -> list[IPAddress]:
         """Where the party is, as far as its server knows; that beats what it says of itself."""
         return [] if self.ip is None else [self.ip]
 
     def sight(self, sightings: Iterable[Sighting]) -> bool:
-        """Take note of where its server has seen it; tells whether that is news."""
+        """Record where its server has seen it; tells whether that is news."""
         before = self.ip, self.seen
         for sighting in sightings:
             if sighting.age_s > LONGEST_AGE_S:

@@ -94,7 +94,7 @@ class Gates:
         ends = [self._consent_ends_at(leg) for leg in set(Leg) - self.unwilling]
         return min((at for at in ends if at is not None), default=None)
 
-    def heed_consent(self, now: float) -> bool:
+    def apply_consent(self, now: float) -> bool:
         """Send nothing to a party that has not been heard for long; to who is heard again, all.
 
         To an ICE agent the other's checks still go: it may have moved (RFC 7675 section 5.1). Tells
@@ -124,8 +124,12 @@ class Gates:
         return to_the_willing(flows, self.unwilling)
 
     def _consent_ends_at(self, leg: Leg) -> float | None:
-        places = [m.allocation for m in self._media.values() if m.allocation is not None]
-        pinholes = [place.pinholes[component, leg] for place in places for component in COMPONENTS]
+        allocations = [m.allocation for m in self._media.values() if m.allocation is not None]
+        pinholes = [
+            allocation.pinholes[component, leg]
+            for allocation in allocations
+            for component in COMPONENTS
+        ]
         return ends_at(pinholes, self._policy.times.consent_s)
 
     def _bundled(self) -> tuple[Flow, Flow]:

@@ -4,8 +4,8 @@ Either the relay is one more candidate of each party, the last to be used. Every
 agents say to each other goes on as it came then: the relay only needs to know with which
 credentials each of them will name and sign its checks.
 
-Or ICE ends at the relay: it stands in for each party towards the other, with credentials of its
-own, and nothing that one agent says of itself reaches the other one.
+Or ICE ends at the relay: towards each party it is the other's agent, with credentials of its own,
+and nothing that one agent signals of itself reaches the other one.
 """
 
 from collections.abc import Callable, Iterable
@@ -19,7 +19,7 @@ from jingle_hnt.relay.evidence import IceKey
 from jingle_hnt.relay.ice_agent import Checks
 
 DRAWN = 88
-"""Random hexadecimal digits that make a stand-in: ufrag, pwd, secret, tie-breaker."""
+"""Random hexadecimal digits that a relay agent is made of: ufrag, pwd, secret, tie-breaker."""
 
 PRIVATE = tuple(
     ip_network(text)
@@ -69,8 +69,8 @@ class Agent:
     lives: int = 0
     outdated: Credentials | None = None
 
-    def hear(self, transport: Ice, mux: bool | None, room: int = MOST_CANDIDATES) -> bool:
-        """Take note of what the agent signals; tells whether its credentials are others now.
+    def record(self, transport: Ice, mux: bool | None, room: int = MOST_CANDIDATES) -> bool:
+        """Record what the agent signals; tells whether its credentials are others now.
 
         `mux` is None where the stanza describes no media; `room` is how many more candidates may be
         remembered. A late candidate may carry the credentials of before a restart: it begins no
@@ -111,10 +111,10 @@ class Agent:
 
 
 @dataclass(slots=True)
-class StandIn:
-    """The relay's agent that stands for one party towards the other.
+class RelayAgent:
+    """The relay's ICE agent in the place of one party, towards the other (RFC 7584 section 4.2).
 
-    It gets other credentials whenever that party's agent does, so that a restart goes through.
+    It gets new credentials whenever that party's agent does, so that an ICE restart goes through.
     """
 
     credentials: tuple[Credentials, ...] = ()
@@ -147,8 +147,8 @@ class Agents:
     `waits` tells that no check goes by way of the relay yet, so that a direct path is found first;
     `waits_until` is None until the one that begins last has asked there; `began_early` tells that
     the other one has asked since before it answered.
-    `stand_ins` is set where ICE ends at the relay; `raw` are the legs that speak raw UDP then, and
-    `namespace` is that of the transport which the others speak.
+    `relay_agents` is set where ICE ends at the relay: the agent in the place of each leg. `raw` are
+    the legs that speak raw UDP then, and `namespace` is the transport of the others.
     """
 
     of: tuple[Agent, Agent] = field(default_factory=lambda: (Agent(), Agent()))
@@ -157,17 +157,17 @@ class Agents:
     waits: bool = False
     waits_until: float | None = None
     began_early: bool = False
-    stand_ins: tuple[StandIn, StandIn] | None = None
+    relay_agents: tuple[RelayAgent, RelayAgent] | None = None
     raw: frozenset[Leg] = frozenset()
     namespace: str = ""
 
-    def hear(self, leg: Leg, content: Content, room: int = MOST_CANDIDATES) -> bool:
-        """Take note of a content with an ICE transport; tells whether the latches need new keys."""
+    def record(self, leg: Leg, content: Content, room: int = MOST_CANDIDATES) -> bool:
+        """Record a content with an ICE transport; tells whether the latches need new keys."""
         assert isinstance(content.transport, Ice)
         described = content.media is not None
         agent, other = self.of[leg], self.of[leg.other]
         before, known = agent.credentials[:1], other.credentials[:1]
-        changed = agent.hear(content.transport, content.mux if described else None, room)
+        changed = agent.record(content.transport, content.mux if described else None, room)
         if changed:
             # Who answers a restart has new credentials as well (RFC 8445 section 9).
             answers = other.outdated is not None and before == (other.outdated,)
@@ -185,7 +185,9 @@ class Agents:
         such at once when it restarts, and an old socket of Firefox answers. Chromium then keeps
         that pair, and passes over our candidate of the new life, since it has the same port.
         """
-        asked_agent = self.of[leg.other] if self.stand_ins is None else self.stand_ins[leg.other]
+        asked_agent = (
+            self.of[leg.other] if self.relay_agents is None else self.relay_agents[leg.other]
+        )
         if not self.of[leg].credentials:
             return tuple(IceKey(f"{asked.ufrag}:", asked.pwd) for asked in asked_agent.credentials)
         known, outdated = asked_agent.credentials, self.of[leg].outdated
@@ -198,28 +200,30 @@ class Agents:
         )
         return tuple(dict.fromkeys(keys))
 
-    def speak_for(
+    def renew_relay_agent(
         self, leg: Leg, restarted: bool, drawn: Callable[[], str], others: Iterable["Agents"]
     ) -> bool:
-        """Give who stands for this leg the credentials that it needs; whether they are its first.
+        """Give the relay's agent for this leg credentials if it needs new ones.
+
+        Returns whether they are its first.
 
         `restarted` says that the leg's agent has new ones. Where it has the same in `others`, those
         of the session's other contents, ours are the same as well (BUNDLE, RFC 8843 section 7).
         """
-        assert self.stand_ins is not None
-        stand_in = self.stand_ins[leg]
-        is_first = not stand_in.credentials
+        assert self.relay_agents is not None
+        relay_agent = self.relay_agents[leg]
+        is_first = not relay_agent.credentials
         if is_first or (restarted and self.of[leg].lives > 1):
             same = (a for a in others if a is not self and a.credentials(leg) is not None)
             known = {a.of[leg].credentials[:1]: a.credentials(leg) for a in same}
-            stand_in.renew(drawn(), known.get(self.of[leg].credentials[:1]))
+            relay_agent.renew(drawn(), known.get(self.of[leg].credentials[:1]))
         return is_first
 
     def credentials(self, leg: Leg) -> Credentials | None:
         """What is said in place of the newest credentials of this leg, if any."""
-        if self.stand_ins is None or not self.of[leg].credentials:
+        if self.relay_agents is None or not self.of[leg].credentials:
             return None
-        return next(iter(self.stand_ins[leg].credentials), None)
+        return next(iter(self.relay_agents[leg].credentials), None)
 
     def checks(
         self, leg: Leg, component: int, targets: tuple[TransportAddress, ...]
@@ -230,19 +234,19 @@ class Agents:
         one has restarted, too: until then the agent cannot know ours. Jingle's initiator controls.
         """
         theirs = self.of[leg].credentials
-        if self.stand_ins is None or leg in self.raw or not theirs:
+        if self.relay_agents is None or leg in self.raw or not theirs:
             return None
-        stand_in = self.stand_ins[leg.other]
-        if not stand_in.credentials:
+        relay_agent = self.relay_agents[leg.other]
+        if not relay_agent.credentials:
             return None
         ahead = 0 if leg.other in self.raw else self.of[leg].lives - self.of[leg.other].lives
         asked = theirs[min(max(ahead, 0), len(theirs) - 1)]
-        ours = stand_in.credentials[min(max(-ahead, 0), len(stand_in.credentials) - 1)]
+        ours = relay_agent.credentials[min(max(-ahead, 0), len(relay_agent.credentials) - 1)]
         return Checks(
             username=f"{asked.ufrag}:{ours.ufrag}",
             password=asked.pwd,
-            secret=f"{stand_in.secret}{component}",
-            tie_breaker=stand_in.tie_breaker,
+            secret=f"{relay_agent.secret}{component}",
+            tie_breaker=relay_agent.tie_breaker,
             controlling=leg is Leg.RESPONDER,
             targets=targets if ahead <= 0 else (),
         )
@@ -267,7 +271,7 @@ class Agents:
         """These components of ours are put beside this leg's candidates."""
         self.of[leg].shown |= frozenset(components)
 
-    def unsay(self, leg: Leg) -> None:
+    def forget_shown(self, leg: Leg) -> None:
         """This leg says all of its transport once more, and ours beside it is to be there again."""
         self.of[leg].shown = frozenset()
 

@@ -136,7 +136,7 @@ class Latches:
         evidence = self._peers.signed(allocation.version(leg), keys, self._seen(leg, candidates))
         self._order(allocation, allocation.arm(leg, evidence))
 
-    def arm_stand_in(self, allocation: Allocation, leg: Leg, agents: Agents) -> None:
+    def arm_relay_agent(self, allocation: Allocation, leg: Leg, agents: Agents) -> None:
         """Arm this leg's latches where ICE ends at us: with what we are asked and ask with.
 
         What comes of the other party while this one is still checking may go to its default
@@ -238,7 +238,7 @@ class Latches:
     def _seen(self, leg: Leg, candidates: Iterable[Candidate]) -> list[IPAddress]:
         """Where packets of this leg are likely to come from, whatever else proves them its own."""
         named = (c.address.ip for c in candidates)
-        return [*self.parties[leg].places, *self.parties[leg].seen, *named]
+        return [*self.parties[leg].addresses, *self.parties[leg].seen, *named]
 
     def _order(self, allocation: Allocation, orders: Iterable[Arm | Gate]) -> None:
         made = list(orders)
@@ -249,8 +249,8 @@ class Latches:
         self, allocation: Allocation, leg: Leg, candidates: Iterable[Candidate]
     ) -> Evidence:
         if tags := allocation.protection.tags(leg):
-            places = self._seen(leg, candidates)
-            return self._peers.tagged(allocation.version(leg), tags, places)
+            addresses = self._seen(leg, candidates)
+            return self._peers.tagged(allocation.version(leg), tags, addresses)
         ip = self.parties[leg].ip
         seen = self.parties[leg].seen
         evidence = self._peers.evidence(allocation.version(leg), ip, candidates, seen)

@@ -39,7 +39,7 @@ class Life:
     heard: bool = False
 
     def note(self, lively: bool, now: float) -> None:
-        """Take note of whether any media of the call flows now."""
+        """Record whether any media of the call flows now."""
         if lively:
             self.quiet_since = None
             self.heard = True

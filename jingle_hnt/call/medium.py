@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from jingle_hnt.call.allocation import Allocation
 from jingle_hnt.call.ice import Agents
 from jingle_hnt.call.leg import Leg
-from jingle_hnt.call.reply import Promise, Reply
+from jingle_hnt.call.reply import Reply, Rewrite
 from jingle_hnt.call.sdes import Protection
 from jingle_hnt.model.content import (
     COMPONENTS,
@@ -71,7 +71,7 @@ class TransportKind:
     ) -> None:
         """This leg signals more of the transport in use."""
 
-    def rewrite(self, medium: "Medium", leg: Leg, content: Content) -> Promise | None:
+    def rewrite(self, medium: "Medium", leg: Leg, content: Content) -> Rewrite | None:
         """Our candidates in place of those of this leg, where it is relayed already."""
         return None
 
@@ -173,8 +173,8 @@ class Medium:
         agents = () if self.agents is None else self.agents.of
         return raw + offered + sum(len(agent.candidates) for agent in agents)
 
-    def hear(self, leg: Leg, candidates: Iterable[Candidate], room: int = 1 << 16) -> set[int]:
-        """Take note of signalled candidates; returns the components that have a new generation.
+    def record(self, leg: Leg, candidates: Iterable[Candidate], room: int = 1 << 16) -> set[int]:
+        """Record signalled candidates; returns the components that have a new generation.
 
         A greater generation makes the older candidates of its component obsolete, a lesser one is
         stale and changes nothing (XEP-0177 section 5.3). `room` is how many more may be remembered:

@@ -18,7 +18,7 @@ from jingle_hnt.call.leg import Leg
 from jingle_hnt.call.medium import PASSING, Medium, Replacement, TransportKind
 from jingle_hnt.call.past import PastContents
 from jingle_hnt.call.policy import CallPolicy
-from jingle_hnt.call.reply import Promise, Reply
+from jingle_hnt.call.reply import Reply, Rewrite
 from jingle_hnt.call.sdes import Protection
 from jingle_hnt.call.transports.context import Context
 from jingle_hnt.call.transports.ice_append import IceAppend
@@ -44,9 +44,9 @@ class Negotiation:
         self.past = PastContents()
         context = Context(self.media, self.gates, anchor, policy, self.past)
         self.kinds = TransportKinds(context)
-        places = self.kinds.by_name[IceAppend.name]
-        assert isinstance(places, IceAppend)
-        self.places = places
+        appended = self.kinds.by_name[IceAppend.name]
+        assert isinstance(appended, IceAppend)
+        self.appended = appended
         self._closed: list[ContentKey] = []
         self._anchor = anchor
         self._policy = policy
@@ -146,19 +146,19 @@ class Negotiation:
                 medium.added_by = id_
             elif not self._begin_late(reply, medium, leg, content, now):
                 if medium.agents is not None:
-                    medium.agents.unsay(leg)
+                    medium.agents.forget_shown(leg)
                 self._carry(reply, medium, leg, content, now)
         return reply
 
-    def ours(self, leg: Leg, contents: Sequence[Content]) -> dict[ContentKey, Promise]:
+    def ours(self, leg: Leg, contents: Sequence[Content]) -> dict[ContentKey, Rewrite]:
         """Our candidates in place of those of this leg, for contents that are relayed already."""
-        promises: dict[ContentKey, Promise] = {}
+        rewrites: dict[ContentKey, Rewrite] = {}
         for medium, content in self._each(contents, self._named):
             if medium.allocation is not None and medium.allocation.bound:
-                promise = medium.kind.rewrite(medium, leg, content)
-                if promise is not None:
-                    promises[content.key] = promise
-        return promises
+                rewrite = medium.kind.rewrite(medium, leg, content)
+                if rewrite is not None:
+                    rewrites[content.key] = rewrite
+        return rewrites
 
     def passed(self, reply: Reply, leg: Leg, contents: Sequence[Content]) -> None:
         """What this leg has said passed as it was, and the other party knows it."""
@@ -246,7 +246,7 @@ class Negotiation:
         for medium, content in agreed:
             # What the answer says of `senders` is a hint: clients write a fixed or a wrong word.
             if medium.agreed and medium.agents is not None:
-                medium.agents.unsay(leg)
+                medium.agents.forget_shown(leg)
             medium.agreed = True
             _note_agreed(medium, now)
             medium.protection.answer(content)
@@ -430,7 +430,7 @@ class Negotiation:
     def _signal(self, medium: Medium, leg: Leg, content: Content) -> None:
         plain = content.plain
         if plain is not None:
-            medium.hear(leg, plain, self._room)
+            medium.record(leg, plain, self._room)
 
     @property
     def _room(self) -> int:

@@ -141,12 +141,12 @@ def _catch_up(calls: Calls, binding: BindingSnapshot, now: float, plane: PlaneId
         if not is_up or seen.learned is None or known is None:
             continue
         if seen.learned != known.learned:
-            calls.told(_latched(binding.name, side, seen), now, plane)
+            calls.on_event(_latched(binding.name, side, seen), now, plane)
         silent_s = seen.heard_s or 0.0
         if silent_s < SILENT_S:
-            calls.told(Heard(binding.name, side), now, plane)
+            calls.on_event(Heard(binding.name, side), now, plane)
         else:
-            calls.told(Silent(binding.name, side, silent_s), now, plane)
+            calls.on_event(Silent(binding.name, side, silent_s), now, plane)
 
 
 def _latched(name: str, side: Side, seen: PinholeSnapshot) -> Latched:

@@ -10,7 +10,7 @@ from jingle_hnt.model.content import COMPONENTS, Candidate, ContentKey, OwnTrans
 
 
 @dataclass(frozen=True, slots=True)
-class Promise:
+class Rewrite:
     """Our candidates for one content of a stanza that goes to `towards`.
 
     They are made when the stanza leaves: until then the plane may have found a port taken. `own` is
@@ -36,34 +36,34 @@ class Reply:
     be hidden, and that nothing better than an empty one of ours can be put in the place of.
     """
 
-    promises: dict[ContentKey, Promise] = field(default_factory=dict)
+    rewrites: dict[ContentKey, Rewrite] = field(default_factory=dict)
     hidden: dict[ContentKey, OwnTransport] = field(default_factory=dict)
     allocations: list[Allocation] = field(default_factory=list)
 
     @property
     def substitution(self) -> Substitution:
         """Our candidates for transports that stay their sender's."""
-        return {k: p.candidates() for k, p in self.promises.items() if p.own is None}
+        return {k: p.candidates() for k, p in self.rewrites.items() if p.own is None}
 
     @property
     def transports(self) -> OwnTransports:
         """The transports that are all ours."""
-        own = {k: (p.own, p) for k, p in self.promises.items()}
+        own = {k: (p.own, p) for k, p in self.rewrites.items()}
         ours = {k: replace(o, candidates=p.candidates()) for k, (o, p) in own.items() if o}
         return {**self.hidden, **ours}
 
     @property
     def changes_nothing(self) -> bool:
         """Whether the stanza goes on as it came."""
-        return not self.promises and not self.hidden
+        return not self.rewrites and not self.hidden
 
     def lose(self, lost: Collection[Allocation]) -> dict[ContentKey, OwnTransport]:
         """Promise nothing of these; returns an empty transport for each content that had them."""
-        broken = {k: p for k, p in self.promises.items() if p.allocation in lost}
-        self.promises = {k: p for k, p in self.promises.items() if k not in broken}
+        broken = {k: p for k, p in self.rewrites.items() if p.allocation in lost}
+        self.rewrites = {k: p for k, p in self.rewrites.items() if k not in broken}
         return {k: replace(p.own or OwnTransport(), candidates=()) for k, p in broken.items()}
 
-    def break_promises(self) -> None:
+    def drop_rewrites(self) -> None:
         """Nothing that was to be bound is there to be promised."""
-        kept = {k: p for k, p in self.promises.items() if p.allocation not in self.allocations}
-        self.promises, self.allocations = kept, []
+        kept = {k: p for k, p in self.rewrites.items() if p.allocation not in self.allocations}
+        self.rewrites, self.allocations = kept, []

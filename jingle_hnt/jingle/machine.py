@@ -18,7 +18,7 @@ from jingle_hnt.call.effects import Effect, FrontEffect, Remember
 from jingle_hnt.call.leg import Leg
 from jingle_hnt.call.life import Why
 from jingle_hnt.call.policy import GateMode
-from jingle_hnt.call.reply import Promise, Reply
+from jingle_hnt.call.reply import Reply, Rewrite
 from jingle_hnt.errors import (
     BudgetExceeded,
     JingleError,
@@ -159,7 +159,7 @@ class Session:
                 self.negotiation.passed(held.reply, leg, request.jingle.contents)
             if held.action is not Action.TRANSPORT_INFO:  # which may come for each candidate
                 ours = self._ours(leg, request.jingle)
-                held.reply.promises = {**ours, **held.reply.promises}
+                held.reply.rewrites = {**ours, **held.reply.rewrites}
             self._go_on(held)
 
     def expired(self, leg: Leg, request: Request) -> None:
@@ -171,10 +171,10 @@ class Session:
         elif not self.has_ended:
             held = self._hold(leg, request)
             held.passed = request.jingle
-            held.reply.promises = self._ours(leg, request.jingle)
+            held.reply.rewrites = self._ours(leg, request.jingle)
             self._go_on(held)
 
-    def _ours(self, leg: Leg, jingle: Jingle) -> dict[ContentKey, Promise]:
+    def _ours(self, leg: Leg, jingle: Jingle) -> dict[ContentKey, Rewrite]:
         """Our candidates in place of those of this leg, for contents that are relayed already."""
         if jingle.action is Action.TRANSPORT_REPLACE:  # it offers another than the one in use
             return {}
@@ -302,7 +302,7 @@ class Session:
             held.waits_for = None
             kind, error = (Kind.PLANE, NO_PLANE) if plane_is_gone else (Kind.PORTS, NO_CAPACITY)
             self._undo(held, Obstacle(kind, "", error))
-        elif not self.negotiation.places.do_without(lost):
+        elif not self.negotiation.appended.do_without(lost):
             self.terminate(Why.PORTS_LOST)
         self._take_back(lost)
         self._flush()
@@ -355,7 +355,7 @@ class Session:
     def _hide_rest(self, held: Held, jingle: Jingle) -> None:
         """Let nothing through that is to be hidden and was not rewritten."""
         if held.error is None and not self.is_unrelayed:
-            jids, rewritten = self.jids, held.reply.promises
+            jids, rewritten = self.jids, held.reply.rewrites
             policy, drawn = self._policy, self.anchor.drawn
             held.reply.hidden = hidden(policy, jids, jingle, rewritten, drawn)
 
@@ -384,10 +384,10 @@ class Session:
 
     def _undo(self, held: Held, why: Obstacle) -> None:
         """A proposal cannot be kept: its sender is told, and the session is as it was before."""
-        if self.negotiation.places.do_without(held.reply.allocations):
-            held.reply.break_promises()
+        if self.negotiation.appended.do_without(held.reply.allocations):
+            held.reply.drop_rewrites()
             return
-        contents, lost = list(held.reply.promises), held.reply.allocations
+        contents, lost = list(held.reply.rewrites), held.reply.allocations
         held.reply = Reply()
         match held.action:
             case Action.SESSION_INITIATE:

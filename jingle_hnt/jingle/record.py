@@ -15,7 +15,7 @@ from ipaddress import ip_network
 from typing import Any
 
 from jingle_hnt.call.allocation import Allocation, Pinhole
-from jingle_hnt.call.ice import Agent, Agents, Credentials, StandIn
+from jingle_hnt.call.ice import Agent, Agents, Credentials, RelayAgent
 from jingle_hnt.call.leg import Leg
 from jingle_hnt.call.life import Why
 from jingle_hnt.call.medium import PASSING, Medium, Replacement, TransportKind
@@ -347,7 +347,7 @@ def _kind(of: Medium | Replacement, named: object, kinds: Kinds) -> TransportKin
         return kinds[str(named)]
     if of.agents is None:
         return kinds["raw-udp"]
-    return kinds["ice-append" if of.agents.stand_ins is None else "ice-terminate"]
+    return kinds["ice-append" if of.agents.relay_agents is None else "ice-terminate"]
 
 
 def _dump_past(past: Past, now: float) -> Record:
@@ -489,9 +489,9 @@ def _dump_agents(agents: Agents, now: float) -> Record:
             for agent in agents.of
         ],
         "stand_ins": None
-        if agents.stand_ins is None
+        if agents.relay_agents is None
         else [
-            [_dump_credentials(s.credentials), s.secret, s.tie_breaker] for s in agents.stand_ins
+            [_dump_credentials(s.credentials), s.secret, s.tie_breaker] for s in agents.relay_agents
         ],
         "raw": sorted(agents.raw),
         "namespace": agents.namespace,
@@ -526,16 +526,16 @@ def _load_agents(entry: Mapping[str, Any], written_at: float) -> Agents:
         # A record of before has no such time: it has waited long enough.
         agents.waits, agents.waits_until = True, _since(entry.get("waits_s", 0.0), written_at)
     if entry.get("stand_ins") is not None:
-        one, other = (_load_stand_in(each) for each in entry["stand_ins"])
-        agents.stand_ins = (one, other)
+        one, other = (_load_relay_agent(each) for each in entry["stand_ins"])
+        agents.relay_agents = (one, other)
         agents.raw = frozenset(Leg(leg) for leg in entry["raw"])
         agents.namespace = str(entry["namespace"])
     return agents
 
 
-def _load_stand_in(entry: list[Any]) -> StandIn:
+def _load_relay_agent(entry: list[Any]) -> RelayAgent:
     credentials, secret, tie_breaker = entry
-    return StandIn(_load_credentials(credentials), str(secret), int(tie_breaker))
+    return RelayAgent(_load_credentials(credentials), str(secret), int(tie_breaker))
 
 
 def _dump_allocation(allocation: Allocation | None, is_over: bool, now: float) -> Record | None:

@@ -85,7 +85,7 @@ class Registry:
 
     def receive(self, request: Request, now: float) -> None:
         """An intercepted request of one party to another."""
-        self._sessions.bury(now)
+        self._sessions.forget_ended(now)
         if request.jingle.action is Action.SESSION_INITIATE:
             self._initiate(request, now)
         else:
@@ -96,7 +96,7 @@ class Registry:
 
         It is refused where its sender is promised that nothing goes on as it came.
         """
-        if self._promises_to_hide and request.jingle.action is not Action.SESSION_TERMINATE:
+        if self._has_to_hide and request.jingle.action is not Action.SESSION_TERMINATE:
             self._refuse(request, Obstacle(Kind.LATE, "", NO_CAPACITY))
         else:
             self._refuse(request, Obstacle(Kind.LATE))
@@ -106,7 +106,7 @@ class Registry:
         self._refuse(request, obstacle_of(self.budgets.too_many_wait(request.sender)))
 
     @property
-    def _promises_to_hide(self) -> bool:
+    def _has_to_hide(self) -> bool:
         """Whether users are promised that nothing goes on as it came."""
         return self.policy.terminates or self.policy.gate.policy is GateMode.TWO_STAGE
 
@@ -181,7 +181,7 @@ class Registry:
     def learn(self, request: Request, now: float) -> None:
         """What a request says that was let go on as it came; of an offer the call is not ours."""
         jingle = request.jingle
-        if jingle.action is not None and jingle.is_whole and not self._promises_to_hide:
+        if jingle.action is not None and jingle.is_whole and not self._has_to_hide:
             sender, recipient = request.sender, request.recipient
             told = Passed(sender, recipient, jingle.sid, jingle.action, jingle, id=request.id)
             self.passed(told, now)
@@ -306,7 +306,7 @@ class Registry:
                 request.sender, request.recipient, jingle.sid, jingle.action
             )
         if found is None:
-            self._revenant(request)
+            self._go_on_outside(request)
             return
         leg, session = found
         try:
@@ -320,7 +320,7 @@ class Registry:
             session.receive(leg, request, now)
             self.calls.settle(session, now)
 
-    def _revenant(self, request: Request) -> None:
+    def _go_on_outside(self, request: Request) -> None:
         """A request for a session that has ended a moment ago, or that never was ours.
 
         Its receiver judges it. What comes too late still tells nothing that was to be hidden.

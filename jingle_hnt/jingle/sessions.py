@@ -100,7 +100,7 @@ class Sessions:
                 self._of_party.pop(party.jid, None)
         if not session.is_unrelayed:
             self._tombstones[str(key)] = now + TOMBSTONE_S
-            self.bury(now)
+            self.forget_ended(now)
         return key
 
     def find(
@@ -151,7 +151,7 @@ class Sessions:
             str(Key(*pair, sid)) in self._tombstones for pair in ((one, other), (other, one))
         )
 
-    def bury(self, now: float) -> None:
+    def forget_ended(self, now: float) -> None:
         """Forget the keys of sessions that have ended long ago."""
         while self._tombstones:
             key, until = next(iter(self._tombstones.items()))

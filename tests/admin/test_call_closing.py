@@ -115,7 +115,7 @@ async def test_the_last_counters_of_a_binding_that_is_gone_are_in_the_report(
 ) -> None:
     backend.stage.call(sid="x")
     for name in list(backend.stage.plane.bindings):
-        service.told(Drained(name, backend.binding(name).pinholes))
+        service.on_event(Drained(name, backend.binding(name).pinholes))
     backend.away = True
     await hang_up(backend, service)
     (report,) = (await ask(service, "history")).calls
@@ -243,8 +243,8 @@ async def test_a_camera_that_was_switched_off_long_ago_is_counted_in_the_report(
     backend.stage.says(BOB, Action.CONTENT_REMOVE, content(CAMERA), sid="x")
     for name in list(backend.stage.plane.draining):
         last = Drained(name, backend.binding(name).pinholes)
-        backend.registry.calls.told(last, backend.now())
-        service.told(last)
+        backend.registry.calls.on_event(last, backend.now())
+        service.on_event(last)
     backend.stage.plane.draining.clear()
     live = (await ask(service, "call", call="x")).removed
     await hang_up(backend, service)

@@ -138,7 +138,7 @@ class World(Stage):
         """What the plane tells is told to signalling."""
         told = self.media.told()
         for event in told:
-            self.registry.calls.told(event, self.now)
+            self.registry.calls.on_event(event, self.now)
         if told:
             self.settle()
 

@@ -16,7 +16,7 @@ def candidate(port: int, generation: int = 0, component: int = 1) -> Candidate:
 
 def heard(*told: Candidate) -> Medium:
     medium = Medium(VOICE, Leg.INITIATOR)
-    assert medium.hear(Leg.INITIATOR, told) == set()
+    assert medium.record(Leg.INITIATOR, told) == set()
     return medium
 
 
@@ -26,32 +26,32 @@ def ports(medium: Medium) -> list[int]:
 
 def test_a_further_candidate_of_the_same_generation_stands_beside_the_first() -> None:
     medium = heard(candidate(5000))
-    assert medium.hear(Leg.INITIATOR, [candidate(5002)]) == set()
+    assert medium.record(Leg.INITIATOR, [candidate(5002)]) == set()
     assert ports(medium) == [5000, 5002]
 
 
 def test_a_repeated_candidate_is_no_news() -> None:
     medium = heard(candidate(5000, 1))
-    assert medium.hear(Leg.INITIATOR, [candidate(5000, 1)]) == set()
+    assert medium.record(Leg.INITIATOR, [candidate(5000, 1)]) == set()
     assert ports(medium) == [5000]
 
 
 def test_a_greater_generation_makes_the_older_candidates_of_its_component_obsolete() -> None:
     medium = heard(candidate(5000), candidate(5001, component=2))
-    assert medium.hear(Leg.INITIATOR, [candidate(7000, 1)]) == {1}
+    assert medium.record(Leg.INITIATOR, [candidate(7000, 1)]) == {1}
     assert ports(medium) == [5001, 7000]
 
 
 def test_a_stale_candidate_changes_nothing() -> None:
     medium = heard(candidate(7000, 2))
-    assert medium.hear(Leg.INITIATOR, [candidate(5000, 1)]) == set()
+    assert medium.record(Leg.INITIATOR, [candidate(5000, 1)]) == set()
     assert ports(medium) == [7000]
 
 
 def test_each_leg_counts_its_own_generations() -> None:
     medium = heard(candidate(7000, 2))
-    assert medium.hear(Leg.RESPONDER, [candidate(6000)]) == set()
-    assert medium.hear(Leg.RESPONDER, [candidate(6002, 1)]) == {1}
+    assert medium.record(Leg.RESPONDER, [candidate(6000)]) == set()
+    assert medium.record(Leg.RESPONDER, [candidate(6002, 1)]) == {1}
 
 
 @pytest.mark.rule("J16")

@@ -92,7 +92,7 @@ def test_ports_are_freed_on_the_plane_that_says_so() -> None:
     for plane, left in ((LOCAL, 4), (FAR, 0)):
         for spec in bind.specs:
             first, second = (shut(address) for address in spec.pinholes)
-            house.calls.told(Drained(spec.name, (first, second)), 102.0, plane)
+            house.calls.on_event(Drained(spec.name, (first, second)), 102.0, plane)
         assert house.calls.planes[FAR].counts.quarantined == left
 
 

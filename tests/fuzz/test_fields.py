@@ -191,15 +191,15 @@ class Wire:
             )
         of = {c.key: c.transport for c in jingle.contents}
         known = [key for key, t in of.items() if isinstance(t, RawUdp | Ice)]
-        stand_ins = {}
+        relay_agents = {}
         if self.own:
-            stand_ins = {
+            relay_agents = {
                 key: OwnTransport(OURS, t.namespace, "ours", "ours-and-secret")
                 for key, t in of.items()
                 if isinstance(t, Ice)
             }
-        beside = {key: OURS for key in known if key not in stand_ins}
-        self.component.answer(Replace(request.token, beside, stand_ins))
+        beside = {key: OURS for key in known if key not in relay_agents}
+        self.component.answer(Replace(request.token, beside, relay_agents))
 
     def rejected(self, sender: JID, error: JingleError) -> None:
         Signalling.rejected(self.app, sender, error)

@@ -362,18 +362,18 @@ class Stage:
         event = Latched(name, side, arm.generation, source, relatched=False, after_s=0.1)
         self.plane.learned[name, side] = source
         self.plane.silent.discard((name, side))
-        self.registry.calls.told(event, self.now)
+        self.registry.calls.on_event(event, self.now)
         self.settle()
 
     def silent(self, name: BindingName, side: Side) -> None:
         if (name, side) in self.plane.learned:
             self.plane.silent.add((name, side))
-        self.registry.calls.told(Silent(name, side, SILENT_S), self.now)
+        self.registry.calls.on_event(Silent(name, side, SILENT_S), self.now)
         self.settle()
 
     def heard(self, name: BindingName, side: Side) -> None:
         self.plane.silent.discard((name, side))
-        self.registry.calls.told(Heard(name, side), self.now)
+        self.registry.calls.on_event(Heard(name, side), self.now)
         self.settle()
 
     def drain(self) -> None:
@@ -381,7 +381,7 @@ class Stage:
         draining, self.plane.draining = self.plane.draining, {}
         for spec in draining.values():
             first, second = (shut(address) for address in spec.pinholes)
-            self.registry.calls.told(Drained(spec.name, (first, second)), self.now)
+            self.registry.calls.on_event(Drained(spec.name, (first, second)), self.now)
         self.settle()
 
     def passes(self, seconds: float) -> None:

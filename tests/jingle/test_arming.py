@@ -120,7 +120,7 @@ def test_what_was_learned_is_obsolete_after_a_change_and_so_is_late_news_of_it()
     stage.says(ALICE, Action.TRANSPORT_INFO, moved(1))
     alices = pinhole(stage, 0)
     assert not alices.lively
-    stage.registry.calls.told(late, stage.now)
+    stage.registry.calls.on_event(late, stage.now)
     stage.heard(RTP, 0)
     assert (alices.learned, alices.latched_after_s, alices.lively) == (None, None, False)
     assert pinhole(stage, 1).lively

@@ -203,7 +203,7 @@ def test_what_changes_nothing_is_not_ordered_again() -> None:
     stage = Stage()
     stage.call()
     stage.latch("s1.1.1", 0, "198.51.100.1")
-    stage.registry.calls.told(Heard("s1.1.1", 0), stage.now)
+    stage.registry.calls.on_event(Heard("s1.1.1", 0), stage.now)
     assert stage.registry.calls.effects() == []
 
 

@@ -396,7 +396,7 @@ def test_what_was_learned_while_new_keys_were_on_their_way_counts() -> None:
     informs(stage, ALICE, ice(("A2", "pwd2"), generation=1))
     source = TransportAddress.of("198.51.100.1", 40000)
     told = Latched("s1.1.1", 0, order.generation, source, relatched=False, after_s=0.1)
-    stage.registry.calls.told(told, stage.now)
+    stage.registry.calls.on_event(told, stage.now)
     stage.settle()
     stage.passes(1000)
     assert "s1.1.1" in stage.plane.bindings

@@ -279,7 +279,7 @@ def test_a_call_whose_bindings_are_being_made_again_is_written_down_with_them() 
 def test_a_new_plane_is_told_what_a_party_sends() -> None:
     """Row F28: by that its latch follows the party where its NAT has another port for it."""
     stage = called()
-    stage.registry.calls.told(StreamChanged(RTP, 0, (7, 100)), stage.now)
+    stage.registry.calls.on_event(StreamChanged(RTP, 0, (7, 100)), stage.now)
     stage.settle()
     after = reborn(stage)
     after.plane = Plane()
@@ -376,7 +376,7 @@ def test_what_a_removed_content_counted_outlives_a_restart(when: str) -> None:
     last = counted(stage, "s1.1.1", received_packets=500, dropped_gate=7)
 
     def drain() -> None:
-        stage.registry.calls.told(last, stage.now)
+        stage.registry.calls.on_event(last, stage.now)
         stage.settle()
 
     if when == "afterwards":

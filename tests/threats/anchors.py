@@ -222,7 +222,7 @@ class Ours(ByHalves):
         return process, ours
 
     async def _meet(self) -> None:
-        self.client = await _connected(self._path, self.told)
+        self.client = await _connected(self._path, self.on_event)
         reconcile(self.registry.calls, await self.client.snapshot(), time.monotonic())
         await self._settle()
 
@@ -346,7 +346,7 @@ class Ours(ByHalves):
         now = time.monotonic()
         for record in self._journal.records():
             self.registry.restore(load(record, self.registry, now), now)
-        self.client = await _connected(self._path, self.told)
+        self.client = await _connected(self._path, self.on_event)
         reconcile(self.registry.calls, await self.client.snapshot(), now)
         await self._settle()
         return time.monotonic() - started
@@ -359,11 +359,11 @@ class Ours(ByHalves):
                 kernel += pinhole.counters.dropped_kernel
         return Seen(process, kernel)
 
-    def told(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """An event of the plane."""
         if isinstance(event, Rivalry):
             self.rivals.append(event)
-        self.registry.calls.told(event, time.monotonic())
+        self.registry.calls.on_event(event, time.monotonic())
 
     async def keep(self) -> None:
         """Let time pass, and carry out what it brings about."""

@@ -58,7 +58,7 @@ def main() -> None:
     sides: tuple[tuple[Side, TransportAddress], ...] = ((0, ONE), (1, OTHER))
     for side, source in sides:
         event = Latched(f"{name}.1.1", side, 0, source, relatched=False, after_s=0.1)
-        driver.calls.told(event, driver.now())
+        driver.calls.on_event(event, driver.now())
     heard = owner.call.life.heard
     driver.front.ends(name)
     told = [str(said.where) for said in driver.front.said]

@@ -55,8 +55,8 @@ class Host:
     def after_met(self) -> None:
         """There are no reports."""
 
-    def told(self, event: Event, plane: PlaneId) -> None:
-        self.calls.told(event, self.now(), plane)
+    def on_event(self, event: Event, plane: PlaneId) -> None:
+        self.calls.on_event(event, self.now(), plane)
 
     def carry_out(self) -> None:
         for effect in self.calls.effects():

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from jingle_hnt.call.allocation import Allocation
 from jingle_hnt.call.leg import Leg
 from jingle_hnt.call.medium import Medium, TransportKind
-from jingle_hnt.call.reply import Promise, Reply
+from jingle_hnt.call.reply import Reply, Rewrite
 from jingle_hnt.call.transports.context import Context
 from jingle_hnt.model.content import Candidate, Content, OtherTransport
 
@@ -40,7 +40,7 @@ class ToyKind(TransportKind):
     def accept(self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float) -> None:
         if medium.allocation is not None:
             self._anchor.latches.arm(medium.allocation, leg, _where(content))
-            reply.promises[content.key] = Promise(medium.allocation, leg.other, 0)
+            reply.rewrites[content.key] = Rewrite(medium.allocation, leg.other, 0)
 
 
 def _where(content: Content) -> tuple[Candidate, ...]:

@@ -29,8 +29,8 @@ class Context:
         return self.anchor.budgets.room(self.media.values())
 
     def signal(self, medium: Medium, leg: Leg, candidates: Iterable[Candidate]) -> None:
-        """Take note of where this leg takes media, and arm it anew where that is newer."""
-        moved = medium.hear(leg, candidates, self.room)
+        """Record where this leg takes media, and arm it anew where that is newer."""
+        moved = medium.record(leg, candidates, self.room)
         if medium.allocation is not None and moved and medium.allocation.is_armed(leg):
             told = medium.agreed or leg is not medium.proposer
             latches = self.anchor.latches

@@ -12,7 +12,7 @@ from jingle_hnt.call.ice import Agents, usable
 from jingle_hnt.call.leg import Leg
 from jingle_hnt.call.medium import Medium, Replacement, TransportKind
 from jingle_hnt.call.policy import IceMode
-from jingle_hnt.call.reply import Promise, Reply
+from jingle_hnt.call.reply import Reply, Rewrite
 from jingle_hnt.call.transports.context import Context, is_ours
 from jingle_hnt.errors import NoPorts
 from jingle_hnt.model.address import IPAddress
@@ -62,14 +62,14 @@ class IceAppend(TransportKind):
         if medium.allocation is not None and content.plain:
             self._context.signal(medium, leg, content.plain)
 
-    def rewrite(self, medium: Medium, leg: Leg, content: Content) -> Promise | None:
+    def rewrite(self, medium: Medium, leg: Leg, content: Content) -> Rewrite | None:
         if medium.allocation is None or medium.agents is None:
             return None
         if not isinstance(content.transport, Ice):
             return None
         agent = medium.agents.of[leg]
         shown = tuple(sorted(agent.shown))
-        return Promise(medium.allocation, leg.other, agent.generation, shown)
+        return Rewrite(medium.allocation, leg.other, agent.generation, shown)
 
     def is_latched_by_media(self, medium: Medium, leg: Leg) -> bool:
         return False
@@ -121,7 +121,7 @@ class IceAppend(TransportKind):
         return True
 
     def note_agents(self, now: float) -> None:
-        """Take note of which agents are heard at the relay now."""
+        """Record which agents are heard at the relay now."""
         for _, allocation, agents in self.joined:
             if any(pinhole.lively for pinhole in allocation.pinholes.values()):
                 agents.quiet_since = None
@@ -152,7 +152,7 @@ class IceAppend(TransportKind):
         ends = [a.waits_until for _, _, a in self.joined if a.waits and a.waits_until is not None]
         return min(ends, default=None)
 
-    def heed_head_start(self, now: float) -> bool:
+    def end_head_start(self, now: float) -> bool:
         """Open our path to agents that have had the time to find a direct one, or cannot.
 
         Tells whether it was opened. Whose content it is begins last: it waits for the answer. So
@@ -182,7 +182,7 @@ class IceAppend(TransportKind):
             medium.agents = Agents(has_media=medium.media is not None)
         agents = medium.agents
         self._note_early(medium, agents, leg, now)
-        changed = agents.hear(leg, content, self._anchor.budgets.room(self._media.values()))
+        changed = agents.record(leg, content, self._anchor.budgets.room(self._media.values()))
         components = agents.missing(leg)
         if components and medium.allocation is None:
             self._enter(reply, medium, agents, leg, content.transport, now)
@@ -193,11 +193,11 @@ class IceAppend(TransportKind):
         if components:
             agents.shown(leg, components)
             generation = agents.of[leg].generation
-            promise = Promise(medium.allocation, leg.other, generation, components)
-            reply.promises[content.key] = promise
+            rewrite = Rewrite(medium.allocation, leg.other, generation, components)
+            reply.rewrites[content.key] = rewrite
 
     def _note_early(self, medium: Medium, agents: Agents, leg: Leg, now: float) -> None:
-        """Take note of whether an agent that says its name now has been heard since long before."""
+        """Record whether an agent that says its name now has been heard since long before."""
         if medium.allocation is not None and not agents.of[leg].credentials:
             since = medium.allocation.pinholes[RTP, leg].latched_at
             agents.began_early = since is not None and now - since >= EARLY_S

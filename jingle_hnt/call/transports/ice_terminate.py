@@ -5,11 +5,11 @@ speaks.
 """
 
 from jingle_hnt.call.allocation import Allocation
-from jingle_hnt.call.ice import Agents, Credentials, StandIn, usable
+from jingle_hnt.call.ice import Agents, Credentials, RelayAgent, usable
 from jingle_hnt.call.leg import Leg
 from jingle_hnt.call.medium import Medium, TransportKind
 from jingle_hnt.call.policy import IceMode
-from jingle_hnt.call.reply import Promise, Reply
+from jingle_hnt.call.reply import Reply, Rewrite
 from jingle_hnt.call.transports.context import Context, is_ours
 from jingle_hnt.call.transports.raw_udp import may_relay
 from jingle_hnt.errors import MalformedJingle
@@ -65,13 +65,13 @@ class IceTerminate(TransportKind):
 
     def propose(self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float) -> None:
         medium.agents = self.agents_for(leg, content)
-        self._speak_for(reply, medium, leg, content)
+        self._replace_transport(reply, medium, leg, content)
 
     def accept(self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float) -> None:
-        self._speak_for(reply, medium, leg, content)
+        self._replace_transport(reply, medium, leg, content)
 
     def trickle(self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float) -> None:
-        self._speak_for(reply, medium, leg, content)
+        self._replace_transport(reply, medium, leg, content)
         if medium.allocation is not None and content.plain:
             self._context.signal(medium, leg, content.plain)
 
@@ -95,12 +95,12 @@ class IceTerminate(TransportKind):
                 return None
         return Agents(
             has_media=content.media is not None,
-            stand_ins=(StandIn(), StandIn()),
+            relay_agents=(RelayAgent(), RelayAgent()),
             raw=frozenset(raw),
             namespace=namespace,
         )
 
-    def _speak_for(self, reply: Reply, medium: Medium, leg: Leg, content: Content) -> None:
+    def _replace_transport(self, reply: Reply, medium: Medium, leg: Leg, content: Content) -> None:
         """Our word in place of this leg's; what it says of itself is for our own agent."""
         allocation, agents = medium.allocation, medium.agents
         if allocation is None or agents is None:
@@ -108,15 +108,15 @@ class IceTerminate(TransportKind):
         transport, before = content.transport, agents.of[leg].candidates
         if not isinstance(transport, Ice | RawUdp):
             return
-        restarted = isinstance(transport, Ice) and agents.hear(leg, content, self._context.room)
+        restarted = isinstance(transport, Ice) and agents.record(leg, content, self._context.room)
         others = [m.agents for m in self._media.values() if m.agents is not None]
-        is_first = agents.speak_for(leg, restarted, self._anchor.drawn, others)
+        is_first = agents.renew_relay_agent(leg, restarted, self._anchor.drawn, others)
         if is_first or restarted or before != agents.of[leg].candidates:
-            self._arm_stand_ins(allocation, agents)
+            self._arm_relay_agents(allocation, agents)
         self._anchor.latches.arm_rightly(allocation, leg, agents.raw, medium.signalled)
         if is_first and leg.other in agents.raw and not allocation.is_armed(leg.other):
             self._anchor.latches.arm_early(allocation, leg.other)
-        reply.promises[content.key] = _in_our_name(allocation, agents, leg, transport)
+        reply.rewrites[content.key] = _in_our_name(allocation, agents, leg, transport)
 
     def take_over(self, reply: Reply, medium: Medium, leg: Leg, content: Content) -> None:
         """The other party was told this leg's own credentials: our agent goes on with those.
@@ -124,34 +124,34 @@ class IceTerminate(TransportKind):
         Of our candidates it was told none then.
         """
         transport, agents, allocation = content.transport, medium.agents, medium.allocation
-        if allocation is None or agents is None or agents.stand_ins is None:
+        if allocation is None or agents is None or agents.relay_agents is None:
             return
         if not isinstance(transport, Ice) or not transport.ufrag or leg.other in agents.raw:
             return
-        if agents.stand_ins[leg].take(Credentials(transport.ufrag, transport.pwd)):
-            agents.unsay(leg)
-            self._arm_stand_ins(allocation, agents)
-            reply.promises[content.key] = _in_our_name(allocation, agents, leg, transport)
+        if agents.relay_agents[leg].take(Credentials(transport.ufrag, transport.pwd)):
+            agents.forget_shown(leg)
+            self._arm_relay_agents(allocation, agents)
+            reply.rewrites[content.key] = _in_our_name(allocation, agents, leg, transport)
 
-    def _arm_stand_ins(self, allocation: Allocation, agents: Agents) -> None:
+    def _arm_relay_agents(self, allocation: Allocation, agents: Agents) -> None:
         for leg in Leg:
             if leg not in agents.raw and agents.keys(leg):
-                self._anchor.latches.arm_stand_in(allocation, leg, agents)
+                self._anchor.latches.arm_relay_agent(allocation, leg, agents)
 
 
 def _in_our_name(
     allocation: Allocation, agents: Agents, leg: Leg, transport: Ice | RawUdp
-) -> Promise:
+) -> Rewrite:
     """Our transport in place of this leg's, with those of our candidates that are still unsaid."""
-    assert agents.stand_ins is not None
+    assert agents.relay_agents is not None
     if leg.other in agents.raw:
-        return Promise(allocation, leg.other, 0, COMPONENTS, OwnTransport())
+        return Rewrite(allocation, leg.other, 0, COMPONENTS, OwnTransport())
     generation = agents.of[leg].generation
     components = agents.missing(leg)
     if isinstance(transport, RawUdp):
         generation = transport.generation or 0
         components = agents.components_beside(leg.other)
     agents.shown(leg, components)
-    said = agents.stand_ins[leg].credentials[0]
+    said = agents.relay_agents[leg].credentials[0]
     own = OwnTransport((), agents.namespace, said.ufrag, said.pwd)
-    return Promise(allocation, leg.other, generation, components, own)
+    return Rewrite(allocation, leg.other, generation, components, own)

@@ -6,7 +6,7 @@ from jingle_hnt.call.allocation import Allocation
 from jingle_hnt.call.leg import Leg
 from jingle_hnt.call.medium import Medium, TransportKind
 from jingle_hnt.call.policy import AlreadyRelayed
-from jingle_hnt.call.reply import Promise, Reply
+from jingle_hnt.call.reply import Reply, Rewrite
 from jingle_hnt.call.transports.context import Context
 from jingle_hnt.model.address import IPAddress
 from jingle_hnt.model.content import COMPONENTS, CandidateType, Content, RawUdp
@@ -36,14 +36,14 @@ class RawUdpKind(TransportKind):
             latches = self._own.anchor.latches
             latches.arm_untold(medium.allocation, leg, content.transport.candidates)
             latches.arm_early(medium.allocation, leg.other)
-            reply.promises[content.key] = _ours(medium.allocation, leg, content.transport)
+            reply.rewrites[content.key] = _ours(medium.allocation, leg, content.transport)
 
     def accept(self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float) -> None:
         if medium.allocation is None:
             return
         self._own.anchor.latches.arm_rightly(medium.allocation, leg, Leg, medium.signalled)
         if isinstance(content.transport, RawUdp):
-            reply.promises[content.key] = _ours(medium.allocation, leg, content.transport)
+            reply.rewrites[content.key] = _ours(medium.allocation, leg, content.transport)
 
     def trickle(self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float) -> None:
         """The sender's latches are armed anew where its generation is greater."""
@@ -56,9 +56,9 @@ class RawUdpKind(TransportKind):
         # Of what cannot be read nobody knows for which component it is: both are ours.
         told_of = COMPONENTS if transport.odd else {c.component for c in transport.candidates}
         components = tuple(c for c in COMPONENTS if c in told_of)
-        reply.promises[content.key] = _ours(allocation, leg, transport, components)
+        reply.rewrites[content.key] = _ours(allocation, leg, transport, components)
 
-    def rewrite(self, medium: Medium, leg: Leg, content: Content) -> Promise | None:
+    def rewrite(self, medium: Medium, leg: Leg, content: Content) -> Rewrite | None:
         if medium.allocation is None or not isinstance(content.transport, RawUdp):
             return None
         return _ours(medium.allocation, leg, content.transport)
@@ -89,6 +89,6 @@ def _ours(
     sender: Leg,
     transport: RawUdp,
     components: tuple[int, ...] = COMPONENTS,
-) -> Promise:
+) -> Rewrite:
     """Our candidates in place of the sender's, with the generation that it gave its own."""
-    return Promise(allocation, sender.other, transport.generation or 0, components)
+    return Rewrite(allocation, sender.other, transport.generation or 0, components)

@@ -6,7 +6,7 @@ from xml.etree.ElementTree import Element
 from jingle_hnt.call.effects import NONE_OWN, OwnTransports, Substitution
 from jingle_hnt.fronts.xmpp.codec import contents_of, is_known, transport_of
 from jingle_hnt.fronts.xmpp.names import namespace
-from jingle_hnt.fronts.xmpp.transports.ice import stand_in
+from jingle_hnt.fronts.xmpp.transports.ice import put_own
 from jingle_hnt.fronts.xmpp.transports.table import codec_of
 from jingle_hnt.model.content import ContentKey
 
@@ -29,7 +29,7 @@ def substitute(
         assert codec is not None
         codec.put(transport, candidates)
     for key, ours in own.items():
-        stand_in(_named(transports, key), ours)
+        put_own(_named(transports, key), ours)
     return copy
 
 

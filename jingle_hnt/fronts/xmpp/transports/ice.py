@@ -60,7 +60,7 @@ def put(transport: Element, candidates: Sequence[Candidate]) -> None:
         transport.insert(place, candidate)
 
 
-def stand_in(transport: Element, ours: OwnTransport) -> None:
+def put_own(transport: Element, ours: OwnTransport) -> None:
     """Our word in place of a party's; fingerprints and whatever else is no ICE stay.
 
     Credentials are written where the party wrote some: it may trickle candidates without them.
