@@ -33,26 +33,31 @@ HIDDEN = {"xmpp.secret"}
 
 HEAD = f"""# Configuration
 
-One file, `/etc/jingle-hnt/jingle-hnt.toml`, in [TOML](https://toml.io). Four options have no
-default: `xmpp.component`, `xmpp.domains`, `xmpp.secret_file`, `relay.interfaces`; `jingle-hnt
-init` asks for them. An unknown option is an error, and the message says which one was probably
-meant. `jingle-hnt check` tests the file and the world around it; `jingle-hnt config show` prints
-what is in force, secrets hidden.
+jingle-hnt reads one file, `/etc/jingle-hnt/jingle-hnt.toml`, in [TOML](https://toml.io). Four
+options have no default: `xmpp.component`, `xmpp.domains`, `xmpp.secret_file` and
+`relay.interfaces`. `jingle-hnt init` asks for them. An unknown option is an error; the message
+names the option that was probably meant. `jingle-hnt check` tests the file and this host.
+`jingle-hnt config show` prints the options in force, secrets hidden.
 
-The environment goes over the file: `{ENVIRONMENT}GATE__POLICY` sets `gate.policy`. A list has
-commas between its members, or is JSON; a table is JSON; an empty variable counts as not set. An
-option with `__FILE` behind it names a file that holds the value. `{ENVIRONMENT}RELAY__INTERFACES`
-is a list of `ADDRESS` or `ADDRESS=ADVERTISE`; `auto` is the address that this host has towards the
-internet, and `auto=203.0.113.9` the same with what parties are told. Where the environment has
-options of `xmpp` and `relay`, no file is needed: see [Docker](docker.md).
+Environment variables take precedence over the file: `{ENVIRONMENT}GATE__POLICY` sets
+`gate.policy`.
 
-The secret is read from systemd's credential `secret`, then from `xmpp.secret_file`
-(`{ENVIRONMENT}XMPP__SECRET__FILE`), then from `{ENVIRONMENT}XMPP__SECRET`; never from a command
-line.
+* Commas separate the members of a list, or the list is JSON. A table is JSON.
+* An empty variable counts as not set.
+* A variable that ends in `__FILE` names a file that holds the value.
+* `{ENVIRONMENT}RELAY__INTERFACES` is a list of `ADDRESS` or `ADDRESS=ADVERTISE`. `auto` is this
+  host's address towards the internet. `auto=203.0.113.9` is the same, and parties are told
+  203.0.113.9.
+* If the environment sets the options of `xmpp` and `relay`, no file is needed: see
+  [Docker](docker.md).
 
-**Reload** says whether `jingle-hnt reload` (or SIGHUP) brings a change into force for new calls;
-the others need a restart, and `reload` names those that wait for one. A file that cannot be used
-changes nothing.
+The secret comes from systemd's credential `secret`. If there is none, it comes from
+`xmpp.secret_file` (`{ENVIRONMENT}XMPP__SECRET__FILE`), and last from `{ENVIRONMENT}XMPP__SECRET`.
+It is never read from a command line.
+
+**Reload** says whether `jingle-hnt reload` (or SIGHUP) puts a change into force for new calls.
+The other options need a restart; `reload` names those that wait for one. A file that cannot be
+used changes nothing.
 
 This page and the sample [jingle-hnt.toml](../config/jingle-hnt.toml) are made by
 `scripts/options.py` from the program.

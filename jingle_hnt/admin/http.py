@@ -32,7 +32,7 @@ IDLE_S = 10.0
 
 Environ = dict[str, Any]
 Page = tuple[str, str, bytes]
-GIVEN_UP = "a reader of metrics is given up"
+GIVEN_UP = "a client of the metrics is disconnected"
 PLAIN = "text/plain; charset=utf-8"
 
 
@@ -79,7 +79,7 @@ class MetricsServer:
         self._server = make_server(host, port, self._answer, kind, _Handler)
         self.port = self._server.server_port
         threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
-        log.info("metrics", listen=f"{host}:{self.port}")
+        log.info("metrics are served", listen=f"{host}:{self.port}")
 
     async def close(self) -> None:
         """Stop listening."""
@@ -115,7 +115,7 @@ class MetricsServer:
             return future.result(ANSWER_S)
         except Exception as error:
             future.cancel()
-            log.error("no metrics", why=repr(error))
+            log.error("metrics cannot be collected", why=repr(error))
             return None
 
 

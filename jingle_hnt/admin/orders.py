@@ -78,7 +78,7 @@ class OrderCommands:
         who = self._who(request)
         self._archive.block(who)
         self._backend.registry.limits.blocked.add(who)
-        log.warning("blocked", who=who)
+        log.warning("calls of a user or domain are blocked", who=who)
         return await self._state.limits({})
 
     async def unblock(self, request: Request) -> snapshots.LimitsSnapshot:
@@ -88,7 +88,7 @@ class OrderCommands:
             raise ValueError(f"{who} is not blocked; `jingle-hnt limits` lists who is")
         self._archive.unblock(who)
         blocked.discard(who)
-        log.warning("unblocked", who=who)
+        log.warning("calls of a user or domain are allowed again", who=who)
         return await self._state.limits({})
 
     async def loglevel(self, request: Request) -> snapshots.LogSnapshot:

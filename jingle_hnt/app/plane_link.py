@@ -224,7 +224,7 @@ class PlaneLink:
         self._connection, self.instance = plane, plane.instance
         self._host.calls.planes.away.discard(self.plane)
         bindings = [b for b in bindings if not b.name.startswith(WATCHED)]
-        log.info("forwarding plane", engine=plane.engine, bindings=len(bindings))
+        log.info("connected to the forwarding plane", engine=plane.engine, bindings=len(bindings))
         self._host.met(self, bindings)
         plane.tell_events()
         self._met.set()

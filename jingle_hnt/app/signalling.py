@@ -211,7 +211,7 @@ class Signalling:
     def passed(self, passed: Passed) -> None:
         """A request went on unasked while we were not connected."""
         log.warning(
-            "a request went on while we were away",
+            "a request passed during an absence of jingle-hnt",
             sender=str(passed.sender),
             recipient=str(passed.recipient),
             sid=passed.sid,

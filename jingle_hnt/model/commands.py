@@ -117,10 +117,14 @@ _SORT = Field(
     default=ORDERS[0],
     options=ORDERS,
     flag="--sort",
-    help="what comes first (default: trouble)",
+    help="the order of the calls (default: trouble)",
 )
 _FILTER = Field(
-    "filter", default="", flag="--filter", metavar="TEXT", help="only calls with this text"
+    "filter",
+    default="",
+    flag="--filter",
+    metavar="TEXT",
+    help="show only calls that contain this text",
 )
 _WHO = Field(
     "who",
@@ -139,7 +143,7 @@ def _flag(name: str, help: str) -> Field:
 COMMANDS = (
     Command(
         "init",
-        help="write a configuration",
+        help="write a configuration file",
         function="init:initialise",
         fields=(
             Field(
@@ -156,27 +160,27 @@ COMMANDS = (
             Field(
                 "advertise",
                 flag="--advertise",
-                help="what clients reach it by, where a NAT is in front",
+                help="the address that clients send to, if a NAT is in front of this host",
             ),
             Field(
                 "stun",
                 flag="--stun",
                 metavar="HOST:PORT",
-                help="a STUN server that says what clients reach us by",
+                help="a STUN server that tells the address that clients send to",
             ),
             Field(
                 "secret_file",
                 kind=FieldKind.PATH,
                 flag="--secret-file",
-                help="where the secret is kept",
+                help="the file with the component's secret",
             ),
-            _flag("yes", "ask nothing"),
-            _flag("force", "write over files that exist; they are kept as .old"),
+            _flag("yes", "ask no questions"),
+            _flag("force", "overwrite files that exist; the old ones are kept as .old"),
         ),
     ),
     Command(
         "module",
-        help="put the server module where Prosody or ejabberd finds it",
+        help="install the server module for Prosody or ejabberd",
         function="provide:put_module",
         has_config=False,
         fields=(
@@ -184,7 +188,7 @@ COMMANDS = (
                 "server",
                 kind=FieldKind.CHOICE,
                 options=("ejabberd", "prosody"),
-                help="whose module",
+                help="the server that loads it",
             ),
             Field(
                 "into",
@@ -197,7 +201,7 @@ COMMANDS = (
     ),
     Command(
         "unit",
-        help="put the systemd unit where systemd finds it",
+        help="install the systemd unit",
         function="provide:put_unit",
         has_config=False,
         fields=(
@@ -209,13 +213,13 @@ COMMANDS = (
                 metavar="DIR",
                 help="the directory (default: /etc/systemd/system)",
             ),
-            _flag("force", "write over a unit that was changed"),
+            _flag("force", "overwrite a unit that was changed"),
         ),
     ),
     Command(
         "check",
         "Self-check",
-        "test the configuration and the world around it",
+        "test the configuration, this host, the XMPP server and the relay's addresses",
         "check:check",
         fields=(
             _flag("offline", "do not connect to the server"),
@@ -223,37 +227,46 @@ COMMANDS = (
         ),
         has_json=True,
     ),
-    Command("run", help="run both processes and keep them alive", function="processes:run"),
+    Command(
+        "run",
+        help="run both processes, and start them again if they fail",
+        function="processes:run",
+    ),
     Command("signalling", help="run the signalling process alone", function="processes:signalling"),
     Command(
         "plane",
         help="run the forwarding plane alone",
         function="plane:plane",
-        fields=(_flag("standby", "begin when there is a line on standard input"),),
+        fields=(_flag("standby", "wait for a line on standard input, then start"),),
     ),
-    _shown("status", "Status", "is it ready, and what does it hold", "inspect:show_status"),
+    _shown(
+        "status",
+        "Status",
+        "show whether new calls are relayed, and what is in use",
+        "inspect:show_status",
+    ),
     _shown(
         "stats",
         "Counts since the start",
-        "what it has counted since it started",
+        "show the counters since the start",
         "inspect:show_stats",
     ),
     _shown(
         "limits",
         "Limits and who is near them",
-        "the limits of calls and the budgets, who is near them, who is blocked",
+        "show limits and budgets, the users near them, and who is blocked",
         "inspect:show_limits",
     ),
     _shown(
         "policy",
         "What new calls follow",
-        "the options that new calls follow, as in force",
+        "show the options in force for new calls",
         "inspect:show_policy",
     ),
     _shown(
         "calls",
         "Calls",
-        "the calls that are going on",
+        "show live calls",
         "inspect:show_calls",
         _SORT,
         _FILTER,
@@ -262,7 +275,7 @@ COMMANDS = (
     _shown(
         "call",
         "One call in full",
-        "one call that is going on, in full",
+        "show one live call in full",
         "inspect:show_call",
         Field("call", "The call's name or sid", required=True, metavar="NAME|SID", help=_CALL),
         addresses=True,
@@ -270,21 +283,21 @@ COMMANDS = (
     _shown(
         "explain",
         "What is wrong with a call",
-        "what is wrong with a call, now or over",
+        "say what is wrong with a call, live or over, and what to do",
         "inspect:show_explanation",
         Field(
             "call",
             "The call's name or sid, or a user's JID",
             required=True,
             metavar="NAME|SID|JID",
-            help=f"{_CALL}, or a user, whose latest call it is",
+            help=f"{_CALL}, or a user's JID for that user's latest call",
         ),
         Field(
             "at",
             "At what time, of a user's calls",
             flag="--at",
             metavar="TIME",
-            help="of a user the call of that time, also one that was refused: 14:05,"
+            help="the time of the user's call, refused or not: 14:05,"
             " 2026-11-30, '2026-11-30 14:05', 2h (ago)",
         ),
         addresses=True,
@@ -292,7 +305,7 @@ COMMANDS = (
     _shown(
         "history",
         "Calls that are over",
-        "the calls that are over",
+        "show calls that are over",
         "inspect:show_history",
         Field(
             "count",
@@ -300,24 +313,24 @@ COMMANDS = (
             default=str(SHOWN),
             flag="--count",
             metavar="N",
-            help=f"how many (default: {SHOWN})",
+            help=f"number of calls (default: {SHOWN})",
         ),
         Field("party", "Only calls of this JID", flag="--party", metavar="JID"),
         addresses=True,
     ),
     Command(
         "top",
-        help="the calls that go on, live",
+        help="watch live calls",
         function="top:watch",
         fields=(
-            _flag("once", "look for one interval and end"),
+            _flag("once", "show one interval, then exit"),
             Field(
                 "interval",
                 kind=FieldKind.NUMBER,
                 default="1.0",
                 flag="--interval",
                 metavar="S",
-                help="seconds between two looks",
+                help="seconds between two updates",
             ),
             _SORT,
             _FILTER,
@@ -327,7 +340,7 @@ COMMANDS = (
     ),
     Command(
         "report",
-        help="the calls of a day: how many, how set up, why ended, how they sounded, the worst",
+        help="summarise the calls of a day: number, set-up, ends, quality, and the worst calls",
         function="report:show",
         fields=(
             Field(
@@ -342,21 +355,21 @@ COMMANDS = (
                 default="0m",
                 flag="--until",
                 metavar="TIME",
-                help="the same; a day to its end (default: now)",
+                help="like --since; a day counts to its end (default: now)",
             ),
             Field(
                 "html",
                 kind=FieldKind.PATH,
                 flag="--html",
                 metavar="FILE",
-                help="write one page of HTML there",
+                help="write the report into this file, as one HTML page",
             ),
         ),
     ),
     _ordered(
         "terminate",
         "End calls",
-        "end a call, or all of a user's, for both parties",
+        "end a call, or all calls of a user, for both parties",
         "operate:terminate",
         Field(
             "call",
@@ -369,15 +382,15 @@ COMMANDS = (
     _ordered(
         "drain",
         "Take no new calls",
-        "take no new calls; those that go on are not disturbed",
+        "take no new calls; live calls go on",
         "operate:drain",
         Field(
             "announcement",
-            "Announcement to who is in a call",
+            "Announcement to users in a call",
             FieldKind.LINES,
             flag="--announce",
             metavar="TEXT",
-            help="tell who is in a call",
+            help="send this text to users in a call",
         ),
         node=SHUTDOWN,
     ),
@@ -385,13 +398,13 @@ COMMANDS = (
     _ordered(
         "reload",
         "Read the configuration again",
-        "read the configuration again, for new calls",
+        "read the configuration again; new calls follow it",
         "operate:reload",
     ),
     _ordered(
         "set",
         "Set an option for new calls",
-        "set an option for new calls, until the next reload or start",
+        "change an option for new calls, until the next reload or start",
         "operate:set_option",
         Field(
             "option",
@@ -399,14 +412,14 @@ COMMANDS = (
             FieldKind.CHOICE,
             required=True,
             metavar="OPTION",
-            help="such as gate.policy; `policy` lists them",
+            help="the option, such as gate.policy; `policy` lists them",
         ),
         Field(
             "value",
             "Value, until the next reload or start",
             required=True,
             metavar="VALUE",
-            help="as the configuration file writes it",
+            help="the value, written as in the configuration file",
         ),
     ),
     _ordered(
@@ -416,11 +429,17 @@ COMMANDS = (
         "operate:block",
         _WHO,
     ),
-    _ordered("unblock", "Unblock a user or domain", "allow them again", "operate:block", _WHO),
+    _ordered(
+        "unblock",
+        "Unblock a user or domain",
+        "accept calls of a blocked user or domain again",
+        "operate:block",
+        _WHO,
+    ),
     _ordered(
         "loglevel",
         "Set the log level",
-        "log more or less, until the next start",
+        "change the log level, until the next reload or start",
         "operate:loglevel",
         Field(
             "level",
@@ -433,14 +452,14 @@ COMMANDS = (
     ),
     Command(
         "config show",
-        help="every option as file and environment set it, secrets hidden",
+        help="show every option as file and environment set it, secrets hidden",
         function="operate:show_config",
         has_json=True,
     ),
     Command("rehearse", "Play a party of a call of nobody", is_local=True),
 )
 
-GROUPS = {"config": "the configuration in force"}
+GROUPS = {"config": "show the configuration in force"}
 """What ``--help`` says of the first word of commands that have two."""
 
 

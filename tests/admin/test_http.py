@@ -53,5 +53,5 @@ async def test_slow_readers_cost_a_line_each_at_most(
     for reader in readers:
         reader.close()
     lines = [json.loads(line) for line in (said + capsys.readouterr().err).splitlines()]
-    assert {line["event"] for line in lines} == {"metrics", http.GIVEN_UP}
+    assert {line["event"] for line in lines} == {"metrics are served", http.GIVEN_UP}
     assert len(lines) <= 1 + 13

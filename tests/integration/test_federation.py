@@ -131,7 +131,7 @@ async def test_a_server_that_refuses_our_secret_stops_no_call_of_another(kinds: 
         assert found[f"XMPP connection of {ONE.component}"]["verdict"] == "ok"
         assert found[f"XMPP connection of {TWO.component}"]["verdict"] == "FAIL"
         assert "xmpp.secret" in found[f"XMPP connection of {TWO.component}"]["text"]
-        assert "an XMPP server refuses us" in one.relay.log_text()
+        assert "an XMPP server refuses the secret" in one.relay.log_text()
 
 
 async def checked(at: Stage) -> dict[str, Event]:

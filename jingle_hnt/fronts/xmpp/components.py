@@ -96,7 +96,7 @@ class Components:
                 if self._is_hopeless:
                     raise
                 log.error(
-                    "an XMPP server refuses us; calls go on, and it is tried again",
+                    "an XMPP server refuses the secret; calls go on, another attempt follows",
                     component=jid,
                     why=str(error),
                     next_try_s=pause_s,
