@@ -114,7 +114,7 @@ class CallCounters:
 
     @property
     def nobody_lately(self) -> bool:
-        """Whether nobody was heard in the last few relayed calls that had time for it."""
+        """Return whether nobody was heard in the last few relayed calls that had time for it."""
         return self.unheard_in_a_row >= UNHEARD_CALLS
 
 

@@ -33,20 +33,20 @@ class Case:
 
     @property
     def had_time(self) -> bool:
-        """Whether media had time to come."""
+        """Return whether media had time to come."""
         setup_s = self.call.setup_s
         return setup_s is not None and self.call.age_s - setup_s >= YOUNG_S
 
     @property
     def is_relayed(self) -> bool:
-        """Whether its media must come to the relay: there is no direct path for it."""
+        """Return whether its media must come to the relay: there is no direct path for it."""
         return any(
             c.agreed and c.components and c.ice != IceMode.APPEND for c in self.call.all_contents
         )
 
     @property
     def nobody_heard(self) -> bool:
-        """Whether the call is relayed and no packet of anybody came."""
+        """Return whether the call is relayed and no packet of anybody came."""
         legs = (leg for c in self.call.all_contents for part in c.components for leg in part.legs)
         return self.is_relayed and not any(leg.received_packets for leg in legs)
 
@@ -65,7 +65,7 @@ class Stream:
 
     @property
     def may_send(self) -> bool:
-        """Whether this leg is to send by the content's `senders`."""
+        """Return whether this leg is to send by the content's `senders`."""
         return self.content.senders in (Senders.BOTH.value, self.leg.leg)
 
     def dropped(self, *reasons: str) -> int:
@@ -110,7 +110,7 @@ LATE = 3
 
 
 def is_many(stream: Stream, reason: str) -> bool:
-    """Whether more packets were dropped for this reason than of a healthy call."""
+    """Return whether more packets were dropped for this reason than of a healthy call."""
     count = stream.dropped(reason)
     return count > FEW and count > SMALL * stream.leg.received_packets
 
@@ -124,19 +124,19 @@ def _forged_checks(stream: Stream) -> int:
 
 
 def _has_no_signed_check(stream: Stream) -> bool:
-    """Whether the party made none; it may have answered ours where ICE ends at the relay."""
+    """Return whether the party made none; it may have answered ours where ICE ends at the relay."""
     wrong = stream.leg.check_failure == CheckFailure.WRONG_CREDENTIALS
     return wrong or (stream.leg.source_auth == "ice-integrity" and not stream.leg.received_packets)
 
 
 def _had_time(case: Case, stream: Stream) -> bool:
-    """Whether media of this content had time to come; it may be younger than its call."""
+    """Return whether media of this content had time to come; it may be younger than its call."""
     agreed_s = stream.content.agreed_s
     return case.had_time if agreed_s is None else agreed_s >= YOUNG_S
 
 
 def _should_be_heard(case: Case, stream: Stream) -> bool:
-    """Whether RTP of this leg is to be expected, and none has come."""
+    """Return whether RTP of this leg is to be expected, and none has come."""
     expected = _had_time(case, stream) and stream.may_send and stream.content.agreed
     expected = expected and not case.call.held
     is_elsewhere = stream.is_bundled or stream.content.path == Path.DIRECT
@@ -148,7 +148,7 @@ def _unheard(case: Case, stream: Stream) -> bool:
 
 
 def _lacks_family(stream: Stream) -> bool:
-    """Whether the party offers addresses of one IP version, and is told one of the other."""
+    """Return whether the party offers addresses of one IP version, and is told one of the other."""
     own = {version for text in stream.leg.signalled if (version := _version(text))}
     return bool(own) and _version(stream.leg.advertised) not in own
 
@@ -166,7 +166,7 @@ def _version(text: str) -> int:
 
 
 def _is_asymmetric(stream: Stream) -> bool:
-    """Whether a party without a NAT sends from another port than it listens at."""
+    """Return whether a party without a NAT sends from another port than it listens at."""
     leg = stream.leg
     if leg.learned is None or stream.content.ice is not None or leg.learned in leg.signalled:
         return False

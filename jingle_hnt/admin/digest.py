@@ -121,7 +121,7 @@ def digest(
 
 
 def is_bad(report: CallReport) -> bool:
-    """Whether something was wrong with a call, or it sounded bad."""
+    """Return whether something was wrong with a call, or it sounded bad."""
     found = score(report)
     poor = found is not None and found < POOR
     return poor or any(finding.cause not in HARMLESS for finding in report.diagnosis)

@@ -103,6 +103,6 @@ def check_failure(
 
 
 def _has_only_answered(counters: Counters) -> bool:
-    """Whether nothing came of a party but its answers to our checks: no check of its own, no
+    """Return whether nothing came of a party but its answers to our checks: no check of its own, no
     media. Who is known by these alone may believe us with other credentials than we were told."""
     return counters.received_packets <= counters.checks_answered

@@ -37,7 +37,7 @@ class Occasion:
 
 
 def of_user(user: JID, parties: Iterable[str]) -> bool:
-    """Whether a full JID, or any client of a bare one, is among the parties."""
+    """Return whether a full JID, or any client of a bare one, is among the parties."""
     for party in parties:
         try:
             jid = JID.of(party)

@@ -93,7 +93,7 @@ class Rehearsals:
         return answer.token < 0
 
     def is_one(self, sid: str) -> bool:
-        """Whether this is the sid of such a call; nobody can guess one."""
+        """Return whether this is the sid of such a call; nobody can guess one."""
         return sid in self._sids.values()
 
     def owns(self, inject: Inject) -> bool:

@@ -163,7 +163,7 @@ def host(faults: Iterable[str]) -> Iterator[CheckFinding]:
 
 
 def media(unheard: int, is_fault: bool) -> CheckFinding:
-    """Whether any party was heard of late; `unheard` relayed calls in a row had nobody."""
+    """Return whether any party was heard of late; `unheard` relayed calls in a row had nobody."""
     if is_fault:
         text = (
             f"in the last {unheard} relayed calls nobody was heard: the address that parties are"
@@ -176,7 +176,7 @@ def media(unheard: int, is_fault: bool) -> CheckFinding:
 
 
 def admission(draining: bool) -> CheckFinding:
-    """Whether new calls are taken."""
+    """Return whether new calls are taken."""
     if draining:
         text = "draining: no new calls are relayed; `jingle-hnt undrain` ends it"
         return CheckFinding(verdict="warn", subject="new calls", text=text)

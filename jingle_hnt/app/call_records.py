@@ -61,7 +61,7 @@ class CallRecords:
 
     @property
     def healthy(self) -> bool:
-        """Whether the journal can be written."""
+        """Return whether the journal can be written."""
         return self._journal.healthy
 
     def follow(self) -> None:

@@ -81,7 +81,7 @@ class PlaneLink:
 
     @property
     def is_met(self) -> bool:
-        """Whether what the plane has and what calls want were put together."""
+        """Return whether what the plane has and what calls want were put together."""
         return self._connection is not None
 
     @property

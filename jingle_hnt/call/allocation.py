@@ -1,4 +1,4 @@
-"""What a content holds of the relay: two leases, two bindings, and what was learned on each."""
+"""The allocation of one content: two leases, two bindings, and the address learned on each."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -60,7 +60,7 @@ class Pinhole:
         return Arm(name, side_of(leg), self.generation, evidence, early=early)
 
     def forget(self) -> None:
-        """Nothing is learned any more."""
+        """Forget the learned address."""
         self.learned = self.stream = self.latched_after_s = None
         self.latched_at = self.quiet_since = None
         self.lively = False
@@ -111,11 +111,11 @@ class Allocation:
             yield BindingSpec(self.binding(component), pinholes)
 
     def is_armed(self, leg: Leg) -> bool:
-        """Whether this leg's media may be learned; its RTCP may have to wait for its RTP."""
+        """Return whether this leg's media may be learned; its RTCP may have to wait for its RTP."""
         return self.pinholes[RTP, leg].evidence is not None
 
     def is_armed_rightly(self, leg: Leg) -> bool:
-        """Whether it is, by the tags that are known now, and as of a party that was told."""
+        """Return whether it is, by the tags that are known now, and as of a party that was told."""
         evidence = self.pinholes[RTP, leg].evidence
         if evidence is None or evidence.is_untold:
             return False

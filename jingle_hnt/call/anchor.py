@@ -149,7 +149,7 @@ class Anchor:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether the plane has yet to answer a `Bind`."""
+        """Return whether the plane has yet to answer a `Bind`."""
         return bool(self._pending)
 
     def bound(self, number: int) -> int:
@@ -237,7 +237,7 @@ class Anchor:
         self.bind(allocations)
 
     def waits_for(self, number: int) -> bool:
-        """Whether a request to bind is not answered yet."""
+        """Return whether a request to bind is not answered yet."""
         return number in self._pending
 
     def made_meanwhile(self, alive: Collection[str]) -> list[int]:

@@ -82,7 +82,7 @@ _CHARGED = {
 
 @dataclass(frozen=True, slots=True)
 class MediaBudgetPolicy:
-    """How much of each budget of media there is; 0 turns one off."""
+    """The budgets of media. 0 turns a budget off."""
 
     ports_per_user: int = 160
     ports_per_domain: int = 0
@@ -94,7 +94,7 @@ class MediaBudgetPolicy:
 
 
 class MediaBudgets:
-    """Who is at which budget. `local` are the domains that this relay serves.
+    """The use of each budget. `local` are the domains that this relay serves.
 
     `refusals` counts by the name of a budget and its owner, the latest last; each is told by an
     `Exceeded` in `out` as well.
@@ -114,13 +114,15 @@ class MediaBudgets:
         self._out = out
 
     def owners(self, account: Account) -> tuple[Owner, ...]:
-        """Whom a lease for this user is charged to."""
+        """Return the accounts that a lease for this user is charged to."""
         owners: tuple[Owner, ...] = (("user", account.user), ("domain", account.domain))
         return owners if account.domain in self.local else (*owners, EVERYBODY_ELSE)
 
     def owner_of(self, account: Account) -> str:
-        """Whom refusals are counted for: a user; of another server, which may make up as many users
-        as it likes, its domain."""
+        """Return the owner that refusals are counted for.
+
+        It is the user, or the domain of a user of another server, which may invent any number.
+        """
         return account.user if account.domain in self.local else account.domain
 
     def demand_ports(self, account: Account) -> None:
@@ -148,22 +150,22 @@ class MediaBudgets:
             raise BudgetExceeded(*self._refusal(NAMES, session))
 
     def contents_left(self, held: int) -> int:
-        """How many more contents a session that has so many may have."""
+        """Return the number of contents that a session with `held` of them may still add."""
         return max(0, self.policy.contents - held) if self.policy.contents else UNBOUNDED
 
     def may_follow(self, content: Content) -> bool:
-        """Whether a content's name is short enough to be remembered."""
+        """Return whether a content's name is short enough to be remembered."""
         most = self.policy.name_bytes
         return not most or len(content.key.name.encode()) <= most
 
     def room(self, media: Iterable[Medium]) -> int:
-        """How many more candidates may be remembered of a session of these contents."""
+        """Return the number of candidates that a session of these contents may still add."""
         if not self.policy.candidates:
             return UNBOUNDED
         return max(0, self.policy.candidates - sum(medium.remembered for medium in media))
 
     def most(self, budget: Budget, count: int) -> dict[str, int]:
-        """Those who use most of a budget of ports; empty for the others."""
+        """Return the largest users of a budget of ports; empty for other budgets."""
         kind = _CHARGED.get(budget)
         if kind is None:
             return {}
@@ -175,7 +177,7 @@ class MediaBudgets:
         return dict(sorted(used, key=lambda each: -each[1])[:count])
 
     def refused(self, budget: Budget) -> dict[str, int]:
-        """How often whose requests were beyond a budget, of those who were refused last."""
+        """Return how often a budget refused each of the owners that it refused last."""
         return {owner: n for (name, owner), n in self.refusals.items() if name == budget.name}
 
     def _refusal(self, budget: Budget, owner: str) -> tuple[str, str, str]:

@@ -46,13 +46,13 @@ class Call:
 
     @property
     def deadline(self) -> tuple[float, Why]:
-        """When the call ends by itself, and why."""
+        """Return when the call ends by itself, and why."""
         gone = any(party.gone for party in self.parties)
         return self.life.deadline(self.policy.times, self.negotiation.gates.is_held, gone)
 
     @property
     def wake_at(self) -> float:
-        """When time has something to do for it next."""
+        """Return the time of the next deadline or timer."""
         at, _ = self.deadline
         own = self.negotiation
         times = at, self._idle_at, own.gates.consent_ends_at, own.appended.waits_until
@@ -60,7 +60,7 @@ class Call:
 
     @property
     def _idle_at(self) -> float | None:
-        """When a place between ICE agents is to be released, if it is not used until then."""
+        """Return when an appended candidate is released if no agent uses it before."""
         quiet_since = self.negotiation.appended.quiet_since()
         if quiet_since is None or self.life.accepted_at is None:
             return None

@@ -32,7 +32,7 @@ for so long, in which the plane and the parties can say that they are there."""
 
 
 class Owner(Protocol):
-    """What a front keeps of one call: `Calls` tells it what happens to the call."""
+    """A front's record of one call. `Calls` reports to it what happens to the call."""
 
     @property
     def call(self) -> Call:
@@ -40,11 +40,11 @@ class Owner(Protocol):
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is left to be done, and the call may be forgotten."""
+        """Return whether nothing is left to be done, and the call may be forgotten."""
 
     @property
     def wake_at(self) -> float | None:
-        """When `on_time` has something to do next; None where it has not."""
+        """Return when `on_time` is to be called next; None if it is not needed."""
 
     def on_bound(self, number: int) -> None:
         """The plane has made what `Anchor.bind` has asked for with this number."""
@@ -90,7 +90,7 @@ class Calls:
         return iter(list(self._owners.values()))
 
     def find(self, name: str) -> Owner | None:
-        """Whoever has the call of this name."""
+        """Return the owner of the call of this name."""
         return self._owners.get(name)
 
     def effects(self) -> list[Effect]:
@@ -109,7 +109,7 @@ class Calls:
         budgets: MediaBudgets,
         now: float,
     ) -> Call:
-        """A call between these two; it is known when it has been given to `enter`."""
+        """Return a new call between these two; `enter` makes it known."""
         anchor = Anchor(name, parties, self.planes, policy.peers, self.out, self.drawn, budgets)
         return Call(anchor, policy, now)
 
@@ -159,13 +159,15 @@ class Calls:
             self.settle(owner, now)
 
     def makes_again(self, name: str, number: int) -> bool:
-        """Whether the bindings of a `Bind` that a plane has not answered are made again when the
-        next one is met: a call that had them before has them still."""
+        """Return whether the bindings of an unanswered `Bind` are made again on the next plane.
+
+        A call that had them before has them still.
+        """
         owner = self.find(name)
         return owner is not None and owner.call.anchor.unanswered(number)
 
     def waits_for(self, name: str, number: int) -> bool:
-        """Whether a call still waits for the bindings of a `Bind`."""
+        """Return whether a call still waits for the bindings of a `Bind`."""
         owner = self.find(name)
         return owner is not None and owner.call.anchor.waits_for(number)
 
@@ -202,8 +204,7 @@ class Calls:
     def at(
         self, name: BindingName, plane: PlaneId | None = None
     ) -> tuple[Owner, Allocation, int] | None:
-        """Whose binding of this plane, or of any, this is: the call, its allocation, and the
-        component."""
+        """Return the owner, allocation and component of a binding of this plane, or of any."""
         owner = self.find(name.partition(".")[0])
         if owner is None:
             return None
@@ -216,7 +217,7 @@ class Calls:
         return None
 
     def pinhole(self, name: BindingName, side: Side) -> Pinhole | None:
-        """What a call knows of one side of a binding; None for a binding of no call."""
+        """Return one side of a binding; None if no call has it."""
         found = self.at(name)
         if found is None:
             return None
@@ -226,7 +227,7 @@ class Calls:
     # Inputs: time
 
     def poll_timeout(self) -> float | None:
-        """When `expire` wants to be called next; None where nothing is to be waited for."""
+        """Return when `expire` is to be called next; None if no call waits for a time."""
         return max(self._timers[0][0], self._patient_until) if self._timers else None
 
     def expire(self, now: float) -> None:

@@ -1,4 +1,4 @@
-"""Whether a party still wants what is sent to it: it does while it is heard (after RFC 7675).
+"""Consent of a party to receive media: it lasts while the party is heard (after RFC 7675).
 
 Anything that comes from one of a party's learned sources is consent for all of them: a party that
 only listens sends RTCP. A party that was heard for a moment only is not given the full time where
@@ -19,7 +19,7 @@ UNPROVEN = (SourceAuth.CANDIDATE_ADDRESS, SourceAuth.PROBATION)
 
 
 def ends_at(pinholes: Collection[Pinhole], consent_s: float) -> float | None:
-    """When a party's consent ends, or ended, if it is not heard; None while it is.
+    """Return when a party's consent ends or ended; None while the party is heard.
 
     `pinholes` are all that face the party.
     """

@@ -1,4 +1,4 @@
-"""What the media of a call want done: values that the driver carries out in order.
+"""Effects of the media of a call: values that the driver carries out in order.
 
 Nothing here waits: what takes time answers later, as an input (see `calls.py`).
 """
@@ -39,7 +39,7 @@ class Bind:
     plane: PlaneId = LOCAL
 
     def addresses(self, named: str | None = None) -> tuple[TransportAddress, ...]:
-        """What is to be bound: all, or what is `named` so (``host:port``)."""
+        """Return the addresses to bind: all, or those that `named` has (``host:port``)."""
         addresses = (address for spec in self.specs for address in spec.pinholes)
         return tuple(a for a in addresses if named is None or named == str(a))
 
@@ -71,7 +71,7 @@ class Exceeded:
 
 
 class FrontEffect:
-    """What only the front that a call came in by knows how to do: an answer, a message."""
+    """An effect for the front of the call, such as an answer or a message."""
 
     __slots__ = ()
 
@@ -85,7 +85,7 @@ T_contra = TypeVar("T_contra", contravariant=True)
 
 
 class Out(Protocol[T_contra]):
-    """Where effects go, in order; a list is one."""
+    """A sink for effects, in order. A list is one."""
 
     def append(self, effect: T_contra, /) -> None:
         """Add something to be done."""

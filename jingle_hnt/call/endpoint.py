@@ -9,7 +9,7 @@ from jingle_hnt.relay.evidence import LONGEST_AGE_S, MOST_SIGHTINGS, Sighting
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Whom resources are charged to: a user, and the domain that the user is of."""
+    """The owner of resources: a user and the user's domain."""
 
     user: str
     domain: str
@@ -31,7 +31,7 @@ class Endpoint:
 
     @property
     def addresses(self) -> list[IPAddress]:
-        """Where the party is, as far as its server knows; that beats what it says of itself."""
+        """Return the addresses that the party's server has seen; they outrank signalled ones."""
         return [] if self.ip is None else [self.ip]
 
     def sight(self, sightings: Iterable[Sighting]) -> bool:

@@ -1,4 +1,4 @@
-"""What may flow of a content's media, decided from the state of the call (rules G1 to G6).
+"""The gate: which media of a content may flow, by the state of the call (rules G1 to G6).
 
 Deny by default (media-path-middleboxes section 4). RTCP stays open while RTP is held, and a nominal
 trickle of STUN, DTLS and ZRTP passes between the offer and the accept (its REC 2), so that a
@@ -30,14 +30,14 @@ _EARLY = {
 
 
 def before_accept(policy: CallPolicy) -> tuple[Flow, Flow]:
-    """What flows between the offer of a content and its acceptance."""
+    """Return the flows between the offer of a content and its accept."""
     gate = policy.gate
     early = frozenset(Leg) if gate.policy is GateMode.OPEN else _EARLY[gate.early_media]
     return _flows(early, otherwise=Flow.NOMINAL)
 
 
 def after_accept(senders: Senders, holders: Set[Leg]) -> tuple[Flow, Flow]:
-    """What flows of an agreed content.
+    """Return the flows of an agreed content.
 
     A party that put the call on hold may go on sending (music), or be silent for long; the other
     party's media is held until it is active again (XEP-0167 section 8).
@@ -53,7 +53,7 @@ def after_accept(senders: Senders, holders: Set[Leg]) -> tuple[Flow, Flow]:
 def to_the_willing(
     flows: tuple[Flow, Flow], unwilling: Set[Leg], instead: Flow = Flow.CLOSED
 ) -> tuple[Flow, Flow]:
-    """The same without what would go to parties who have not been heard for long."""
+    """Return the flows without those to parties whose consent has ended."""
     initiator, responder = (
         instead if sender.other in unwilling else flow
         for sender, flow in zip(Leg, flows, strict=True)
@@ -84,13 +84,13 @@ class Gates:
 
     @property
     def is_held(self) -> bool:
-        """Whether silence is legal: a party holds, or no content has a sender."""
+        """Return whether silence is legal: a party holds, or no content has a sender."""
         sending = any(m.senders is not Senders.NONE for m in self._media.values())
         return bool(self.holders) or not sending
 
     @property
     def consent_ends_at(self) -> float | None:
-        """When the next party is to be sent nothing any more, if it is not heard until then."""
+        """Return when the consent of the next party ends if the party is not heard before."""
         ends = [self._consent_ends_at(leg) for leg in set(Leg) - self.unwilling]
         return min((at for at in ends if at is not None), default=None)
 
@@ -106,13 +106,13 @@ class Gates:
         return self.unwilling != before
 
     def apply(self, media: Iterable[Medium]) -> None:
-        """What may flow of these, as things stand now."""
+        """Order the flows of these contents by the present state."""
         for medium in media:
             if medium.allocation is not None:
                 self._anchor.latches.gate(medium.allocation, self._flows(medium))
 
     def _flows(self, medium: Medium) -> tuple[Flow, Flow]:
-        """What flows of a content."""
+        """Return the flows of a content."""
         if medium.agreed and medium.kind.waits(medium):
             return (Flow.WAITING, Flow.WAITING)
         if medium.agreed and not any(map(medium.is_latched_by_media, Leg)):
@@ -133,7 +133,7 @@ class Gates:
         return ends_at(pinholes, self._policy.times.consent_s)
 
     def _bundled(self) -> tuple[Flow, Flow]:
-        """What flows between ICE agents: one content's path may carry them all (RFC 8843)."""
+        """Return the flows between ICE agents, where one path may carry all contents (RFC 8843)."""
         agreed = [m for m in self._media.values() if m.agreed and m.kind.has_agents]
         flows = [after_accept(m.senders, self.holders) for m in agreed]
         return max(first for first, _ in flows), max(second for _, second in flows)

@@ -1,4 +1,4 @@
-"""What the two ICE agents of a content have signalled, and what the relay makes of it (RFC 7584).
+"""The two ICE agents of a content, and the relay's part between them (RFC 7584).
 
 Either the relay is one more candidate of each party, the last to be used. Everything that the
 agents say to each other goes on as it came then: the relay only needs to know with which
@@ -44,7 +44,7 @@ REMEMBERED = 2
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What an agent's peer names and signs its checks to it with (RFC 8445 section 5.3)."""
+    """An agent's ufrag and password, which name and sign checks to it (RFC 8445 section 5.3)."""
 
     ufrag: str
     pwd: str = field(repr=False)
@@ -95,17 +95,17 @@ class Agent:
         return changed
 
     def is_named(self, transport: Ice) -> bool:
-        """Whether a transport has the credentials that this agent has now."""
+        """Return whether a transport has the credentials that this agent has now."""
         return self.credentials[:1] == (Credentials(transport.ufrag, transport.pwd),)
 
     @property
     def is_private_only(self) -> bool:
-        """Whether nobody beyond its own network can reach an address that it has said."""
+        """Return whether nobody beyond its own network can reach an address that it has said."""
         own = [c.address.ip for c in self.candidates if c.type is not CandidateType.RELAY]
         return bool(own) and all(any(ip in n for n in PRIVATE) for ip in own)
 
     def is_mapped_anew(self, source: TransportAddress) -> bool:
-        """Whether its NAT maps it to other ports than those that it was told (RFC 4787 REQ-1)."""
+        """Return whether `source` is none of its server-reflexive candidates (RFC 4787 REQ-1)."""
         told = any(c.type is CandidateType.SRFLX for c in self.candidates)
         return told and all(c.address != source for c in self.candidates)
 
@@ -175,7 +175,7 @@ class Agents:
         return changed
 
     def keys(self, leg: Leg) -> tuple[IceKey, ...]:
-        """What this leg's agent makes its checks with; empty while neither agent is known.
+        """Return the keys of this leg's checks; empty while neither agent is known.
 
         One that has not answered yet may check with what it was offered (RFC 8445 section 7.3).
         A check is named by both agents, the one that is asked first, and signed with its pwd. The
@@ -220,7 +220,7 @@ class Agents:
         return is_first
 
     def credentials(self, leg: Leg) -> Credentials | None:
-        """What is said in place of the newest credentials of this leg, if any."""
+        """Return the credentials that replace the newest ones of this leg, if any."""
         if self.relay_agents is None or not self.of[leg].credentials:
             return None
         return next(iter(self.relay_agents[leg].credentials), None)
@@ -228,7 +228,7 @@ class Agents:
     def checks(
         self, leg: Leg, component: int, targets: tuple[TransportAddress, ...]
     ) -> Checks | None:
-        """What the checks towards this leg are made with; None while there are to be none.
+        """Return the checks that the relay makes towards this leg; None if it makes none.
 
         After a restart of this leg's agent the credentials before it stay in force until the other
         one has restarted, too: until then the agent cannot know ours. Jingle's initiator controls.
@@ -252,7 +252,7 @@ class Agents:
         )
 
     def may_meet(self, sources: tuple[TransportAddress, TransportAddress]) -> bool:
-        """Whether they may find a direct path, now that it is seen from where they ask the relay.
+        """Return whether a direct path is possible between agents with these `sources`.
 
         They do not where they have no IP version in common, nor where two NATs map each of them to
         another port for everybody: what it was told by its STUN server is not where it asks from;
@@ -276,7 +276,7 @@ class Agents:
         self.of[leg].shown = frozenset()
 
     def components_beside(self, leg: Leg) -> tuple[int, ...]:
-        """What an agent is to have of a party without one: RTCP unless it goes with RTP."""
+        """Return the components to offer an agent for a raw UDP party."""
         agent = self.of[leg]
         return (RTP,) if agent.mux and RTCP not in agent.components else (RTP, RTCP)
 

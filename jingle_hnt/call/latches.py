@@ -236,7 +236,7 @@ class Latches:
         return True
 
     def _seen(self, leg: Leg, candidates: Iterable[Candidate]) -> list[IPAddress]:
-        """Where packets of this leg are likely to come from, whatever else proves them its own."""
+        """Return the addresses that packets of this leg are likely to come from."""
         named = (c.address.ip for c in candidates)
         return [*self.parties[leg].addresses, *self.parties[leg].seen, *named]
 

@@ -17,5 +17,5 @@ class Leg(IntEnum):
 
 
 def side_of(leg: Leg) -> Side:
-    """What the plane calls a leg."""
+    """Return the plane's side of a leg."""
     return 0 if leg is Leg.INITIATOR else 1

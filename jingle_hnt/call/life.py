@@ -1,4 +1,4 @@
-"""How long a call may live: the deadlines of one session (all times monotonic seconds)."""
+"""The deadlines of one session. All times are monotonic seconds."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -28,7 +28,7 @@ class Why(StrEnum):
 
 @dataclass(slots=True)
 class Life:
-    """What of a call's history decides how much longer it may live.
+    """The times in a call's life that its deadlines depend on.
 
     `quiet_since` is None while any party's media flows; `heard` tells whether any ever did.
     """
@@ -47,7 +47,7 @@ class Life:
             self.quiet_since = now
 
     def deadline(self, times: Times, held: bool, gone: bool) -> tuple[float, Why]:
-        """When the call ends if nothing more happens, and why.
+        """Return when the call ends if nothing more happens, and why.
 
         A call without relayed media is not ended for silence; it never becomes quiet. `gone` tells
         that one of its parties has left the server: nobody will take a phone that rings then.

@@ -18,7 +18,7 @@ from jingle_hnt.model.content import (
 
 
 class TransportKind:
-    """What the relay does for contents of one kind of transport; this one lets them pass.
+    """The relay's part in contents of one kind of transport. This one lets them pass.
 
     What it knows of a content is in the `Medium`. Each kind is a file of `transports/`, which is
     found by the namespaces that `transports/table.py` names it for.
@@ -36,11 +36,11 @@ class TransportKind:
         """`context` is what the kinds of one call have in common (`transports.context`)."""
 
     def suits(self, leg: Leg, content: Content) -> bool:
-        """Whether a content that this leg proposes is one of these."""
+        """Return whether a content that this leg proposes is one of these."""
         return False
 
     def needs_relay(self, leg: Leg, content: Content) -> bool:
-        """Whether a content of this namespace has no media but by way of the relay."""
+        """Return whether a content of this namespace has no media but by way of the relay."""
         return False
 
     def reserve(self, leg: Leg, content: Content, now: float) -> "Allocation | None":
@@ -76,18 +76,18 @@ class TransportKind:
         return None
 
     def take_over(self, reply: Reply, medium: "Medium", leg: Leg, content: Content) -> None:
-        """What this leg has said passed as it was, and the other party knows it."""
+        """Follow a content of this leg that has passed unchanged to the other party."""
 
     def is_latched_by_media(self, medium: "Medium", leg: Leg) -> bool:
-        """Whether this leg is latched by its media, and not by its agent's checks."""
+        """Return whether this leg is latched by its media, and not by its agent's checks."""
         return True
 
     def waits(self, medium: "Medium") -> bool:
-        """Whether nothing but checks goes by way of the relay yet."""
+        """Return whether nothing but checks goes by way of the relay yet."""
         return False
 
     def is_on_offer(self, offered: "Replacement", leg: Leg, content: Content) -> bool:
-        """Whether a content speaks of the transport that this leg offers, not of the one in use."""
+        """Return whether a content names the transport on offer, not the one in use."""
         return False
 
 
@@ -110,7 +110,7 @@ class Replacement:
 
     @property
     def remembered(self) -> int:
-        """How many candidates are remembered of it."""
+        """Return the number of its remembered candidates."""
         agents = () if self.agents is None else self.agents.of
         return len(self.signalled) + sum(len(agent.candidates) for agent in agents)
 
@@ -150,7 +150,7 @@ class Medium:
 
     @property
     def allocations(self) -> list[Allocation]:
-        """What it holds of the relay: the transport in use and those on offer."""
+        """Return the allocations of the transport in use and of those on offer."""
         offered = (replacement.allocation for replacement in self.replacements.values())
         return [a for a in (self.allocation, *offered) if a is not None]
 
@@ -167,7 +167,7 @@ class Medium:
 
     @property
     def remembered(self) -> int:
-        """How many candidates are remembered of it."""
+        """Return the number of its remembered candidates."""
         raw = sum(map(len, self.signalled.values()))
         offered = sum(r.remembered for r in self.replacements.values())
         agents = () if self.agents is None else self.agents.of

@@ -1,4 +1,4 @@
-"""What each negotiation step does to the contents of a call.
+"""The negotiation of a call's contents, step by step.
 
 A content is the one of that creator and name, or else the only one of that name: clients write all
 kinds of creators. What names none of ours is not ours to judge, and is left out. A verb checks what
@@ -87,7 +87,7 @@ class Negotiation:
         return allocated
 
     def _followed(self, leg: Leg, fresh: list[Content]) -> list[Content]:
-        """Those of new contents that are followed: as many as the session's budget has room for.
+        """Return the new contents that the session's budget has room for.
 
         Those that cannot do without the relay come first; where there is no room for these it is
         exceeded. The others just pass, beyond it.
@@ -100,7 +100,7 @@ class Negotiation:
         return [c for c in fresh if c in needy or c in others]
 
     def _needs_us(self, leg: Leg, content: Content) -> bool:
-        """Whether a content that this leg proposes has no media but by way of the relay."""
+        """Return whether a content that this leg proposes has no media but by way of the relay."""
         return any(kind.needs_relay(leg, content) for kind in self._kinds(content))
 
     def _kinds(self, content: Content) -> list[TransportKind]:
@@ -108,7 +108,7 @@ class Negotiation:
         return [] if content.transport is None else self.kinds.of(content.transport.namespace)
 
     def _kind(self, leg: Leg, content: Content) -> TransportKind:
-        """What a content that this leg proposes is."""
+        """Return the kind of transport of a content that this leg proposes."""
         return next((kind for kind in self._kinds(content) if kind.suits(leg, content)), PASSING)
 
     def _optional(self, leg: Leg, content: Content) -> TransportKind:
@@ -161,7 +161,7 @@ class Negotiation:
         return rewrites
 
     def passed(self, reply: Reply, leg: Leg, contents: Sequence[Content]) -> None:
-        """What this leg has said passed as it was, and the other party knows it."""
+        """Follow contents of this leg that have passed unchanged to the other party."""
         for medium, content in self._each(contents, self._named):
             medium.kind.take_over(reply, medium, leg, content)
 
@@ -216,7 +216,7 @@ class Negotiation:
         self.forget([key for key, by in asked if by is not None and _is_meant(by, id_)])
 
     def forget_replaced(self, leg: Leg, id_: str) -> None:
-        """The same for a transport-replace."""
+        """Forget the transports that a transport-replace of this leg has offered."""
         offered = ((m.key, m.replacements.get(leg)) for m in self.media.values())
         meant = [key for key, r in offered if r is not None and _is_meant(r.asked_by, id_)]
         self.forget_replacement(leg, meant)
@@ -313,7 +313,7 @@ class Negotiation:
         return reply
 
     def _carry(self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float) -> None:
-        """What this leg signals of a transport in use."""
+        """Apply what this leg signals to the transport in use, not to one on offer."""
         if not medium.is_on_offer(leg, content):
             self._join_late(medium, leg, content)
             medium.kind.trickle(reply, medium, leg, content, now)
@@ -434,7 +434,7 @@ class Negotiation:
 
     @property
     def _room(self) -> int:
-        """How many more candidates may be remembered of this session."""
+        """Return the number of candidates that this session may still add."""
         return self._anchor.budgets.room(self.media.values())
 
     def _rearm_silent(self) -> None:
@@ -510,5 +510,5 @@ def _note_agreed(medium: Medium, now: float) -> None:
 
 
 def _is_meant(asked_by: str, refused: str) -> bool:
-    """Whether what a request of this id asked is refused; one that is not known may be any."""
+    """Return whether the request of this id is refused. An unknown id means any."""
     return not asked_by or not refused or asked_by == refused

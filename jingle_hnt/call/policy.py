@@ -1,4 +1,4 @@
-"""What holds for the media of one call, as small values: the operator's policy, applied to it."""
+"""The operator's policy for the media of one call, as small values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from jingle_hnt.relay.policy import PeerPolicy
 
 
 class GateMode(StrEnum):
-    """When media may flow (media-path-middleboxes section 4)."""
+    """The time from which media may flow (media-path-middleboxes section 4)."""
 
     OPEN = "open"  # from the offer on
     ONE_STAGE = "one-stage"  # from the accept on; an offer without ports may pass unrelayed
@@ -17,7 +17,7 @@ class GateMode(StrEnum):
 
 
 class EarlyMedia(StrEnum):
-    """Whose media may flow before the accept, where the gate is not open anyway."""
+    """The parties whose media may flow before the accept, unless the gate is open."""
 
     DROP = "drop"
     RESPONDER = "responder"
@@ -25,14 +25,14 @@ class EarlyMedia(StrEnum):
 
 
 class AlreadyRelayed(StrEnum):
-    """What becomes of an offer whose candidates are all a relay's (XEP-0278: not relayed twice)."""
+    """The treatment of an offer whose candidates are all a relay's (XEP-0278)."""
 
     PASS = "pass"
     RELAY = "relay"
 
 
 class IceMode(StrEnum):
-    """What becomes of ICE transports (RFC 7584)."""
+    """The treatment of ICE transports (RFC 7584)."""
 
     APPEND = "append"  # the relay is one more candidate, the last to be used
     TERMINATE = "terminate"  # the relay is each party's only peer, with credentials of its own
@@ -41,7 +41,7 @@ class IceMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GatePolicy:
-    """When media may flow, and whose before the accept."""
+    """The policy of the gate."""
 
     policy: GateMode = GateMode.ONE_STAGE
     early_media: EarlyMedia = EarlyMedia.DROP
@@ -79,5 +79,5 @@ class CallPolicy:
     times: Times = field(default_factory=Times)
 
     def ice_mode(self, namespace: str) -> IceMode:
-        """What becomes of an ICE transport of this namespace."""
+        """Return the treatment of an ICE transport of this namespace."""
         return self.ice.get(namespace, IceMode.PASS)

@@ -1,4 +1,4 @@
-"""How a request goes on: what is put in its place, and what must be bound before it may leave."""
+"""The reply to a request: its rewrites, and the allocations that must be bound before it leaves."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
@@ -24,13 +24,13 @@ class Rewrite:
     own: OwnTransport | None = None
 
     def candidates(self) -> tuple[Candidate, ...]:
-        """Where the party may send, one per component; ports as they are bound by now."""
+        """Return the relay's candidates, one for each component, with the ports bound by now."""
         return self.allocation.candidates(self.towards, self.generation, self.components)
 
 
 @dataclass(slots=True)
 class Reply:
-    """How a request goes on: with these candidates, once these allocations are bound.
+    """The reply to a request: its rewrites, which leave when the allocations are bound.
 
     Both are named as in the stanza. `hidden` are transports that would tell addresses which are to
     be hidden, and that nothing better than an empty one of ours can be put in the place of.
@@ -54,7 +54,7 @@ class Reply:
 
     @property
     def changes_nothing(self) -> bool:
-        """Whether the stanza goes on as it came."""
+        """Return whether the stanza goes on as it came."""
         return not self.rewrites and not self.hidden
 
     def lose(self, lost: Collection[Allocation]) -> dict[ContentKey, OwnTransport]:
@@ -64,6 +64,6 @@ class Reply:
         return {k: replace(p.own or OwnTransport(), candidates=()) for k, p in broken.items()}
 
     def drop_rewrites(self) -> None:
-        """Nothing that was to be bound is there to be promised."""
+        """Drop the rewrites whose allocations could not be bound."""
         kept = {k: p for k, p in self.rewrites.items() if p.allocation not in self.allocations}
         self.rewrites, self.allocations = kept, []

@@ -1,4 +1,4 @@
-"""How a content's media is protected, as far as both parties have said (XEP-0167 section 7).
+"""The SDES keys that both parties have signalled for a content (XEP-0167 section 7).
 
 The keys that a party signals are those that it sends with (RFC 4568 section 6.1). So the offer's
 tell what the proposer's media is signed with, any line of it until the answer has chosen one by its
@@ -16,7 +16,7 @@ MOST_TAGS = 8
 
 @dataclass(slots=True)
 class Protection:
-    """What was offered and what was chosen; `chosen` is None before the answer."""
+    """The offered keys and the chosen one; `chosen` is None before the answer."""
 
     proposer: Leg
     offered: tuple[Crypto, ...] = ()
@@ -27,7 +27,7 @@ class Protection:
         self.chosen = content.crypto
 
     def tags(self, leg: Leg) -> tuple[TagKey, ...]:
-        """What this leg's packets are signed with; empty where that is not known for certain.
+        """Return the tag keys of this leg's packets; empty if they are not certain.
 
         It is not where a party may as well send what nobody else can check: in the clear, by DTLS
         or ZRTP, with another suite.
@@ -42,12 +42,12 @@ class Protection:
         return offered if leg is self.proposer else answered
 
     def answered(self, content: Content) -> "Protection":
-        """What it will be once this answer is in force."""
+        """Return the protection after this answer."""
         return Protection(self.proposer, self.offered, content.crypto)
 
     @property
     def is_expected(self) -> bool:
-        """Whether the party that has not answered yet will sign what it sends, if it agrees."""
+        """Return whether the answerer will sign its packets if it accepts the offer."""
         return self.chosen is None and bool(_certain(self.offered))
 
 

@@ -145,7 +145,7 @@ async def _visited(settings: ComponentSettings, hides: bool) -> CheckSnapshot:
 
 
 def _displaced(jid: str, modules: Iterable[ModuleState]) -> list[CheckFinding]:
-    """Whether a process on another host serves our component now; at most one finding."""
+    """Return whether a process on another host serves our component now; at most one finding."""
     others = {s.other for s in modules if s.other and s.other_age_s < LATELY_S} - {NODE}
     if not others:
         return []
@@ -157,7 +157,7 @@ def _displaced(jid: str, modules: Iterable[ModuleState]) -> list[CheckFinding]:
 
 
 async def _coming_back(settings: ComponentSettings, visitor: "_Visitor") -> CheckFinding:
-    """Whether a new connection takes the place of one that the server believes in.
+    """Return whether a new connection takes the place of one that the server believes in.
 
     A module can tell; without one it is tried out.
     """
@@ -293,7 +293,7 @@ def _port_range(settings: Settings) -> CheckFinding:
 
 
 def _covered(first: int, last: int, reserved: str) -> bool:
-    """Whether a list such as ``8080,9148-9150`` names all these ports."""
+    """Return whether a list such as ``8080,9148-9150`` names all these ports."""
     ports = set(range(first, last + 1))
     for part in filter(None, reserved.strip().split(",")):
         low, _, high = part.partition("-")
@@ -302,7 +302,7 @@ def _covered(first: int, last: int, reserved: str) -> bool:
 
 
 def _scans(settings: Settings) -> Iterator[CheckFinding]:
-    """Whether the kernel tells a scan which ports of the relay nobody has (threats: M17)."""
+    """Return whether the kernel tells a scan which ports of the relay nobody has (threats: M17)."""
     first, last = settings.relay.port_range
     for interface in settings.relay.interfaces:
         address = str(interface.address)
@@ -316,7 +316,7 @@ def _scans(settings: Settings) -> Iterator[CheckFinding]:
 
 
 def _is_refused(address: str, port: int) -> bool:
-    """Whether a datagram to this port is answered by ICMP port unreachable."""
+    """Return whether a datagram to this port is answered by ICMP port unreachable."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         probe.settimeout(REFUSED_S)

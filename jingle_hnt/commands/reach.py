@@ -46,7 +46,7 @@ async def _reach(
 async def _seen(
     interface: InterfaceOptions, port: int, servers: Sequence[str]
 ) -> CheckFinding | None:
-    """Whether the first STUN server that answers sees the told address and port."""
+    """Return whether the first STUN server that answers sees the told address and port."""
     ip, subject = told(interface), f"told address {told(interface)}"
     if not servers:
         if interface.advertise is None and not is_private(ip):
@@ -137,7 +137,7 @@ async def seen_from(local: tuple[str, int], server: str) -> tuple[str, int] | No
 
 
 async def _comes_back(interface: InterfaceOptions, port: int) -> CheckFinding | None:
-    """Whether a datagram from this host to the told address and port arrives here."""
+    """Return whether a datagram from this host to the told address and port arrives here."""
     ip, subject = told(interface), f"told address {told(interface)}"
     if await hairpins(interface, port):
         text = "a datagram that we send to it comes back to us"

@@ -25,7 +25,7 @@ def told(interface: InterfaceOptions) -> Address:
 
 
 def is_private(ip: Address) -> bool:
-    """Whether an address is one of `PRIVATE`."""
+    """Return whether an address is one of `PRIVATE`."""
     return any(ip.version == network.version and ip in network for network in PRIVATE)
 
 

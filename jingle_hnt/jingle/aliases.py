@@ -20,7 +20,7 @@ def is_answer_to(
     recipient: JID,
     users: Collection[str],
 ) -> bool:
-    """Whether an accept with the sid of an offer between these parties is the answer to it.
+    """Return whether an accept with the sid of an offer between these parties is the answer to it.
 
     `users` are domains whose addresses are those of users, and no rooms.
     """

@@ -140,7 +140,7 @@ COUNTED = (*BUDGETS, WAITING)
 
 @dataclass(frozen=True, slots=True)
 class BudgetPolicy(MediaBudgetPolicy):
-    """How much of each budget there is; 0 turns one off. See `BUDGETS` for what each bounds."""
+    """All budgets. 0 turns a budget off. `BUDGETS` describes them."""
 
     stanzas_per_s: int = 20
     user_stanzas_per_s: int = 100
@@ -149,7 +149,7 @@ class BudgetPolicy(MediaBudgetPolicy):
 
 @dataclass(slots=True)
 class Allowance:
-    """What is left of a rate: `BURST_S` seconds' worth at most, filled again as time goes on.
+    """The rest of a rate, refilled over time to at most the amount of `BURST_S` seconds.
 
     `spent` is what was used since it was full, as of `at`.
     """
@@ -168,7 +168,7 @@ class Allowance:
 
 
 class Budgets(MediaBudgets):
-    """Those of media, and those of what users send."""
+    """The budgets of media, and those of the stanzas that users send."""
 
     policy: BudgetPolicy
 
@@ -211,7 +211,7 @@ class Budgets(MediaBudgets):
             raise BudgetExceeded(*self._refusal(STANZAS_USER, str(user)))
 
     def line_of(self, user: JID) -> str:
-        """Whose turn it is when a request of this user is served.
+        """Return the line of the fair queue that this user's requests wait in.
 
         Another server may make up as many users as it likes: they share a line.
         """
@@ -222,7 +222,7 @@ class Budgets(MediaBudgets):
         return BudgetExceeded(*self._refusal(WAITING, self.line_of(user)))
 
     def _forget_idle(self, now: float) -> None:
-        """Whoever was idle for `BURST_S` has its whole allowance again, and need not be known."""
+        """Forget users idle for `BURST_S`: they have their whole allowance again."""
         while self._allowances:
             user, allowance = next(iter(self._allowances.items()))
             if now - allowance.at < BURST_S:

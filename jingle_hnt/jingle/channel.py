@@ -88,7 +88,7 @@ class Channel(Session):
 
 @dataclass(slots=True)
 class Quota:
-    """How many channels a user (a bare JID) has, and how often it asked of late."""
+    """The channels of each user (bare JID), and each user's recent requests."""
 
     policy: ChannelPolicy
     open: Counter[JID] = field(default_factory=Counter)
@@ -123,7 +123,7 @@ class Quota:
 
 
 def policy_of_channels(policy: SessionPolicy) -> SessionPolicy:
-    """What holds for channels, where calls follow this."""
+    """Return the policy of channels, derived from the policy of calls."""
     assert policy.relay_nodes is not None
     expire_s = policy.relay_nodes.expire_s
     times = replace(policy.times, first_media_s=expire_s, silence_s=expire_s, hold_s=expire_s)

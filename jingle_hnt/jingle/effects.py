@@ -1,4 +1,4 @@
-"""What goes into the sessions and what comes out of them, beside what a call's media want done.
+"""Inputs and effects of sessions, beside the effects of a call's media.
 
 Inputs are verbs of `Registry`; effects are imperative values that the driver carries out in order,
 before it gives the next input. Nothing here waits: what takes time answers later, as an input.
@@ -177,7 +177,7 @@ class Inject(FrontEffect):
 
 @dataclass(frozen=True, slots=True)
 class CallRefused(FrontEffect):
-    """A call was not made, or without the relay where the obstacle has no error.
+    """A call that was refused, or that goes on without the relay if the obstacle has no error.
 
     `owner` is whom it is counted for: a user, or a domain of another server. It was `age_s` seconds
     ago.

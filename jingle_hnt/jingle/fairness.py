@@ -28,7 +28,7 @@ class FairQueue(Generic[T]):
         return bool(self._lines)
 
     def has(self, line: str) -> bool:
-        """Whether anything waits in this line."""
+        """Return whether anything waits in this line."""
         return line in self._lines
 
     def put(self, line: str, item: T, now: float, *, ends: bool = False) -> bool:

@@ -28,7 +28,7 @@ from jingle_hnt.model.jingle import Jingle
 
 
 def is_hiding(policy: SessionPolicy, jids: tuple[JID, JID]) -> bool:
-    """Whether the addresses of these parties are to be hidden from each other."""
+    """Return whether the addresses of these parties are to be hidden from each other."""
     return any(policy.ice_mode(jids, each) is IceMode.TERMINATE for each in (ICE_UDP, ICE))
 
 
@@ -72,7 +72,7 @@ def hidden(
 
 
 def _tells_of_its_sender(transport: RawUdp, own: Collection[IPAddress]) -> bool:
-    """Whether it has an address that is no relay's, neither ours nor another's."""
+    """Return whether it has an address that is no relay's."""
     return transport.odd or any(
         c.type is not CandidateType.RELAY and c.address.ip not in own for c in transport.candidates
     )

@@ -1,4 +1,4 @@
-"""How many calls who may make: what one user, one domain and all together have at a time.
+"""Limits on concurrent calls: per user, per domain, and in total.
 
 Only who makes a call is counted. Were the callee counted too, anybody could use up a user's calls
 by ringing. Calls that ring are counted by the caller's domain as well, so that whoever floods from
@@ -36,7 +36,7 @@ BLOCKED = StanzaError(
 
 @dataclass(slots=True)
 class Limits:
-    """What counts against the limits; `blocked` holds bare JIDs and domains."""
+    """The counts of the limits. `blocked` has bare JIDs and domains."""
 
     blocked: set[str] = field(default_factory=set)
     users: Counter[JID] = field(default_factory=Counter)
@@ -66,19 +66,19 @@ class Limits:
         return None
 
     def block(self, caller: JID, callee: JID) -> Obstacle | None:
-        """What an administrator's block of either party says."""
+        """Return the obstacle if an administrator has blocked either party."""
         blocked = self._blocked_as(caller) or self._blocked_as(callee)
         return Obstacle(Kind.BLOCK, blocked, BLOCKED) if blocked else None
 
     def opened(self, call: str, caller: JID) -> None:
-        """A call of this user's begins; `call` is its name."""
+        """Count a call that this user begins; `call` is its name."""
         self._offers[call] = caller.domain
         self.half_open[caller.domain] += 1
         self.users[caller.bare] += 1
         self.domains[caller.domain] += 1
 
     def answered(self, call: str) -> None:
-        """A call rings no more: it was accepted, or it is over."""
+        """Count a call as accepted or over: it rings no more."""
         domain = self._offers.pop(call, None)
         if domain is not None:
             _decrement(self.half_open, domain)

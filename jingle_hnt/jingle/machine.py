@@ -83,32 +83,32 @@ class Session:
 
     @property
     def jids(self) -> tuple[JID, JID]:
-        """Who the parties are."""
+        """Return the JIDs of both parties."""
         initiator, responder = self.parties
         return initiator.jid, responder.jid
 
     @property
     def exceeded(self) -> Counter[str]:
-        """How often it was beyond which budget, by the budget's name."""
+        """Return how often it exceeded each budget, by the budget's name."""
         return self.anchor.exceeded
 
     @property
     def has_ended(self) -> bool:
-        """Whether no request changes it any more."""
+        """Return whether no request changes it any more."""
         return self.state is State.ENDED
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is left to answer or to wait for."""
+        """Return whether nothing is left to answer or to wait for."""
         return self.has_ended and not self._held and not self.anchor.is_waiting
 
     @property
     def wake_at(self) -> float | None:
-        """When time has something to do next."""
+        """Return the time of the next deadline or timer."""
         return None if self.has_ended else self.call.wake_at
 
     def allows(self, action: Action | None, leg: Leg) -> bool:
-        """Whether this party may send this action now; any party may where none is named."""
+        """Return whether this party may send this action now; any party may where none is named."""
         return action is None or transition(self.state, action, leg) is not None
 
     # What the parties do
@@ -196,8 +196,10 @@ class Session:
                 self.negotiation.forget_replaced(leg, refusal.id)
 
     def _is_turned_down(self, leg: Leg, refusal: Refusal) -> bool:
-        """Whether the offer is refused, or its answer. What was said once more may be out of order
-        for who got it, and the call goes on."""
+        """Return whether the offer or its answer is refused.
+
+        The recipient may refuse a repeated one as out of order; then the call goes on.
+        """
         if refusal.action is Action.SESSION_INITIATE:
             due, said = self.state is State.PENDING and leg is Leg.INITIATOR, self._offer_id
         else:
@@ -229,7 +231,7 @@ class Session:
 
     @property
     def _does_without_us(self) -> bool:
-        """Whether nothing of it goes by way of the relay: it is theirs, and not ours to end."""
+        """Return whether none of its media goes through the relay, which then must not end it."""
         return self.state is State.ACTIVE and not self.negotiation.allocations
 
     def _lose_sight(self) -> None:
@@ -250,7 +252,7 @@ class Session:
         self._end(why, reason, self.farewells(reason))
 
     def farewells(self, reason: Reason) -> tuple[Inject, ...]:
-        """What both parties are told at an end of ours."""
+        """Return the session-terminates for both parties when jingle-hnt ends the call."""
         jingle = Jingle(Action.SESSION_TERMINATE, self.sid, reason=reason)
         return tuple(
             Inject(self.parties[leg.other].jid, self.parties[leg].jid, jingle, self.via)
@@ -278,7 +280,7 @@ class Session:
             self._forget(Why.SETUP_TIMEOUT if self.state is State.PENDING else why)
 
     def is_overdue(self, now: float) -> bool:
-        """Whether it is an offer that rings for longer than most people wait."""
+        """Return whether it is an offer that rings for longer than most people wait."""
         rang_s = now - self.life.started_at
         return self.state is State.PENDING and rang_s >= self._policy.times.setup_s
 
@@ -411,7 +413,7 @@ class Session:
                 held.reply.hidden.update(empty)
 
     def _no_capacity(self, error: NoPorts) -> StanzaError:
-        """What is told of a want of ports: which budget it is of, where it is of one."""
+        """Return the error for a want of ports, with the budget that caused it, if any."""
         self.anchor.note_exceeded(error)
         return error.answer if isinstance(error, BudgetExceeded) else NO_CAPACITY
 

@@ -1,4 +1,4 @@
-"""Who is a party of a Jingle session: an endpoint of its call that has a full JID."""
+"""A party of a Jingle session: an endpoint of its call with a full JID."""
 
 from jingle_hnt.call.endpoint import Account, Endpoint
 from jingle_hnt.model.address import IPAddress
@@ -6,7 +6,7 @@ from jingle_hnt.model.jid import JID
 
 
 def account_of(jid: JID) -> Account:
-    """Whom a user's resources are charged to."""
+    """Return the account that a user's resources are charged to."""
     return Account(str(jid.bare), jid.domain)
 
 

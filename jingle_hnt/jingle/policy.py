@@ -1,4 +1,4 @@
-"""What an operator decides about calls, as small values for the session core."""
+"""The operator's policy of calls, as small values."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from jingle_hnt.relay.policy import PeerPolicy
 
 
 class Fallback(StrEnum):
-    """What becomes of a call that cannot be relayed."""
+    """The treatment of a call that cannot be relayed."""
 
     REFUSE = "refuse"  # the caller is told resource-constraint
     PASS = "pass"  # it goes on unrelayed, and may connect where no NAT is in the way
@@ -22,7 +22,7 @@ class Fallback(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class IceRule:
-    """What becomes of ICE in the calls of some parties; the first rule that fits holds.
+    """The treatment of ICE in calls of some parties. The first rule that fits applies.
 
     `parties` are patterns of bare JIDs, or of domains where they have no ``@``, of which one party
     at least must match one; `transports` are namespaces. Empty, either fits all.
@@ -33,25 +33,25 @@ class IceRule:
     transports: tuple[str, ...] = ()
 
     def fits(self, parties: Iterable[JID], namespace: str) -> bool:
-        """Whether it holds for this transport between these parties."""
+        """Return whether it holds for this transport between these parties."""
         if self.transports and namespace not in self.transports:
             return False
         return not self.parties or any(matches(self.parties, jid) for jid in parties)
 
 
 def matches(patterns: Iterable[str], jid: JID) -> bool:
-    """Whether a pattern names this JID or its domain; ``*`` stands for any number of characters."""
+    """Return whether a pattern names this JID or its domain; ``*`` stands for any characters."""
     return any(fnmatchcase(str(jid.bare) if "@" in p else jid.domain, _glob(p)) for p in patterns)
 
 
 def _glob(pattern: str) -> str:
-    """Nothing but ``*`` is special: a local part may well have a ``?`` or brackets in it."""
+    """Compile a pattern. Only ``*`` is special: a local part may have a ``?`` or brackets."""
     return pattern.replace("[", "[[]").replace("?", "[?]")
 
 
 @dataclass(frozen=True, slots=True)
 class IcePolicy:
-    """What becomes of ICE transports.
+    """The policy of ICE transports.
 
     `rules` make exceptions from `mode`; `raw_udp` are patterns, as theirs, of the parties whose
     clients know raw UDP only. Agents have `direct_first_s` seconds to meet before our path is open
@@ -67,7 +67,7 @@ class IcePolicy:
 
 @dataclass(frozen=True, slots=True)
 class RelayPolicy:
-    """Which calls are relayed, and when their ports are free again.
+    """The policy of relaying calls, and of their ports.
 
     `exhausted` says what becomes of a call without free ports, `draining` of new calls while live
     ones are waited for. A released port stays idle for `quarantine_s` seconds before it is free.
@@ -96,7 +96,7 @@ class ChannelPolicy:
 
 @dataclass(frozen=True, slots=True)
 class LimitPolicy:
-    """How many calls there may be, by who makes them; 0 means that there is no limit.
+    """Limits on calls; 0 means no limit.
 
     `per_user` and `per_domain` bound the calls that one bare JID and the users of one domain have
     made and that are going on, `calls` bounds all, `per_minute` how many calls one bare JID may
@@ -133,16 +133,16 @@ class SessionPolicy:
 
     @property
     def terminates(self) -> bool:
-        """Whether ICE ends at the relay in some calls, which hides addresses."""
+        """Return whether ICE ends at the relay in some calls, which hides addresses."""
         return IceMode.TERMINATE in (self.ice.mode, *(rule.mode for rule in self.ice.rules))
 
     def ice_mode(self, parties: Iterable[JID], namespace: str) -> IceMode:
-        """What becomes of an ICE transport of this namespace between these parties."""
+        """Return the treatment of an ICE transport of this namespace between these parties."""
         both = tuple(parties)
         return next((r.mode for r in self.ice.rules if r.fits(both, namespace)), self.ice.mode)
 
     def of_call(self, jids: tuple[JID, JID]) -> CallPolicy:
-        """What holds for the media of a call between these parties."""
+        """Return the policy for the media of a call between these parties."""
         return CallPolicy(
             peers=self.peers,
             gate=self.gate,

@@ -137,7 +137,7 @@ def load(record: Mapping[str, Any], registry: Registry, now: float) -> Session:
 
 
 def is_ended(record: Mapping[str, Any]) -> bool:
-    """Whether a record is of a session that is over, for `load_ended`."""
+    """Return whether a record is of a session that is over, for `load_ended`."""
     return record.get("state") == State.ENDED.value
 
 
@@ -224,7 +224,7 @@ def _plane(record: Mapping[str, Any]) -> PlaneId:
 
 
 def _written_at(record: Mapping[str, Any], state: State, now: float) -> float:
-    """When the record was written; for a call that rings, now.
+    """Return when the record was written; for a call that rings, now.
 
     Who calls has the whole set-up time after a restart: the accept may have passed by meanwhile.
     After a reboot the clock is behind what was written, or the call is long dead anyway.
@@ -340,7 +340,7 @@ def _load_medium(entry: Mapping[str, Any], claim: Claim, kinds: Kinds, written_a
 
 
 def _kind(of: Medium | Replacement, named: object, kinds: Kinds) -> TransportKind:
-    """What is done for its transport; a record of before tells it by what there is."""
+    """Return the kind of its transport; older records imply it by their other fields."""
     if of.agents is None and of.allocation is None:
         return PASSING
     if named in kinds:
@@ -387,7 +387,7 @@ def _load_past(
 
 
 def _dump_counted(last: BindingSnapshot) -> list[Record]:
-    """What a report shows of the last words of a binding."""
+    """Dump the last counters of a binding, as a report shows them."""
     return [
         {
             "bound": _dump_address(pinhole.bound),
@@ -671,7 +671,7 @@ def _dump_evidence(evidence: Evidence) -> Record:
 
 @functools.lru_cache(maxsize=64)
 def _texts(networks: tuple[IPNetwork, ...]) -> tuple[str, ...]:
-    """Those refused are the same ones for most latches, and each call is written many times."""
+    """Return networks as texts, cached: most latches have the same ones."""
     return tuple(str(network) for network in networks)
 
 

@@ -25,7 +25,7 @@ NO_PLANE = StanzaError(
 
 
 class Kind(StrEnum):
-    """What kind of obstacle it is."""
+    """The kinds of obstacles."""
 
     BLOCK = "block"  # an administrator has blocked one of the parties
     LIMIT = "limit"  # a limit of calls

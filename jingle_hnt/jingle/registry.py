@@ -107,7 +107,7 @@ class Registry:
 
     @property
     def _has_to_hide(self) -> bool:
-        """Whether users are promised that nothing goes on as it came."""
+        """Return whether users are promised that nothing goes on as it came."""
         return self.policy.terminates or self.policy.gate.policy is GateMode.TWO_STAGE
 
     def refused(self, refusal: Refusal, now: float) -> None:
@@ -179,7 +179,7 @@ class Registry:
             self.calls.settle(session, now)
 
     def learn(self, request: Request, now: float) -> None:
-        """What a request says that was let go on as it came; of an offer the call is not ours."""
+        """Follow a request that went on unchanged. An offer makes no session."""
         jingle = request.jingle
         if jingle.action is not None and jingle.is_whole and not self._has_to_hide:
             sender, recipient = request.sender, request.recipient
@@ -214,7 +214,7 @@ class Registry:
     def open(
         self, name: str, parties: tuple[Party, Party], policy: SessionPolicy, now: float
     ) -> Call:
-        """A call for a session between these parties."""
+        """Return a new call for a session between these parties."""
         initiator, responder = parties
         held = policy.of_call((initiator.jid, responder.jid))
         return self.calls.open(name, parties, held, self.budgets, now)
@@ -238,7 +238,7 @@ class Registry:
                 self._refuse(request, obstacle)
 
     def _may_follow(self, request: Request) -> bool:
-        """Whether there is room to follow a session that has no media yet: only so many are."""
+        """Return whether there is room to follow another session without media."""
         if _has_media(request):
             return True
         of_user = self._without_media.values()
@@ -344,14 +344,14 @@ class Registry:
         self._effects.append(answer)
 
     def _hides(self, request: Request) -> bool:
-        """Whether an offer would tell what is to be hidden if it went on as it came."""
+        """Return whether an offer would tell what is to be hidden if it went on as it came."""
         jids, jingle = (request.sender, request.recipient), request.jingle
         if not jingle.is_whole and is_hiding(self.policy, jids):
             return True
         return bool(hidden(self.policy, jids, jingle, (), self.calls.drawn))
 
     def _make_room(self, now: float) -> None:
-        """Where few ports are left, or few may ring, give up the offers that have rung longest.
+        """Give up the offers that ring longest if few ports or unanswered calls are left.
 
         Few at a time: their ports are free only after their quarantine.
         """
@@ -364,7 +364,7 @@ class Registry:
                 self.calls.settle(session, now)
 
     def _is_ours(self, request: Request) -> bool:
-        """Whether the offer is one of media, or may become one: such sessions are followed.
+        """Return whether the offer is one of media, or may become one: such sessions are followed.
 
         One that begins with a data channel may get media later (XEP-0343).
         """
@@ -403,12 +403,12 @@ class Registry:
 
 
 def _has_media(request: Request) -> bool:
-    """Whether an offer is a call, for which limits of calls are."""
+    """Return whether an offer is a call, for which limits of calls are."""
     return any(c.media is not None or c.is_plain for c in request.jingle.contents)
 
 
 def _sightings(request: Request) -> tuple[tuple[Sighting, ...], tuple[Sighting, ...]]:
-    """What a request tells of where its sender and its recipient are."""
+    """Return the addresses of sender and recipient that a request reports."""
     return (
         sightings(request.sender_ip, request.sender_seen),
         sightings(request.recipient_ip, request.recipient_seen),

@@ -25,7 +25,7 @@ TOMBSTONES = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What names a session."""
+    """The identity of a session: both full JIDs and the sid."""
 
     initiator: JID
     responder: JID
@@ -126,7 +126,7 @@ class Sessions:
         return self._alone(sender, recipient) if not sid else self._alias(sender, recipient, sid)
 
     def follow_alias(self, request: Request, users: Collection[str]) -> None:
-        """Where an offer is answered by another pair of names, know them from now on.
+        """Record the pair of names that answers an offer made under another pair.
 
         `users` are domains whose addresses are those of users, and no rooms.
         """
@@ -146,7 +146,7 @@ class Sessions:
             self._know_alias(session)
 
     def has_ended(self, one: JID, other: JID, sid: str) -> bool:
-        """Whether these two had a session of this sid a moment ago."""
+        """Return whether these two had a session of this sid a moment ago."""
         return any(
             str(Key(*pair, sid)) in self._tombstones for pair in ((one, other), (other, one))
         )
@@ -179,5 +179,5 @@ class Sessions:
 
 
 def leg_of(session: Session, jid: JID) -> Leg:
-    """Which party of its session a full JID is."""
+    """Return the leg of a full JID in its session."""
     return Leg.INITIATOR if session.parties[Leg.INITIATOR].jid == jid else Leg.RESPONDER

@@ -29,7 +29,7 @@ class State(StrEnum):
 
 
 class Verb(StrEnum):
-    """What a legal request does to the contents. An end is no verb: it is where a request leads."""
+    """The effect of a legal request on the contents. An end is a state, not a verb."""
 
     ACCEPT = "accept"  # agree on offered or added contents, open their gate
     INFORM = "inform"  # hold and active move the gate; the rest passes
@@ -46,7 +46,7 @@ class Verb(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """What an action does in a state, who may send it, and where it leads."""
+    """The effect of an action in a state: its senders, its verb, and the next state."""
 
     verb: Verb
     by: frozenset[Leg]

@@ -182,5 +182,5 @@ class Content:
 
     @property
     def is_plain(self) -> bool:
-        """Whether its transport has no agent that finds a path (XEP-0177)."""
+        """Return whether its transport has no agent that finds a path (XEP-0177)."""
         return self.plain is not None

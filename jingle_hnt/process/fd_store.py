@@ -38,17 +38,17 @@ _RETRY_S = 0.005
 
 
 def name_of(host: str, port: int, kind: str) -> str:
-    """What a socket is called while it is held, in few characters: port, kind, and address."""
+    """Return the short name of a held socket: port, kind, and address."""
     return f"{port:04x}{kind}{zlib.crc32(host.encode()) & 0xFFFF:04x}"
 
 
 def kind_of(name: str) -> str:
-    """What a socket of this name is."""
+    """Return the kind of the socket of this name."""
     return name[4]
 
 
 def name_of_socket(descriptor: int) -> str:
-    """The same of a socket: a line is connected to its party, a door hears whom its filter admits.
+    """Return the short name of a socket. A connected one has the address of its party.
 
     It takes no descriptor: there may be none left. Raises OSError for anything else.
     """
@@ -71,7 +71,7 @@ def _message(order: str, name: str) -> bytes:
 
 
 def _read(message: bytes) -> tuple[bool, str] | None:
-    """Whether to keep or to drop, and what."""
+    """Read a message: store or drop, and the names."""
     fields = dict(line.partition("=")[::2] for line in message.decode("ascii").splitlines())
     name = fields.get("FDNAME", "")
     if not name or not fields.keys() & {"FDSTORE", "FDSTOREREMOVE"}:
@@ -115,7 +115,7 @@ def listened() -> list[tuple[str, int]]:
 
 
 def inherited() -> Iterator[int]:
-    """What a plane that begins is given by the supervisor, or by systemd."""
+    """Return the sockets that the supervisor or systemd hands to a new plane."""
     number = os.environ.get(CHANNEL, "")
     if not number:
         yield from (descriptor for _, descriptor in listened())
@@ -128,7 +128,7 @@ def inherited() -> Iterator[int]:
 
 
 def outgoing() -> "StoreClient | None":
-    """Where a plane hands its sockets to; None where nobody would hold them."""
+    """Return the plane's way to the descriptor store; None if there is none."""
     number = os.environ.get(CHANNEL, "")
     channel = socket.socket(fileno=os.dup(int(number))) if number else systemd()
     return None if channel is None else StoreClient(channel)
@@ -159,7 +159,7 @@ class StoreClient:
             self._order(_message("FDSTOREREMOVE", name), -1)
 
     def close(self) -> None:
-        """What was handed over stays there."""
+        """Close the way to the store. Stored sockets stay there."""
         asyncio.get_running_loop().remove_writer(self._channel)
         self._forget()
         self._channel.close()
@@ -198,7 +198,7 @@ def _send(channel: socket.socket, message: bytes, descriptors: Iterable[int]) ->
 
 
 class DescriptorStore:
-    """What a supervisor holds of its plane's sockets, and systemd as well, where it is there."""
+    """The supervisor's copies of its plane's sockets. It passes them to systemd, if that runs."""
 
     def __init__(self) -> None:
         self._held = dict(listened())

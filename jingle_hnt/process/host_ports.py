@@ -1,4 +1,4 @@
-"""What the next call needs of this host, found out by trying it."""
+"""The host's addresses and ports that the next call needs, found by binding them."""
 
 import errno
 import socket
@@ -22,12 +22,12 @@ def bind_fault(address: str, port: int) -> str | None:
 
 
 def absent(addresses: Iterable[IPAddress]) -> list[str]:
-    """Those of the relay's addresses that no interface of this host has."""
+    """Return the relay's addresses that no interface of this host has."""
     return [str(a) for a in dict.fromkeys(addresses) if bind_fault(str(a), 0) == "absent"]
 
 
 def are_held(pairs: Sequence[tuple[IPAddress, int]]) -> bool:
-    """Whether other processes hold all of these pairs of free ports; each is named by its first."""
+    """Return whether other processes hold all of these pairs, each named by its first port."""
     return bool(pairs) and all(
         "taken" in (bind_fault(str(address), port), bind_fault(str(address), port + 1))
         for address, port in pairs

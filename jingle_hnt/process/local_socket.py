@@ -1,4 +1,4 @@
-"""What the local sockets of both processes share: who may connect, and who may see the file."""
+"""Local sockets of both processes: their file, and the users that may connect."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ _UCRED = struct.Struct("3i")  # pid, uid, gid (unix(7), SO_PEERCRED)
 
 
 def is_trusted(writer: asyncio.StreamWriter) -> bool:
-    """Whether the peer is of the user that this process runs as, or root; the kernel vouches."""
+    """Return whether the peer runs as this process's user or as root, by the kernel's word."""
     connection = writer.get_extra_info("socket")
     raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
     _, uid, _ = _UCRED.unpack(raw)

@@ -1,4 +1,4 @@
-"""What holds where nothing else is written, and is needed before the configuration is read."""
+"""Defaults that are needed before the configuration is read."""
 
 import json
 import os
@@ -13,7 +13,7 @@ ADMIN_SOCKET = "admin.sock"
 
 
 def stands_in(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether the environment has what a file must have, so that none is needed."""
+    """Return whether the environment has what a file must have, so that none is needed."""
     return all(
         any(name.startswith(f"{ENVIRONMENT}{section}") for name in environment)
         for section in ("XMPP", "RELAY")
@@ -21,7 +21,7 @@ def stands_in(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 def admin_socket(path: Path, environment: Mapping[str, str] = os.environ) -> Path:
-    """Where a process with this configuration answers, as far as the file can be read.
+    """Return the local socket of a process with this configuration, as far as the file can be read.
 
     A file that cannot be used any more says so much all the same: whoever asks for the status wants
     that of the process, which has another one in force.

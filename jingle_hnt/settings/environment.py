@@ -1,4 +1,4 @@
-"""What the environment says of the configuration: every option, lists and secret files included.
+"""Options from the environment, lists and secret files included.
 
 ``JINGLE_HNT_SECTION__OPTION`` sets ``section.option``. A list is JSON, or its members with commas
 between them. ``JINGLE_HNT_SECTION__OPTION__FILE`` names a file that holds the value, as container

@@ -44,7 +44,7 @@ def load(path: Path) -> Settings:
 
 
 def text_of(path: Path) -> str:
-    """What is in the file; nothing where there is none and the environment has all that is needed.
+    """Return the text of the file; empty if there is none and the environment is enough.
 
     Raises OSError, or UnicodeDecodeError.
     """

@@ -1,4 +1,4 @@
-"""What outlives the children of `run`: the configuration in force, and what was ordered meanwhile.
+"""The configuration and the orders in force, which outlive the children of `run`.
 
 A file that was edited is no configuration before it is reloaded, and one that cannot be used must
 not end anything: so `run` keeps a copy of what it has started with, and whoever is started again
@@ -42,7 +42,7 @@ def begin(directory: Path, config: Path) -> dict[str, str]:
 
 
 class Kept:
-    """What is kept, as a child of `run` finds it; of any other process nothing is."""
+    """The stored configuration and orders, as a child of `run` finds them."""
 
     def __init__(self) -> None:
         directory = os.environ.get(KEPT)
@@ -55,11 +55,11 @@ class Kept:
 
     @property
     def is_supervised(self) -> bool:
-        """Whether there is a `run` that starts this process."""
+        """Return whether there is a `run` that starts this process."""
         return self._directory is not None
 
     def settings(self, config: Path) -> Settings:
-        """What is in force, or the file as it is. Raises ConfigurationError."""
+        """Return the settings in force, or those of the file. Raises ConfigurationError."""
         if self._directory is None or not (self._directory / STARTED).exists():
             return load(config)
         settings = load(self._directory / STARTED)
@@ -81,7 +81,7 @@ class Kept:
         return settings
 
     def order(self, name: str) -> Any:
-        """What was ordered and holds; None where nothing was."""
+        """Return the order in force; None if there was none."""
         return self._orders.get(name)
 
     def keep(self, name: str, value: object) -> None:

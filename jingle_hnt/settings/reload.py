@@ -27,7 +27,7 @@ class Reloader:
         self._read = read
 
     def reload(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Which options have changed: those now in force in `settings`, those that need a restart.
+        """Return the options that have changed: those in force now, and those that need a restart.
 
         Raises ConfigurationError; the settings are as before then.
         """
@@ -40,7 +40,7 @@ class Reloader:
         return tuple(key for key in changed if key not in waiting), waiting
 
     def followed(self) -> dict[str, object]:
-        """What new calls follow: every option that `alter` takes, as JSON has it."""
+        """Return every option that `alter` takes, as JSON."""
         found = {key: value for key, value in shown(self.settings).items() if is_alterable(key)}
         return {ADVERTISE: _told(self.settings), **found}
 
@@ -107,13 +107,13 @@ def _advertised(settings: Settings, text: str) -> Settings:
 
 
 def _told(settings: Settings) -> str:
-    """What everybody is told of the relay's addresses, joined by commas."""
+    """Return the advertised addresses of the relay, joined by commas."""
     facing = (each for each in settings.relay.interfaces if not each.networks)
     return ", ".join(str(each.advertise or each.address) for each in facing)
 
 
 def is_alterable(key: str) -> bool:
-    """Whether an option can be set by itself while calls go on."""
+    """Return whether an option can be set by itself while calls go on."""
     return takes_effect(key) is None
 
 
@@ -125,7 +125,7 @@ def _value(text: str) -> object:
 
 
 def needs_restart(key: str) -> bool:
-    """Whether an option, such as ``relay.ports``, is read at the start only."""
+    """Return whether an option, such as ``relay.ports``, is read at the start only."""
     return takes_effect(key) is RESTART
 
 

@@ -122,7 +122,7 @@ def _secret(settings: Settings, server: ServerOptions) -> str:
 
 
 def session_policy(settings: Settings) -> SessionPolicy:
-    """What the session core needs of the settings; all of it may change for new calls."""
+    """Return the policy of sessions. All of it may change for new calls."""
     relay = settings.relay
     own = {ip for i in relay.interfaces for ip in (i.address, i.advertise or i.address)}
     return SessionPolicy(
@@ -179,7 +179,7 @@ def _ice_rule(rule: IceRuleSettings) -> IceRule:
 
 
 def administrators(settings: Settings) -> tuple[JID, ...]:
-    """Who may use ad-hoc commands."""
+    """Return the bare JIDs that may use ad-hoc commands."""
     try:
         return tuple(JID.of(normalised(jid)) for jid in settings.admin.jids)
     except ValueError as error:

@@ -1,1 +1,1 @@
-"""What survives a restart of the process."""
+"""Storage that survives a restart of the process."""

@@ -103,7 +103,7 @@ class History:
 
     @property
     def is_gone(self) -> bool:
-        """Whether the file was taken away, with its directory or without."""
+        """Return whether the file was taken away, with its directory or without."""
         return not self.path.exists()
 
     def add(self, name: str, sid: str, report: str) -> None:
@@ -188,7 +188,7 @@ class History:
         self._change(who, blocked=False)
 
     def blocked(self) -> set[str]:
-        """Who is blocked: always this one set, which also gets who is learned of later."""
+        """Return the blocked JIDs and domains: always this one set, which later blocks join."""
         return self._blocked
 
     def retry(self) -> None:
@@ -215,7 +215,7 @@ class History:
             self._spill.keep({f"blocked {who}": blocked})
 
     def _take_up(self, left: Mapping[str, Any]) -> None:
-        """What an earlier life of the process could not write."""
+        """Take the rows and blocks that a previous instance could not write."""
         for key, value in left.items():
             kind, _, name = key.partition(" ")
             if kind == "blocked":

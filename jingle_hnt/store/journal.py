@@ -61,7 +61,7 @@ class Journal:
 
     @property
     def is_gone(self) -> bool:
-        """Whether the file was taken away, with its directory or without."""
+        """Return whether the file was taken away, with its directory or without."""
         return not self.path.exists()
 
     def write(self, records: Mapping[str, Record | None]) -> None:
@@ -128,7 +128,7 @@ class Journal:
         _put_all(self._db, kept)
 
     def _return_to_disk(self) -> None:
-        """What is kept in memory goes into the file, in place of all that it has."""
+        """Write the records in memory to the file, in place of its own."""
         try:
             db = self._open(self.path)
         except (*_WRONG, OSError):
@@ -203,7 +203,7 @@ class Journal:
         db.execute("ROLLBACK")
 
     def _recover(self, error: Exception) -> sqlite3.Connection:
-        """What can be read, in a new file; in memory where that cannot be."""
+        """Copy the readable records to a new file, or to memory if that fails."""
         left = list(_left(self.path).items())
         try:
             if not is_of_the_disk(error):
@@ -307,6 +307,6 @@ def _left(path: Path) -> dict[str, bytes]:
 
 
 def _rows(db: sqlite3.Connection, statement: str, *values: object) -> Iterator[tuple[Any, ...]]:
-    """As many rows as can be read."""
+    """Yield the rows that can be read."""
     with contextlib.suppress(*_WRONG):
         yield from db.execute(statement, values)

@@ -1,4 +1,4 @@
-"""What both databases have in common: nobody else reads them, and nothing of them is ever lost."""
+"""Private database files: only their owner reads them, and damaged ones are set aside."""
 
 import itertools
 import sqlite3
@@ -34,7 +34,7 @@ def make_private(path: Path) -> None:
 
 
 def is_of_the_disk(error: Exception) -> bool:
-    """Whether the disk, or who else is at work, is in the way, and nothing is wrong with the file.
+    """Return whether the disk or another process causes an error, not the file itself.
 
     It is full, say: that ends, and nothing is to be renamed or deleted meanwhile.
     """

@@ -1,4 +1,4 @@
-"""What a full disk does not take, kept on another one until it does.
+"""Rows that a full disk does not take, kept on another disk until it does.
 
 A crash while the disk is full would lose what is remembered in memory only. So it is appended to a
 file of the runtime directory, which is in memory as a rule (systemd's RuntimeDirectory=) and
@@ -31,7 +31,7 @@ class Spill:
         self._lines = 0
 
     def left(self) -> dict[str, Any]:
-        """What an earlier life of the process has left, and is kept on."""
+        """Return the rows that a previous instance has left."""
         if self._path is None:
             return {}
         try:

@@ -1,4 +1,4 @@
-"""Which calls may be written to the journal now.
+"""Turns of calls to be written to the journal.
 
 A party makes its call change as often as it likes; each change costs a record, and the disk is
 everybody's. Changes that come too fast are written together, a moment later.
@@ -21,11 +21,11 @@ class Turns:
         self._paces: dict[str, Pace] = {}
 
     def due(self, changed: Mapping[str, bool], now: float) -> list[str]:
-        """Which of these calls are written now; those that are over (False) always are."""
+        """Return which of these calls to write now. Calls that are over (False) always are."""
         return [name for name, live in changed.items() if not live or self._takes(name, now)]
 
     def forget(self, name: str) -> None:
-        """A call is over."""
+        """Forget a call that is over."""
         self._paces.pop(name, None)
 
     def _takes(self, name: str, now: float) -> bool:

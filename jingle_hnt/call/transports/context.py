@@ -1,4 +1,4 @@
-"""What the kinds of transports of one call have in common."""
+"""The state that the kinds of transports of one call share."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Context:
 
     @property
     def room(self) -> int:
-        """How many more candidates may be remembered of this call."""
+        """Return the number of candidates that this call may still add."""
         return self.anchor.budgets.room(self.media.values())
 
     def signal(self, medium: Medium, leg: Leg, candidates: Iterable[Candidate]) -> None:
@@ -39,5 +39,5 @@ class Context:
 
 
 def is_ours(transport: Ice, own: Collection[IPAddress]) -> bool:
-    """Whether the relay has been at it already: a room showed us the stanza before (XEP-0045)."""
+    """Return whether the relay has rewritten it before, as in a room (XEP-0045)."""
     return any(candidate.address.ip in own for candidate in transport.candidates)

@@ -26,7 +26,7 @@ EARLY_HEAD_START_S = 0.1
 
 
 class IceAppend(TransportKind):
-    """The places of all contents of a call. See the module's text."""
+    """The relay as an appended candidate, in all contents of a call."""
 
     name = "ice-append"
     is_optional = True
@@ -97,7 +97,7 @@ class IceAppend(TransportKind):
 
     @property
     def may_be_elsewhere(self) -> bool:
-        """Whether media may flow that the relay does not see: an agent found a direct path."""
+        """Return whether media may flow on a direct path, unseen by the relay."""
         return any(medium.kind.is_optional for medium in self._media.values())
 
     def do_without(self, lost: Sequence[Allocation]) -> bool:
@@ -129,12 +129,12 @@ class IceAppend(TransportKind):
                 agents.quiet_since = now
 
     def quiet_since(self) -> float | None:
-        """Since when the first of the places between ICE agents was not used; None: all are."""
+        """Return since when the first appended candidate is unused; None if all are used."""
         quiet = [a.quiet_since for _, _, a in self.joined if a.quiet_since is not None]
         return min(quiet, default=None)
 
     def leave(self, idle_s: float, now: float) -> bool:
-        """Release the places that were not used for so long; the call goes on without.
+        """Release appended candidates unused for `idle_s` seconds. The call goes on without them.
 
         An agent that restarts gets a new one.
         """
@@ -148,7 +148,7 @@ class IceAppend(TransportKind):
 
     @property
     def waits_until(self) -> float | None:
-        """When the next agents are to have our path as well; None where none wait for a time."""
+        """Return when the next head start of direct paths ends; None if none is running."""
         ends = [a.waits_until for _, _, a in self.joined if a.waits and a.waits_until is not None]
         return min(ends, default=None)
 
@@ -197,13 +197,13 @@ class IceAppend(TransportKind):
             reply.rewrites[content.key] = rewrite
 
     def _note_early(self, medium: Medium, agents: Agents, leg: Leg, now: float) -> None:
-        """Record whether an agent that says its name now has been heard since long before."""
+        """Record whether an agent that signals credentials now was heard long before."""
         if medium.allocation is not None and not agents.of[leg].credentials:
             since = medium.allocation.pinholes[RTP, leg].latched_at
             agents.began_early = since is not None and now - since >= EARLY_S
 
     def _head_start_s(self, agents: Agents) -> float:
-        """How long a direct path has before ours, from the first check of who begins last.
+        """Return the head start of a direct path, in seconds after the later agent's first check.
 
         Who has checked since long before, while it rang, has tried the direct ones as well.
         """
@@ -213,7 +213,7 @@ class IceAppend(TransportKind):
     def _enter(
         self, reply: Reply, medium: Medium, agents: Agents, leg: Leg, transport: Ice, now: float
     ) -> None:
-        """Take a place between two agents; without ports they have to do without us."""
+        """Allocate ports for an appended candidate; without ports the agents do without it."""
         candidates = usable(transport.candidates, self._anchor.parties[leg].ip)
         try:
             medium.allocation = self._anchor.allocate(leg, candidates, now, medium.proposer)

@@ -24,7 +24,7 @@ from jingle_hnt.model.content import (
 
 
 class IceTerminate(TransportKind):
-    """Who stands for each party towards the other, in all contents of a call."""
+    """ICE termination in all contents of a call: the relay is each party's only peer."""
 
     name = "ice-terminate"
     has_agents = True
@@ -101,7 +101,7 @@ class IceTerminate(TransportKind):
         )
 
     def _replace_transport(self, reply: Reply, medium: Medium, leg: Leg, content: Content) -> None:
-        """Our word in place of this leg's; what it says of itself is for our own agent."""
+        """Replace this leg's transport by the relay's, and tell its own to the relay's agent."""
         allocation, agents = medium.allocation, medium.agents
         if allocation is None or agents is None:
             return
@@ -142,7 +142,7 @@ class IceTerminate(TransportKind):
 def _in_our_name(
     allocation: Allocation, agents: Agents, leg: Leg, transport: Ice | RawUdp
 ) -> Rewrite:
-    """Our transport in place of this leg's, with those of our candidates that are still unsaid."""
+    """Return the relay's transport in place of this leg's, with candidates not shown before."""
     assert agents.relay_agents is not None
     if leg.other in agents.raw:
         return Rewrite(allocation, leg.other, 0, COMPONENTS, OwnTransport())

@@ -65,7 +65,7 @@ class RawUdpKind(TransportKind):
 
 
 def may_relay(context: Context, transport: RawUdp) -> bool:
-    """Whether no relay is there yet, neither this one nor one that the operator lets be."""
+    """Return whether no relay is there yet, neither this one nor one that the operator lets be."""
     if is_relayed_here(transport, context.policy.peers.own):
         return False
     passes = context.policy.already_relayed is AlreadyRelayed.PASS
@@ -73,13 +73,13 @@ def may_relay(context: Context, transport: RawUdp) -> bool:
 
 
 def is_relayed_already(transport: RawUdp) -> bool:
-    """Whether every candidate is a relay's; a second relay would only add delay (XEP-0278)."""
+    """Return whether every candidate is a relay's: a second relay adds delay (XEP-0278)."""
     candidates = transport.candidates
     return bool(candidates) and all(c.type is CandidateType.RELAY for c in candidates)
 
 
 def is_relayed_here(transport: RawUdp, own: Collection[IPAddress]) -> bool:
-    """Whether every candidate is an address of ours: relaying it again would make a loop."""
+    """Return whether every candidate is an address of ours: relaying it again would make a loop."""
     candidates = transport.candidates
     return bool(candidates) and all(c.address.ip in own for c in candidates)
 

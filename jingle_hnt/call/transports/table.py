@@ -1,4 +1,4 @@
-"""Which kinds of transports there are for each namespace."""
+"""The kinds of transports of each namespace."""
 
 from jingle_hnt.call.medium import TransportKind
 from jingle_hnt.call.transports.context import Context
@@ -25,5 +25,5 @@ class TransportKinds:
         self.by_name = {kind.name: kind(context) for kind in _ALL}
 
     def of(self, namespace: str) -> list[TransportKind]:
-        """Those of a namespace, the first that suits a content first."""
+        """Return the kinds of a namespace, in the order in which they are tried."""
         return [self.by_name[name] for name in _NAMES.get(namespace, ())]

@@ -79,7 +79,7 @@ class AddressFront:
         self._replies = PendingReplies(self._overdue)
 
     def serves(self, stanza: Element) -> bool:
-        """Whether a stanza is for an address that stands for somebody else's."""
+        """Return whether a stanza is for an address that stands for somebody else's."""
         try:
             to = JID.of(stanza.get("to", ""))
         except ValueError:
@@ -177,7 +177,7 @@ class AddressFront:
         return None if sender.domain == self._component else Crossing(sender, address, recipient)
 
     def _may(self, crossing: Crossing, begins: bool) -> bool:
-        """Whether this sender may send this; who was called may answer whoever may call."""
+        """Return whether this sender may send this; who was called may answer whoever may call."""
         if crossing.sender.domain in self._domains:
             return True
         return not begins and crossing.recipient.domain in self._domains

@@ -94,7 +94,7 @@ class AdHoc:
         return len(self._sessions)
 
     def serves(self, sender: str) -> bool:
-        """Whether this is an administrator's client. The server vouches for the sender."""
+        """Return whether this is an administrator's client. The server vouches for the sender."""
         try:
             jid = JID.of(sender)
         except ValueError:

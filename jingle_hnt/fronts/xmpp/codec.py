@@ -127,7 +127,7 @@ def _has_known_transport(content: Element) -> bool:
 
 
 def is_known(child: Element) -> bool:
-    """Whether an element is a transport that we might have to rewrite."""
+    """Return whether an element is a transport that we might have to rewrite."""
     return local_name(child) == "transport" and codec_of(namespace(child)) is not None
 
 
@@ -152,7 +152,7 @@ def _content(key: ContentKey, content: Element) -> Content:
 
 
 def _has_several_streams(description: Element) -> bool:
-    """Whether more than one SSRC is to be expected of a party on this content's port."""
+    """Return whether more than one SSRC is to be expected of a party on this content's port."""
     names = {(kind.get("name") or "").lower() for kind in description.iter(_PAYLOAD_TYPE)}
     if names & REPAIRING or description.find(_SSRC_GROUP) is not None:
         return True

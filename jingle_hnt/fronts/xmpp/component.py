@@ -138,7 +138,7 @@ class Component:
 
     @property
     def accepted(self) -> bool:
-        """Whether the server has ever accepted us."""
+        """Return whether the server has ever accepted us."""
         return self._accepted
 
     @property
@@ -149,7 +149,7 @@ class Component:
 
     @property
     def up(self) -> bool:
-        """Whether the server has accepted us and the stream stands."""
+        """Return whether the server has accepted us and the stream stands."""
         return self._connection.up
 
     @property
@@ -184,7 +184,7 @@ class Component:
     # What the app wants
 
     def holds(self, token: Token) -> bool:
-        """Whether a request of this name waits for an answer here."""
+        """Return whether a request of this name waits for an answer here."""
         return token in self._requests
 
     def answer(self, answer: Answer) -> None:
@@ -311,7 +311,7 @@ class Component:
                 self._addresses.messaged(element)
 
     def _is_module(self, sender: str, element: Element) -> bool:
-        """Whether this is a server module that talks to us, and no user or other host."""
+        """Return whether this is a server module that talks to us, and no user or other host."""
         return sender in self._settings.domains and element.get("to") == self._settings.jid
 
     def _requested(self, sender: str, stanza: Stanza) -> None:

@@ -110,7 +110,7 @@ class ServerConnection:
 
     @property
     def up(self) -> bool:
-        """Whether the server has accepted us and the stream stands."""
+        """Return whether the server has accepted us and the stream stands."""
         return self._up
 
     @property

@@ -46,7 +46,7 @@ def found() -> tuple[str, str]:
 
 
 def is_the_distributions() -> bool:
-    """Whether Python reads XML with a shared library of the distribution's."""
+    """Return whether Python reads XML with a shared library of the distribution's."""
     try:
         return "/libexpat.so" in MAPS.read_text()
     except OSError:

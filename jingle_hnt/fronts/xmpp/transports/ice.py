@@ -82,7 +82,7 @@ def put_own(transport: Element, ours: OwnTransport) -> None:
 
 
 def _is_of_agent(child: Element, transport: Element, ours: OwnTransport) -> bool:
-    """Whether it holds for its sender's agent only, or is not known in the other transport.
+    """Return whether it holds for its sender's agent only, or is not known in the other transport.
 
     What that agent can do beyond RFC 8445 is not said of ours.
     """
