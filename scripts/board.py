@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from scripts.generated import run
+
 BOARD = Path(__file__).parent.parent / "config" / "grafana" / "jingle-hnt.json"
 SOURCE = {"type": "prometheus", "uid": "${source}"}
 WIDTH, HEIGHT = 8, 7
@@ -168,14 +170,10 @@ def _panel(
 
 
 def main() -> int:
-    text = json.dumps(board(), indent=2) + "\n"
-    if "--check" in sys.argv:
-        if BOARD.read_text() == text:
-            return 0
-        print("config/grafana/jingle-hnt.json is not current; run scripts/board.py")
-        return 1
-    BOARD.write_text(text)
-    return 0
+    """Write the board, or with --check tell whether it is out of date."""
+    return run(
+        __doc__, "python -m scripts.board", lambda: {BOARD: json.dumps(board(), indent=2) + "\n"}
+    )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
 """Makes docs/claims.md: what our pages claim, and the test or the command that shows it.
 
-It comes from docs/claims.toml. `python scripts/claims.py` writes the page; `--check` says whether
+It comes from docs/claims.toml. `python -m scripts.claims` writes the page; `--check` says whether
 it is up to date; `--missing` lists the paragraphs that no claim of the list is from. Errors are a
 text that is not on its page any more, a test that does not exist, and a claim that nothing shows.
 """
 
-import argparse
 import ast
 import re
 import sys
@@ -14,6 +13,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from scripts.generated import options, write
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "claims.md"
@@ -25,7 +26,7 @@ HEAD = """\
 
 What our pages claim, in their own words, and what shows it: a test, a row of [threats](threats.md),
 or the command that a figure comes from. Made from [claims.toml](claims.toml) by
-`python scripts/claims.py`, which finds a text that is not on its page any more, a test that is not
+`python -m scripts.claims`, which finds a text that is not on its page any more, a test that is not
 there, and with `--missing` the paragraphs that the list leaves out. Tests are named from `tests/`.
 
 """
@@ -149,28 +150,19 @@ def blocks(text: str) -> Iterator[tuple[str, str]]:
 
 def main() -> int:
     """Write the page, or with --check tell whether it is out of date."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; 1 if out of date")
-    parser.add_argument("--missing", action="store_true", help="list what no claim is from")
-    options = parser.parse_args()
+    asked = options(__doc__, ("--missing", "list what no claim is from"))
     claims = tomllib.loads((ROOT / "docs" / "claims.toml").read_text())["claim"]
     found = list(faults(claims))
     if found:
         print("\n".join(found), file=sys.stderr)
         return 1
     left_out = list(missing(claims))
-    if options.missing:
+    if asked.missing:
         print("\n".join(f"{name}: {block[:110]}" for name, block in left_out))
         return int(bool(left_out))
     if left_out:
         print(f"{len(left_out)} paragraphs are in no claim; see --missing", file=sys.stderr)
-    if PAGE.exists() and PAGE.read_text() == page(claims):
-        return 0
-    if options.check:
-        print("docs/claims.md is out of date; run `python scripts/claims.py`", file=sys.stderr)
-        return 1
-    PAGE.write_text(page(claims))
-    return 0
+    return write({PAGE: page(claims)}, "python -m scripts.claims", check=asked.check)
 
 
 if __name__ == "__main__":

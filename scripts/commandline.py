@@ -1,6 +1,6 @@
 """Writes the man page, the shells' completions and docs/commands.md from the table of commands.
 
-    scripts/commandline.py [--check]
+    python -m scripts.commandline [--check]
 
 --check writes nothing and tells whether they are current.
 """
@@ -15,6 +15,7 @@ from argparse_manpage.manpage import Manpage
 
 from jingle_hnt.cli import parser
 from jingle_hnt.model.commands import COMMANDS, Command
+from scripts.generated import run
 
 ROOT = Path(__file__).parent.parent
 NAME = ".SH NAME\njingle\\-hnt"
@@ -111,18 +112,8 @@ def _tidy(text: str) -> str:
 
 
 def main() -> int:
-    stale = []
-    for path, text in pages().items():
-        if path.exists() and path.read_text() == text:
-            continue
-        stale.append(str(path.relative_to(ROOT)))
-        if "--check" not in sys.argv:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-    if stale and "--check" in sys.argv:
-        print(f"not current: {', '.join(stale)}; run scripts/commandline.py")
-        return 1
-    return 0
+    """Write all of them, or with --check tell which are out of date."""
+    return run(__doc__, "python -m scripts.commandline", pages)
 
 
 if __name__ == "__main__":

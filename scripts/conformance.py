@@ -2,12 +2,11 @@
 
 The first comes from docs/rules.toml and the tests that carry a rule's mark, the second from the
 table of quirks in `jingle_hnt/model/compat.py` and from what `scripts/browsers --record` wrote.
-`python scripts/conformance.py` writes the pages,
+`python -m scripts.conformance` writes the pages,
 `--check` says whether they are up to date. A rule that has neither a test nor a reason, and a mark
 that names no rule, are errors.
 """
 
-import argparse
 import contextlib
 import io
 import sys
@@ -17,13 +16,14 @@ from pathlib import Path
 import pytest
 
 from jingle_hnt.model.compat import COMPAT
+from scripts.generated import run
 
 ROOT = Path(__file__).parent.parent
 HEAD = """\
 # Conformance
 
 Made from [rules.toml](rules.toml) and from the tests that carry a rule's mark, by
-`python scripts/conformance.py`. L: latching (RFC 7362). G: gating (media-path-middleboxes).
+`python -m scripts.conformance`. L: latching (RFC 7362). G: gating (media-path-middleboxes).
 I: ICE on the media path (RFC 7584). J: Jingle (XEP-0166, 0167, 0177, 0278).
 
 | rule | what it asks | source | shown by |
@@ -34,7 +34,7 @@ CLIENTS_HEAD = """\
 # Clients
 
 What real clients and servers do beside the specifications, and what jingle-hnt does about it.
-Made from `jingle_hnt/model/compat.py` by `python scripts/conformance.py`; each row has a test of
+Made from `jingle_hnt/model/compat.py` by `python -m scripts.conformance`; each row has a test of
 its name in `tests/fronts/xmpp/test_compat.py`.
 
 | quirk | who | what it does | what we do |
@@ -106,24 +106,16 @@ def clients() -> str:
     return quirks + BROWSERS_HEAD + MEASURED.read_text()
 
 
+def pages() -> dict[Path, str]:
+    """Both pages."""
+    rules = tomllib.loads((ROOT / "docs" / "rules.toml").read_text())["rule"]
+    docs = ROOT / "docs"
+    return {docs / "conformance.md": page(rules, collect()), docs / "clients.md": clients()}
+
+
 def main() -> int:
     """Write the pages, or with --check tell whether they are out of date."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; 1 if out of date")
-    check = parser.parse_args().check
-    rules = tomllib.loads((ROOT / "docs" / "rules.toml").read_text())["rule"]
-    pages = {"conformance.md": page(rules, collect()), "clients.md": clients()}
-    stale = 0
-    for name, text in pages.items():
-        path = ROOT / "docs" / name
-        if path.exists() and path.read_text() == text:
-            continue
-        if check:
-            print(f"docs/{name} is out of date; run `python scripts/conformance.py`")
-            stale = 1
-        else:
-            path.write_text(text)
-    return stale
+    return run(__doc__, "python -m scripts.conformance", pages)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,10 @@
 
 The call flow is a call that is really played through the session core, the state diagram is read
 from its table, the rooms from their contract and their imports, and `top` is the command's own
-view of two made-up calls. `python scripts/draw.py` writes them, `--check` says whether they are up
+view of two made-up calls. `python -m scripts.draw` writes them, `--check` says whether they are up
 to date.
 """
 
-import argparse
 import ast
 import io
 import re
@@ -20,7 +19,6 @@ from typing import Any
 
 from rich.console import Console
 from rich.text import Text
-from rooms import contracts, layers
 
 from jingle_hnt.admin.snapshots import (
     CallSnapshot,
@@ -45,6 +43,8 @@ from jingle_hnt.relay.binding import Arm, Flow, Gate, Latched
 from jingle_hnt.relay.planes import Planes
 from jingle_hnt.relay.policy import PeerPolicy, ip_network
 from jingle_hnt.relay.ports import Interface, PortPool
+from scripts.generated import run
+from scripts.rooms import contracts, layers
 
 ROOT = Path(__file__).parent.parent
 PICTURES = ROOT / "docs" / "pictures"
@@ -377,24 +377,14 @@ DRAWINGS: dict[str, Callable[[], str]] = {
 }
 
 
+def pictures() -> dict[Path, str]:
+    """All pictures."""
+    return {PICTURES / name: draw() for name, draw in DRAWINGS.items()}
+
+
 def main() -> int:
     """Write the pictures, or with --check tell which are out of date."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if out of date")
-    check = parser.parse_args().check
-    PICTURES.mkdir(parents=True, exist_ok=True)
-    stale = [n for n, draw in DRAWINGS.items() if not _is_current(PICTURES / n, draw())]
-    for name in stale:
-        if check:
-            print(f"{name} is out of date; run `python scripts/draw.py`", file=sys.stderr)
-        else:
-            (PICTURES / name).write_text(DRAWINGS[name]())
-            print(f"drawn: docs/pictures/{name}")
-    return 1 if check and stale else 0
-
-
-def _is_current(path: Path, text: str) -> bool:
-    return path.exists() and path.read_text() == text
+    return run(__doc__, "python -m scripts.draw", pictures)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
 """Makes docs/glossary.md, and holds the project's words to it.
 
-The words are in docs/glossary.toml. `python scripts/glossary.py` writes the page; `--check` fails
+The words are in docs/glossary.toml. `python -m scripts.glossary` writes the page; `--check` fails
 where it is out of date. Errors are more than 45 terms, a term whose place is not in the code, a
 list of values that differs from the code's, and a retired word in a name or in a text. `--pending`
 counts the retired words that are still to be replaced.
 """
 
-import argparse
 import ast
 import re
 import subprocess
@@ -18,6 +17,8 @@ from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from scripts.generated import options, write
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "glossary.md"
@@ -222,27 +223,18 @@ def _plain(file: str) -> str:
 
 def main() -> int:
     """Write the page; with --check only say what is wrong."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; 1 if out of date")
-    parser.add_argument("--pending", action="store_true", help="count what is still to be renamed")
-    options = parser.parse_args()
+    asked = options(__doc__, ("--pending", "count what is still to be renamed"))
     glossary = tomllib.loads(SOURCE.read_text())
     found = list(faults(glossary))
     if found:
         print("\n".join(found), file=sys.stderr)
         return 1
-    if options.pending:
+    if asked.pending:
         for entry in glossary["retired"]:
             files = {file for file, _ in uses(entry, pending=True)}
             print(f"{entry['was']}: {len(files)} files")
         return 0
-    if PAGE.exists() and PAGE.read_text() == page(glossary):
-        return 0
-    if options.check:
-        print("docs/glossary.md is out of date; run `python scripts/glossary.py`", file=sys.stderr)
-        return 1
-    PAGE.write_text(page(glossary))
-    return 0
+    return write({PAGE: page(glossary)}, "python -m scripts.glossary", check=asked.check)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Writes what is made of the options: docs/configuration.md and config/jingle-hnt.toml.
 
-    scripts/options.py [--check]
+    python -m scripts.options [--check]
 
 An option's only entry is its field in `jingle_hnt/settings/model.py`: name, type and default, the
 text below it, an example, and when a change of it takes effect. A field without a text is an error,
@@ -24,6 +24,7 @@ from jingle_hnt.jingle.budgets import BUDGETS, FIXED, BudgetPolicy
 from jingle_hnt.settings.defaults import ENVIRONMENT
 from jingle_hnt.settings.model import IceRuleOptions, InterfaceOptions, ServerOptions, Settings
 from jingle_hnt.settings.reload import needs_restart
+from scripts.generated import run
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "configuration.md"
@@ -240,22 +241,14 @@ def _default(field: FieldInfo) -> str:
     return f"`{json.dumps(list(value) if isinstance(value, tuple) else value)}`"
 
 
+def pages() -> dict[Path, str]:
+    """The page and the sample configuration."""
+    return {PAGE: page().rstrip() + "\n", SAMPLE: sample()}
+
+
 def main() -> int:
-    wrong = list(faults())
-    if wrong:
-        print("\n".join(wrong))
-        return 1
-    stale = []
-    for path, text in ((PAGE, page().rstrip() + "\n"), (SAMPLE, sample())):
-        if path.exists() and path.read_text() == text:
-            continue
-        stale.append(str(path.relative_to(ROOT)))
-        if "--check" not in sys.argv:
-            path.write_text(text)
-    if stale and "--check" in sys.argv:
-        print(f"not current: {', '.join(stale)}; run scripts/options.py")
-        return 1
-    return 0
+    """Write both, or with --check tell whether they are out of date."""
+    return run(__doc__, "python -m scripts.options", pages, faults)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Writes the C header of the records that Python and the native engine hand each other.
 
-    scripts/records.py [--check]
+    python -m scripts.records [--check]
 
 See `jingle_hnt/plane/records.py`. After a change of it `scripts/setup` builds the engine anew.
 """
@@ -9,20 +9,16 @@ import sys
 from pathlib import Path
 
 from jingle_hnt.plane import records
+from scripts.generated import run
 
 ROOT = Path(__file__).parent.parent
 HEADER = ROOT / "jingle_hnt" / "plane" / "native" / "rules" / "records.h"
 
 
 def main() -> int:
-    text = records.header()
-    if HEADER.exists() and HEADER.read_text() == text:
-        return 0
-    if "--check" in sys.argv:
-        print(f"{HEADER.relative_to(ROOT)} is not current; run scripts/records.py, scripts/setup")
-        return 1
-    HEADER.write_text(text)
-    return 0
+    """Write the header, or with --check tell whether it is out of date."""
+    command = "python -m scripts.records && scripts/setup"
+    return run(__doc__, command, lambda: {HEADER: records.header()})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Writes the column "may import" of docs/architecture.md from the import contracts.
 
-    scripts/rooms.py [--check]
+    python -m scripts.rooms [--check]
 
 Each room of the layers in pyproject.toml has a row, in their order. It may import the rooms below
 its own layer, but those that another contract forbids it.
@@ -12,6 +12,8 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from scripts.generated import run
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "architecture.md"
@@ -81,21 +83,18 @@ def _shown(room: str, root: Path) -> str:
     return f"`{room}/`" if (root / "jingle_hnt" / room).is_dir() else f"`{room}.py`"
 
 
+def pages() -> dict[Path, str]:
+    """The page with its table. Raises ValueError where its rows are not the rooms."""
+    return {PAGE: "\n".join(table(PAGE.read_text(), contracts())) + "\n"}
+
+
 def main() -> int:
     """Write the table, or with --check tell whether it is out of date."""
-    text = PAGE.read_text()
     try:
-        fresh = "\n".join(table(text, contracts())) + "\n"
+        return run(__doc__, "python -m scripts.rooms", pages)
     except ValueError as error:
         print(f"docs/architecture.md: {error}", file=sys.stderr)
         return 1
-    if fresh == text:
-        return 0
-    if "--check" in sys.argv[1:]:
-        print("docs/architecture.md is out of date; run `python scripts/rooms.py`", file=sys.stderr)
-        return 1
-    PAGE.write_text(fresh)
-    return 0
 
 
 if __name__ == "__main__":

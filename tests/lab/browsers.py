@@ -241,7 +241,7 @@ def main() -> None:
     )
     if options.record and well:
         RECORD.write_text(record)
-        print("recorded; `python scripts/conformance.py` puts it into docs/clients.md")
+        print("recorded; `python -m scripts.conformance` puts it into docs/clients.md")
     sys.exit(not well)
 
 

@@ -7,7 +7,7 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.lab.play import ROOT
+from scripts import generated
 from tests.mistakes.bench import bench
 from tests.mistakes.catalogue import CATALOGUE
 from tests.mistakes.page import PAGE, RESULTS, page
@@ -23,10 +23,7 @@ def main() -> int:
     options = parser.parse_args()
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     if options.check:
-        if PAGE.read_text() != page(results):
-            print(f"{PAGE.relative_to(ROOT)} is out of date; run scripts/mistakes --record")
-            return 1
-        return 0
+        return generated.write({PAGE: page(results)}, "scripts/mistakes --record", check=True)
     failed = 0
     with tempfile.TemporaryDirectory(prefix="hnt-mistakes-") as name, bench(Path(name)) as made:
         for mistake in CATALOGUE:
@@ -48,7 +45,8 @@ def main() -> int:
         known = {mistake.id for mistake in CATALOGUE}
         results = {id_: found for id_, found in results.items() if id_ in known}
         RESULTS.write_text(_json(results))
-        PAGE.write_text(page(json.loads(_json(results))))
+        text = page(json.loads(_json(results)))
+        generated.write({PAGE: text}, "scripts/mistakes --record", check=False)
     return 1 if failed else 0
 
 

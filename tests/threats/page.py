@@ -1,10 +1,10 @@
 """docs/threats.md: the table, made from what `scripts/threats --record` has measured."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
+from scripts import generated
 from tests.threats.matrix import Entry, entries
 
 ROOT = Path(__file__).parent.parent.parent
@@ -54,13 +54,7 @@ def write(check: bool) -> int:
     machines = {_machine(result["machine"]) for result in known["rows"].values()}
     lines = "\n".join(row(entry, known["rows"].get(entry.id, {})) for entry in entries())
     text = HEAD.format(machines=",\nand ".join(sorted(machines))) + lines + "\n"
-    if not check:
-        PAGE.write_text(text)
-        return 0
-    if PAGE.exists() and PAGE.read_text() == text:
-        return 0
-    sys.stderr.write("docs/threats.md is out of date; run `python -m tests.threats --page`\n")
-    return 1
+    return generated.write({PAGE: text}, "python -m tests.threats --page", check=check)
 
 
 def row(entry: Entry, result: dict[str, Any]) -> str:
