@@ -61,7 +61,9 @@ class Metrics(Collector):
     def _state(self) -> Iterator[Metric]:
         status = self._scrape.status
         built = GaugeMetricFamily(
-            PREFIX + "build_info", "Always 1; what is running.", labels=["version", "engine"]
+            PREFIX + "build_info",
+            "Always 1; the labels are version and engine.",
+            labels=["version", "engine"],
         )
         built.add_metric([status.version, status.plane.engine or "none"], 1)
         yield built
@@ -69,14 +71,14 @@ class Metrics(Collector):
             ("ready", "Whether a call that comes now would be relayed.", status.ready),
             ("connected", "Whether the XMPP server is connected.", status.connected),
             ("plane_up", "Whether the forwarding plane is connected.", status.plane.up),
-            ("draining", "Whether new calls are not relayed.", status.draining),
+            ("draining", "Whether the relay drains: new calls are not relayed.", status.draining),
             ("journal_healthy", "Whether live calls are recorded.", status.journal_healthy),
             ("history_healthy", "Whether ended calls are recorded.", status.history_healthy),
             ("uptime_seconds", "Age of the signalling process.", status.uptime_s),
         ):
             yield GaugeMetricFamily(PREFIX + name, text, value=float(value))
         modules = self._scrape.modules
-        text = "Whether the domain's server module answers, or addresses serve in its stead."
+        text = "Whether the domain's server module answers, or its users call by addresses."
         yield _gauge("module_up", text, "domain", modules, modules)
         ports = status.ports.model_dump()
         yield _gauge("ports", "Media ports by state.", "state", ports, ports)
@@ -84,38 +86,40 @@ class Metrics(Collector):
         yield _gauge("bindings", "The plane's bindings by state.", "state", bindings, bindings)
         call_counters = self._scrape.call_counters
         yield _total(
-            "connections", "Times the XMPP server was connected.", call_counters.connections
+            "connections", "Connections to XMPP servers since the start.", call_counters.connections
         )
-        text = "Times that another process of the same component has taken our place."
+        text = "Times that another process of the same component took the connection."
         yield _total("component_replacements", text, status.replacements)
-        yield _total("planes", "Forwarding planes met since the start.", call_counters.planes)
+        yield _total(
+            "planes", "Connections to a forwarding plane since the start.", call_counters.planes
+        )
 
     def _calls(self) -> Iterator[Metric]:
         call_counters = self._scrape.call_counters
-        yield _gauge("calls", "Calls that go on, by state.", "state", LIVE, self._scrape.calls)
+        yield _gauge("calls", "Live calls, by state.", "state", LIVE, self._scrape.calls)
         text = "Calls that were accepted, counted at their end."
         yield _total("calls_accepted", text, call_counters.accepted)
         yield _totals(
-            "calls_ended", "Calls that are over, by why.", "why", Why, call_counters.ended
+            "calls_ended", "Calls that ended, by reason.", "why", Why, call_counters.ended
         )
-        text = "Requests that were refused, by the condition told."
+        text = "Requests that were refused, by the XMPP error condition."
         yield _totals("refused", text, "condition", Condition, call_counters.refused)
-        text = "Requests beyond a budget, by the budget's name."
+        text = "Requests that exceeded a budget, by the budget's name."
         names = [budget.name for budget in COUNTED]
         yield _totals("budget_exceeded", text, "budget", names, call_counters.exceeded)
         text = "Accepted calls in which RTP of one party only was heard."
         yield _total("calls_one_way", text, call_counters.one_way)
-        text = "Relayed calls, accepted for long enough, in which nobody was heard."
+        text = "Relayed calls of 5 s or more in which no party was heard."
         yield _total("calls_unheard", text, call_counters.unheard)
         yield _histogram(
-            "setup_seconds", "From the offer of a call to its accept.", call_counters.setup
+            "setup_seconds", "Seconds from the offer of a call to its accept.", call_counters.setup
         )
 
     def _latches(self) -> Iterator[Metric]:
         call_counters = self._scrape.call_counters
         family = CounterMetricFamily(
             PREFIX + "latches",
-            "Sources that latches learned, by source authentication, first or again.",
+            "Sources that latches learned, by source authentication; first or again.",
             labels=["source_auth", "kind"],
         )
         for source_auth in SourceAuth:
@@ -126,27 +130,29 @@ class Metrics(Collector):
         yield family
         family = CounterMetricFamily(
             PREFIX + "ice_paths",
-            "Contents of ICE agents by mode and by the pair that won, counted at their call's end.",
+            "ICE contents by mode and selected pair, counted at the end of the call.",
             labels=["mode", "path"],
         )
         for ice in (IceMode.APPEND, IceMode.TERMINATE):
             for path in Path:
                 family.add_metric([ice, path], call_counters.paths[ice.value, path.value])
         yield family
-        text = "Agents that no check made known, by why, counted at their call's end."
+        text = "ICE agents without a pair with the relay, by reason, counted at the call's end."
         failures = call_counters.check_failures
         yield _totals("ice_check_failures", text, "why", CheckFailure, failures)
         total = call_counters.traffic.total()
-        text = "The relay's own connectivity checks, where ICE ends at it, by what became of them."
+        text = "Connectivity checks of the relay, where it terminates ICE, by outcome."
         checks = {each: float(sum(total[f"checks_{each}", n] for n in KINDS)) for each in CHECKS}
         yield _totals("ice_checks", text, "outcome", CHECKS, checks)
         yield _total(
             "rivalries", "Times that two sources competed for a latch.", call_counters.rivalries
         )
-        text = "Sources barred because they sent to ports that nobody was told of."
+        text = "Sources barred for sending to ports that were not advertised to anybody."
         yield _total("barred_sources", text, call_counters.barred)
         yield _histogram(
-            "latch_seconds", "From the arming of a latch to its source.", call_counters.latch
+            "latch_seconds",
+            "Seconds from arming a latch to its first accepted source.",
+            call_counters.latch,
         )
 
     def _traffic(self) -> Iterator[Metric]:
@@ -154,7 +160,7 @@ class Metrics(Collector):
         for unit in ("packets", "bytes"):
             family = CounterMetricFamily(
                 PREFIX + unit,
-                f"{unit.capitalize()} relayed, STUN and DTLS at the ports of RTP included.",
+                f"{unit.capitalize()} by port and direction; RTP ports count STUN and DTLS too.",
                 labels=["component", "direction"],
             )
             for number, kind in KINDS.items():
@@ -163,7 +169,7 @@ class Metrics(Collector):
             yield family
         family = CounterMetricFamily(
             PREFIX + "dropped_packets",
-            "Packets dropped, by reason.",
+            "Packets that were dropped, by reason.",
             labels=["component", "reason"],
         )
         for number, kind in KINDS.items():
