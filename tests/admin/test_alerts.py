@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from jingle_hnt.admin.desk import Desk
+from jingle_hnt.admin.service import AdminService
 from jingle_hnt.cli import main
 from jingle_hnt.model.doors import ModuleState
 from jingle_hnt.model.jingle import Action
-from tests.admin.office import Office, ask, hang_up
+from tests.admin.backend import Backend, ask, hang_up
 from tests.jingle.stage import MALLORY, Stage, content
 
 ROOT = Path(__file__).parent.parent.parent
 RULES = (ROOT / "config" / "prometheus" / "alerts.yml").read_text()
 DESCRIPTIONS = re.findall(r'description: "(.*)"', RULES)
-Change = Callable[[Office, bool], None]
+Change = Callable[[Backend, bool], None]
 
 
 def says(part: str) -> str:
@@ -32,25 +32,25 @@ def commands(text: str) -> list[str]:
     return re.findall(r"`jingle-hnt ([a-z]+)[^`]*`", text)
 
 
-def link(office: Office, broken: bool) -> None:
-    office.links = {"hnt.example.org": "the secret is not the one" if broken else ""}
+def link(backend: Backend, broken: bool) -> None:
+    backend.links = {"hnt.example.org": "the secret is not the one" if broken else ""}
 
 
-def module(office: Office, broken: bool) -> None:
-    office.faults = {"example.org": ModuleState("not loaded: write x" if broken else "")}
+def module(backend: Backend, broken: bool) -> None:
+    backend.faults = {"example.org": ModuleState("not loaded: write x" if broken else "")}
 
 
-def rival(office: Office, broken: bool) -> None:
-    office.rivalries = {"hnt.example.org": "another on host b" if broken else ""}
+def rival(backend: Backend, broken: bool) -> None:
+    backend.rivalries = {"hnt.example.org": "another on host b" if broken else ""}
 
 
-def state(office: Office, broken: bool) -> None:
-    office.journal_healthy = not broken
+def state(backend: Backend, broken: bool) -> None:
+    backend.journal_healthy = not broken
 
 
-def plane(office: Office, broken: bool) -> None:
-    office.engine = None if broken else "native"
-    office.plane_fault = "its log says why" if broken else ""
+def plane(backend: Backend, broken: bool) -> None:
+    backend.engine = None if broken else "native"
+    backend.plane_fault = "its log says why" if broken else ""
 
 
 @pytest.mark.parametrize(
@@ -62,12 +62,12 @@ def plane(office: Office, broken: bool) -> None:
     ],
 )
 async def test_check_names_what_an_alert_is_of(
-    office: Office, desk: Desk, part: str, change: Change, names: str
+    backend: Backend, service: AdminService, part: str, change: Change, names: str
 ) -> None:
     assert commands(says(part)) == ["check"]
     for broken in (True, False):
-        change(office, broken)
-        found = (await ask(desk, "check")).findings
+        change(backend, broken)
+        found = (await ask(service, "check")).findings
         wrong = [f.text for f in found if f.verdict == "FAIL" and names in f.text]
         assert bool(wrong) is broken
 
@@ -81,22 +81,24 @@ async def test_check_names_what_an_alert_is_of(
     ],
 )
 async def test_status_says_why_calls_would_not_be_relayed(
-    office: Office, desk: Desk, part: str, change: Change, names: str
+    backend: Backend, service: AdminService, part: str, change: Change, names: str
 ) -> None:
     assert says(part)
     for broken in (True, False):
-        change(office, broken)
-        status = await ask(desk, "status")
+        change(backend, broken)
+        status = await ask(service, "status")
         assert any(names in why for why in status.not_ready) is broken
         assert status.ready is not broken
 
 
-async def test_limits_and_status_say_who_has_what_is_gone(office: Office, desk: Desk) -> None:
+async def test_limits_and_status_say_who_has_what_is_gone(
+    backend: Backend, service: AdminService
+) -> None:
     text = says("Ports are gone, or somebody is over a limit")
     assert commands(text) == ["limits", "status"]
-    office.stage.call(sid="x")
-    assert (await ask(desk, "limits")).users == {"alice@example.org": 1}
-    ports = (await ask(desk, "status")).ports
+    backend.stage.call(sid="x")
+    assert (await ask(service, "limits")).users == {"alice@example.org": 1}
+    ports = (await ask(service, "status")).ports
     assert (ports.leased, ports.free > 0) == (4, True)
     few, wide = (Stage(ports=(2000, last)) for last in (2003, 2999))
     assert "Widen relay.ports before calls are refused" in says("Widen relay.ports before calls")
@@ -105,28 +107,30 @@ async def test_limits_and_status_say_who_has_what_is_gone(office: Office, desk: 
         assert stage.pool.is_scarce(10) is is_scarce
 
 
-async def test_history_names_the_calls_that_explain_explains(office: Office, desk: Desk) -> None:
+async def test_history_names_the_calls_that_explain_explains(
+    backend: Backend, service: AdminService
+) -> None:
     assert commands(says("`jingle-hnt history` names the calls")) == ["history", "explain"]
     for heard, cause in (((500, 0), ["one-way"]), ((500, 500), [])):
-        office.heard = heard
-        office.stage.call(sid="x")
-        await hang_up(office, desk)
-        office.stage.ended.clear()
-        latest = (await ask(desk, "history")).calls[0].call.call
-        found = (await ask(desk, "explain", call=latest)).diagnosis
+        backend.heard = heard
+        backend.stage.call(sid="x")
+        await hang_up(backend, service)
+        backend.stage.ended.clear()
+        latest = (await ask(service, "history")).calls[0].call.call
+        found = (await ask(service, "explain", call=latest)).diagnosis
         assert [finding.cause for finding in found] == cause
 
 
-async def test_nobody_is_heard_until_somebody_is(office: Office, desk: Desk) -> None:
+async def test_nobody_is_heard_until_somebody_is(backend: Backend, service: AdminService) -> None:
     """`check --media` finds which of the two it is: integration/test_media_check.py."""
     assert commands(says("is wrong, or a firewall stops UDP to relay.ports")) == ["check"]
     for heard in ((0, 0), (500, 500)):
-        office.heard = heard
+        backend.heard = heard
         for _ in range(3):
-            office.stage.call(sid="x")
-            await hang_up(office, desk)
-            office.stage.ended.clear()
-        found = {f.subject: f.verdict for f in (await ask(desk, "check")).findings}
+            backend.stage.call(sid="x")
+            await hang_up(backend, service)
+            backend.stage.ended.clear()
+        found = {f.subject: f.verdict for f in (await ask(service, "check")).findings}
         assert found["media"] == ("ok" if any(heard) else "FAIL")
 
 
