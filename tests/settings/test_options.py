@@ -104,7 +104,7 @@ def test_an_option_is_added_as_the_recipe_says(tmp_path: Path) -> None:
         assert after != before, name
         path.write_text(after)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    page = [sys.executable, str(tmp_path / "scripts" / "options.py")]
+    page = [sys.executable, "-m", "scripts.options"]
     subprocess.run(page, env=environment, cwd=tmp_path, check=True, timeout=150)
     row = "| `toy_s` | number | `7.0` | yes | Seconds that a toy lasts. |"
     assert row in (tmp_path / "docs" / "configuration.md").read_text()
@@ -133,7 +133,8 @@ def test_an_option_is_added_as_the_recipe_says(tmp_path: Path) -> None:
 def test_each_text_is_its_own() -> None:
     """`scripts/lint` asks the same of every option."""
     done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "options.py"), "--check"],
+        [sys.executable, "-m", "scripts.options", "--check"],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
