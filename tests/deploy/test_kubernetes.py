@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
 
@@ -12,20 +11,31 @@ from jingle_hnt.settings.file import load
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "config" / "kubernetes" / "jingle-hnt.yaml"
 MANIFESTS: list[dict[str, Any]] = list(yaml.safe_load_all(FILE.read_text()))
-VERSIONS = ("1.29", kubernetes_validate.latest_version())
+VERSIONS = ("1.29", "the newest known")
 """ReadWriteOncePod is no beta any more since the first."""
+
+
+def refusal(manifest: dict[str, Any], version: str) -> str:
+    """What the API of that version has against it."""
+    import kubernetes_validate  # half a second, which not every process of a test run needs
+
+    named = version if version in VERSIONS[:1] else kubernetes_validate.latest_version()
+    try:
+        kubernetes_validate.validate(manifest, named, strict=True)
+    except kubernetes_validate.ValidationError as error:
+        return str(error)
+    return ""
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("manifest", MANIFESTS, ids=lambda manifest: manifest["kind"])
 def test_the_api_takes_it(manifest: dict[str, Any], version: str) -> None:
-    kubernetes_validate.validate(manifest, version, strict=True)
+    assert refusal(manifest, version) == ""
 
 
 def test_a_field_that_the_api_does_not_know_is_noticed() -> None:
     wrong = {**MANIFESTS[-1], "spec": {**MANIFESTS[-1]["spec"], "replica": 1}}
-    with pytest.raises(kubernetes_validate.ValidationError):
-        kubernetes_validate.validate(wrong, VERSIONS[-1], strict=True)
+    assert "replica" in refusal(wrong, VERSIONS[-1])
 
 
 def pod() -> dict[str, Any]:
