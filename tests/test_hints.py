@@ -25,7 +25,7 @@ from jingle_hnt.commands import init, page, provide
 from jingle_hnt.commands.open_files import promises
 from jingle_hnt.commands.reach import compared
 from jingle_hnt.errors import ConfigurationError, NoPorts
-from jingle_hnt.model.doors import ModuleState
+from jingle_hnt.model.servers import ModuleState
 from jingle_hnt.plane import engines
 from jingle_hnt.relay.interfaces import Interface
 from jingle_hnt.relay.ports import PortPool

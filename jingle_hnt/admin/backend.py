@@ -6,8 +6,8 @@ from typing import Any, Protocol
 from jingle_hnt.admin import snapshots
 from jingle_hnt.jingle.effects import Inject
 from jingle_hnt.jingle.registry import Registry
-from jingle_hnt.model.doors import ModuleState, OtherDoors, Services
 from jingle_hnt.model.jid import JID
+from jingle_hnt.model.servers import ComponentServices, ModuleState, Services
 from jingle_hnt.relay.binding import BindingName, BindingSnapshot
 
 
@@ -103,7 +103,7 @@ class Backend(Protocol):
         """What the plane holds; None where it does not answer."""
 
     @property
-    def other_doors(self) -> tuple[OtherDoors, ...]:
+    def component_services(self) -> tuple[ComponentServices, ...]:
         """What each component does besides answering server modules."""
 
     async def modules(self) -> dict[str, ModuleState]:

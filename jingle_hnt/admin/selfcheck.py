@@ -8,7 +8,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 
 from jingle_hnt.admin.snapshots import CheckFinding, PortsSnapshot
 from jingle_hnt.model.address import IPAddress
-from jingle_hnt.model.doors import ModuleState, OtherDoors, Services
+from jingle_hnt.model.servers import ComponentServices, ModuleState, Services
 
 NOT_NATIVE = "not built; media moves in pure Python, at a fraction of the speed"
 SEE_LOG = "the log says why"
@@ -32,7 +32,7 @@ def rivalries(found: Mapping[str, str]) -> Iterator[CheckFinding]:
 
 
 def modules(states: Mapping[str, ModuleState], callers: Container[str]) -> Iterator[CheckFinding]:
-    """The first door, the server module of each domain; what is wrong says what to write.
+    """Report on the server module of each domain; a fault says what to write.
 
     Users of `callers` have another one: there it may well be shut.
     """
@@ -78,20 +78,20 @@ def hidden_addresses(states: Mapping[str, ModuleState]) -> Iterator[CheckFinding
             yield CheckFinding(verdict="ok", subject=subject, text=text)
 
 
-def other_doors(doors: OtherDoors) -> Iterator[CheckFinding]:
-    """The second door, addresses at the component, and the third, relay channels."""
+def component_services(offers: ComponentServices) -> Iterator[CheckFinding]:
+    """Report on addresses at the component, and on relay channels."""
     text = "shut; where a server module cannot be, write enabled = true in [addresses]"
-    if doors.callers:
-        users = ", ".join(sorted(doors.callers))
-        called = rf"bob\40{doors.domains[0]}@{doors.component}"
+    if offers.callers:
+        users = ", ".join(sorted(offers.callers))
+        called = rf"bob\40{offers.domains[0]}@{offers.component}"
         text = f"open: users of {users} may call {called}, and anybody else like that"
-    yield CheckFinding(verdict="ok", subject=f"addresses at {doors.component}", text=text)
+    yield CheckFinding(verdict="ok", subject=f"addresses at {offers.component}", text=text)
     text = (
         "shut; for clients that ask for a relay (XEP-0278), write enabled = true in [relay_nodes]"
     )
-    if doors.channels:
-        text = f"open: users of {', '.join(doors.domains)} may ask for them"
-    yield CheckFinding(verdict="ok", subject=f"relay channels of {doors.component}", text=text)
+    if offers.channels:
+        text = f"open: users of {', '.join(offers.domains)} may ask for them"
+    yield CheckFinding(verdict="ok", subject=f"relay channels of {offers.component}", text=text)
 
 
 def services(told: Mapping[str, Services]) -> Iterator[CheckFinding]:

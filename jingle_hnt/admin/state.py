@@ -90,9 +90,9 @@ class StateCommands:
         backend = self._backend
         states = Counter(session.state.value for session in backend.registry)
         modules = {
-            domain: not backend.links[doors.component] and domain not in backend.modules_down
-            for doors in backend.other_doors
-            for domain in doors.domains
+            domain: not backend.links[offers.component] and domain not in backend.modules_down
+            for offers in backend.component_services
+            for domain in offers.domains
         }
         return Scrape(await self.status(), states, self._call_counters, modules)
 
@@ -100,7 +100,7 @@ class StateCommands:
         backend = self._backend
         policy = backend.registry.policy
         modules, services = await asyncio.gather(backend.modules(), backend.services())
-        callers = {domain for doors in backend.other_doors for domain in doors.callers}
+        callers = {domain for offers in backend.component_services for domain in offers.callers}
         return snapshots.CheckSnapshot(
             findings=(
                 *selfcheck.links(backend.links),
@@ -112,7 +112,11 @@ class StateCommands:
                     (i.bound for i in backend.registry.calls.planes.interfaces),
                     policy.peers.proxies,
                 ),
-                *(found for doors in backend.other_doors for found in selfcheck.other_doors(doors)),
+                *(
+                    found
+                    for offers in backend.component_services
+                    for found in selfcheck.component_services(offers)
+                ),
                 *selfcheck.services(services),
                 selfcheck.plane(backend.engine, backend.plane_fault),
                 *self._files(),

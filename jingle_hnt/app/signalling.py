@@ -55,8 +55,8 @@ from jingle_hnt.jingle.effects import (
 from jingle_hnt.jingle.machine import Ended
 from jingle_hnt.jingle.registry import Registry
 from jingle_hnt.log import configure, set_level
-from jingle_hnt.model.doors import ModuleState, OtherDoors, Services
 from jingle_hnt.model.jid import JID
+from jingle_hnt.model.servers import ComponentServices, ModuleState, Services
 from jingle_hnt.plane import probe
 from jingle_hnt.plane.table import pools
 from jingle_hnt.relay.binding import (
@@ -417,9 +417,9 @@ class Signalling:
         return self._registry
 
     @property
-    def other_doors(self) -> tuple[OtherDoors, ...]:
+    def component_services(self) -> tuple[ComponentServices, ...]:
         """What each component does besides answering server modules."""
-        return self._components.other_doors
+        return self._components.component_services
 
     async def modules(self) -> dict[str, ModuleState]:
         """The server module of each domain."""

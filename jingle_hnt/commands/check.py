@@ -33,8 +33,8 @@ from jingle_hnt.jingle.effects import (
     Request,
     Withdrawn,
 )
-from jingle_hnt.model.doors import ModuleState
 from jingle_hnt.model.jid import JID
+from jingle_hnt.model.servers import ModuleState
 from jingle_hnt.process.host_ports import bind_fault
 from jingle_hnt.settings.file import load
 from jingle_hnt.settings.model import Settings
@@ -131,13 +131,13 @@ async def _visited(settings: ComponentSettings, hides: bool) -> CheckSnapshot:
             refused = _found("FAIL", "handshake", f"{where}: {failed}")
             return CheckSnapshot(findings=(refused,))
         modules, services = await asyncio.gather(component.diagnose(), component.services())
-        doors = component.other_doors
+        offers = component.component_services
         findings = [_found("ok", "handshake", f"{where} accepts {settings.jid}")]
         findings += _displaced(settings.jid, modules.values())
-        findings += selfcheck.modules(modules, doors.callers)
+        findings += selfcheck.modules(modules, offers.callers)
         findings += selfcheck.unlisted(modules, {*settings.domains, *settings.elsewhere})
         findings += selfcheck.hidden_addresses(modules) if hides else ()
-        findings += selfcheck.other_doors(doors)
+        findings += selfcheck.component_services(offers)
         findings += selfcheck.services(services)
         if not any(state.server for state in modules.values()):
             findings.append(await _coming_back(settings, visitor))
@@ -333,7 +333,7 @@ def _is_refused(address: str, port: int) -> bool:
 
 def _descriptors(settings: Settings) -> CheckFinding:
     first, last = settings.relay.port_range
-    # A latched port has two sockets: its door and its line.
+    # A latched port has two sockets: an unconnected and a connected one.
     wanted = 2 * (last - first + 1) * len(settings.relay.interfaces)
     _, limit = descriptor_limit()  # `run` takes all that it may have
     if limit >= wanted or limit == resource.RLIM_INFINITY:

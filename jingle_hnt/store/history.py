@@ -96,7 +96,7 @@ class History:
         self._db: sqlite3.Connection | None = None
         self._is_prepared = False
         self._spill = Spill(spill)
-        self._take_up(self._spill.left())
+        self._restore(self._spill.left())
         self._begin()
         self._write()
         self.forget_old()
@@ -133,7 +133,7 @@ class History:
                 if self._db.execute(old, (until,)).fetchone():
                     self._db.execute(f"DELETE FROM {table} WHERE at <= ?", (until,))
         except sqlite3.Error as error:
-            self._suffer(error)
+            self._on_error(error)
 
     def find(self, call: str) -> Report | None:
         """The report of the latest call of this name or sid, or whose name begins so."""
@@ -194,7 +194,7 @@ class History:
     def retry(self) -> None:
         """Write what could not be written so far, if that can be done now."""
         if self._is_prepared and self.is_gone:
-            self._suffer(FileNotFoundError(f"{self.path} is gone"))
+            self._on_error(FileNotFoundError(f"{self.path} is gone"))
             self._is_prepared = False
             self._changed = dict.fromkeys(self._blocked, True) | self._changed
         if not self._is_prepared:
@@ -214,7 +214,7 @@ class History:
         if not self._write():
             self._spill.keep({f"blocked {who}": blocked})
 
-    def _take_up(self, left: Mapping[str, Any]) -> None:
+    def _restore(self, left: Mapping[str, Any]) -> None:
         """Take the rows and blocks that a previous instance could not write."""
         for key, value in left.items():
             kind, _, name = key.partition(" ")
@@ -241,7 +241,7 @@ class History:
                 log.error(what, kept_as=str(aside), error=str(error))
                 self._db, self._is_prepared = self._open(), True
         except (sqlite3.Error, OSError) as error:
-            self._suffer(error)
+            self._on_error(error)
             self._db = self._read_only()
         self._learn()
 
@@ -312,7 +312,7 @@ class History:
                 self._write_refused(db)
             db.execute("COMMIT")
         except sqlite3.Error as error:
-            self._suffer(error)
+            self._on_error(error)
             with contextlib.suppress(sqlite3.Error):
                 db.rollback()
             return False
@@ -353,7 +353,7 @@ class History:
             try:
                 written = self._db.execute(query, values).fetchall()
             except sqlite3.Error as error:
-                self._suffer(error)
+                self._on_error(error)
         for text in (*waiting, *(text for (text,) in written)):
             try:
                 report = json.loads(text)
@@ -362,7 +362,7 @@ class History:
             if isinstance(report, dict):
                 yield report
 
-    def _suffer(self, error: Exception) -> None:
+    def _on_error(self, error: Exception) -> None:
         if self.healthy:
             log.error("call history cannot be used; calls go on", error=str(error))
         self.healthy = False

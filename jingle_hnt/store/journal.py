@@ -99,7 +99,7 @@ class Journal:
                 self._write(name, record)
             self._db.execute("COMMIT")
         except _WRONG as error:
-            self._suffer(error)
+            self._on_error(error)
             with contextlib.suppress(*_WRONG):
                 self._db.rollback()
             return error
@@ -117,7 +117,7 @@ class Journal:
 
         It is closed before there is a new one: SQLite deletes a log by the name that it had.
         """
-        self._suffer(FileNotFoundError(f"{self.path} is gone"))
+        self._on_error(FileNotFoundError(f"{self.path} is gone"))
         try:
             kept = self._db.execute(_KEPT).fetchall()
         except _WRONG:
@@ -158,7 +158,7 @@ class Journal:
         try:
             rows = self._db.execute(_ALL, (MAX_RECORD_BYTES,)).fetchall()
         except _WRONG as error:
-            self._suffer(error)
+            self._on_error(error)
             return
         for rowid, name, text in rows:
             if str(name) not in self._unwritten:
@@ -213,7 +213,7 @@ class Journal:
             db = self._open(self.path)
             _put_all(db, left)
         except (*_WRONG, OSError) as second:
-            self._suffer(second)
+            self._on_error(second)
             self._is_on_disk = False
             db = _connect(":memory:")
             self._prepare(db)
@@ -231,7 +231,7 @@ class Journal:
         try:
             self._db.execute("DELETE FROM session WHERE rowid = ?", (rowid,))
         except _WRONG as error:
-            self._suffer(error)
+            self._on_error(error)
         return None
 
     def _write(self, name: str, record: Record | None) -> None:
@@ -244,7 +244,7 @@ class Journal:
         else:
             self._db.execute(_PUT, (name, text))
 
-    def _suffer(self, error: Exception) -> None:
+    def _on_error(self, error: Exception) -> None:
         if self.healthy:
             log.error("journal cannot be used; calls go on without it", error=str(error))
         self.healthy = False

@@ -10,9 +10,9 @@ from jingle_hnt.admin.snapshots import ReloadSnapshot
 from jingle_hnt.fronts.xmpp.jids import normalised
 from jingle_hnt.jingle.effects import Inject
 from jingle_hnt.jingle.registry import Registry
-from jingle_hnt.model.doors import ModuleState, OtherDoors, Services
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Reason
+from jingle_hnt.model.servers import ComponentServices, ModuleState, Services
 from jingle_hnt.relay.binding import (
     BindingName,
     BindingSnapshot,
@@ -53,8 +53,8 @@ class Backend:
     replacements: int = 0
     host_faults: tuple[str, ...] = ()
     faults: dict[str, ModuleState] = field(default_factory=dict)
-    doors: OtherDoors = field(
-        default_factory=lambda: OtherDoors("hnt.example.org", ("example.org",))
+    offers: ComponentServices = field(
+        default_factory=lambda: ComponentServices("hnt.example.org", ("example.org",))
     )
     options: dict[str, object] = field(default_factory=lambda: {"gate.policy": "two-stage"})
     injected: list[Inject] = field(default_factory=list)
@@ -72,8 +72,8 @@ class Backend:
         return self.stage.registry
 
     @property
-    def other_doors(self) -> tuple[OtherDoors, ...]:
-        return (self.doors,)
+    def component_services(self) -> tuple[ComponentServices, ...]:
+        return (self.offers,)
 
     async def modules(self) -> dict[str, ModuleState]:
         return self.faults

@@ -11,8 +11,8 @@ import pytest
 
 from jingle_hnt.admin.service import AdminService
 from jingle_hnt.cli import main
-from jingle_hnt.model.doors import ModuleState
 from jingle_hnt.model.jingle import Action
+from jingle_hnt.model.servers import ModuleState
 from tests.admin.backend import Backend, ask, hang_up
 from tests.jingle.stage import MALLORY, Stage, content
 

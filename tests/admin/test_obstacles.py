@@ -13,9 +13,9 @@ from jingle_hnt.jingle.budgets import BudgetPolicy
 from jingle_hnt.jingle.effects import Answer, Bounce, CallRefused, Pass, Passed, Replace, Request
 from jingle_hnt.jingle.policy import Fallback, LimitPolicy, SessionPolicy
 from jingle_hnt.jingle.refusals import Kind, Obstacle
-from jingle_hnt.model.doors import ModuleState, OtherDoors
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Jingle
+from jingle_hnt.model.servers import ComponentServices, ModuleState
 from jingle_hnt.relay.policy import UnknownSource
 from jingle_hnt.relay.ports import SHUN_S
 from jingle_hnt.store.history import History
@@ -286,7 +286,7 @@ async def test_who_made_no_call_may_have_a_server_that_does_not_ask(
     assert (await ask(service, "explain", call="alice@example.org")).call.sid == "x"
 
 
-async def test_doors_that_are_shut_are_opened_by_their_option(
+async def test_services_that_are_off_are_turned_on_by_their_option(
     backend: Backend, service: AdminService
 ) -> None:
     async def texts() -> str:
@@ -295,7 +295,8 @@ async def test_doors_that_are_shut_are_opened_by_their_option(
     shut = await texts()
     assert "where a server module cannot be, write enabled = true in [addresses]" in shut
     assert "that ask for a relay (XEP-0278), write enabled = true in [relay_nodes]" in shut
-    backend.doors = OtherDoors("hnt.x", ("example.org",), frozenset({"example.org"}), channels=True)
+    callers = frozenset({"example.org"})
+    backend.offers = ComponentServices("hnt.x", ("example.org",), callers, channels=True)
     assert "shut" not in await texts()
 
 

@@ -7,9 +7,9 @@ import pytest
 
 from jingle_hnt.admin.service import AdminService
 from jingle_hnt.errors import NoPorts
-from jingle_hnt.model.doors import ModuleState, OtherDoors
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action
+from jingle_hnt.model.servers import ComponentServices, ModuleState
 from jingle_hnt.relay.ports import LOCAL
 from jingle_hnt.store.history import History
 from tests.admin.backend import Backend, ask, hang_up
@@ -220,12 +220,13 @@ async def test_a_self_check_finds_what_keeps_calls_from_being_relayed(
     }
 
 
-async def test_a_shut_door_is_no_failure_where_another_is_open(
+async def test_a_service_that_is_off_is_no_failure_where_another_is_on(
     backend: Backend, service: AdminService
 ) -> None:
     backend.faults = {"example.org": ModuleState("not loaded")}
     assert (await verdicts(service))["server module of example.org"] == "FAIL"
-    backend.doors = OtherDoors("hnt.x", ("example.org",), frozenset({"example.org"}), channels=True)
+    callers = frozenset({"example.org"})
+    backend.offers = ComponentServices("hnt.x", ("example.org",), callers, channels=True)
     found = {f.subject: f for f in (await ask(service, "check")).findings}
     assert found["server module of example.org"].verdict == "warn"
     assert r"bob\40example.org@hnt.x" in found["addresses at hnt.x"].text

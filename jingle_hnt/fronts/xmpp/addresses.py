@@ -61,7 +61,7 @@ _UNANSWERED = ("remote-server-timeout", "wait", "no answer came")
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """What the door needs of the component: to send, and to hold a request until its answer."""
+    """What it needs of the component: to send, and to hold a request until its answer."""
 
     send: Callable[[Element, bool], bool]
     hold: Callable[[PendingRequest, float], Token | None]

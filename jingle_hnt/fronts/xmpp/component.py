@@ -43,9 +43,9 @@ from jingle_hnt.jingle.effects import (
     Withdrawn,
 )
 from jingle_hnt.model.address import IPAddress, IPNetwork
-from jingle_hnt.model.doors import ModuleState, OtherDoors, Services
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Jingle
+from jingle_hnt.model.servers import ComponentServices, ModuleState, Services
 
 log = structlog.get_logger(__name__)
 
@@ -142,10 +142,10 @@ class Component:
         return self._accepted
 
     @property
-    def other_doors(self) -> OtherDoors:
+    def component_services(self) -> ComponentServices:
         """What we do besides answering server modules."""
         own = self._settings
-        return OtherDoors(own.jid, own.domains, own.callers, own.channels)
+        return ComponentServices(own.jid, own.domains, own.callers, own.channels)
 
     @property
     def up(self) -> bool:

@@ -16,8 +16,8 @@ from jingle_hnt.fronts.xmpp.component import Component, ComponentSettings
 from jingle_hnt.fronts.xmpp.inputs import Inputs
 from jingle_hnt.fronts.xmpp.modules import ModuleWatch
 from jingle_hnt.jingle.effects import Answer, Inject
-from jingle_hnt.model.doors import ModuleState, OtherDoors, Services
 from jingle_hnt.model.jid import JID
+from jingle_hnt.model.servers import ComponentServices, ModuleState, Services
 
 log = structlog.get_logger(__name__)
 
@@ -64,9 +64,9 @@ class Components:
         return sum(component.replacements for component in self._all.values())
 
     @property
-    def other_doors(self) -> tuple[OtherDoors, ...]:
+    def component_services(self) -> tuple[ComponentServices, ...]:
         """What each does besides answering server modules."""
-        return tuple(component.other_doors for component in self._all.values())
+        return tuple(component.component_services for component in self._all.values())
 
     async def run(self) -> None:
         """Keep all links up until cancelled or stopped.

@@ -4,7 +4,7 @@ from xml.etree.ElementTree import Element
 
 from jingle_hnt.fronts.xmpp import names
 from jingle_hnt.fronts.xmpp.names import local_name
-from jingle_hnt.model.doors import Service, Services
+from jingle_hnt.model.servers import Service, Services
 
 SERVICES = f"{{{names.EXTDISCO}}}services"
 _SERVICE = f"{{{names.EXTDISCO}}}service"

@@ -27,9 +27,9 @@ from jingle_hnt.jingle.effects import (
     Withdrawn,
 )
 from jingle_hnt.model.address import IPAddress, literal
-from jingle_hnt.model.doors import ModuleState
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action
+from jingle_hnt.model.servers import ModuleState
 from jingle_hnt.relay.evidence import Sighting, Via
 
 INTERCEPT = f"{{{names.INTERCEPT}}}intercept"

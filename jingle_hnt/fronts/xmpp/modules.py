@@ -9,7 +9,7 @@ import contextlib
 import structlog
 
 from jingle_hnt.fronts.xmpp.component import Component
-from jingle_hnt.model.doors import ModuleState
+from jingle_hnt.model.servers import ModuleState
 
 log = structlog.get_logger(__name__)
 
@@ -42,12 +42,12 @@ class ModuleWatch:
         """
         if not self._component.up:
             return {}
-        doors = self._component.other_doors
-        states = {domain: self._states.get(domain, NOT_ASKED) for domain in doors.domains}
+        offers = self._component.component_services
+        states = {domain: self._states.get(domain, NOT_ASKED) for domain in offers.domains}
         return {
             domain: state.fault
             for domain, state in states.items()
-            if state.fault and (domain not in doors.callers or domain in self._met)
+            if state.fault and (domain not in offers.callers or domain in self._met)
         }
 
     def linked(self) -> None:
@@ -82,8 +82,8 @@ class ModuleWatch:
         return self._states.get(domain, NOT_ASKED).silent
 
     def _say(self, domain: str, before: ModuleState, now: ModuleState) -> None:
-        doors = self._component.other_doors
-        if domain in doors.callers and domain not in self._met:
+        offers = self._component.component_services
+        if domain in offers.callers and domain not in self._met:
             return
         if now.fault and now.fault != before.fault:
             log.warning("calls of a domain are not relayed", domain=domain, why=now.fault)

@@ -21,9 +21,9 @@ from jingle_hnt.fronts.xmpp.component import Component, ComponentSettings
 from jingle_hnt.jingle.effects import Bounce, Inject, Pass, Replace
 from jingle_hnt.model.address import TransportAddress, literal
 from jingle_hnt.model.content import Candidate, ContentKey, Creator, RawUdp
-from jingle_hnt.model.doors import ModuleState
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Jingle, Reason
+from jingle_hnt.model.servers import ModuleState
 from tests.fronts.xmpp.recorder import Recorder, until
 from tests.lab.prosody import Prosody
 from tests.lab.server import VirtualHost

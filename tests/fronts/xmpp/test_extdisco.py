@@ -6,7 +6,7 @@ import pytest
 
 from jingle_hnt.admin import selfcheck
 from jingle_hnt.fronts.xmpp.extdisco import MOST, services
-from jingle_hnt.model.doors import Service, Services
+from jingle_hnt.model.servers import Service, Services
 
 NS = "urn:xmpp:extdisco:2"
 

@@ -1,4 +1,4 @@
-"""The ways by which calls come to us, and what is known of each."""
+"""What is known of an XMPP server: its module, our component there, and its other services."""
 
 from dataclasses import dataclass
 
@@ -26,8 +26,8 @@ class ModuleState:
 
 
 @dataclass(frozen=True, slots=True)
-class OtherDoors:
-    """What a component does besides: addresses for users of `callers`, relay channels or not."""
+class ComponentServices:
+    """Services of a component: addresses for users of `callers`, relay channels if `channels`."""
 
     component: str
     domains: tuple[str, ...]
