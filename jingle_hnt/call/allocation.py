@@ -7,7 +7,7 @@ from jingle_hnt.call.leg import Leg, side_of
 from jingle_hnt.call.sdes import Protection
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import COMPONENTS, RTP, Candidate, CandidateType
-from jingle_hnt.relay.binding import Arm, BindingName, BindingSpec, Flow, Gate, StreamAt
+from jingle_hnt.relay.binding import Arm, BindingName, Flow, Gate, StreamAt
 from jingle_hnt.relay.evidence import Evidence
 from jingle_hnt.relay.ice_agent import Checks
 from jingle_hnt.relay.ports import Lease, PlaneId
@@ -104,12 +104,6 @@ class Allocation:
     def bindings(self) -> tuple[BindingName, ...]:
         return tuple(self.binding(component) for component in COMPONENTS)
 
-    def specs(self) -> Iterator[BindingSpec]:
-        """The bindings to make: one per component."""
-        for component in COMPONENTS:
-            pinholes = (self.leases[0].bound(component), self.leases[1].bound(component))
-            yield BindingSpec(self.binding(component), pinholes)
-
     def is_armed(self, leg: Leg) -> bool:
         """Return whether this leg's media may be learned; its RTCP may have to wait for its RTP."""
         return self.pinholes[RTP, leg].evidence is not None
@@ -185,4 +179,4 @@ class Allocation:
 
     def version(self, leg: Leg) -> int:
         """The IP version, 4 or 6, that faces this leg."""
-        return self.leases[leg].interface.version
+        return self.leases[leg].interface.bound.version

@@ -16,8 +16,8 @@ from jingle_hnt.call.latches import Latches
 from jingle_hnt.call.leg import Leg
 from jingle_hnt.errors import BudgetExceeded, NoPorts
 from jingle_hnt.model.address import TransportAddress
-from jingle_hnt.model.content import COMPONENTS, Candidate, Content
-from jingle_hnt.relay.binding import Arm, Gate
+from jingle_hnt.model.content import COMPONENTS, Candidate
+from jingle_hnt.relay.binding import Arm, BindingSpec, Gate
 from jingle_hnt.relay.planes import Planes
 from jingle_hnt.relay.policy import PeerPolicy
 from jingle_hnt.relay.ports import Lease, PlaneId, PortPool
@@ -121,10 +121,6 @@ class Anchor:
         if isinstance(error, BudgetExceeded):
             self.exceeded[error.budget] += 1
 
-    def demand_contents(self, held: int, added: Sequence[Content]) -> None:
-        """Raise BudgetExceeded where a session that has so many contents may not have these."""
-        self.budgets.demand_contents(self.name, held, added)
-
     def charge(self, allocations: Iterable[Allocation]) -> None:
         """Charge what a session of an earlier life holds to who has asked for it."""
         for allocation in allocations:
@@ -140,7 +136,11 @@ class Anchor:
         `asked` is that of the request which this one repeats with other ports.
         """
         number = self.made
-        specs = tuple(spec for a in allocations for spec in a.specs())
+        specs = tuple(
+            BindingSpec(a.binding(c), (a.leases[0].bound(c), a.leases[1].bound(c)))
+            for a in allocations
+            for c in COMPONENTS
+        )
         orders = tuple(order for a in allocations for order in a.orders())
         first = number if asked is None else asked
         self._pending[number] = Pending(allocations, frozenset(orders), first, attempts)
@@ -273,7 +273,7 @@ class Anchor:
     def _best_version(self, leg: Leg, offered: Sequence[int]) -> int | None:
         """The family to tell this leg, of those that it offers and we have; None: any."""
         party = self.parties[leg]
-        ours = {interface.version for interface in self._pool.interfaces}
+        ours = {interface.bound.version for interface in self._pool.interfaces}
         known = [ip.version for ip in (party.ip, *party.seen) if ip is not None]
         usable = [version for version in offered if version in ours] or offered
         wanted = [version for version in known if version in usable or not usable]

@@ -33,7 +33,8 @@ def before_accept(policy: CallPolicy) -> tuple[Flow, Flow]:
     """Return the flows between the offer of a content and its accept."""
     gate = policy.gate
     early = frozenset(Leg) if gate.policy is GateMode.OPEN else _EARLY[gate.early_media]
-    return _flows(early, otherwise=Flow.NOMINAL)
+    initiator, responder = (Flow.OPEN if leg in early else Flow.NOMINAL for leg in Leg)
+    return (initiator, responder)
 
 
 def after_accept(senders: Senders, holders: Set[Leg]) -> tuple[Flow, Flow]:
@@ -44,8 +45,8 @@ def after_accept(senders: Senders, holders: Set[Leg]) -> tuple[Flow, Flow]:
     """
     sending = _SENDING[senders] - {holder.other for holder in holders}
     initiator, responder = (
-        Flow.HOLDING if leg in holders and flow is Flow.OPEN else flow
-        for leg, flow in zip(Leg, _flows(sending, otherwise=Flow.HELD), strict=True)
+        (Flow.HOLDING if leg in holders else Flow.OPEN) if leg in sending else Flow.HELD
+        for leg in Leg
     )
     return (initiator, responder)
 
@@ -58,12 +59,6 @@ def to_the_willing(
         instead if sender.other in unwilling else flow
         for sender, flow in zip(Leg, flows, strict=True)
     )
-    return (initiator, responder)
-
-
-def _flows(sending: Set[Leg], otherwise: Flow) -> tuple[Flow, Flow]:
-    initiator = Flow.OPEN if Leg.INITIATOR in sending else otherwise
-    responder = Flow.OPEN if Leg.RESPONDER in sending else otherwise
     return (initiator, responder)
 
 

@@ -14,7 +14,7 @@ from jingle_hnt.call.ice import Agents, best_first, likely_first
 from jingle_hnt.call.leg import Leg, side_of
 from jingle_hnt.errors import UnprovenParty
 from jingle_hnt.model.address import IPAddress, host_network
-from jingle_hnt.model.content import COMPONENTS, RTCP, RTP, Candidate
+from jingle_hnt.model.content import COMPONENTS, RTCP, RTP, Candidate, Content
 from jingle_hnt.relay.binding import Arm, Flow, Gate, Latched, PinholeSnapshot
 from jingle_hnt.relay.evidence import UNTOLD, Evidence, IceKey, SourceAuth
 from jingle_hnt.relay.ice_agent import TARGETS
@@ -156,15 +156,17 @@ class Latches:
                 early[component] = address
         self._order(allocation, allocation.arm(leg, evidence, COMPONENTS, early, checks))
 
-    def demand_proof(
-        self, allocation: Allocation, leg: Leg, candidates: Iterable[Candidate]
-    ) -> None:
-        """Raise UnprovenParty where nothing is known of this leg and the operator refuses such."""
-        refuse = self._peers.unknown_source is UnknownSource.REFUSE
-        if (
-            refuse
-            and self._evidence(allocation, leg, candidates).source_auth is SourceAuth.PROBATION
-        ):
+    def demand_proof(self, allocation: Allocation | None, leg: Leg, content: Content) -> None:
+        """Raise UnprovenParty where nothing is known of this leg and the operator refuses such.
+
+        An ICE agent proves itself.
+        """
+        if self._peers.unknown_source is not UnknownSource.REFUSE:
+            return
+        plain = content.plain
+        if allocation is None or plain is None:
+            return
+        if self._evidence(allocation, leg, plain).source_auth is SourceAuth.PROBATION:
             raise UnprovenParty
 
     def arm_early(self, allocation: Allocation, leg: Leg) -> None:

@@ -23,24 +23,21 @@ class TransportKind:
     What it knows of a content is in the `Medium`. Each kind is a file of `transports/`, which is
     found by the namespaces that `transports/table.py` names it for.
 
-    `name` is what records call it. An `is_optional` relay is one path among others: the parties may
-    do without it, its ports come and go, and no call ends because nothing is heard there. With
-    `has_agents` the parties ask each other before they send (RFC 8445).
+    `name` is what records call it. One that `needs_relay` has no media but by way of the relay. An
+    `is_optional` relay is one path among others: the parties may do without it, its ports come and
+    go, and no call ends because nothing is heard there. With `has_agents` the parties ask each
+    other before they send (RFC 8445).
     """
 
+    __slots__ = ()
+
     name = "passing"
+    needs_relay = False
     is_optional = False
     has_agents = False
 
-    def __init__(self, context: object = None) -> None:
-        """`context` is what the kinds of one call have in common (`transports.context`)."""
-
     def suits(self, leg: Leg, content: Content) -> bool:
         """Return whether a content that this leg proposes is one of these."""
-        return False
-
-    def needs_relay(self, leg: Leg, content: Content) -> bool:
-        """Return whether a content of this namespace has no media but by way of the relay."""
         return False
 
     def reserve(self, leg: Leg, content: Content, now: float) -> "Allocation | None":

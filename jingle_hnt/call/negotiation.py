@@ -29,6 +29,9 @@ from jingle_hnt.model.content import Content, ContentKey, Senders
 MOST_CLOSED = 16
 """Contents that were rejected or removed and are remembered; the oldest make room."""
 
+Proposal = tuple[Content, TransportKind]
+"""A content, and what it is for the relay."""
+
 
 class Negotiation:
     """The contents of one session.
@@ -57,68 +60,44 @@ class Negotiation:
         return [a for medium in self.media.values() for a in medium.allocations]
 
     def propose(self, leg: Leg, contents: Sequence[Content], now: float) -> Reply:
-        """New contents, of the offer or of content-add: ports for each that is to be relayed."""
-        reply = Reply()
-        for content, kind, allocation in self._allocate_fresh(leg, contents, now):
-            medium = self._enter(leg, content, allocation)
-            self._signal(medium, leg, content)
-            self._offer(reply, medium, kind, leg, content, now)
-        return reply
+        """New contents, of the offer or of content-add: ports for each that is to be relayed.
 
-    def _allocate_fresh(
-        self, leg: Leg, contents: Iterable[Content], now: float
-    ) -> list[tuple[Content, TransportKind, Allocation | None]]:
-        """Ports for the contents that are new; what is proposed once more takes its own place.
-
-        Where there are none, what was proposed before stays.
+        What is proposed once more takes its own place; where there are no ports it keeps it.
         """
-        before = dict(self.media)
-        again = [self.media.pop(c.key) for c in contents if c.key in self.unagreed(leg)]
-        fresh = [content for content in contents if content.key not in self.media]
+        before, named = dict(self.media), {content.key for content in contents}
+        again = [self.media.pop(key) for key in self.unagreed(leg) if key in named]
+        fresh = [(c, self.kinds.of(leg, c)) for c in contents if c.key not in self.media]
         try:
-            fresh = self._followed(leg, fresh)
-            allocated = self._allocate_each(leg, fresh, now)
+            allocated = self._allocate_each(leg, self._followed(fresh), now)
         except (JingleError, NoPorts):
             self.media.clear()
             self.media.update(before)
             raise
         for medium in again:
             self._anchor.retire(medium.allocations)
-        return allocated
+        reply = Reply()
+        for content, kind, allocation in allocated:
+            medium = self._enter(leg, content, allocation)
+            self._signal(medium, leg, content)
+            self._offer(reply, medium, kind, leg, content, now)
+        return reply
 
-    def _followed(self, leg: Leg, fresh: list[Content]) -> list[Content]:
+    def _followed(self, fresh: Sequence[Proposal]) -> list[Proposal]:
         """Return the new contents that the session's budget has room for.
 
         Those that cannot do without the relay come first; where there is no room for these it is
         exceeded. The others just pass, beyond it.
         """
-        budgets = self._anchor.budgets
-        needy = [c for c in fresh if self._needs_us(leg, c)]
-        self._anchor.demand_contents(len(self.media), needy)
-        room = budgets.contents_left(len(self.media)) - len(needy)
-        others = [c for c in fresh if c not in needy and budgets.may_follow(c)][:room]
-        return [c for c in fresh if c in needy or c in others]
-
-    def _needs_us(self, leg: Leg, content: Content) -> bool:
-        """Return whether a content that this leg proposes has no media but by way of the relay."""
-        return any(kind.needs_relay(leg, content) for kind in self._kinds(content))
-
-    def _kinds(self, content: Content) -> list[TransportKind]:
-        """The kinds that there are for a content's namespace."""
-        return [] if content.transport is None else self.kinds.of(content.transport.namespace)
-
-    def _kind(self, leg: Leg, content: Content) -> TransportKind:
-        """Return the kind of transport of a content that this leg proposes."""
-        return next((kind for kind in self._kinds(content) if kind.suits(leg, content)), PASSING)
-
-    def _optional(self, leg: Leg, content: Content) -> TransportKind:
-        """The kind that a content may become which was not relayed when it was proposed."""
-        found = (kind for kind in self._kinds(content) if kind.is_optional)
-        return next((kind for kind in found if kind.suits(leg, content)), PASSING)
+        budgets, held = self._anchor.budgets, len(self.media)
+        needy = [content for content, kind in fresh if kind.needs_relay]
+        budgets.demand_contents(self._anchor.name, held, needy)
+        room = budgets.contents_left(held) - len(needy)
+        others = [c for c, kind in fresh if not kind.needs_relay and budgets.may_follow(c)][:room]
+        return [(c, kind) for c, kind in fresh if kind.needs_relay or c in others]
 
     def _join_late(self, medium: Medium, leg: Leg, content: Content) -> None:
         if medium.kind is PASSING:
-            medium.kind = self._optional(leg, content)
+            medium.kind = self.kinds.of(leg, content, late=True)
 
     def _enter(self, leg: Leg, content: Content, allocation: Allocation | None = None) -> Medium:
         """Begin to follow a content which this leg proposes."""
@@ -241,7 +220,7 @@ class Negotiation:
             medium.kind.demand(medium, leg, content)
         for medium, content in agreed:
             if not medium.protection.answered(content).tags(leg):
-                self._demand_proof(medium.allocation, leg, content)
+                self._anchor.latches.demand_proof(medium.allocation, leg, content)
         agreed += self._each(contents, lambda content: self._unseen(leg.other, content))
         for medium, content in agreed:
             # What the answer says of `senders` is a hint: clients write a fixed or a wrong word.
@@ -326,7 +305,8 @@ class Negotiation:
         if not nothing_yet or leg is not medium.proposer:
             return False
         described = replace(content, media=medium.media, mux=medium.mux)
-        ((_, kind, allocation),) = self._allocate_each(leg, [described], now)
+        proposal = described, self.kinds.of(leg, described)
+        ((_, kind, allocation),) = self._allocate_each(leg, [proposal], now)
         if allocation is None:
             return False
         medium.allocation, medium.protection = allocation, allocation.protection
@@ -340,7 +320,8 @@ class Negotiation:
         """Another transport for these, which the request of this id offers."""
         named = self._each(contents, self._named)
         reply = Reply()
-        allocations = self._allocate_each(leg, [content for _, content in named], now)
+        proposals = [(content, self.kinds.of(leg, content)) for _, content in named]
+        allocations = self._allocate_each(leg, proposals, now)
         for (medium, _), (content, kind, allocation) in zip(named, allocations, strict=True):
             self.forget_replacement(leg, [medium.key])
             new = Medium(medium.key, leg, medium.senders, media=medium.media, mux=medium.mux)
@@ -357,7 +338,8 @@ class Negotiation:
         """This leg accepts the transports that the other offers."""
         named = self._each(contents, lambda content: self._replacing(leg.other, content))
         for medium, content in named:
-            self._demand_proof(medium.replacements[leg.other].allocation, leg, content)
+            offered = medium.replacements[leg.other].allocation
+            self._anchor.latches.demand_proof(offered, leg, content)
         reply = Reply()
         for medium, content in named:
             obsolete = medium.allocation
@@ -391,31 +373,25 @@ class Negotiation:
         medium.kind = kind
         if medium.allocation is not None:
             reply.allocations.append(medium.allocation)
-            self._anchor.latches.gate(medium.allocation, gate.before_accept(self._policy))
+            medium.allocation.flows = gate.before_accept(self._policy)  # as it will be bound
         kind.propose(reply, medium, leg, content, now)
 
     def _allocate_each(
-        self, leg: Leg, contents: Iterable[Content], now: float
+        self, leg: Leg, proposals: Iterable[Proposal], now: float
     ) -> list[tuple[Content, TransportKind, Allocation | None]]:
         """Ports for every content that is to be relayed, or NoPorts and none taken."""
         made: list[tuple[Content, TransportKind, Allocation | None]] = []
         try:
-            for content in contents:
-                kind = self._kind(leg, content)
+            for content, kind in proposals:
                 allocation = kind.reserve(leg, content, now)
                 made.append((content, kind, allocation))
                 if allocation is not None:
                     self._describe(allocation, leg, content)
-                    self._demand_proof(allocation, leg, content)
+                    self._anchor.latches.demand_proof(allocation, leg, content)
         except (NoPorts, UnprovenParty):
             self._anchor.abandon_all(a for _, _, a in made if a is not None)
             raise
         return made
-
-    def _demand_proof(self, allocation: Allocation | None, leg: Leg, content: Content) -> None:
-        plain = content.plain
-        if allocation is not None and plain is not None:
-            self._anchor.latches.demand_proof(allocation, leg, plain)
 
     def _describe(self, allocation: Allocation, leg: Leg, content: Content) -> None:
         """Say what is known of its media beforehand."""
@@ -430,12 +406,7 @@ class Negotiation:
     def _signal(self, medium: Medium, leg: Leg, content: Content) -> None:
         plain = content.plain
         if plain is not None:
-            medium.record(leg, plain, self._room)
-
-    @property
-    def _room(self) -> int:
-        """Return the number of candidates that this session may still add."""
-        return self._anchor.budgets.room(self.media.values())
+            medium.record(leg, plain, self._anchor.budgets.room(self.media.values()))
 
     def _rearm_silent(self) -> None:
         """After a hold NAT bindings may be gone; who kept sending keeps its latch."""
@@ -477,7 +448,7 @@ class Negotiation:
 
         Elsewhere one party has been told what is not ours, and the rest is between the two.
         """
-        kind = self._optional(proposer, content)
+        kind = self.kinds.of(proposer, content, late=True)
         if kind is PASSING or content.key in self._closed or self._named(content) is not None:
             return None
         budgets = self._anchor.budgets

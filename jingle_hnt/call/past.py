@@ -33,11 +33,11 @@ class Past:
         return [name for name in self.allocation.bindings if name not in self.counted]
 
 
+@dataclass(slots=True)
 class PastContents:
     """The past contents of one session, the oldest first."""
 
-    def __init__(self) -> None:
-        self._past: list[Past] = []
+    _past: list[Past] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[Past]:
         return iter(self._past)

@@ -186,7 +186,7 @@ class Budgets(MediaBudgets):
         jingle, user = request.jingle, str(request.sender.bare)
         if 0 < self.policy.name_bytes < len(jingle.sid.encode()):
             raise BudgetExceeded(*self._refusal(NAMES, user))
-        needy = [c for c in jingle.contents if c.is_plain]
+        needy = [c for c in jingle.contents if c.plain is not None]
         self.demand_contents(user, 0, needy)
 
     def demand_turn(

@@ -50,13 +50,12 @@ def hidden(
     `rewritten` are those that something better was found for; `drawn` draws credentials.
     """
     found = {}
-    raw_too = is_hiding(policy, jids)
     for content in jingle.contents:
         transport = content.transport
         if content.key in rewritten:
             continue
         if isinstance(transport, RawUdp):
-            if raw_too and _tells_of_its_sender(transport, policy.peers.own):
+            if _tells_of_its_sender(transport, policy.peers.own) and is_hiding(policy, jids):
                 found[content.key] = OwnTransport()
             continue
         if (

@@ -67,8 +67,11 @@ class Limits:
 
     def block(self, caller: JID, callee: JID) -> Obstacle | None:
         """Return the obstacle if an administrator has blocked either party."""
-        blocked = self._blocked_as(caller) or self._blocked_as(callee)
-        return Obstacle(Kind.BLOCK, blocked, BLOCKED) if blocked else None
+        if self.blocked:
+            for who in (str(caller.bare), caller.domain, str(callee.bare), callee.domain):
+                if who in self.blocked:
+                    return Obstacle(Kind.BLOCK, who, BLOCKED)
+        return None
 
     def opened(self, call: str, caller: JID) -> None:
         """Count a call that this user begins; `call` is its name."""
@@ -87,10 +90,6 @@ class Limits:
         """One ends."""
         _decrement(self.users, caller.bare)
         _decrement(self.domains, caller.domain)
-
-    def _blocked_as(self, jid: JID) -> str:
-        """The entry that this user is blocked by; empty where there is none."""
-        return next((who for who in (str(jid.bare), jid.domain) if who in self.blocked), "")
 
 
 def _decrement(counts: Counter[T], key: T) -> None:

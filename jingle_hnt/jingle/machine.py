@@ -67,6 +67,7 @@ class Session:
         self.name = call.name
         self.sid = sid
         self.parties = parties
+        self.jids = parties[Leg.INITIATOR].jid, parties[Leg.RESPONDER].jid
         self.state = State.PENDING
         self.call = call
         self.anchor, self.negotiation, self.life = call.anchor, call.negotiation, call.life
@@ -80,12 +81,6 @@ class Session:
         self._out = call.anchor.out
         self._held: deque[Held] = deque()
         self._obstacle: Obstacle | None = None
-
-    @property
-    def jids(self) -> tuple[JID, JID]:
-        """Return the JIDs of both parties."""
-        initiator, responder = self.parties
-        return initiator.jid, responder.jid
 
     @property
     def exceeded(self) -> Counter[str]:

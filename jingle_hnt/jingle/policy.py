@@ -143,12 +143,13 @@ class SessionPolicy:
 
     def of_call(self, jids: tuple[JID, JID]) -> CallPolicy:
         """Return the policy for the media of a call between these parties."""
+        raw_udp = self.ice.raw_udp
         return CallPolicy(
             peers=self.peers,
             gate=self.gate,
             already_relayed=self.relay.already_relayed,
             ice={each: self.ice_mode(jids, each) for each in (ICE_UDP, ICE)},
-            raw_only=frozenset(leg for leg in Leg if matches(self.ice.raw_udp, jids[leg])),
+            raw_only=frozenset(leg for leg in Leg if raw_udp and matches(raw_udp, jids[leg])),
             direct_first_s=self.ice.direct_first_s,
             idle_s=self.ice.idle_s,
             times=self.times,

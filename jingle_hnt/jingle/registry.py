@@ -42,7 +42,7 @@ from jingle_hnt.jingle.table import State
 from jingle_hnt.model.content import Ice
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action
-from jingle_hnt.relay.evidence import Sighting, sightings
+from jingle_hnt.relay.evidence import sightings
 
 SCARCE = 8
 """Ports are scarce where less than this part of them is free."""
@@ -85,11 +85,25 @@ class Registry:
 
     def receive(self, request: Request, now: float) -> None:
         """An intercepted request of one party to another."""
-        self._sessions.forget_ended(now)
-        if request.jingle.action is Action.SESSION_INITIATE:
-            self._initiate(request, now)
-        else:
+        if request.jingle.action is not Action.SESSION_INITIATE:
             self._pass_on(request, now)
+            return
+        key = Key(request.sender, request.recipient, request.jingle.sid)
+        session = self._sessions.by_key.get(key)
+        if session is not None:
+            session.receive(Leg.INITIATOR, request, now)
+            self.calls.settle(session, now)
+            return
+        has_media = _has_media(request)
+        if not has_media and not self._may_get_media(request):
+            self._go_on(request)
+            return
+        self._make_room(now)
+        obstacle = self._obstacle(request, has_media, now)
+        if obstacle is None:
+            self._begin(key, request, has_media, now)
+        else:
+            self._refuse(request, obstacle)
 
     def late(self, request: Request, now: float) -> None:
         """A request has waited for too long: it goes on as it came, before its server gives up.
@@ -221,26 +235,16 @@ class Registry:
 
     # The parts of it
 
-    def _initiate(self, request: Request, now: float) -> None:
-        key = Key(request.sender, request.recipient, request.jingle.sid)
-        session = self._sessions.get(key)
-        if session is not None:
-            session.receive(Leg.INITIATOR, request, now)
-            self.calls.settle(session, now)
-        elif not self._is_ours(request) or not self._may_follow(request):
-            self._go_on(request)
-        else:
-            self._make_room(now)
-            obstacle = self._obstacle(request, now)
-            if obstacle is None:
-                self._begin(key, request, now)
-            else:
-                self._refuse(request, obstacle)
+    def _may_get_media(self, request: Request) -> bool:
+        """Return whether to follow a session without media: it may get some later (XEP-0343).
 
-    def _may_follow(self, request: Request) -> bool:
-        """Return whether there is room to follow another session without media."""
-        if _has_media(request):
-            return True
+        There is a limit to the number of such sessions.
+        """
+        jids = request.sender, request.recipient
+        may_become = any(isinstance(c.transport, Ice) for c in request.jingle.contents)
+        ours = {jid.domain for jid in jids} & self.policy.domains
+        if not ours or self.draining or not may_become:
+            return False
         of_user = self._without_media.values()
         mine = sum(user == request.sender.bare for user in of_user)
         return mine < FOLLOWED_OF_USER and len(of_user) < FOLLOWED
@@ -259,22 +263,22 @@ class Registry:
         owner = self.budgets.line_of(caller)
         self._effects.append(CallRefused(caller, callee, sid, obstacle, owner, age_s))
 
-    def _begin(self, key: Key, request: Request, now: float) -> None:
+    def _begin(self, key: Key, request: Request, has_media: bool, now: float) -> None:
         name = self.calls.names()
         parties = Party(request.sender), Party(request.recipient)
-        for party, seen in zip(parties, _sightings(request), strict=True):
-            party.sight(seen)
+        parties[Leg.INITIATOR].sight(sightings(request.sender_ip, request.sender_seen))
+        parties[Leg.RESPONDER].sight(sightings(request.recipient_ip, request.recipient_seen))
         session = Session(
             key.sid, parties, self.open(name, parties, self.policy, now), self.policy, now
         )
         session.via = request.via
-        if not _has_media(request):
+        if not has_media:
             self._without_media[name] = request.sender.bare
         self._enter(key, session)
         session.initiate(request, now)
         self.calls.settle(session, now)
 
-    def _obstacle(self, request: Request, now: float) -> Obstacle | None:
+    def _obstacle(self, request: Request, has_media: bool, now: float) -> Obstacle | None:
         """Why this call is not relayed; None where it is."""
         if self.draining:
             refuse = self.policy.relay.draining is Fallback.REFUSE or self._hides(request)
@@ -288,7 +292,7 @@ class Registry:
             self.budgets.demand_offer(request)
         except BudgetExceeded as error:
             return obstacle_of(error)
-        if not _has_media(request):
+        if not has_media:
             return self.limits.block(request.sender, request.recipient)
         return self.limits.refusal(self.policy.limits, request.sender, request.recipient, now)
 
@@ -306,7 +310,7 @@ class Registry:
                 request.sender, request.recipient, jingle.sid, jingle.action
             )
         if found is None:
-            self._go_on_outside(request)
+            self._go_on_outside(request, now)
             return
         leg, session = found
         try:
@@ -315,17 +319,18 @@ class Registry:
             session.anchor.note_exceeded(error)
             self._effects.append(Bounce(request.token, error.answer))
         else:
-            for seen, each in zip(_sightings(request), (leg, leg.other), strict=True):
-                session.sighted(each, seen)
+            session.sighted(leg, sightings(request.sender_ip, request.sender_seen))
+            session.sighted(leg.other, sightings(request.recipient_ip, request.recipient_seen))
             session.receive(leg, request, now)
             self.calls.settle(session, now)
 
-    def _go_on_outside(self, request: Request) -> None:
+    def _go_on_outside(self, request: Request, now: float) -> None:
         """A request for a session that has ended a moment ago, or that never was ours.
 
         Its receiver judges it. What comes too late still tells nothing that was to be hidden.
         """
-        ended = self._sessions.has_ended(request.sender, request.recipient, request.jingle.sid)
+        pair, sid = (request.sender, request.recipient), request.jingle.sid
+        ended = self._sessions.has_ended(*pair, sid, now)
         if ended or not request.jingle.is_whole:
             self._go_on(request)
         else:
@@ -363,18 +368,6 @@ class Registry:
                 session.give_up()
                 self.calls.settle(session, now)
 
-    def _is_ours(self, request: Request) -> bool:
-        """Return whether the offer is one of media, or may become one: such sessions are followed.
-
-        One that begins with a data channel may get media later (XEP-0343).
-        """
-        if _has_media(request):
-            return True
-        jids = request.sender, request.recipient
-        may_become = any(isinstance(c.transport, Ice) for c in request.jingle.contents)
-        ours = {jid.domain for jid in jids} & self.policy.domains
-        return bool(ours) and not self.draining and may_become
-
     def _enter(self, key: Key, session: Session) -> None:
         self._sessions.add(key, session)
         session.when_settled = self._settled
@@ -404,12 +397,4 @@ class Registry:
 
 def _has_media(request: Request) -> bool:
     """Return whether an offer is a call, for which limits of calls are."""
-    return any(c.media is not None or c.is_plain for c in request.jingle.contents)
-
-
-def _sightings(request: Request) -> tuple[tuple[Sighting, ...], tuple[Sighting, ...]]:
-    """Return the addresses of sender and recipient that a request reports."""
-    return (
-        sightings(request.sender_ip, request.sender_seen),
-        sightings(request.recipient_ip, request.recipient_seen),
-    )
+    return any(c.media is not None or c.plain is not None for c in request.jingle.contents)

@@ -43,7 +43,7 @@ class Sessions:
     """
 
     def __init__(self) -> None:
-        self._sessions: dict[Key, Session] = {}
+        self.by_key: dict[Key, Session] = {}
         self._keys: dict[str, Key] = {}
         self._of_party: dict[JID, set[str]] = {}
         self._of_sid: dict[str, set[str]] = {}
@@ -53,19 +53,15 @@ class Sessions:
         self._tombstones: OrderedDict[str, float] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._sessions)
+        return len(self.by_key)
 
     def __iter__(self) -> Iterator[Session]:
-        return iter(list(self._sessions.values()))
-
-    def get(self, key: Key) -> Session | None:
-        """The session of this key."""
-        return self._sessions.get(key)
+        return iter(list(self.by_key.values()))
 
     def named(self, name: str) -> Session | None:
         """The session of this name."""
         key = self._keys.get(name)
-        return None if key is None else self._sessions[key]
+        return None if key is None else self.by_key[key]
 
     def of_party(self, jid: JID) -> list[Session]:
         """The sessions that this full JID is a party of."""
@@ -74,18 +70,18 @@ class Sessions:
 
     def add(self, key: Key, session: Session) -> None:
         """Know a session from now on."""
-        self._sessions[key] = session
-        self._tombstones.pop(str(key), None)
+        self.by_key[key] = session
         self._keys[session.name] = key
         self._of_sid.setdefault(key.sid, set()).add(session.name)
-        self._know_alias(session)
+        if session.alias is not None:
+            self._know_alias(session, *session.alias)
         for party in session.parties:
             self._of_party.setdefault(party.jid, set()).add(session.name)
 
     def remove(self, session: Session, now: float) -> Key:
         """Forget a session that is over, but for its key, which is returned."""
         key = self._keys.pop(session.name)
-        del self._sessions[key]
+        del self.by_key[key]
         self._of_sid[key.sid].discard(session.name)
         if not self._of_sid[key.sid]:
             del self._of_sid[key.sid]
@@ -98,9 +94,10 @@ class Sessions:
             names.discard(session.name)
             if not names:
                 self._of_party.pop(party.jid, None)
+        self._tombstones.pop(str(key), None)
         if not session.is_unrelayed:
             self._tombstones[str(key)] = now + TOMBSTONE_S
-            self.forget_ended(now)
+        self._forget_ended(now)
         return key
 
     def find(
@@ -113,8 +110,8 @@ class Sessions:
         legal; the sender's own where it is legal in both. A request without a sid means the only
         session of the two; one of a pair that we do not know may be another name of one.
         """
-        mine = self._sessions.get(Key(sender, recipient, sid))
-        theirs = self._sessions.get(Key(recipient, sender, sid))
+        mine = self.by_key.get(Key(sender, recipient, sid))
+        theirs = self.by_key.get(Key(recipient, sender, sid))
         both = ((Leg.INITIATOR, mine), (Leg.RESPONDER, theirs))
         found = min(
             ((leg, session) for leg, session in both if session is not None),
@@ -143,15 +140,16 @@ class Sessions:
         if len(offers) == 1:
             (session,) = offers
             session.alias = (sender, recipient)
-            self._know_alias(session)
+            self._know_alias(session, sender, recipient)
 
-    def has_ended(self, one: JID, other: JID, sid: str) -> bool:
-        """Return whether these two had a session of this sid a moment ago."""
+    def has_ended(self, one: JID, other: JID, sid: str, now: float) -> bool:
+        """Return whether these two had a session of this sid a moment ago, and have it no more."""
+        self._forget_ended(now)
         return any(
             str(Key(*pair, sid)) in self._tombstones for pair in ((one, other), (other, one))
         )
 
-    def forget_ended(self, now: float) -> None:
+    def _forget_ended(self, now: float) -> None:
         """Forget the keys of sessions that have ended long ago."""
         while self._tombstones:
             key, until = next(iter(self._tombstones.items()))
@@ -171,11 +169,9 @@ class Sessions:
         session = self.named(name)
         return None if session is None else (leg, session)
 
-    def _know_alias(self, session: Session) -> None:
-        if session.alias is not None:
-            answerer, caller = session.alias
-            self._aliases[Key(answerer, caller, session.sid)] = (session.name, Leg.RESPONDER)
-            self._aliases[Key(caller, answerer, session.sid)] = (session.name, Leg.INITIATOR)
+    def _know_alias(self, session: Session, answerer: JID, caller: JID) -> None:
+        self._aliases[Key(answerer, caller, session.sid)] = (session.name, Leg.RESPONDER)
+        self._aliases[Key(caller, answerer, session.sid)] = (session.name, Leg.INITIATOR)
 
 
 def leg_of(session: Session, jid: JID) -> Leg:

@@ -179,8 +179,3 @@ class Content:
     def plain(self) -> tuple[Candidate, ...] | None:
         """Where its sender takes media without asking who comes; None where it is not said so."""
         return None if self.transport is None else self.transport.plain
-
-    @property
-    def is_plain(self) -> bool:
-        """Return whether its transport has no agent that finds a path (XEP-0177)."""
-        return self.plain is not None

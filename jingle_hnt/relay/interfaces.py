@@ -28,10 +28,6 @@ class Interface:
     port_offset: int = 0
     networks: tuple[IPNetwork, ...] = ()
 
-    @property
-    def version(self) -> int:
-        return self.bound.version
-
     def told(self, port: int) -> TransportAddress:
         """What parties are told of a bound port."""
         return TransportAddress(self.advertised, port + self.port_offset)
@@ -57,6 +53,8 @@ def facing(
     All of another version where there is none of this one. One that is kept for other networks is
     better than none.
     """
-    able = [i for i in interfaces if i.version == version] or list(interfaces)
+    able = [i for i in interfaces if i.bound.version == version] or list(interfaces)
+    if len(able) == 1:
+        return able
     closest = max(interface.closeness(addresses) for interface in able)
     return [interface for interface in able if interface.closeness(addresses) == closest]

@@ -90,8 +90,8 @@ class PortPool:
         even = range(first + first % 2, last, 2)
         self.plane = plane
         self._choose = choose
-        self._interfaces = tuple(interfaces)
-        self._free = {interface.bound: _Bag(even) for interface in self._interfaces}
+        self.interfaces = tuple(interfaces)
+        self._free = {interface.bound: _Bag(even) for interface in self.interfaces}
         self.size = len(COMPONENTS) * len(even) * len(self._free)
         self.used: Counter[Owner] = Counter()
         self._owners: dict[Lease, tuple[Owner, ...]] = {}
@@ -99,10 +99,6 @@ class PortPool:
         self._retired: set[Lease] = set()
         self._watched: list[Lease] | None = None
         self._shunned: deque[tuple[float, Lease]] = deque()
-
-    @property
-    def interfaces(self) -> tuple[Interface, ...]:
-        return self._interfaces
 
     def readvertise(self, interfaces: Iterable[Interface]) -> None:
         """From now on lease with what these interfaces say; they are bound where those so far are.
@@ -112,7 +108,7 @@ class PortPool:
         changed = tuple(interfaces)
         if {i.bound for i in changed} != self._free.keys():
             raise ValueError("other addresses can only be bound after a restart")
-        self._interfaces = changed
+        self.interfaces = changed
 
     @property
     def scarcest(self) -> tuple[IPAddress, int]:
@@ -141,7 +137,8 @@ class PortPool:
     def lease(self, interface: Interface, now: float, owners: tuple[Owner, ...] = ()) -> Lease:
         """A random free pair of this interface, charged to each of these owners until its sockets
         are closed. Raises NoPorts where none is left."""
-        self.reinstate(now)
+        if self._shunned:
+            self.reinstate(now)
         bag = self._free[interface.bound]
         if not bag:
             raise NoPorts(f"no free media ports on {interface.bound}; widen relay.ports")
@@ -152,7 +149,8 @@ class PortPool:
 
     def charge(self, lease: Lease, owners: tuple[Owner, ...]) -> None:
         """Charge a pair that is leased to these owners, and to no other any more."""
-        self._discharge(lease)
+        if lease in self._owners:
+            self._discharge(lease)
         if owners and lease in self._held:
             self._owners[lease] = owners
             for owner in owners:
@@ -170,7 +168,7 @@ class PortPool:
         """
         if self._watched is None:
             self._watched = []
-            for interface in self._interfaces:
+            for interface in self.interfaces:
                 bag = self._free[interface.bound]
                 for _ in range(min(WATCHED, len(bag) // WATCHED_IN)):
                     port = bag.take(self._choose(len(bag)))
@@ -181,7 +179,7 @@ class PortPool:
         """Some free pairs, by address and first port, chosen at random; they stay free."""
         bags = [(bound, bag) for bound, bag in self._free.items() if len(bag)]
         chosen = [bags[self._choose(len(bags))] for _ in range(count if bags else 0)]
-        return [(bound, bag.look(self._choose(len(bag)))) for bound, bag in chosen]
+        return [(bound, bag[self._choose(len(bag))]) for bound, bag in chosen]
 
     def abandon(self, lease: Lease) -> None:
         """Give back a pair that was never bound; one that drains is freed when it has."""
@@ -260,7 +258,7 @@ class PortPool:
         self, address: TransportAddress, told: TransportAddress | None = None
     ) -> Lease | None:
         """The pair that this address is of, whoever has it; None where it is not in the pool."""
-        bound = [i for i in self._interfaces if i.bound == address.ip]
+        bound = [i for i in self.interfaces if i.bound == address.ip]
         if not bound:
             return None
         interface = next((i for i in bound if i.told(address.port) == told), bound[0])
@@ -282,27 +280,21 @@ class PortPool:
             self._put(lease)
 
 
-class _Bag:
+class _Bag(list[int]):
     """Ports in no order; taking the n-th, putting and discarding cost the same at any size."""
 
     def __init__(self, ports: Iterable[int]) -> None:
-        self._ports = list(ports)
-        self._places = {port: place for place, port in enumerate(self._ports)}
-
-    def __len__(self) -> int:
-        return len(self._ports)
+        super().__init__(ports)
+        self._places = {port: place for place, port in enumerate(self)}
 
     def put(self, port: int) -> None:
-        self._places[port] = len(self._ports)
-        self._ports.append(port)
-
-    def look(self, place: int) -> int:
-        return self._ports[place]
+        self._places[port] = len(self)
+        self.append(port)
 
     def take(self, place: int) -> int:
-        port, last = self._ports[place], self._ports.pop()
+        port, last = self[place], self.pop()
         if last != port:
-            self._ports[place] = last
+            self[place] = last
             self._places[last] = place
         del self._places[port]
         return port

@@ -4,9 +4,11 @@ import pytest
 
 from jingle_hnt.call.leg import Leg
 from jingle_hnt.call.medium import Medium
-from jingle_hnt.call.transports.raw_udp import is_relayed_already, is_relayed_here
+from jingle_hnt.call.policy import AlreadyRelayed, CallPolicy
+from jingle_hnt.call.transports.raw_udp import may_relay
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import Candidate, CandidateType, RawUdp
+from jingle_hnt.relay.policy import PeerPolicy
 from tests.jingle.stage import RELAY, VOICE
 
 
@@ -59,5 +61,7 @@ def test_one_candidate_that_is_no_relays_and_none_of_ours_is_worth_relaying() ->
     away = Candidate(1, 0, TransportAddress.of("192.0.2.10", 5000), type=CandidateType.HOST)
     ours = Candidate(1, 0, TransportAddress(RELAY, 2000), type=CandidateType.RELAY)
     for told, relayed in (((ours,), True), ((ours, away), False), ((), False)):
-        assert is_relayed_already(RawUdp(told)) is relayed
-        assert is_relayed_here(RawUdp(told), (RELAY,)) is relayed
+        passes = CallPolicy(already_relayed=AlreadyRelayed.PASS)
+        loops = CallPolicy(PeerPolicy(own=(RELAY,)), already_relayed=AlreadyRelayed.RELAY)
+        assert may_relay(passes, RawUdp(told)) is not relayed
+        assert may_relay(loops, RawUdp(told)) is not relayed

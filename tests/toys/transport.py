@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from jingle_hnt.call.allocation import Allocation
 from jingle_hnt.call.leg import Leg
-from jingle_hnt.call.medium import Medium, TransportKind
+from jingle_hnt.call.medium import Medium
 from jingle_hnt.call.reply import Reply, Rewrite
-from jingle_hnt.call.transports.context import Context
+from jingle_hnt.call.transports.context import RelayedKind
 from jingle_hnt.model.content import Candidate, Content, OtherTransport
 
 
@@ -17,29 +17,23 @@ class ToyTransport(OtherTransport):
     where: tuple[Candidate, ...] = ()
 
 
-class ToyKind(TransportKind):
+class ToyKind(RelayedKind):
     """Each party is told the relay's address in place of the other's."""
 
     name = "toy"
 
-    def __init__(self, context: Context) -> None:
-        self._anchor = context.anchor
-
     def suits(self, leg: Leg, content: Content) -> bool:
         return isinstance(content.transport, ToyTransport)
 
-    def needs_relay(self, leg: Leg, content: Content) -> bool:
-        return True
-
     def reserve(self, leg: Leg, content: Content, now: float) -> Allocation | None:
-        return self._anchor.allocate(leg, _where(content), now)
+        return self.context.anchor.allocate(leg, _where(content), now)
 
     def propose(self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float) -> None:
         self.accept(reply, medium, leg, content, now)
 
     def accept(self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float) -> None:
         if medium.allocation is not None:
-            self._anchor.latches.arm(medium.allocation, leg, _where(content))
+            self.context.anchor.latches.arm(medium.allocation, leg, _where(content))
             reply.rewrites[content.key] = Rewrite(medium.allocation, leg.other, 0)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from jingle_hnt.call.anchor import Anchor
 from jingle_hnt.call.gate import Gates
 from jingle_hnt.call.leg import Leg
-from jingle_hnt.call.medium import Medium
+from jingle_hnt.call.medium import Medium, TransportKind
 from jingle_hnt.call.past import PastContents
 from jingle_hnt.call.policy import CallPolicy
 from jingle_hnt.model.address import IPAddress
@@ -36,6 +36,17 @@ class Context:
             latches = self.anchor.latches
             arm = latches.arm if told else latches.arm_untold
             arm(medium.allocation, leg, medium.signalled[leg], sorted(moved & set(COMPONENTS)))
+
+
+class RelayedKind(TransportKind):
+    """A kind of transport that the relay takes part in, made for one call."""
+
+    __slots__ = ("context",)
+
+    needs_relay = True
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
 
 
 def is_ours(transport: Ice, own: Collection[IPAddress]) -> bool:

@@ -10,10 +10,10 @@ from dataclasses import replace
 from jingle_hnt.call.allocation import Allocation
 from jingle_hnt.call.ice import Agents, usable
 from jingle_hnt.call.leg import Leg
-from jingle_hnt.call.medium import Medium, Replacement, TransportKind
+from jingle_hnt.call.medium import Medium, Replacement
 from jingle_hnt.call.policy import IceMode
 from jingle_hnt.call.reply import Reply, Rewrite
-from jingle_hnt.call.transports.context import Context, is_ours
+from jingle_hnt.call.transports.context import RelayedKind, is_ours
 from jingle_hnt.errors import NoPorts
 from jingle_hnt.model.address import IPAddress
 from jingle_hnt.model.content import RTP, Content, Ice
@@ -25,23 +25,19 @@ EARLY_HEAD_START_S = 0.1
 """What a direct path needs whose one end has been checked already."""
 
 
-class IceAppend(TransportKind):
+class IceAppend(RelayedKind):
     """The relay as an appended candidate, in all contents of a call."""
 
     name = "ice-append"
+    needs_relay = False
     is_optional = True
     has_agents = True
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self._past, self._media, self._gates = context.past, context.media, context.gates
-        self._anchor, self._policy = context.anchor, context.policy
 
     def suits(self, leg: Leg, content: Content) -> bool:
         transport = content.transport
         if not isinstance(transport, Ice) or is_ours(transport, self._own):
             return False
-        return self._policy.ice_mode(transport.namespace) is IceMode.APPEND
+        return self.context.policy.ice_mode(transport.namespace) is IceMode.APPEND
 
     def propose(self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float) -> None:
         self._join(reply, medium, leg, content, now)
@@ -55,12 +51,12 @@ class IceAppend(TransportKind):
         self._join(reply, medium, leg, content, now)
         if medium.agents is not None and medium.allocation is not None:
             medium.agents.quiet_since = now
-            self._gates.apply([medium])
+            self.context.gates.apply([medium])
 
     def trickle(self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float) -> None:
         self._join(reply, medium, leg, content, now)
         if medium.allocation is not None and content.plain:
-            self._context.signal(medium, leg, content.plain)
+            self.context.signal(medium, leg, content.plain)
 
     def rewrite(self, medium: Medium, leg: Leg, content: Content) -> Rewrite | None:
         if medium.allocation is None or medium.agents is None:
@@ -84,21 +80,21 @@ class IceAppend(TransportKind):
 
     @property
     def _own(self) -> Collection[IPAddress]:
-        return self._policy.peers.own
+        return self.context.policy.peers.own
 
     @property
     def joined(self) -> list[tuple[Medium, Allocation, Agents]]:
         """The contents in which the relay is a candidate between ICE agents."""
         return [
             (m, m.allocation, m.agents)
-            for m in self._media.values()
+            for m in self.context.media.values()
             if m.allocation is not None and m.agents is not None and m.kind.is_optional
         ]
 
     @property
     def may_be_elsewhere(self) -> bool:
         """Return whether media may flow on a direct path, unseen by the relay."""
-        return any(medium.kind.is_optional for medium in self._media.values())
+        return any(medium.kind.is_optional for medium in self.context.media.values())
 
     def do_without(self, lost: Sequence[Allocation]) -> bool:
         """The plane cannot bind these allocations; tells whether the call can go on without them.
@@ -108,7 +104,7 @@ class IceAppend(TransportKind):
         media = [m for m, allocation, _ in self.joined if allocation in lost]
         offered = [
             (medium, leg, replacement)
-            for medium in self._media.values()
+            for medium in self.context.media.values()
             for leg, replacement in medium.replacements.items()
             if replacement.kind.is_optional and replacement.allocation in lost
         ]
@@ -141,9 +137,9 @@ class IceAppend(TransportKind):
         left = False
         for medium, allocation, agents in self.joined:
             if agents.quiet_since is not None and agents.quiet_since + idle_s <= now:
-                self._past.add(medium, allocation, now)
+                self.context.past.add(medium, allocation, now)
                 medium.allocation, agents.quiet_since, left = None, None, True
-                self._anchor.retire([allocation])
+                self.context.anchor.retire([allocation])
         return left
 
     @property
@@ -168,21 +164,23 @@ class IceAppend(TransportKind):
             ended = agents.waits_until is not None and agents.waits_until <= now
             if ended or (one and other and not agents.may_meet((one, other))):
                 agents.waits, agents.waits_until, opened = False, None, True
-                self._gates.apply([medium])
+                self.context.gates.apply([medium])
         return opened
 
     def _join(self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float) -> None:
         """Be one more candidate of this leg's ICE agent, once in each life of its credentials."""
         if not isinstance(content.transport, Ice) or is_ours(content.transport, self._own):
             return
-        mode = self._policy.ice_mode(content.transport.namespace)
+        mode = self.context.policy.ice_mode(content.transport.namespace)
         if mode is IceMode.PASS or (medium.agents is None and mode is not IceMode.APPEND):
             return
         if medium.agents is None:
             medium.agents = Agents(has_media=medium.media is not None)
         agents = medium.agents
         self._note_early(medium, agents, leg, now)
-        changed = agents.record(leg, content, self._anchor.budgets.room(self._media.values()))
+        changed = agents.record(
+            leg, content, self.context.anchor.budgets.room(self.context.media.values())
+        )
         components = agents.missing(leg)
         if components and medium.allocation is None:
             self._enter(reply, medium, agents, leg, content.transport, now)
@@ -207,25 +205,27 @@ class IceAppend(TransportKind):
 
         Who has checked since long before, while it rang, has tried the direct ones as well.
         """
-        usual_s = self._policy.direct_first_s
+        usual_s = self.context.policy.direct_first_s
         return min(EARLY_HEAD_START_S, usual_s) if agents.began_early else usual_s
 
     def _enter(
         self, reply: Reply, medium: Medium, agents: Agents, leg: Leg, transport: Ice, now: float
     ) -> None:
         """Allocate ports for an appended candidate; without ports the agents do without it."""
-        candidates = usable(transport.candidates, self._anchor.parties[leg].ip)
+        candidates = usable(transport.candidates, self.context.anchor.parties[leg].ip)
         try:
-            medium.allocation = self._anchor.allocate(leg, candidates, now, medium.proposer)
+            medium.allocation = self.context.anchor.allocate(leg, candidates, now, medium.proposer)
         except NoPorts as error:
-            self._anchor.note_exceeded(error)
+            self.context.anchor.note_exceeded(error)
             return
         agents.quiet_since = now
-        agents.waits, agents.waits_until = self._policy.direct_first_s > 0, None
+        agents.waits, agents.waits_until = self.context.policy.direct_first_s > 0, None
         reply.allocations.append(medium.allocation)
-        self._gates.apply([medium])
+        self.context.gates.apply([medium])
 
     def _arm_agents(self, allocation: Allocation, agents: Agents) -> None:
         for leg in Leg:
             if keys := agents.keys(leg):
-                self._anchor.latches.arm_agent(allocation, leg, keys, agents.of[leg].candidates)
+                self.context.anchor.latches.arm_agent(
+                    allocation, leg, keys, agents.of[leg].candidates
+                )

@@ -7,10 +7,10 @@ speaks.
 from jingle_hnt.call.allocation import Allocation
 from jingle_hnt.call.ice import Agents, Credentials, RelayAgent, usable
 from jingle_hnt.call.leg import Leg
-from jingle_hnt.call.medium import Medium, TransportKind
+from jingle_hnt.call.medium import Medium
 from jingle_hnt.call.policy import IceMode
 from jingle_hnt.call.reply import Reply, Rewrite
-from jingle_hnt.call.transports.context import Context, is_ours
+from jingle_hnt.call.transports.context import RelayedKind, is_ours
 from jingle_hnt.call.transports.raw_udp import may_relay
 from jingle_hnt.errors import MalformedJingle
 from jingle_hnt.model.content import (
@@ -23,34 +23,29 @@ from jingle_hnt.model.content import (
 )
 
 
-class IceTerminate(TransportKind):
+class IceTerminate(RelayedKind):
     """ICE termination in all contents of a call: the relay is each party's only peer."""
 
     name = "ice-terminate"
     has_agents = True
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self._media, self._anchor, self._policy = context.media, context.anchor, context.policy
-
     def suits(self, leg: Leg, content: Content) -> bool:
+        if self._agents_for(leg, content) is None:
+            return False
         match content.transport:
-            case Ice() as transport if is_ours(transport, self._policy.peers.own):
-                return False
-            case RawUdp() as transport if not may_relay(self._context, transport):
-                return False
-        return self.agents_for(leg, content) is not None
-
-    def needs_relay(self, leg: Leg, content: Content) -> bool:
-        return self.agents_for(leg, content) is not None
+            case Ice() as transport:
+                return not is_ours(transport, self.context.policy.peers.own)
+            case RawUdp() as transport:
+                return may_relay(self.context.policy, transport)
+        return False
 
     def reserve(self, leg: Leg, content: Content, now: float) -> Allocation | None:
         transport = content.transport
         assert isinstance(transport, Ice | RawUdp)
         seen = transport.candidates
         if isinstance(transport, Ice):
-            seen = usable(seen, self._anchor.parties[leg].ip)
-        return self._anchor.allocate(leg, seen, now)
+            seen = usable(seen, self.context.anchor.parties[leg].ip)
+        return self.context.anchor.allocate(leg, seen, now)
 
     def demand(self, medium: Medium, leg: Leg, content: Content) -> None:
         """Each leg keeps to the transport that it was offered: what it signals in another would
@@ -64,7 +59,7 @@ class IceTerminate(TransportKind):
             )
 
     def propose(self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float) -> None:
-        medium.agents = self.agents_for(leg, content)
+        medium.agents = self._agents_for(leg, content)
         self._replace_transport(reply, medium, leg, content)
 
     def accept(self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float) -> None:
@@ -73,21 +68,21 @@ class IceTerminate(TransportKind):
     def trickle(self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float) -> None:
         self._replace_transport(reply, medium, leg, content)
         if medium.allocation is not None and content.plain:
-            self._context.signal(medium, leg, content.plain)
+            self.context.signal(medium, leg, content.plain)
 
     def is_latched_by_media(self, medium: Medium, leg: Leg) -> bool:
         return medium.agents is None or leg in medium.agents.raw
 
-    def agents_for(self, leg: Leg, content: Content) -> Agents | None:
+    def _agents_for(self, leg: Leg, content: Content) -> Agents | None:
         """The agents of a content which this leg proposes, where ICE is to end at the relay (I2).
 
         That is so as well where one of the parties knows raw UDP only (I4).
         """
-        raw_only = self._policy.raw_only
+        raw_only = self.context.policy.raw_only
         match content.transport:
             case Ice(namespace=namespace):
                 raw = raw_only - {leg}
-                if not raw and self._policy.ice_mode(namespace) is not IceMode.TERMINATE:
+                if not raw and self.context.policy.ice_mode(namespace) is not IceMode.TERMINATE:
                     return None
             case RawUdp() if raw_only == {leg}:
                 raw, namespace = raw_only, ICE_UDP
@@ -108,14 +103,14 @@ class IceTerminate(TransportKind):
         transport, before = content.transport, agents.of[leg].candidates
         if not isinstance(transport, Ice | RawUdp):
             return
-        restarted = isinstance(transport, Ice) and agents.record(leg, content, self._context.room)
-        others = [m.agents for m in self._media.values() if m.agents is not None]
-        is_first = agents.renew_relay_agent(leg, restarted, self._anchor.drawn, others)
+        restarted = isinstance(transport, Ice) and agents.record(leg, content, self.context.room)
+        others = [m.agents for m in self.context.media.values() if m.agents is not None]
+        is_first = agents.renew_relay_agent(leg, restarted, self.context.anchor.drawn, others)
         if is_first or restarted or before != agents.of[leg].candidates:
             self._arm_relay_agents(allocation, agents)
-        self._anchor.latches.arm_rightly(allocation, leg, agents.raw, medium.signalled)
+        self.context.anchor.latches.arm_rightly(allocation, leg, agents.raw, medium.signalled)
         if is_first and leg.other in agents.raw and not allocation.is_armed(leg.other):
-            self._anchor.latches.arm_early(allocation, leg.other)
+            self.context.anchor.latches.arm_early(allocation, leg.other)
         reply.rewrites[content.key] = _in_our_name(allocation, agents, leg, transport)
 
     def take_over(self, reply: Reply, medium: Medium, leg: Leg, content: Content) -> None:
@@ -136,7 +131,7 @@ class IceTerminate(TransportKind):
     def _arm_relay_agents(self, allocation: Allocation, agents: Agents) -> None:
         for leg in Leg:
             if leg not in agents.raw and agents.keys(leg):
-                self._anchor.latches.arm_relay_agent(allocation, leg, agents)
+                self.context.anchor.latches.arm_relay_agent(allocation, leg, agents)
 
 
 def _in_our_name(

@@ -1,39 +1,32 @@
 """Raw UDP (XEP-0177): the relay's candidates stand in place of the party's own."""
 
-from collections.abc import Collection
-
 from jingle_hnt.call.allocation import Allocation
 from jingle_hnt.call.leg import Leg
-from jingle_hnt.call.medium import Medium, TransportKind
-from jingle_hnt.call.policy import AlreadyRelayed
+from jingle_hnt.call.medium import Medium
+from jingle_hnt.call.policy import AlreadyRelayed, CallPolicy
 from jingle_hnt.call.reply import Reply, Rewrite
-from jingle_hnt.call.transports.context import Context
-from jingle_hnt.model.address import IPAddress
+from jingle_hnt.call.transports.context import RelayedKind
 from jingle_hnt.model.content import COMPONENTS, CandidateType, Content, RawUdp
 
 
-class RawUdpKind(TransportKind):
+class RawUdpKind(RelayedKind):
     """Each party is latched by its media."""
 
     name = "raw-udp"
 
-    def __init__(self, context: Context) -> None:
-        self._own = context
-
     def suits(self, leg: Leg, content: Content) -> bool:
-        return isinstance(content.transport, RawUdp) and may_relay(self._own, content.transport)
-
-    def needs_relay(self, leg: Leg, content: Content) -> bool:
-        return True
+        return isinstance(content.transport, RawUdp) and may_relay(
+            self.context.policy, content.transport
+        )
 
     def reserve(self, leg: Leg, content: Content, now: float) -> Allocation | None:
         assert isinstance(content.transport, RawUdp)
-        return self._own.anchor.allocate(leg, content.transport.candidates, now)
+        return self.context.anchor.allocate(leg, content.transport.candidates, now)
 
     def propose(self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float) -> None:
         assert isinstance(content.transport, RawUdp)
         if medium.allocation is not None:
-            latches = self._own.anchor.latches
+            latches = self.context.anchor.latches
             latches.arm_untold(medium.allocation, leg, content.transport.candidates)
             latches.arm_early(medium.allocation, leg.other)
             reply.rewrites[content.key] = _ours(medium.allocation, leg, content.transport)
@@ -41,7 +34,7 @@ class RawUdpKind(TransportKind):
     def accept(self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float) -> None:
         if medium.allocation is None:
             return
-        self._own.anchor.latches.arm_rightly(medium.allocation, leg, Leg, medium.signalled)
+        self.context.anchor.latches.arm_rightly(medium.allocation, leg, Leg, medium.signalled)
         if isinstance(content.transport, RawUdp):
             reply.rewrites[content.key] = _ours(medium.allocation, leg, content.transport)
 
@@ -52,7 +45,7 @@ class RawUdpKind(TransportKind):
             return
         if not transport.candidates and not transport.odd:
             return
-        self._own.signal(medium, leg, transport.candidates)
+        self.context.signal(medium, leg, transport.candidates)
         # Of what cannot be read nobody knows for which component it is: both are ours.
         told_of = COMPONENTS if transport.odd else {c.component for c in transport.candidates}
         components = tuple(c for c in COMPONENTS if c in told_of)
@@ -64,24 +57,17 @@ class RawUdpKind(TransportKind):
         return _ours(medium.allocation, leg, content.transport)
 
 
-def may_relay(context: Context, transport: RawUdp) -> bool:
-    """Return whether no relay is there yet, neither this one nor one that the operator lets be."""
-    if is_relayed_here(transport, context.policy.peers.own):
-        return False
-    passes = context.policy.already_relayed is AlreadyRelayed.PASS
-    return not (passes and is_relayed_already(transport))
+def may_relay(policy: CallPolicy, transport: RawUdp) -> bool:
+    """Return whether no relay is there yet, neither this one nor one that the operator lets be.
 
-
-def is_relayed_already(transport: RawUdp) -> bool:
-    """Return whether every candidate is a relay's: a second relay adds delay (XEP-0278)."""
-    candidates = transport.candidates
-    return bool(candidates) and all(c.type is CandidateType.RELAY for c in candidates)
-
-
-def is_relayed_here(transport: RawUdp, own: Collection[IPAddress]) -> bool:
-    """Return whether every candidate is an address of ours: relaying it again would make a loop."""
-    candidates = transport.candidates
-    return bool(candidates) and all(c.address.ip in own for c in candidates)
+    Where every candidate is an address of ours, relaying it again would make a loop; where every
+    one is a relay's, a second relay would only add delay (XEP-0278).
+    """
+    own, candidates = policy.peers.own, transport.candidates
+    is_ours = all(c.address.ip in own for c in candidates)
+    is_relayed = all(c.type is CandidateType.RELAY for c in candidates)
+    passes = policy.already_relayed is AlreadyRelayed.PASS
+    return not candidates or not (is_ours or (passes and is_relayed))
 
 
 def _ours(
