@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from ipaddress import ip_address, ip_network
 from typing import Any
 
+from jingle_hnt.call.allocation_record import Record
 from jingle_hnt.call.calls import Calls
 from jingle_hnt.call.effects import Bind, Effect, Release, Remember
 from jingle_hnt.call.reconcile import reconcile
@@ -23,7 +24,7 @@ from jingle_hnt.jingle.effects import (
 )
 from jingle_hnt.jingle.machine import Ended
 from jingle_hnt.jingle.policy import SessionPolicy
-from jingle_hnt.jingle.record import Record, dump, load
+from jingle_hnt.jingle.record import dump, load
 from jingle_hnt.jingle.registry import Registry
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.model.content import Candidate, Content, ContentKey, Creator, RawUdp, Senders
