@@ -23,13 +23,13 @@ from jingle_hnt.app.call_records import CallRecords
 from jingle_hnt.app.host import HostFaults
 from jingle_hnt.app.plane_link import WATCHED, PlaneLink
 from jingle_hnt.app.requests import Requests
+from jingle_hnt.app.xmpp_inputs import XmppInputs
 from jingle_hnt.call.calls import Calls
 from jingle_hnt.call.effects import Bind, Effect, Exceeded, FrontEffect, Release, Remember
 from jingle_hnt.call.ice import DRAWN
 from jingle_hnt.call.reconcile import reconcile
 from jingle_hnt.errors import (
     ConfigurationError,
-    JingleError,
     only_refusals,
 )
 from jingle_hnt.fronts.outgoing import Outgoing
@@ -40,17 +40,10 @@ from jingle_hnt.jingle.effects import (
     Answer,
     Bounce,
     CallRefused,
-    ChannelRequest,
-    Gone,
     Inject,
-    Moved,
     Opened,
     Pass,
-    Passed,
-    Refusal,
     Replace,
-    Request,
-    Withdrawn,
 )
 from jingle_hnt.jingle.machine import Ended
 from jingle_hnt.jingle.registry import Registry
@@ -80,10 +73,7 @@ log = structlog.get_logger(__name__)
 
 
 class Signalling:
-    """The signalling process. `run` returns when it is cancelled, or raises SecretRefused.
-
-    It is also what the XMPP side talks to: the methods named in `xmpp.component.Inputs`.
-    """
+    """The signalling process. `run` returns when it is cancelled, or raises SecretRefused."""
 
     def __init__(
         self,
@@ -113,8 +103,11 @@ class Signalling:
             self._registry, journal, self._history, self._service.call_counters.exceeded, clock
         )
         self._rehearsals = Rehearsals(self._registry, clock, self._carry_out)
+        inputs = XmppInputs(
+            self._registry, self._requests, self._service, self._carry_out, self._linked, clock
+        )
         self._components = Components(
-            wiring.components, self, self._service.commands, lambda: bool(self._registry)
+            wiring.components, inputs, self._service.commands, lambda: bool(self._registry)
         )
         self._fronts = fronts(self)
         self._planes = {
@@ -177,82 +170,9 @@ class Signalling:
         """Carry out what a front's input brings about."""
         self._carry_out()
 
-    # Inputs from the XMPP side
-
-    def receive(self, request: Request) -> None:
-        """A stanza that a server module holds; its user's turn comes soon."""
-        self._service.whereabouts.seen(request.sender, request.sender_ip)
-        self._service.whereabouts.seen(request.recipient, request.recipient_ip)
-        self._requests.put(request)
-
-    def refused(self, refusal: Refusal) -> None:
-        """A diverted request was answered by an error."""
-        self._requests.serve_before(refusal.sender)
-        self._registry.refused(refusal, self._clock())
-        self._carry_out()
-
-    def moved(self, moved: Moved) -> None:
-        """A party's connection comes from another address."""
-        self._registry.moved(moved, self._clock())
-        self._carry_out()
-
-    def gone(self, gone: Gone) -> None:
-        """A party has left its server."""
-        self._requests.serve_before(gone.jid)
-        self._registry.gone(gone, self._clock())
-        self._carry_out()
-
-    def withdrawn(self, withdrawn: Withdrawn) -> None:
-        """A party said in a message that its call is over."""
-        self._requests.serve_before(withdrawn.jid)
-        self._registry.withdrawn(withdrawn, self._clock())
-        self._carry_out()
-
-    def passed(self, passed: Passed) -> None:
-        """A request went on unasked while we were not connected."""
-        log.warning(
-            "a request passed during an absence of jingle-hnt",
-            sender=str(passed.sender),
-            recipient=str(passed.recipient),
-            sid=passed.sid,
-            action=str(passed.action),
-            age_s=passed.age_s,
-            missed=passed.missed,
-        )
-        self._registry.passed(passed, self._clock())
-        self._carry_out()
-
-    def expired(self, request: Request) -> None:
-        """A request went on as it came, since its answer comes too late."""
-        self._requests.serve_before(request.sender)
-        self._registry.expired(request, self._clock())
-        self._carry_out()
-
-    def channel(self, request: ChannelRequest) -> None:
-        """A user asks for a relay channel."""
-        self._registry.channel(request, self._clock())
-        self._carry_out()
-
-    def rejected(self, sender: JID, error: JingleError) -> None:
-        """A stanza was bounced for what it is, before any session saw it."""
-        condition = error.answer.condition.value
-        self._service.call_counters.refused[condition] += 1
-        log.info("stanza rejected", sender=str(sender), condition=condition, why=str(error))
-
-    def on_connected(self, component: str) -> None:
-        """An XMPP server has accepted us."""
-        self._service.call_counters.connections += 1
-        log.info("connected to the XMPP server", component=component)
+    def _linked(self, component: str) -> None:
+        """A component is connected: see `Components.linked`."""
         self._components.linked(component)
-
-    def on_disconnected(self, component: str, reason: str) -> None:
-        """The stream is gone; media goes on, and calls are under control again when it is back."""
-        log.warning(
-            "XMPP connection is down; media goes on",
-            component=component,
-            reason=reason,
-            calls=len(self._registry),
-        )
 
     # Effects
 

@@ -13,7 +13,7 @@ import pytest
 import structlog
 
 from jingle_hnt import log
-from jingle_hnt.app.signalling import Signalling
+from jingle_hnt.app.xmpp_inputs import XmppInputs
 from jingle_hnt.errors import JingleError
 from jingle_hnt.fronts.xmpp.component import Component, ComponentSettings
 from jingle_hnt.fronts.xmpp.names import ICE_UDP, RAW_UDP, local_name, namespace
@@ -151,7 +151,7 @@ class Wire:
         self.component = Component(settings, self, clock=lambda: 0.0)
         monkeypatch.setattr(self.component._connection, "send", self.sends)
         service = SimpleNamespace(call_counters=SimpleNamespace(refused=Counter()))
-        self.app = cast(Signalling, SimpleNamespace(_service=service))
+        self.app = cast(XmppInputs, SimpleNamespace(_service=service))
         self.sent = ""
         self.own = self.reports = False
         self.reader = self.fresh()
@@ -202,7 +202,7 @@ class Wire:
         self.component.answer(Replace(request.token, beside, relay_agents))
 
     def rejected(self, sender: JID, error: JingleError) -> None:
-        Signalling.rejected(self.app, sender, error)
+        XmppInputs.rejected(self.app, sender, error)
 
     def refused(self, refusal: Refusal) -> None: ...
     def moved(self, moved: Moved) -> None: ...
