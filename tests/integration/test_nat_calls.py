@@ -21,8 +21,7 @@ async def hang_up(caller: Caller, callee: Caller) -> None:
     for party in (caller, callee):
         party.tell("quiet")
         await party.stats()  # answered after the command before it
-    for party in (caller, callee):
-        await party.settled()
+    await asyncio.gather(caller.settled(), callee.settled())
     after = len(callee.events)
     caller.tell("hangup")
     await callee.expect("ended", after=after)

@@ -20,7 +20,7 @@ from typing import Any
 from tests.lab.server import LocalServer, ServerFailed, VirtualHost
 
 PACKAGE = Path(__file__).resolve().parents[2] / "config" / "ejabberd" / "mod_jingle_hnt"
-_ANSWER_S = 20.0
+_ANSWER_S = 60.0
 # Other servers are found by the system's resolver: the process has an /etc/hosts of its own.
 _SEEING = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"']
 # The root directory of who runs `erl`: another one than ours with scripts/newer-servers.

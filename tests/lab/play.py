@@ -438,8 +438,7 @@ async def stage(
                 await made.relay.start(*processes, until=_is_ready if module else _is_linked)
             yield made
         finally:
-            for caller in made.callers:
-                await caller.quit()
+            await asyncio.gather(*(caller.quit() for caller in made.callers))
             await made.relay.stop()
             if other is not None:
                 await asyncio.to_thread(other.close)
