@@ -234,7 +234,7 @@ CALL_CAUSES = (
     ),
     CallCause(
         "nobody-heard",
-        "no party of this call was heard, and none of any other call of late",
+        "no party of this call was heard, and no party of the calls before it",
         "the advertised address is probably wrong, or a firewall stops UDP to relay.ports: see"
         " `advertised` of `jingle-hnt calls --addresses`, and run `jingle-hnt check`",
         lambda case: case.nobody_lately and case.nobody_heard and case.had_time,
@@ -359,9 +359,9 @@ LEG_CAUSES = (
     LegCause(
         "on-probation",
         "{party} sent {count} packets of {medium}, too few in sequence to be accepted",
-        "its client sends almost nothing, and nothing is known of where it is: a user of another"
-        " server, or behind a proxy of relay.proxies; five packets in sequence are believed, one"
-        " where the XMPP server sees its users' addresses",
+        "its client sends almost nothing, and its address cannot be verified: it is a user of"
+        " another server, or behind a proxy of relay.proxies; five packets in sequence are"
+        " accepted, one if the XMPP server sees its users' addresses",
         lambda case, s: s.leg.learned is None and s.dropped("probation") > 0,
         count=lambda stream: stream.dropped("probation"),
         hides=frozenset({"never-sent", "one-way"}),

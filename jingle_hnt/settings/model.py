@@ -400,7 +400,7 @@ class AddressesOptions(_Section):
 
 
 class GateOptions(_Section):
-    """When media may flow."""
+    """The gate: when media may flow."""
 
     policy: Literal["open", "one-stage", "two-stage"] = "one-stage"
     """When media may flow: `open` from the offer on; `one-stage` from the accept on; `two-stage`
@@ -422,7 +422,7 @@ Pattern = Annotated[str, AfterValidator(_pattern)]
 
 
 class IceRuleOptions(_Section):
-    """What becomes of ICE in the calls of some parties."""
+    """The treatment of ICE in calls of some parties."""
 
     mode: Literal["append", "terminate", "pass"]
     """What to do with ICE in these calls, as `ice.mode`."""
@@ -433,7 +433,7 @@ class IceRuleOptions(_Section):
 
 
 class IceOptions(_Section):
-    """What becomes of ICE transports."""
+    """The treatment of ICE transports."""
 
     mode: Literal["append", "terminate", "pass"] = "append"
     """What to do with calls that use ICE: `append` the relay to the candidates of both parties
@@ -485,7 +485,7 @@ class TimesOptions(_Section):
 
 
 class CallLimitsOptions(_Section):
-    """How many calls there may be, by who makes them; 0 means that there is no limit."""
+    """Limits on calls: per user, per domain, and in total. 0 means no limit."""
 
     per_user: Annotated[int, Field(ge=0)] = 100
     """How many calls made by one user (bare JID) may go on at a time. 0 means no limit. A call
@@ -541,7 +541,7 @@ def _existing_parent(path: Path) -> Path:
 
 
 class StateOptions(_Section):
-    """Where the journal and the sockets are."""
+    """Directories of the journal, the history and the local sockets."""
 
     directory: Annotated[Path, AfterValidator(_existing_parent), RESTART] = Path(
         "/var/lib/jingle-hnt"
@@ -616,7 +616,7 @@ class MetricsOptions(_Section):
 
 
 class StopOptions(_Section):
-    """What the first SIGTERM does; the second ends everything at once."""
+    """Stopping: the first SIGTERM may wait for calls, the second ends everything at once."""
 
     drain_s: Annotated[float, Field(ge=0, le=86400), RESTART] = 0.0
     """Seconds for which the first SIGTERM waits for live calls to end, while new ones are treated
@@ -630,7 +630,7 @@ def _alike(domain: str) -> str:
 
 
 class AdminOptions(_Section):
-    """Who may use ad-hoc commands from an XMPP client (XEP-0050)."""
+    """Administrators that use ad-hoc commands from an XMPP client (XEP-0050)."""
 
     jids: Annotated[tuple[str, ...], FILE] = ()
     """Who may use ad-hoc commands from an XMPP client (XEP-0050): bare JIDs, such as
@@ -653,7 +653,7 @@ class AdminOptions(_Section):
 
 
 class LogOptions(_Section):
-    """What is logged, and how."""
+    """The log: its level and its form."""
 
     level: Annotated[Literal["debug", "info", "warning", "error"], FILE] = "info"
     """The least severe lines that are logged."""
