@@ -828,9 +828,9 @@ local function on_answer(event)
 	if silent then
 		silent = false;
 		complain("info", "awake", "%s answers again", component);
-		reached();
 		show_status();
 	end
+	reached(); -- whoever was silent to a module that has been reloaded since
 	local verdict = verdict_of(stanza);
 	if not verdict then
 		complain("warn", "unusable", "%s gave an answer that cannot be used: fail %s", component, policy);

@@ -1,11 +1,21 @@
 """Module and server come and go (each on a server of its own)."""
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import pytest
 
-from tests.integration.server_module.stage import CLOSED, HNT, OPEN, Stage, order_of
-from tests.lab.xmpp_actors import INTERCEPT, as_text, condition_of, unique
+from tests.integration.server_module.stage import (
+    CLOSED,
+    COMPONENTS,
+    HNT,
+    OPEN,
+    Stage,
+    hosts,
+    order_of,
+)
+from tests.lab.server import LocalServer
+from tests.lab.xmpp_actors import INTERCEPT, Component, as_text, condition_of, unique
 
 pytestmark = pytest.mark.integration
 
@@ -70,6 +80,29 @@ async def test_what_a_reload_lets_go_is_told_at_once(own_stage: Stage) -> None:
     told = await hnt.event("passed")
     assert float(told.get("age", "9")) < 5
     assert f'sid="{sid}"' in as_text(told)
+
+
+async def test_what_came_late_is_not_told_again_after_a_reload(
+    kind: type[LocalServer], actors: AsyncExitStack
+) -> None:
+    """A content that was removed, and added again since, would be removed once more."""
+    server = await actors.enter_async_context(kind(hosts(hold_s=1.0), COMPONENTS))
+    stage = Stage(server, actors)
+    alice, bob = await stage.pair()
+    hnt = await stage.component()
+    alice.request(bob.jid, "content-remove", sid := unique("sid"))
+    late = await hnt.question(sid)
+    await bob.next_request(sid)
+    await hnt.event("expired")
+    await server.reload_module(True)
+    hnt.answer(late, "pass")
+    alice.request(bob.jid, "content-add", sid)
+    hnt.answer(await hnt.question(sid), "pass")
+    await bob.next_request(sid)
+    await hnt.close()
+    back = await actors.enter_async_context(await Component.connect(server, HNT))
+    await back.request(OPEN, "get", f"<module xmlns='{INTERCEPT}'/>")
+    assert list(map(as_text, back.inbox)) == []
 
 
 async def test_after_a_restart_of_the_server_everything_works_again(own_stage: Stage) -> None:

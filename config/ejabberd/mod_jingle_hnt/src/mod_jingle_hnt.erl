@@ -963,8 +963,12 @@ tell_passed(Component, {_, At, _, Host, _, El}) ->
 
 %% It answers: what was held too long for it has reached it.
 reached(Component) ->
-    Keys = ets:select(?PASSED_TABLE, [{{{Component, '$1'}, '_', expired, '_', '_', '_'}, [], ['$1']}]),
-    [untold({Component, Seq}) || Seq <- Keys].
+    case ets:lookup(?COUNTS_TABLE, {passed, Component}) of
+        [{_, Number, _}] when Number > 0 ->
+            Keys = ets:select(?PASSED_TABLE, [{{{Component, '$1'}, '_', expired, '_', '_', '_'}, [], ['$1']}]),
+            [untold({Component, Seq}) || Seq <- Keys];
+        _ -> []
+    end.
 
 %%% Talking to the component
 
@@ -1294,9 +1298,9 @@ waiting_held(Id) ->
 awake(Component, #state{silent = true, host = Host} = State) ->
     complain({awake, Host}, "~ts answers again", [Component]),
     ets:insert(?COUNTS_TABLE, {{Host, silent}, 0}),
-    reached(Component),
-    State#state{silent = false};
-awake(_, State) ->
+    awake(Component, State#state{silent = false});
+awake(Component, State) ->
+    reached(Component), % whoever was silent to a process that has been replaced since
     State.
 
 %%% Turns: no stanza overtakes an earlier one from the same sender to the same recipient
