@@ -4,7 +4,7 @@
 
 * No circle of Python modules, imports under TYPE_CHECKING included.
 * No circle of C files: neither by `#include` nor by functions that one file calls in another.
-* No import by name, which a contract does not see, but where tables are loaded.
+* No import by name, which a contract does not see, but of the command that is given.
 * The pure rooms import only what is named here of the standard library.
 * The rules in C ask the system for nothing, and know neither sockets nor Python.
 * Every C file is in pyproject.toml.
@@ -38,8 +38,8 @@ HARMLESS = {
 }
 """What the pure rooms may import beside each other: functions of their arguments."""
 
-LATE = {"cli.py", "fronts/table.py"}
-"""Who may load a module by its name: what a table lists is loaded when it is wanted."""
+LATE = {"cli.py"}
+"""Who may load a module by its name: the one of the command that is given."""
 
 EXCEPTIONS = {("jingle_hnt.relay.srtp", "cryptography"): "AES of a kept library (RFC 3711 keys)"}
 
