@@ -51,3 +51,8 @@ class Endpoint:
         if ip is not None:
             others = (each for each in self.seen if each != ip)
             self.seen = (ip, *others)[:MOST_SIGHTINGS]
+
+
+def sightings(ip: IPAddress | None, seen: tuple[Sighting, ...]) -> tuple[Sighting, ...]:
+    """Return where a party is and where else it was seen (newest first), the oldest first."""
+    return (*reversed(seen), *(() if ip is None else (Sighting(ip),)))

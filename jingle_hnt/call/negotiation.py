@@ -1,18 +1,18 @@
 """The negotiation of a call's contents, step by step.
 
-A content is the one of that creator and name, or else the only one of that name: clients write all
-kinds of creators. What names none of ours is not ours to judge, and is left out. A verb checks what
-it understands before it changes anything, so a request that is refused leaves the session as it
-was. It returns a `Reply`: which candidates replace the stanza's own, and which bindings the plane
-must have made before the stanza may go on.
+What names none of our contents (`contents.py`) is left out. A verb checks what it understands
+before it changes anything, so a request that is refused leaves the session as it was. It returns a
+`Reply`: which candidates replace the stanza's own, and which bindings the plane must have made
+before the stanza may go on.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 from jingle_hnt.call import gate
 from jingle_hnt.call.allocation import Allocation
 from jingle_hnt.call.anchor import Anchor
+from jingle_hnt.call.contents import Contents, each
 from jingle_hnt.call.gate import Gates
 from jingle_hnt.call.leg import Leg
 from jingle_hnt.call.medium import PASSING, Medium, Replacement, TransportKind
@@ -42,7 +42,7 @@ class Negotiation:
     """
 
     def __init__(self, anchor: Anchor, policy: CallPolicy) -> None:
-        self.media: dict[ContentKey, Medium] = {}
+        self.media = Contents()
         self.gates = Gates(self.media, anchor, policy)
         self.past = PastContents()
         context = Context(self.media, self.gates, anchor, policy, self.past)
@@ -65,7 +65,7 @@ class Negotiation:
         What is proposed once more takes its own place; where there are no ports it keeps it.
         """
         before, named = dict(self.media), {content.key for content in contents}
-        again = [self.media.pop(key) for key in self.unagreed(leg) if key in named]
+        again = [self.media.pop(key) for key in self.media.unagreed(leg) if key in named]
         fresh = [(c, self.kinds.of(leg, c)) for c in contents if c.key not in self.media]
         try:
             allocated = self._allocate_each(leg, self._followed(fresh), now)
@@ -132,7 +132,7 @@ class Negotiation:
     def ours(self, leg: Leg, contents: Sequence[Content]) -> dict[ContentKey, Rewrite]:
         """Our candidates in place of those of this leg, for contents that are relayed already."""
         rewrites: dict[ContentKey, Rewrite] = {}
-        for medium, content in self._each(contents, self._named):
+        for medium, content in self.media.named(contents):
             if medium.allocation is not None and medium.allocation.bound:
                 rewrite = medium.kind.rewrite(medium, leg, content)
                 if rewrite is not None:
@@ -141,7 +141,7 @@ class Negotiation:
 
     def passed(self, reply: Reply, leg: Leg, contents: Sequence[Content]) -> None:
         """Follow contents of this leg that have passed unchanged to the other party."""
-        for medium, content in self._each(contents, self._named):
+        for medium, content in self.media.named(contents):
             medium.kind.take_over(reply, medium, leg, content)
 
     def forget(self, contents: Iterable[ContentKey]) -> None:
@@ -185,13 +185,9 @@ class Negotiation:
                 medium.allocation = None
                 medium.kind = medium.kind if medium.kind.has_agents else PASSING
 
-    def unagreed(self, leg: Leg) -> list[ContentKey]:
-        """The contents that this leg proposed and the other has not answered."""
-        return [m.key for m in self.media.values() if m.proposer is leg and not m.agreed]
-
     def forget_added(self, leg: Leg, id_: str) -> None:
         """Undo this leg's content-add of this id, which the other has answered by an error."""
-        asked = ((key, self.media[key].added_by) for key in self.unagreed(leg))
+        asked = ((key, self.media[key].added_by) for key in self.media.unagreed(leg))
         self.forget([key for key, by in asked if by is not None and _is_meant(by, id_)])
 
     def forget_replaced(self, leg: Leg, id_: str) -> None:
@@ -215,13 +211,13 @@ class Negotiation:
     def accept(self, leg: Leg, contents: Sequence[Content], now: float) -> Reply:
         """The answer to an offer or to content-add: the gate opens."""
         reply = Reply()
-        agreed = self._each(contents, lambda content: self._answered(leg, content))
+        agreed = self.media.answered(leg, contents)
         for medium, content in agreed:
             medium.kind.demand(medium, leg, content)
         for medium, content in agreed:
             if not medium.protection.answered(content).tags(leg):
                 self._anchor.latches.demand_proof(medium.allocation, leg, content)
-        agreed += self._each(contents, lambda content: self._unseen(leg.other, content))
+        agreed += each(contents, lambda content: self._unseen(leg.other, content))
         for medium, content in agreed:
             # What the answer says of `senders` is a hint: clients write a fixed or a wrong word.
             if medium.agreed and medium.agents is not None:
@@ -254,20 +250,20 @@ class Negotiation:
         COMPAT stanza-rejects-without-contents: what is open is meant then.
         """
         if not contents:
-            self._close(self.unagreed(leg.other), now)
+            self._close(self.media.unagreed(leg.other), now)
             return
-        rejected = self._each(contents, lambda content: self._awaiting(leg, content))
+        rejected = self.media.awaiting(leg, contents)
         self._close([medium.key for medium, _ in rejected], now)
 
     def modify(self, contents: Sequence[Content]) -> None:
         """Another direction of media."""
-        for medium, content in self._each(contents, self._named):
+        for medium, content in self.media.named(contents):
             medium.senders = content.senders or medium.senders
         self.gates.apply(self.media.values())
 
     def remove(self, contents: Sequence[Content], now: float) -> None:
         """These are over."""
-        self._close([medium.key for medium, _ in self._each(contents, self._named)], now)
+        self._close([medium.key for medium, _ in self.media.named(contents)], now)
 
     def _close(self, contents: Iterable[ContentKey], now: float) -> None:
         """The parties have ended these: what still comes of them is late, and no news."""
@@ -281,10 +277,10 @@ class Negotiation:
     def trickle(self, leg: Leg, contents: Sequence[Content], now: float) -> Reply:
         """Newer candidates: this leg's latches are armed anew where its generation is greater."""
         reply = Reply()
-        named = self._each(contents, self._named)
+        named = self.media.named(contents)
         for medium, content in named:
             medium.kind.demand(medium, leg, content)
-        named += self._each(contents, lambda content: self._unseen(leg, content))
+        named += each(contents, lambda content: self._unseen(leg, content))
         for medium, content in named:
             _note_agreed(medium, now)
             if not self._begin_late(reply, medium, leg, content, now):
@@ -318,7 +314,7 @@ class Negotiation:
 
     def replace(self, leg: Leg, contents: Sequence[Content], id_: str, now: float) -> Reply:
         """Another transport for these, which the request of this id offers."""
-        named = self._each(contents, self._named)
+        named = self.media.named(contents)
         reply = Reply()
         proposals = [(content, self.kinds.of(leg, content)) for _, content in named]
         allocations = self._allocate_each(leg, proposals, now)
@@ -336,7 +332,7 @@ class Negotiation:
 
     def replaced(self, leg: Leg, contents: Sequence[Content], now: float) -> Reply:
         """This leg accepts the transports that the other offers."""
-        named = self._each(contents, lambda content: self._replacing(leg.other, content))
+        named = self.media.replacing(leg.other, contents)
         for medium, content in named:
             offered = medium.replacements[leg.other].allocation
             self._anchor.latches.demand_proof(offered, leg, content)
@@ -357,7 +353,7 @@ class Negotiation:
 
     def keep(self, leg: Leg, contents: Sequence[Content]) -> None:
         """This leg refuses the transports that the other offers."""
-        named = self._each(contents, lambda content: self._replacing(leg.other, content))
+        named = self.media.replacing(leg.other, contents)
         self.forget_replacement(leg.other, [medium.key for medium, _ in named])
 
     def _offer(
@@ -415,41 +411,13 @@ class Negotiation:
                 for leg in filter(medium.is_latched_by_media, Leg):
                     self._anchor.latches.rearm_silent(allocation, leg)
 
-    # Which content is meant
-
-    def _each(
-        self, contents: Iterable[Content], meant: Callable[[Content], Medium | None]
-    ) -> list[tuple[Medium, Content]]:
-        """The contents of a request that are `meant` to be some of ours, each of ours once."""
-        found: dict[ContentKey, tuple[Medium, Content]] = {}
-        for content in contents:
-            medium = meant(content)
-            if medium is not None:
-                found.setdefault(medium.key, (medium, content))
-        return list(found.values())
-
-    def _named(self, content: Content) -> Medium | None:
-        return _meant(content, self.media.values())
-
-    def _awaiting(self, leg: Leg, content: Content) -> Medium | None:
-        """The content that awaits this leg's answer."""
-        return _meant(content, [self.media[key] for key in self.unagreed(leg.other)])
-
-    def _answered(self, leg: Leg, content: Content) -> Medium | None:
-        """The content that this leg accepts; COMPAT gajim-accepts-twice: or has accepted before."""
-        awaiting = self._awaiting(leg, content)
-        if awaiting is not None:
-            return awaiting
-        accepted = [m for m in self.media.values() if m.agreed and m.proposer is leg.other]
-        return _meant(content, accepted)
-
     def _unseen(self, proposer: Leg, content: Content) -> Medium | None:
         """A content between ICE agents that was added while nobody showed us: joined from now on.
 
         Elsewhere one party has been told what is not ours, and the rest is between the two.
         """
         kind = self.kinds.of(proposer, content, late=True)
-        if kind is PASSING or content.key in self._closed or self._named(content) is not None:
+        if kind is PASSING or content.key in self._closed or self.media.find(content) is not None:
             return None
         budgets = self._anchor.budgets
         is_full = not budgets.contents_left(len(self.media)) or not budgets.may_follow(content)
@@ -457,22 +425,8 @@ class Negotiation:
             return None
         medium = self._enter(proposer, content)
         medium.kind = kind
-        medium.agreed = any(each.agreed for each in self.media.values())
+        medium.agreed = any(other.agreed for other in self.media.values())
         return medium
-
-    def _replacing(self, proposer: Leg, content: Content) -> Medium | None:
-        return _meant(content, [m for m in self.media.values() if proposer in m.replacements])
-
-
-def _meant(content: Content, media: Iterable[Medium]) -> Medium | None:
-    """The one of these that has a content's creator and name, or else alone has its name.
-
-    A content without a name means the only one that there is.
-    """
-    among = list(media)
-    exact = [medium for medium in among if medium.key == content.key]
-    alike = exact or [m for m in among if content.key.name in ("", m.key.name)]
-    return alike[0] if len(alike) == 1 else None
 
 
 def _note_agreed(medium: Medium, now: float) -> None:

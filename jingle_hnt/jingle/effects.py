@@ -7,12 +7,13 @@ before it gives the next input. Nothing here waits: what takes time answers late
 from dataclasses import dataclass, field
 
 from jingle_hnt.call.effects import FrontEffect, OwnTransports, Substitution
+from jingle_hnt.call.endpoint import sightings
 from jingle_hnt.errors import StanzaError
 from jingle_hnt.jingle.refusals import Obstacle
 from jingle_hnt.model.address import IPAddress, TransportAddress
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Jingle
-from jingle_hnt.relay.evidence import Sighting, sightings
+from jingle_hnt.relay.evidence import Sighting
 
 Token = int
 """Names one held stanza; each is answered exactly once."""

@@ -12,6 +12,7 @@ from itertools import islice
 
 from jingle_hnt.call.call import Call
 from jingle_hnt.call.calls import Calls
+from jingle_hnt.call.endpoint import sightings
 from jingle_hnt.call.leg import Leg
 from jingle_hnt.call.life import Why
 from jingle_hnt.call.policy import GateMode
@@ -42,7 +43,6 @@ from jingle_hnt.jingle.table import State
 from jingle_hnt.model.content import Ice
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action
-from jingle_hnt.relay.evidence import sightings
 
 SCARCE = 8
 """Ports are scarce where less than this part of them is free."""

@@ -54,11 +54,6 @@ class Sighting:
         return self.via is Via.TCP and self.age_s <= 0
 
 
-def sightings(ip: IPAddress | None, seen: tuple[Sighting, ...]) -> tuple[Sighting, ...]:
-    """Where a party is and where else it was seen (newest first), oldest first."""
-    return (*reversed(seen), *(() if ip is None else (Sighting(ip),)))
-
-
 MOST_SIGHTINGS = 4
 """Weaker addresses of one party that are kept; the oldest makes room."""
 

@@ -138,7 +138,7 @@ class Interleavings(RuleBasedStateMachine):
         _, responder = session.parties
         contents = [
             Content(key, None, data.draw(TRANSPORTS))
-            for key in session.negotiation.unagreed(Leg.INITIATOR)
+            for key in session.negotiation.media.unagreed(Leg.INITIATOR)
         ]
         self.says(responder.jid, Action.SESSION_ACCEPT, *contents, sid=session.sid)
 

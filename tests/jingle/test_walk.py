@@ -122,7 +122,7 @@ class Walk:
         """What an accept has to hold."""
         for session in self.stage.registry:
             if (*(party.jid for party in session.parties), session.sid) == (recipient, sender, sid):
-                keys = session.negotiation.unagreed(Leg.INITIATOR)
+                keys = session.negotiation.media.unagreed(Leg.INITIATOR)
                 return [Content(key, None, candidates("192.0.2.20", 6000)) for key in keys]
         return []
 
