@@ -76,7 +76,7 @@ async def assert_talk(caller: Caller, callee: Caller, seconds: float = 1.0) -> N
 
 
 @pytest.mark.rule("I3", "L12")
-@pytest.mark.usefixtures("each_server")
+@pytest.mark.usefixtures("either_server")
 @pytest.mark.parametrize("components", ["1", "2"])
 async def test_two_symmetric_nats_connect_through_us(components: str) -> None:
     async with stage() as at:

@@ -11,7 +11,10 @@ from tests.lab.play import COMPONENTS, Caller, Event, Stage, delivered, descript
 from tests.lab.world import RELAY, NatKind
 from tests.threats.doses import Measured
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("each_server")]
+pytestmark = pytest.mark.integration
+both = pytest.mark.usefixtures("each_server")
+one = pytest.mark.usefixtures("either_server")
+"""What NATs and phones do is the same whichever the server is."""
 
 CANDIDATE = "{urn:xmpp:jingle:transports:raw-udp:1}candidate"
 
@@ -75,6 +78,7 @@ async def learns(at: Stage, role: str, wanted: Callable[[str], bool]) -> str:
 
 
 @pytest.mark.rule("L1", "L3", "L6", "L12", "J7", "J12", "J13", "G2")
+@both
 async def test_a_call_connects_through_a_port_restricted_and_a_symmetric_nat() -> None:
     async with stage() as at:
         alice = await at.phone("alice", NatKind.PORT_RESTRICTED)
@@ -115,6 +119,7 @@ async def test_a_call_connects_through_a_port_restricted_and_a_symmetric_nat() -
 
 
 @pytest.mark.rule("J11")
+@one
 async def test_nothing_of_a_partys_addresses_reaches_the_other(record_property: Measured) -> None:
     async with stage() as at:
         alice = await at.phone("alice", NatKind.PORT_RESTRICTED)
@@ -130,6 +135,7 @@ async def test_nothing_of_a_partys_addresses_reaches_the_other(record_property: 
         record_property("stanzas", stanzas)
 
 
+@one
 async def test_the_same_call_without_us_has_no_media() -> None:
     async with stage(relayed=False) as at:
         alice = await at.phone("alice", NatKind.PORT_RESTRICTED)
@@ -156,6 +162,7 @@ async def pairs(at: Stage, count: int) -> list[tuple[Caller, Caller]]:
 
 @pytest.mark.timeout(180)
 @pytest.mark.rule("G7")
+@one
 async def test_twenty_calls_at_once_and_nothing_left_of_them() -> None:
     users = tuple(f"{side}{number}" for side in "ab" for number in range(20))
     async with stage(users) as at:
@@ -187,6 +194,7 @@ async def test_twenty_calls_at_once_and_nothing_left_of_them() -> None:
 
 
 @pytest.mark.rule("L4", "L5")
+@one
 async def test_a_moved_port_is_followed_with_its_new_generation() -> None:
     async with stage() as at:
         alice = await at.phone("alice", NatKind.PORT_RESTRICTED)
@@ -206,6 +214,7 @@ async def test_a_moved_port_is_followed_with_its_new_generation() -> None:
 
 
 @pytest.mark.rule("L5")
+@one
 async def test_a_nat_remapping_in_mid_call_heals_within_two_seconds() -> None:
     async with stage() as at:
         alice = await at.phone("alice", NatKind.PORT_RESTRICTED)
@@ -230,6 +239,7 @@ async def test_a_nat_remapping_in_mid_call_heals_within_two_seconds() -> None:
         await hang_up(alice, bob)
 
 
+@one
 async def test_a_declined_and_a_cancelled_call_leave_nothing() -> None:
     async with stage() as at:
         alice = await at.phone("alice", NatKind.PORT_RESTRICTED)
