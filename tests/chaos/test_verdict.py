@@ -90,3 +90,12 @@ def test_what_begins_while_media_is_away_takes_its_time_afterwards() -> None:
     windows = [Window("unplug", Reach.MEDIA, 5.0, 8.0)]
     assert not is_excused(gap, excuses(gap, track(seat=1), (), windows, NEVER))
     assert is_excused(gap, excuses(gap, track(seat=1), (), windows, ((5.5,), ())))
+
+
+def test_who_has_moved_and_speaks_late_is_found_when_it_speaks() -> None:
+    (gap,) = gaps(track((5.0, 8.4)))
+    acts = (Act("transport-info", 5.0, 5.1),)
+    assert not is_excused(gap, excuses(gap, track(seat=1), acts, (), NEVER))
+    silent = track(seat=1)
+    silent.sent = [(at, e) for at, e in silent.sent if not 5.0 <= at < 6.5]
+    assert is_excused(gap, excuses(gap, silent, acts, (), NEVER))

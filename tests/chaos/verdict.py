@@ -174,9 +174,9 @@ def _beyond(begin: float, until: float, most: float, media: Sequence[Window]) ->
 
 
 def _heard_again(until: float, reverse: Track) -> float:
-    """Nothing can go to a party that has not spoken since it was moved or lost."""
-    at = _first(reverse, until - SETTLE_S)
-    return until if at <= until else at + REMAPPED_S[reverse.component]
+    """Nothing can go to a party before it is found, by what it says after it was moved or lost."""
+    most = REMAPPED_S[reverse.component]
+    return max(until, _first(reverse, until - most) + most)
 
 
 def unexcused_s(gap: Gap, spans: Iterable[Span]) -> float:
