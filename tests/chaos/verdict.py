@@ -146,7 +146,7 @@ def excuses(
         spans.append((at, _found(at, gap.track, media)))
     for at in flushed[1 - seat]:
         spans.append((at, _found(at, reverse, media)))
-    return [(begin, _heard_again(end, reverse)) for begin, end in spans]
+    return [(begin, _heard_again(begin, end, reverse)) for begin, end in spans]
 
 
 def _found(at: float, track: Track, media: Sequence[Window]) -> float:
@@ -173,10 +173,12 @@ def _beyond(begin: float, until: float, most: float, media: Sequence[Window]) ->
     return until
 
 
-def _heard_again(until: float, reverse: Track) -> float:
+def _heard_again(since: float, until: float, reverse: Track) -> float:
     """Nothing can go to a party before it is found, by what it says after it was moved or lost."""
     most = REMAPPED_S[reverse.component]
-    return max(until, _first(reverse, until - most) + most)
+    since = max(since, until - most)
+    first = _first(reverse, since)
+    return until if first <= since + PAUSE_S[reverse.component] else max(until, first + most)
 
 
 def unexcused_s(gap: Gap, spans: Iterable[Span]) -> float:
