@@ -21,7 +21,7 @@ NO_CHECKS: Mapping[int, Checks] = {}
 
 @dataclass(slots=True)
 class Pinhole:
-    """One pinhole as the session knows it: how it is armed, and what the plane told of it.
+    """One pinhole as the session knows it: its evidence, and what the plane has reported of it.
 
     `latched_at` is None where that is not known any more, `quiet_since` while it is heard. `stream`
     is one that the learned source sends, where signatures do not tell whose packets are whose.
@@ -46,7 +46,7 @@ class Pinhole:
         early: TransportAddress | None = None,
         checks: Checks | None = None,
     ) -> Arm:
-        """Arm anew; what was learned before is obsolete, but not of who signs as before."""
+        """Arm anew and forget the learned address, unless its source signs as before."""
         before = () if self.evidence is None else self.evidence.tags
         self.generation += 1
         self.evidence = evidence
@@ -134,7 +134,7 @@ class Allocation:
             yield pinhole.arm(name, leg, told, early.get(component), checks.get(component))
 
     def arm_again(self) -> Iterator[Arm]:
-        """The orders that bring a new plane to where the last one was, learned sources included."""
+        """Return the orders that restore its state in a new plane, learned sources included."""
         for (component, leg), pinhole in self.pinholes.items():
             if pinhole.evidence is not None:
                 name, side = self.binding(component), side_of(leg)
@@ -144,12 +144,12 @@ class Allocation:
                 yield Arm(name, side, generation, evidence, learned, early, checks, stream)
 
     def orders(self) -> Iterator[Arm | Gate]:
-        """All that a plane has to be told of bindings that it has just made."""
+        """Return the orders for bindings that a plane has just made."""
         yield from self.arm_again()
         yield from self.gate_again()
 
     def gate(self, flows: tuple[Flow, Flow]) -> Iterator[Gate]:
-        """Set what may flow, on both components; nothing where it flows so already."""
+        """Set the flows of both components; no order if they are as before."""
         if flows != self.flows:
             self.flows = flows
             yield from self.gate_again()
@@ -161,7 +161,7 @@ class Allocation:
     def candidates(
         self, towards: Leg, generation: int, components: Iterable[int] = COMPONENTS
     ) -> tuple[Candidate, ...]:
-        """Our candidates for the stanza that goes to this leg (XEP-0177 section 5.2).
+        """Return the relay's candidates for a stanza to this leg (XEP-0177 section 5.2).
 
         Both components always: a client that finds one candidate only invents the other's port.
         """
@@ -178,5 +178,5 @@ class Allocation:
         )
 
     def version(self, leg: Leg) -> int:
-        """The IP version, 4 or 6, that faces this leg."""
+        """Return the IP version, 4 or 6, that faces this leg."""
         return self.leases[leg].interface.bound.version

@@ -117,12 +117,12 @@ class Anchor:
         return Allocation(f"{self.name}.{self.made}", leases, payer=payer)
 
     def note_exceeded(self, error: Exception) -> None:
-        """Count what the session was refused, or does without, where that is for a budget."""
+        """Count a refusal by a budget, whether the session ends or goes on without the content."""
         if isinstance(error, BudgetExceeded):
             self.exceeded[error.budget] += 1
 
     def charge(self, allocations: Iterable[Allocation]) -> None:
-        """Charge what a session of an earlier life holds to who has asked for it."""
+        """Charge the leases of a session from the journal to the user who asked for them."""
         for allocation in allocations:
             owners = self.budgets.owners(self.parties[allocation.payer].account)
             for lease in allocation.leases:
@@ -155,8 +155,7 @@ class Anchor:
     def bound(self, number: int) -> int:
         """The plane has made the bindings: give it the orders that came up meanwhile.
 
-        What nobody wants any more by now is released instead. Returns what the call has been given
-        as the number of its request.
+        Unwanted bindings are released instead. Returns the number of the call's request.
         """
         pending = self._pending.pop(number, None)
         if pending is None:
@@ -169,9 +168,9 @@ class Anchor:
         return pending.asked
 
     def retry(self, number: int, taken: Collection[TransportAddress], now: float) -> bool:
-        """A foreign process has taken these: ask again with another pair for each.
+        """Ask again with other ports, because another process has taken these.
 
-        False where there are no others, they were tried often enough, or parties have been told.
+        Returns False if no ports are left, after enough attempts, or if parties were told these.
         """
         pending = self._pending.get(number)
         if pending is None or not taken or pending.attempts >= BIND_ATTEMPTS:
@@ -192,9 +191,9 @@ class Anchor:
         return True
 
     def abandon(self, number: int) -> tuple[int, Sequence[Allocation]]:
-        """The plane could not make these bindings: their leases are free.
+        """Free the leases of bindings that the plane could not make.
 
-        Returns what the call has been given as the number of its request, and what is lost.
+        Returns the number of the call's request, and the lost allocations.
         """
         pending = self._pending.pop(number, None)
         if pending is None:
@@ -223,10 +222,10 @@ class Anchor:
             self.out.append(Release(tuple(n for a in ready for n in a.bindings), self._pool.plane))
 
     def rebind(self, allocations: Sequence[Allocation]) -> None:
-        """A new plane knows nothing: make the same bindings again, learned sources included.
+        """Make the same bindings again on a new plane, learned sources included.
 
-        It tells of who is silent, and never that somebody is heard of whom it has not: so whoever
-        was learned counts as heard until it does.
+        The plane reports silence, and reports that a source is heard only after silence. So a
+        learned source counts as heard until the plane reports its silence.
         """
         for allocation in allocations:
             allocation.bound = False
@@ -241,7 +240,7 @@ class Anchor:
         return number in self._pending
 
     def made_meanwhile(self, alive: Collection[str]) -> list[int]:
-        """The requests to bind that a plane has carried out without a word, by what it has."""
+        """Return the requests to bind that a plane has carried out and not answered."""
         return [
             number
             for number, pending in self._pending.items()
@@ -264,14 +263,14 @@ class Anchor:
         return True
 
     def let_go(self, allocations: Collection[Allocation]) -> None:
-        """The plane has released these: nothing is to be ordered, and their ports drain."""
+        """Forget allocations that the plane has released; their ports are draining."""
         for allocation in allocations:
             allocation.bound = allocation.was_bound = False
             for lease in allocation.leases:
                 self._pool.retire(lease)
 
     def _best_version(self, leg: Leg, offered: Sequence[int]) -> int | None:
-        """The family to tell this leg, of those that it offers and we have; None: any."""
+        """Return the IP version to advertise to this leg; None if any will do."""
         party = self.parties[leg]
         ours = {interface.bound.version for interface in self._pool.interfaces}
         known = [ip.version for ip in (party.ip, *party.seen) if ip is not None]
@@ -280,7 +279,7 @@ class Anchor:
         return next(iter((*wanted, *usable)), None)
 
     def _unless_taken(self, lease: Lease, taken: Collection[TransportAddress], now: float) -> Lease:
-        """This lease, or another in its place."""
+        """Return this lease, or another in its place if its ports are taken."""
         if not any(lease.bound(component) in taken for component in COMPONENTS):
             return lease
         owners = self._pool.owners(lease)

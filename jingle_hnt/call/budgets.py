@@ -5,7 +5,7 @@ with the budget's name, and touches nobody else. In every policy 0 means that th
 budget.
 
 Ports are charged to the user whose stanza asked for them, from the lease until the plane has closed
-their sockets: the quarantine belongs to who caused it.
+their sockets, quarantine included.
 """
 
 from collections import OrderedDict
@@ -37,8 +37,8 @@ EVERYBODY_ELSE: Owner = ("other servers", "all")
 class Budget:
     """One budget: its name in metrics and logs, who owns it, and what it bounds.
 
-    `option` names it in the configuration's table ``budgets``; one without is fixed. `counts` says
-    what counts more than that: a metric without its prefix, or where else it is told of.
+    `option` names it in the configuration's table ``budgets``; one without is fixed. `counts` names
+    what counts beyond that: a metric without its prefix, or another place.
     """
 
     name: str
@@ -181,7 +181,7 @@ class MediaBudgets:
         return {owner: n for (name, owner), n in self.refusals.items() if name == budget.name}
 
     def _refusal(self, budget: Budget, owner: str) -> tuple[str, str, str]:
-        """Count a refusal; returns what the error that tells of it is made of."""
+        """Count a refusal; returns the arguments of its error."""
         key = (budget.name, owner)
         self.refusals[key] = self.refusals.pop(key, 0) + 1
         if len(self.refusals) > REFUSALS_KEPT:

@@ -1,7 +1,7 @@
-"""The media of one call: what it holds of the relay, how long it may live, what the plane tells.
+"""The media of one call: its allocations, its deadlines, and the plane's events.
 
 A front opens it (`calls.Calls`), gives it what the parties propose and answer (`negotiation`), and
-decides when it ends. What the plane tells comes through here.
+decides when it ends. Events of the plane come through here.
 """
 
 from collections.abc import Collection, Sequence
@@ -36,12 +36,12 @@ class Call:
 
     @property
     def parties(self) -> tuple[Endpoint, Endpoint]:
-        """Its two ends."""
+        """Return its two endpoints."""
         return self.anchor.parties
 
     @property
     def allocations(self) -> list[Allocation]:
-        """Everything that it holds of the relay."""
+        """Return all of its allocations."""
         return self.negotiation.allocations
 
     @property
@@ -67,7 +67,7 @@ class Call:
         return max(quiet_since, self.life.accepted_at) + self.policy.idle_s
 
     def pass_time(self, now: float) -> bool:
-        """Do what is due by now, but end; tells whether ports were released that nobody used."""
+        """Do what is due by now, except the end; returns whether unused ports were released."""
         self.negotiation.appended.end_head_start(now)
         self.negotiation.gates.apply_consent(now)
         idle_at = self._idle_at
@@ -77,13 +77,13 @@ class Call:
         return True
 
     def release(self) -> None:
-        """The call is over: nothing of the relay is its own any more."""
+        """Release everything that the call holds: it is over."""
         self.anchor.retire(self.allocations)
 
     def on_event(
         self, allocation: Allocation, component: int, event: PinholeEvent, now: float
     ) -> bool:
-        """Something happened at one of its pinholes; tells whether that is to be written down."""
+        """Apply an event of one of its pinholes; returns whether the journal needs it."""
         pinhole = allocation.pinholes[component, Leg(event.side)]
         heard, changed = self.life.heard, False
         match event:
@@ -102,18 +102,18 @@ class Call:
         moved = self.negotiation.gates.apply_consent(now)
         return changed or opened or moved or self.life.heard != heard
 
-    # What a plane says that is met again (see `reconcile`)
+    # Reconciliation with a plane (see `reconcile`)
 
     def rebind(self, lost: Sequence[Allocation], now: float) -> None:
-        """A new plane does not have these bindings: they are made again."""
+        """Make bindings again that a new plane does not have."""
         self.anchor.rebind(lost)
         self.note_life(now)
         self.negotiation.gates.apply_consent(now)
 
     def let_go(self, released: Collection[Allocation], now: float) -> bool:
-        """The plane says that we have released these: what is written down is of before.
+        """Forget allocations that were released after the record was written.
 
-        So their contents were removed; tells whether the call has no other.
+        Their contents were removed; returns whether the call has no other.
         """
         self.anchor.let_go(released)
         is_empty = self.negotiation.forget_released(released)
@@ -123,10 +123,10 @@ class Call:
     def compare(
         self, allocation: Allocation, component: int, seen: Sequence[PinholeSnapshot], now: float
     ) -> tuple[tuple[bool, ...], bool]:
-        """Bring the latches of a binding, and its gate, to what they should be.
+        """Order the latches and the gate of a binding as they should be.
 
-        Of each side, whether what the plane has learned and heard there is up to date; and whether
-        anything of it is to be written down.
+        Returns for each side whether the plane's learned source is current, and whether the journal
+        needs a change.
         """
         pinholes = [allocation.pinholes[component, leg] for leg in Leg]
         before = [(p.generation, p.learned, p.stream) for p in pinholes]

@@ -1,8 +1,8 @@
-"""All calls of the relay, whichever front they came in by, and what plane and time tell them.
+"""All calls of the relay, of every front, with the inputs of planes and of time.
 
 The driver gives inputs with the present time, then drains `effects` and carries them out, in order
-and before the next input. It asks `poll_timeout` how long it may wait. A front opens its calls here
-and is told through their owners.
+and before the next input. `poll_timeout` says how long it may wait. A front opens its calls here,
+and learns of events through their owners.
 """
 
 import heapq
@@ -47,22 +47,22 @@ class Owner(Protocol):
         """Return when `on_time` is to be called next; None if it is not needed."""
 
     def on_bound(self, number: int) -> None:
-        """The plane has made what `Anchor.bind` has asked for with this number."""
+        """The plane has made the bindings of this number (see `Anchor.bind`)."""
 
     def on_unbound(self, number: int, lost: Sequence[Allocation], plane_is_gone: bool) -> None:
-        """It could not: these are none of the call's any more."""
+        """The plane could not make these bindings; the call does not have them any more."""
 
     def on_emptied(self) -> None:
-        """A plane that is met again says that the call was over before."""
+        """Reconciliation shows that the call was over before."""
 
     def on_time(self, now: float) -> None:
-        """End the call where it is due, and do what else is."""
+        """End the call if that is due, and do what else is due."""
 
     def on_settled(self, now: float) -> None:
-        """An input has done all that it does; where the call is over it is forgotten next."""
+        """An input is complete. A call that is over is forgotten next."""
 
     def remember(self) -> None:
-        """Have the call written down."""
+        """Have the call written to the journal."""
 
 
 class Calls:
@@ -94,7 +94,7 @@ class Calls:
         return self._owners.get(name)
 
     def effects(self) -> list[Effect]:
-        """Take what is to be done, in order."""
+        """Take the effects to carry out, in order."""
         taken = self.out.copy()
         self.out.clear()
         return taken
@@ -114,11 +114,11 @@ class Calls:
         return Call(anchor, policy, now)
 
     def enter(self, owner: Owner) -> None:
-        """Know a call from now on."""
+        """Add a call."""
         self._owners[owner.call.name] = owner
 
     def settle(self, owner: Owner, now: float, changed: bool = True) -> None:
-        """After each input: forget a call that is over, else write it down and set its timer.
+        """After each input: forget a call that is over, else write its record and set its timer.
 
         What the plane tells of who is heard changes little, and it tells that again when it is met.
         """
@@ -172,7 +172,7 @@ class Calls:
         return owner is not None and owner.call.anchor.waits_for(number)
 
     def unanswered(self, name: str, number: int, now: float) -> None:
-        """The plane went away before it answered a `Bind` effect: whoever waits for it is told."""
+        """The plane went away before it answered a `Bind` effect: tell its owner."""
         owner = self.find(name)
         if owner is not None:
             if not owner.call.anchor.unanswered(number):
@@ -181,7 +181,7 @@ class Calls:
             self.settle(owner, now)
 
     def on_event(self, event: Event, now: float, plane: PlaneId = LOCAL) -> None:
-        """A plane tells of a binding."""
+        """Apply a plane's event of a binding."""
         if isinstance(event, Drained):
             for pinhole in event.pinholes:
                 self.planes[plane].freed(pinhole.bound)
@@ -231,10 +231,10 @@ class Calls:
         return max(self._timers[0][0], self._patient_until) if self._timers else None
 
     def expire(self, now: float) -> None:
-        """End what has reached its deadline.
+        """End calls that have reached their deadline.
 
-        Whoever calls this late has stood still, and what happened meanwhile is yet to be told: then
-        nothing is ended before that could be.
+        A late caller has stood still, and events of that time are still to come. Then nothing ends
+        before they could come.
         """
         at = self.poll_timeout()
         if at is not None and now - at > LATE_S:

@@ -1,6 +1,6 @@
 """Effects of the media of a call: values that the driver carries out in order.
 
-Nothing here waits: what takes time answers later, as an input (see `calls.py`).
+No effect waits. Its result comes later, as an input (see `calls.py`).
 """
 
 from collections.abc import Iterable, Mapping
@@ -63,7 +63,7 @@ class Remember:
 class Exceeded:
     """A request would have exceeded a budget and was refused, or goes on without the relay.
 
-    `owner` is who has used the budget up: a user, a domain, or a session by its name.
+    `owner` has used the budget up: a user, a domain, or a session by its name.
     """
 
     budget: str

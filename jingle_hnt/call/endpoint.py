@@ -1,4 +1,4 @@
-"""One end of a call: who pays for its ports, and what servers know of where it is."""
+"""One end of a call: the owner of its ports, and its addresses as servers see them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

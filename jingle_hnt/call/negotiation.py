@@ -145,7 +145,7 @@ class Negotiation:
             medium.kind.take_over(reply, medium, leg, content)
 
     def forget(self, contents: Iterable[ContentKey]) -> None:
-        """Undo a proposal that came to nothing; its bindings are released."""
+        """Undo a proposal that failed; its bindings are released."""
         for key in contents:
             medium = self.media.pop(key, None)
             if medium is not None:
@@ -162,9 +162,9 @@ class Negotiation:
                 self._anchor.retire([replacement.allocation])
 
     def forget_released(self, released: Collection[Allocation]) -> bool:
-        """These are not ours any more: what had them is as after their release.
+        """Forget allocations that were released before.
 
-        Tells whether nothing is left of the session that would be relayed.
+        Returns whether no relayed content is left.
         """
         for medium in list(self.media.values()):
             offered = {leg: r.allocation for leg, r in medium.replacements.items()}
@@ -179,7 +179,7 @@ class Negotiation:
         return not self.media
 
     def lose(self, lost: Collection[Allocation]) -> None:
-        """These could not be bound: whose they were goes on without the relay."""
+        """Forget allocations that could not be bound; their contents go on without the relay."""
         for medium in self.media.values():
             if medium.allocation in lost:
                 medium.allocation = None
@@ -197,7 +197,7 @@ class Negotiation:
         self.forget_replacement(leg, meant)
 
     def rearm(self, leg: Leg) -> None:
-        """New evidence for a leg: latches that face it are armed anew where it is no weaker.
+        """Arm the latches that face a leg by its new evidence, unless that is weaker.
 
         An ICE agent's signature is evidence enough, wherever it comes from.
         """
@@ -365,7 +365,7 @@ class Negotiation:
         content: Content,
         now: float,
     ) -> None:
-        """Our candidates in a proposal; both legs are armed as far as they are known."""
+        """Add the relay's candidates to a proposal, and arm both legs as far as possible."""
         medium.kind = kind
         if medium.allocation is not None:
             reply.allocations.append(medium.allocation)
@@ -375,7 +375,7 @@ class Negotiation:
     def _allocate_each(
         self, leg: Leg, proposals: Iterable[Proposal], now: float
     ) -> list[tuple[Content, TransportKind, Allocation | None]]:
-        """Ports for every content that is to be relayed, or NoPorts and none taken."""
+        """Allocate ports for every content to relay. Raises NoPorts, and then takes none."""
         made: list[tuple[Content, TransportKind, Allocation | None]] = []
         try:
             for content, kind in proposals:
@@ -390,7 +390,7 @@ class Negotiation:
         return made
 
     def _describe(self, allocation: Allocation, leg: Leg, content: Content) -> None:
-        """Say what is known of its media beforehand."""
+        """Record what a description says of its media."""
         known = self.media.get(content.key)  # a replacement does not describe its content again
         before = () if known is None else known.allocations
         allocation.several = content.several or any(a.several for a in before)
@@ -405,7 +405,7 @@ class Negotiation:
             medium.record(leg, plain, self._anchor.budgets.room(self.media.values()))
 
     def _rearm_silent(self) -> None:
-        """After a hold NAT bindings may be gone; who kept sending keeps its latch."""
+        """Arm silent latches anew after a hold: NAT bindings may be gone."""
         for medium in self.media.values():
             for allocation in medium.allocations:
                 for leg in filter(medium.is_latched_by_media, Leg):

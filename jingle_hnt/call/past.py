@@ -1,7 +1,7 @@
 """Contents of a call that were removed, and transports that were replaced: what they counted.
 
 Gajim hangs up by removing every content before it ends the session; a camera is switched off in the
-middle of a call. What came of it is a part of the call's report all the same.
+middle of a call. Their counters are part of the call's report.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,7 +19,7 @@ MOST_PAST = 16
 class Past:
     """A content as it was with this allocation, until `ended_at`.
 
-    `counted` are the last words of its bindings, which come when their ports are closed.
+    `counted` are the last counters of its bindings, which come when their ports are closed.
     """
 
     medium: Medium
@@ -29,7 +29,7 @@ class Past:
 
     @property
     def uncounted(self) -> list[BindingName]:
-        """The bindings whose last words have not come."""
+        """Return the bindings whose last counters have not come."""
         return [name for name in self.allocation.bindings if name not in self.counted]
 
 
@@ -49,11 +49,11 @@ class PastContents:
             self._past = [*self._past, Past(kept, allocation, now)][-MOST_PAST:]
 
     def restore(self, past: Iterable[Past]) -> None:
-        """Take up what was remembered in an earlier life of the process."""
+        """Take the past contents of a previous instance."""
         self._past = [*self._past, *past][-MOST_PAST:]
 
     def drained(self, event: Drained) -> bool:
-        """The last words of a binding; tells whether it was one of these."""
+        """Take the last counters of a binding; returns whether it was one of these."""
         found = [past for past in self._past if event.name in past.allocation.bindings]
         for past in found:
             last = BindingSnapshot(event.name, event.pinholes, draining=True)

@@ -61,7 +61,7 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class CallPolicy:
-    """All that the media of one call need of the operator's policy.
+    """The operator's policy for one call.
 
     `ice` says by namespace what becomes of ICE in this call; of a namespace that it lacks nothing
     is rewritten. `raw_only` are the legs whose clients know raw UDP only. Agents have

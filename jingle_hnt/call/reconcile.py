@@ -1,13 +1,13 @@
-"""Calls and plane meet again after one of them was away.
+"""Reconciles calls and a plane after either was away.
 
-Either side may have had a new life, or only the connection between them. What the plane says is
-true of sockets and latches, what the registry says is true of calls. Everything is compared:
+Either process may have restarted, or only their connection. The plane is right about sockets and
+latches, the registry about calls. Everything is compared:
 
 *   bindings of a live call that the plane does not have are made anew, on the same ports and with
     what had been learned;
-*   bindings of a live call that the plane is draining were released by us, and what is written down
-    is of before: that content is over, and so is a call that has no other. So it is with bindings
-    that a plane does not have any more which had them when they were written down;
+*   bindings of a live call that the plane is draining were released by us after the record was
+    written: that content is over, and so is a call that has no other. The same holds for bindings
+    that this plane had when the record was written, and does not have any more;
 *   bindings that it was asked for, and made without an answer, are a call's from now on;
 *   bindings of no call are released, and their ports kept until they have drained;
 *   of a latch the later order is in force: it is given where the plane does not have it. What the
@@ -71,7 +71,7 @@ def reconcile(
 
 
 def _count_on(calls: Calls, names: Collection[BindingName]) -> None:
-    """No name is given twice, also where it was given since the session was written down."""
+    """Give no name twice, even one given after the record was written."""
     for name in names:
         of, _, rest = name.partition(".")
         owner, number = calls.find(of), rest.partition(".")[0]
@@ -86,7 +86,7 @@ def _let_go(
     written_on: Collection[str],
     now: float,
 ) -> None:
-    """Of what is written down, that which was released since."""
+    """Forget the allocations in records that were released since."""
     for owner in calls:
         call = owner.call
         gone = [
@@ -150,6 +150,6 @@ def _catch_up(calls: Calls, binding: BindingSnapshot, now: float, plane: PlaneId
 
 
 def _latched(name: str, side: Side, seen: PinholeSnapshot) -> Latched:
-    """The event that was missed; how long the latch took is not known any more."""
+    """Return the missed event; the time to latch is not known any more."""
     assert seen.learned is not None
     return Latched(name, side, seen.generation, seen.learned, False, 0.0, seen.stream)

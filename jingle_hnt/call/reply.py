@@ -11,7 +11,7 @@ from jingle_hnt.model.content import COMPONENTS, Candidate, ContentKey, OwnTrans
 
 @dataclass(frozen=True, slots=True)
 class Rewrite:
-    """Our candidates for one content of a stanza that goes to `towards`.
+    """The relay's candidates for one content of a stanza to `towards`.
 
     They are made when the stanza leaves: until then the plane may have found a port taken. `own` is
     set where the whole transport is ours.
@@ -42,12 +42,12 @@ class Reply:
 
     @property
     def substitution(self) -> Substitution:
-        """Our candidates for transports that stay their sender's."""
+        """Return candidates for transports that stay their sender's."""
         return {k: p.candidates() for k, p in self.rewrites.items() if p.own is None}
 
     @property
     def transports(self) -> OwnTransports:
-        """The transports that are all ours."""
+        """Return the transports that are wholly the relay's."""
         own = {k: (p.own, p) for k, p in self.rewrites.items()}
         ours = {k: replace(o, candidates=p.candidates()) for k, (o, p) in own.items() if o}
         return {**self.hidden, **ours}
@@ -58,7 +58,7 @@ class Reply:
         return not self.rewrites and not self.hidden
 
     def lose(self, lost: Collection[Allocation]) -> dict[ContentKey, OwnTransport]:
-        """Promise nothing of these; returns an empty transport for each content that had them."""
+        """Drop the rewrites of these; returns an empty transport for each content that had one."""
         broken = {k: p for k, p in self.rewrites.items() if p.allocation in lost}
         self.rewrites = {k: p for k, p in self.rewrites.items() if k not in broken}
         return {k: replace(p.own or OwnTransport(), candidates=()) for k, p in broken.items()}

@@ -23,7 +23,7 @@ class Protection:
     chosen: tuple[Crypto, ...] | None = None
 
     def answer(self, content: Content) -> None:
-        """The other party has answered."""
+        """Apply the other party's answer."""
         self.chosen = content.crypto
 
     def tags(self, leg: Leg) -> tuple[TagKey, ...]:

@@ -1,7 +1,7 @@
 """The relay as one candidate among others between ICE agents (mode append, rule I3).
 
-A content's *place* is the allocation that it has there. The agents may do without it: it comes with
-their credentials, waits until a direct path had its chance, and goes when nobody uses it.
+The agents may do without the relay. A content gets an allocation when both credentials are known,
+waits until a direct path had its chance, and loses it when no agent uses it.
 """
 
 from collections.abc import Collection, Sequence
@@ -84,7 +84,7 @@ class IceAppend(RelayedKind):
 
     @property
     def joined(self) -> list[tuple[Medium, Allocation, Agents]]:
-        """The contents in which the relay is a candidate between ICE agents."""
+        """Return the contents in which the relay is a candidate between ICE agents."""
         return [
             (m, m.allocation, m.agents)
             for m in self.context.media.values()
@@ -97,9 +97,9 @@ class IceAppend(RelayedKind):
         return any(medium.kind.is_optional for medium in self.context.media.values())
 
     def do_without(self, lost: Sequence[Allocation]) -> bool:
-        """The plane cannot bind these allocations; tells whether the call can go on without them.
+        """Drop allocations that the plane cannot bind; returns whether the call can go on without.
 
-        It can where all are places between ICE agents, who try other paths too.
+        It can if all are appended candidates: ICE agents try other paths too.
         """
         media = [m for m, allocation, _ in self.joined if allocation in lost]
         offered = [
@@ -151,8 +151,8 @@ class IceAppend(RelayedKind):
     def end_head_start(self, now: float) -> bool:
         """Open our path to agents that have had the time to find a direct one, or cannot.
 
-        Tells whether it was opened. Whose content it is begins last: it waits for the answer. So
-        its first check is the start.
+        Returns whether it was opened. The proposer of a content begins last, because it waits for
+        the answer; so its first check is the start.
         """
         opened = False
         for medium, allocation, agents in self.joined:
@@ -168,7 +168,7 @@ class IceAppend(RelayedKind):
         return opened
 
     def _join(self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float) -> None:
-        """Be one more candidate of this leg's ICE agent, once in each life of its credentials."""
+        """Append the relay to this leg's candidates, once after each change of its credentials."""
         if not isinstance(content.transport, Ice) or is_ours(content.transport, self._own):
             return
         mode = self.context.policy.ice_mode(content.transport.namespace)
@@ -203,7 +203,7 @@ class IceAppend(RelayedKind):
     def _head_start_s(self, agents: Agents) -> float:
         """Return the head start of a direct path, in seconds after the later agent's first check.
 
-        Who has checked since long before, while it rang, has tried the direct ones as well.
+        An agent that has checked for long, while it rang, has tried the direct paths as well.
         """
         usual_s = self.context.policy.direct_first_s
         return min(EARLY_HEAD_START_S, usual_s) if agents.began_early else usual_s

@@ -1,4 +1,4 @@
-"""ICE that ends at the relay (mode terminate, rules I2 and I4): our transport in a party's place.
+"""ICE termination (mode terminate, rules I2 and I4): the relay's transport replaces a party's.
 
 Nothing of the peer's passes. A party that knows raw UDP only gets raw UDP, whatever the other one
 speaks.
@@ -114,9 +114,9 @@ class IceTerminate(RelayedKind):
         reply.rewrites[content.key] = _in_our_name(allocation, agents, leg, transport)
 
     def take_over(self, reply: Reply, medium: Medium, leg: Leg, content: Content) -> None:
-        """The other party was told this leg's own credentials: our agent goes on with those.
+        """Adopt this leg's own credentials, which have passed unchanged to the other party.
 
-        Of our candidates it was told none then.
+        It was told none of the relay's candidates.
         """
         transport, agents, allocation = content.transport, medium.agents, medium.allocation
         if allocation is None or agents is None or agents.relay_agents is None:

@@ -1,4 +1,4 @@
-"""Raw UDP (XEP-0177): the relay's candidates stand in place of the party's own."""
+"""Raw UDP (XEP-0177): the relay's candidates replace the party's own."""
 
 from jingle_hnt.call.allocation import Allocation
 from jingle_hnt.call.leg import Leg
@@ -76,5 +76,5 @@ def _ours(
     transport: RawUdp,
     components: tuple[int, ...] = COMPONENTS,
 ) -> Rewrite:
-    """Our candidates in place of the sender's, with the generation that it gave its own."""
+    """Return candidates in place of the sender's, with the generation of its own."""
     return Rewrite(allocation, sender.other, transport.generation or 0, components)
