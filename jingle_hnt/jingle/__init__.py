@@ -1,1 +1,1 @@
-"""The middle of Jingle sessions, as pure state machines: inputs go in, effects come out."""
+"""Jingle sessions as pure state machines: inputs go in, effects come out."""

@@ -4,7 +4,7 @@ A room rewrites who sends to whom (XEP-0045 section 7.5, private IQs): occupants
 their addresses in the room, so we see the offer from a real JID to an occupant, and the accept from
 the other real JID to the first one's occupant. And of one account another device may answer.
 
-Whoever answers so has to know the sid, which only the two parties and their servers see.
+Such an answer has to name the sid, which only the two parties and their servers see.
 """
 
 from collections.abc import Collection

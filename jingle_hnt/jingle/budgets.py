@@ -1,7 +1,7 @@
 """Budgets: how much of each resource one user, domain, or session may use.
 
-The limits of `limits.py` count calls; harm is done with other things: ports, contents, candidates
-(`media_budgets.py`), stanzas, text. Each of those has a budget with a name, an owner and a metric.
+`limits.py` counts calls. A user can do harm with other resources: ports, contents, candidates
+(`call/budgets.py`), stanzas, text. Each of those has a budget with a name, an owner and a metric.
 A request that would exceed one changes nothing, costs its sender a `resource-constraint` that names
 the budget, and touches nobody else. In every policy 0 means that there is no such budget.
 """
@@ -158,7 +158,7 @@ class Allowance:
     at: float = 0.0
 
     def take(self, per_s: float, now: float) -> bool:
-        """Use one; False where there is none left, and nothing is used."""
+        """Use one; returns False, and uses nothing, if none is left."""
         self.spent = max(0.0, self.spent - per_s * (now - self.at))
         self.at = now
         if self.spent + 1 > per_s * BURST_S:
@@ -179,7 +179,7 @@ class Budgets(MediaBudgets):
         self._allowances: OrderedDict[JID, Allowance] = OrderedDict()
 
     def demand_offer(self, request: Request) -> None:
-        """Raise BudgetExceeded for an offer that names more, or longer, than may be remembered.
+        """Raise BudgetExceeded for an offer with too many contents, or too long names.
 
         Contents that can do without a relay are not counted: those that are too many just pass.
         """
@@ -192,9 +192,9 @@ class Budgets(MediaBudgets):
     def demand_turn(
         self, of_session: Allowance, session: str, request: Request, now: float
     ) -> None:
-        """Raise BudgetExceeded where a party has sent more for a session of late than it may.
+        """Raise BudgetExceeded if a party has sent too many requests for a session.
 
-        To end it is always allowed.
+        A request that ends the session is always allowed.
         """
         if request.jingle.action is Action.SESSION_TERMINATE:
             return
@@ -213,12 +213,12 @@ class Budgets(MediaBudgets):
     def line_of(self, user: JID) -> str:
         """Return the line of the fair queue that this user's requests wait in.
 
-        Another server may make up as many users as it likes: they share a line.
+        Another server may invent any number of users: they share one line.
         """
         return self.owner_of(account_of(user))
 
     def too_many_wait(self, user: JID) -> BudgetExceeded:
-        """Count a request that finds its user's line full; returns the error that tells of it."""
+        """Count a request that finds its user's line full; returns the error for it."""
         return BudgetExceeded(*self._refusal(WAITING, self.line_of(user)))
 
     def _forget_idle(self, now: float) -> None:

@@ -1,7 +1,7 @@
 """Relay channels that a client asks for (XEP-0278, Jingle Nodes).
 
 A channel is a session of one known party: the requester sends to one pair of ports and offers the
-other pair to whomever it calls. We never see that call. So media flows from the start, the
+other pair to the party that it calls. We never see that call. So media flows from the start, the
 requester's side is armed with what its server knows of it, the other side is on probation, and the
 channel ends when nothing has come through it for a while.
 """
@@ -69,7 +69,7 @@ class Channel(Session):
             self.call.note_life(now)
 
     def terminate(self, why: Why) -> None:
-        """End it. There is no session to terminate: both notice that nothing comes any more."""
+        """End it. There is no session to terminate: both parties notice that media stops."""
         self._end(why)
 
     def _answer(self, held: Held) -> Answer:
@@ -95,7 +95,7 @@ class Quota:
     _asked: dict[JID, deque[float]] = field(default_factory=dict)
 
     def refusal(self, requester: JID, now: float) -> StanzaError | None:
-        """Why this user may have no channel now; None where it may. The question counts."""
+        """Return why this user may have no channel now; None if it may. The attempt counts."""
         self._forget(now)
         asked = self._asked.setdefault(requester.bare, deque())
         if len(asked) >= self.policy.per_minute:
@@ -104,11 +104,11 @@ class Quota:
         return TOO_MANY if self.open[requester.bare] >= self.policy.per_user else None
 
     def opened(self, requester: JID) -> None:
-        """A channel of this user's begins."""
+        """Count a channel that this user begins."""
         self.open[requester.bare] += 1
 
     def closed(self, requester: JID) -> None:
-        """One ends."""
+        """Count a channel that ends."""
         self.open[requester.bare] -= 1
         if self.open[requester.bare] <= 0:
             del self.open[requester.bare]

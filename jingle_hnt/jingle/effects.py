@@ -1,7 +1,7 @@
 """Inputs and effects of sessions, beside the effects of a call's media.
 
 Inputs are verbs of `Registry`; effects are imperative values that the driver carries out in order,
-before it gives the next input. Nothing here waits: what takes time answers later, as an input.
+before it gives the next input. No effect waits. Its result comes later, as an input.
 """
 
 from dataclasses import dataclass, field
@@ -73,7 +73,7 @@ class Moved:
 
     @property
     def sightings(self) -> tuple[Sighting, ...]:
-        """All of it, the present address last: what is added last counts as the newest."""
+        """Return all addresses. The present one is last: the last one counts as the newest."""
         return sightings(self.ip, self.seen)
 
 
@@ -100,7 +100,7 @@ class Withdrawn:
 class Passed:
     """A request that a server module let through unasked, while nobody of ours was connected.
 
-    It went on as it came, `age_s` seconds before this was told. `jingle` is None where it cannot be
+    It went on unchanged, `age_s` seconds before this report. `jingle` is None where it cannot be
     read. `missed` requests before it went on too, and are forgotten.
     """
 
@@ -149,7 +149,7 @@ class Bounce(FrontEffect):
 
 @dataclass(frozen=True, slots=True)
 class Opened(FrontEffect):
-    """Tell who asked for a channel that it has one: `local` is for itself, `remote` for its peer.
+    """Tell the requester of a channel its ports: `local` is for itself, `remote` for its peer.
 
     Both name the RTP port; RTCP is the next.
     """
@@ -180,8 +180,8 @@ class Inject(FrontEffect):
 class CallRefused(FrontEffect):
     """A call that was refused, or that goes on without the relay if the obstacle has no error.
 
-    `owner` is whom it is counted for: a user, or a domain of another server. It was `age_s` seconds
-    ago.
+    `owner` is the user, or the domain of another server, that it is counted for. It was `age_s`
+    seconds ago.
     """
 
     caller: JID

@@ -1,8 +1,8 @@
 """A fair queue over users, in front of the session core.
 
-Every request costs time, and one user makes as many as its server lets it. So each user waits in a
-line of its own, and they are served in turn: whoever sends much waits for itself. A line has an
-end; what does not fit is refused at once, which costs less than to serve it.
+Every request costs time, and one user sends as many as its server lets it. So each user has a line
+of its own, and the lines are served in turn: a user who sends much delays nobody else. A line is
+bounded. A request that does not fit is refused at once, which costs less than serving it.
 """
 
 from collections import OrderedDict, deque
@@ -32,9 +32,9 @@ class FairQueue(Generic[T]):
         return line in self._lines
 
     def put(self, line: str, item: T, now: float, *, ends: bool = False) -> bool:
-        """Wait at the end of a line; False, and nothing waits, where it is full.
+        """Put an item at the end of a line; returns False, and puts nothing, if the line is full.
 
-        For what ends a call there is as much room again: nobody is kept from hanging up.
+        Requests that end a call have as much room again: nobody is kept from hanging up.
         """
         waiting = self._lines.setdefault(line, deque())
         if len(waiting) >= self._longest * (1 + ends):
@@ -43,7 +43,7 @@ class FairQueue(Generic[T]):
         return True
 
     def take(self) -> tuple[T, float]:
-        """The next to be served, and since when it has waited. There must be one."""
+        """Return the next item and since when it has waited. There must be one."""
         line, waiting = self._lines.popitem(last=False)
         taken = waiting.popleft()
         if waiting:

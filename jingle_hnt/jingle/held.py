@@ -1,4 +1,4 @@
-"""A stanza that a server holds until it is answered, and what its answer puts into it."""
+"""A stanza that a server holds until it is answered, and its answer."""
 
 from collections.abc import Container
 from dataclasses import dataclass, replace
@@ -16,7 +16,8 @@ class Held:
     """A stanza that the server holds until it is answered.
 
     `waits_for` is the number of the bind that must succeed first, None where it may leave. The
-    session begins with what `is_offer`. What has `passed` went on without us, and has no answer.
+    session begins with one that `is_offer`. One that has `passed` went on unchanged, and has no
+    answer.
     """
 
     token: Token
@@ -37,7 +38,7 @@ class Held:
         return Replace(self.token, self.reply.substitution, self.reply.transports)
 
     def told_late(self, known: Container[ContentKey]) -> list[Content]:
-        """Our candidates for a request that passed with the party's own, in contents `known`.
+        """Return the relay's candidates for a request that passed unchanged, in contents `known`.
 
         Of raw UDP a greater generation makes those obsolete (XEP-0177 section 5.3); to those of an
         ICE agent ours are added, as in a trickle (XEP-0176 section 5.6): also where ICE ends at the

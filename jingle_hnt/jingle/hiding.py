@@ -1,9 +1,9 @@
-"""Addresses that are to be hidden stay hidden, whatever comes (mode terminate, rule I2).
+"""Hides addresses in every request (mode terminate, rule I2).
 
-Where ICE ends at the relay nothing that an agent says of itself may reach the other party. What the
-session understands is rewritten; what it does not understand, or what comes at the wrong time, goes
-on with an empty transport of ours in the place of its own. Only a stanza that cannot be rewritten
-at all is refused.
+Where ICE ends at the relay, no transport of an agent may reach the other party. The session
+rewrites transports that it understands. A request that it does not understand, or that comes at the
+wrong time, goes on with an empty transport of ours. Only a stanza that cannot be rewritten is
+refused.
 """
 
 from collections.abc import Callable, Collection
@@ -45,7 +45,7 @@ def hidden(
     rewritten: Collection[ContentKey],
     drawn: Callable[[], str],
 ) -> dict[ContentKey, OwnTransport]:
-    """An empty transport for each content that would tell what is to be hidden.
+    """Return an empty transport for each content that would tell a hidden address.
 
     `rewritten` are those that something better was found for; `drawn` draws credentials.
     """

@@ -1,8 +1,8 @@
 """Limits on concurrent calls: per user, per domain, and in total.
 
-Only who makes a call is counted. Were the callee counted too, anybody could use up a user's calls
-by ringing. Calls that ring are counted by the caller's domain as well, so that whoever floods from
-one domain takes nothing from the others. A call over a limit is refused at once: its caller is told
+Only the caller is counted. If the callee were counted too, anybody could use up a user's calls by
+ringing. Ringing calls are counted by the caller's domain as well, so a flood from one domain takes
+nothing from the others. A call over a limit is refused at once: its caller is told
 to try again later, and no port was taken for it.
 """
 
@@ -47,7 +47,7 @@ class Limits:
     _window_at: float = 0.0
 
     def refusal(self, policy: LimitPolicy, caller: JID, callee: JID, now: float) -> Obstacle | None:
-        """Why this call may not be made now; None where it may. The attempt counts."""
+        """Return why this call may not be made now; None if it may. The attempt counts."""
         if (blocked := self.block(caller, callee)) is not None:
             return blocked
         if now - self._window_at >= WINDOW_S:
@@ -87,7 +87,7 @@ class Limits:
             _decrement(self.half_open, domain)
 
     def closed(self, caller: JID) -> None:
-        """One ends."""
+        """Count a call that ends."""
         _decrement(self.users, caller.bare)
         _decrement(self.domains, caller.domain)
 

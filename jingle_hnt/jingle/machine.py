@@ -1,8 +1,8 @@
-"""One Jingle session between two parties, with the relay in its middle.
+"""One Jingle session between two parties, with the relay between them.
 
-Every request of a party comes through `receive`; what plane and time do to its media `call.Calls`
-tells (`on_bound` and its like). What is to be done is appended to the list of effects. `table.py`
-says what is legal, `call/negotiation.py` what it does.
+Every request of a party comes through `receive`. `call.Calls` reports what plane and time do to its
+media (`on_bound` and so on). Effects are appended to a list. `table.py` says which requests are
+legal, `call/negotiation.py` what they do.
 
 Stanzas leave in the order in which they came: an answer that is ready waits behind one that still
 waits for the plane.
@@ -109,7 +109,7 @@ class Session:
     # What the parties do
 
     def initiate(self, request: Request, now: float) -> None:
-        """The offer that makes the session."""
+        """Take the offer that makes the session."""
         held = self._hold(Leg.INITIATOR, request)
         self._offer_id = request.id
         held.is_offer = True
@@ -128,7 +128,7 @@ class Session:
         self._go_on(held)
 
     def receive(self, leg: Leg, request: Request, now: float) -> None:
-        """A request of one party, answered now or when the plane has what the answer promises."""
+        """Take a request of one party. Its answer waits until the plane has the ports in it."""
         held = self._hold(leg, request)
         legal = transition(self.state, held.action, leg)
         try:
@@ -143,8 +143,8 @@ class Session:
         self._go_on(held)
 
     def passed(self, leg: Leg, request: Request, now: float) -> None:
-        """A request of one party has gone on without us: what it says holds, and what we would have
-        put into it is told in a transport-info of our own."""
+        """Follow a request that has passed unchanged. A transport-info of our own tells the relay's
+        candidates."""
         legal = transition(self.state, request.jingle.action, leg)
         if legal is not None and not self.has_ended:
             held = self._hold(leg, request)
@@ -158,8 +158,8 @@ class Session:
             self._go_on(held)
 
     def expired(self, leg: Leg, request: Request) -> None:
-        """A request that is answered, or will be, has gone on without that: what the answer puts
-        into it is told in a transport-info of our own."""
+        """Follow a request that went on before its answer. A transport-info of our own tells the
+        candidates of that answer."""
         waiting = next((h for h in self._held if h.token == request.token), None)
         if waiting is not None:
             waiting.passed = request.jingle
@@ -170,13 +170,13 @@ class Session:
             self._go_on(held)
 
     def _ours(self, leg: Leg, jingle: Jingle) -> dict[ContentKey, Rewrite]:
-        """Our candidates in place of those of this leg, for contents that are relayed already."""
+        """Return the relay's candidates in place of this leg's, for contents relayed already."""
         if jingle.action is Action.TRANSPORT_REPLACE:  # it offers another than the one in use
             return {}
         return self.negotiation.ours(leg, jingle.contents)
 
     def refused(self, leg: Leg, refusal: Refusal) -> None:
-        """The other party answered this leg's request with an error: what it did is undone."""
+        """Undo this leg's request: the other party answered it with an error."""
         match refusal.action:
             case _ if self.has_ended:
                 pass
@@ -202,25 +202,25 @@ class Session:
         return due and (not said or not refusal.id or refusal.id == said)
 
     def moved(self, leg: Leg, sightings: Iterable[Sighting]) -> None:
-        """The party's server has seen it elsewhere: its media may come from there, too."""
+        """Follow a party whose server has seen it elsewhere: its media may come from there, too."""
         self.parties[leg].gone = False
         self.sighted(leg, sightings)
 
     def sighted(self, leg: Leg, sightings: Iterable[Sighting]) -> None:
-        """A request came with what servers know of where this party is."""
+        """Record the addresses that servers report of this party."""
         if not self.has_ended and self.parties[leg].sight(sightings):
             self.negotiation.rearm(leg)
 
     def withdrawn(self, leg: Leg, retract: bool) -> None:
-        """This leg said in a message that the call is over (XEP-0353 sections 3.3 and 3.7).
+        """End the call, as this leg says in a message (XEP-0353 sections 3.3 and 3.7).
 
-        Only an offer can be retracted, and only by who made it.
+        Only the caller can retract, and only an offer.
         """
         if not retract or (leg is Leg.INITIATOR and self.state is State.PENDING):
             self._end(Why.TERMINATED)
 
     def gone(self, leg: Leg) -> None:
-        """The party has left the server."""
+        """Record that the party has left the server."""
         self.parties[leg].gone = True
         self._lose_sight()
 
@@ -230,12 +230,12 @@ class Session:
         return self.state is State.ACTIVE and not self.negotiation.allocations
 
     def _lose_sight(self) -> None:
-        """Forget a call that does without us and whose party has left the server."""
+        """Forget a call without relayed media whose party has left the server."""
         if self._does_without_us and any(party.gone for party in self.parties):
             self._forget(Why.SILENCE)
 
     def _forget(self, why: Why) -> None:
-        """End what we know of a call that may go on: nobody is told, and later requests pass."""
+        """Forget a call that may go on: nobody is told, and later requests pass."""
         self.is_unrelayed = True
         self._end(why)
 
@@ -257,9 +257,9 @@ class Session:
     def on_time(self, now: float) -> None:
         """End the session if its deadline has passed, and release what ICE agents do not use.
 
-        They have found a direct path, or none; either way it is not ours to end the call. A phone
-        may ring for as long as its user likes: an offer is given up early only where one of its
-        parties has left the server, or where ports are wanted (`is_overdue`).
+        ICE agents have found a direct path, or none; in neither case the relay ends the call. A
+        phone may ring for as long as its user likes: an offer is given up early only if one of its
+        parties has left the server, or if ports are scarce (`is_overdue`).
         """
         if self.call.pass_time(now):
             self._lose_sight()
@@ -280,10 +280,10 @@ class Session:
         return self.state is State.PENDING and rang_s >= self._policy.times.setup_s
 
     def give_up(self) -> None:
-        """Forget an offer whose ports are wanted."""
+        """Forget an offer because ports are scarce."""
         self._forget(Why.SETUP_TIMEOUT)
 
-    # What the plane tells (see `call.calls.Owner`)
+    # Events of the plane (see `call.calls.Owner`)
 
     def on_bound(self, number: int) -> None:
         """The plane has made the bindings of a `Bind`."""
@@ -293,7 +293,7 @@ class Session:
         self._flush()
 
     def on_unbound(self, number: int, lost: Sequence[Allocation], plane_is_gone: bool) -> None:
-        """The plane could not make the bindings of a `Bind`: whoever waits for it is told."""
+        """The plane could not make the bindings of a `Bind`: refuse the request that waits."""
         held = next((h for h in self._held if h.waits_for == number), None)
         if held is not None:
             held.waits_for = None
@@ -305,15 +305,15 @@ class Session:
         self._flush()
 
     def on_emptied(self) -> None:
-        """A plane that is met again says that it was over before."""
+        """Reconciliation shows that the call was over before."""
         self._forget(Why.TERMINATED)
 
     def on_settled(self, now: float) -> None:
-        """An input has done all that it does."""
+        """An input is complete."""
         self.when_settled(self, now)
 
     def remember(self) -> None:
-        """Have the session written down, once an answer to its offer has left."""
+        """Have the session written to the journal, once an answer to its offer has left."""
         waits = any(held.is_offer for held in self._held)
         if not self.has_ended and not waits:
             self._out.append(Remember(self.name))
@@ -350,7 +350,7 @@ class Session:
         self.life.accepted_at = now
 
     def _hide_rest(self, held: Held, jingle: Jingle) -> None:
-        """Let nothing through that is to be hidden and was not rewritten."""
+        """Hide transports that were not rewritten."""
         if held.error is None and not self.is_unrelayed:
             jids, rewritten = self.jids, held.reply.rewrites
             policy, drawn = self._policy, self.anchor.drawn
@@ -368,7 +368,7 @@ class Session:
             self._out.extend(self._told_late(held) if answer is None else [answer])
 
     def _told_late(self, held: Held) -> list[Effect]:
-        """Our candidates for a request that passed with the party's own."""
+        """Return a transport-info with candidates for a request that passed unchanged."""
         told = held.told_late(self.negotiation.media)
         if held.error is not None or self.has_ended or not told:
             return []
@@ -380,7 +380,7 @@ class Session:
         return held.answer
 
     def _undo(self, held: Held, why: Obstacle) -> None:
-        """A proposal cannot be kept: its sender is told, and the session is as it was before."""
+        """Undo a proposal that cannot be kept, and answer its sender with an error."""
         if self.negotiation.appended.do_without(held.reply.allocations):
             held.reply.drop_rewrites()
             return
@@ -399,7 +399,7 @@ class Session:
         held.error = why.error
 
     def _take_back(self, lost: Collection[Allocation]) -> None:
-        """No stanza that waited behind may name ports that are not there: whoever is told of them
+        """Drop lost ports from the stanzas that waited behind: a party that is told such ports
         would send to the next call that has them."""
         hides = is_hiding(self._policy, self.jids) and not self.is_unrelayed
         for held in self._held:

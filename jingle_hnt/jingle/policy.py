@@ -69,8 +69,8 @@ class IcePolicy:
 class RelayPolicy:
     """The policy of relaying calls, and of their ports.
 
-    `exhausted` says what becomes of a call without free ports, `draining` of new calls while live
-    ones are waited for. A released port stays idle for `quarantine_s` seconds before it is free.
+    `exhausted` is the treatment of a call without free ports, `draining` that of new calls while
+    the relay drains. A released port stays idle for `quarantine_s` seconds before it is free.
     """
 
     quarantine_s: float = 30.0
@@ -112,7 +112,7 @@ class LimitPolicy:
 
 @dataclass(frozen=True, slots=True)
 class SessionPolicy:
-    """All that the session core needs of the configuration.
+    """The configuration of the session core.
 
     A field is named as the table of options that it is made of, and its fields as their options.
     `domains` are the local ones: a call is relayed only where one party is of such a domain; for

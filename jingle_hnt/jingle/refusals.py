@@ -53,7 +53,7 @@ class Obstacle:
 
 
 def obstacle_of(error: JingleError | NoPorts) -> Obstacle:
-    """The obstacle that an error of an offer is."""
+    """Return the obstacle that an error of an offer stands for."""
     answer = error.answer if isinstance(error, JingleError) else NO_CAPACITY
     match error:
         case BudgetExceeded(budget=budget):

@@ -1,9 +1,8 @@
-"""All Jingle sessions of the middlebox, and the only door to them.
+"""All Jingle sessions of the relay, and the only way to change them.
 
-A request whose sender and recipient are no pair that has a session concerns no session here and
-passes as it came; its receiver answers it as it would answer any unknown session. What the parties
-do is an input here; what plane and time do to the calls of the sessions is one of `call.Calls`,
-whose effects the driver carries out after every input.
+A request of two parties without a session here passes unchanged; its receiver answers it like any
+unknown session. Inputs of the parties come in here. Inputs of planes and of time go to
+`call.Calls`, whose effects the driver carries out after every input.
 """
 
 from collections import OrderedDict
@@ -78,13 +77,13 @@ class Registry:
         return iter(self._sessions)
 
     def find(self, name: str) -> Session | None:
-        """The session of this name."""
+        """Return the session of this name."""
         return self._sessions.named(name)
 
     # Inputs: the parties
 
     def receive(self, request: Request, now: float) -> None:
-        """An intercepted request of one party to another."""
+        """Take an intercepted request of one party to another."""
         if request.jingle.action is not Action.SESSION_INITIATE:
             self._pass_on(request, now)
             return
@@ -106,9 +105,9 @@ class Registry:
             self._refuse(request, obstacle)
 
     def late(self, request: Request, now: float) -> None:
-        """A request has waited for too long: it goes on as it came, before its server gives up.
+        """Let a request that has waited too long go on unchanged, before its server gives up.
 
-        It is refused where its sender is promised that nothing goes on as it came.
+        It is refused if addresses are to be hidden.
         """
         if self._has_to_hide and request.jingle.action is not Action.SESSION_TERMINATE:
             self._refuse(request, Obstacle(Kind.LATE, "", NO_CAPACITY))
@@ -116,16 +115,16 @@ class Registry:
             self._refuse(request, Obstacle(Kind.LATE))
 
     def crowded(self, request: Request) -> None:
-        """A request finds the line of its user full."""
+        """Refuse a request that finds the line of its user full."""
         self._refuse(request, obstacle_of(self.budgets.too_many_wait(request.sender)))
 
     @property
     def _has_to_hide(self) -> bool:
-        """Return whether users are promised that nothing goes on as it came."""
+        """Return whether no request may go on unchanged, because addresses are to be hidden."""
         return self.policy.terminates or self.policy.gate.policy is GateMode.TWO_STAGE
 
     def refused(self, refusal: Refusal, now: float) -> None:
-        """A request that went through us was answered by an error."""
+        """Undo a request that was answered by an error."""
         found = self._sessions.find(refusal.sender, refusal.recipient, refusal.sid)
         if found is not None:
             leg, session = found
@@ -133,19 +132,19 @@ class Registry:
             self.calls.settle(session, now)
 
     def moved(self, moved: Moved, now: float) -> None:
-        """A party's XMPP connection comes from another address."""
+        """Follow a party whose XMPP connection comes from another address."""
         for session in self._sessions.of_party(moved.jid):
             session.moved(leg_of(session, moved.jid), moved.sightings)
             self.calls.settle(session, now)
 
     def gone(self, gone: Gone, now: float) -> None:
-        """A party has left the server; a call whose media flows goes on (XEP-0166 section 6.8)."""
+        """Record that a party has left the server. Its media goes on (XEP-0166 section 6.8)."""
         for session in self._sessions.of_party(gone.jid):
             session.gone(leg_of(session, gone.jid))
             self.calls.settle(session, now)
 
     def channel(self, request: ChannelRequest, now: float) -> None:
-        """A user asks for a relay channel (XEP-0278)."""
+        """Open a relay channel that a user asks for (XEP-0278)."""
         refusal = self._channel_refusal(request, now)
         if refusal is not None:
             self._effects.append(Bounce(request.token, refusal))
@@ -159,7 +158,7 @@ class Registry:
         self.calls.settle(channel, now)
 
     def withdrawn(self, withdrawn: Withdrawn, now: float) -> None:
-        """A party ended its call by a message. A sid that it uses for two calls names neither."""
+        """End the call of a party's message. A sid that it uses for two calls names neither."""
         named = [s for s in self._sessions.of_party(withdrawn.jid) if s.sid == withdrawn.sid]
         if len(named) == 1:
             (session,) = named
@@ -167,7 +166,7 @@ class Registry:
             self.calls.settle(session, now)
 
     def passed(self, passed: Passed, now: float) -> None:
-        """A request that nobody showed us has gone on; of an offer the call is not ours."""
+        """Follow a request that went on unseen. An offer among them makes no session."""
         found = self._sessions.find(passed.sender, passed.recipient, passed.sid, passed.action)
         if passed.action is Action.SESSION_INITIATE:
             if passed.jingle is None or any(c.media for c in passed.jingle.contents):
@@ -185,7 +184,7 @@ class Registry:
         self.calls.settle(session, now)
 
     def expired(self, request: Request, now: float) -> None:
-        """A request that was asked about has gone on as it came: the answer is late, or to come."""
+        """Follow a request that went on before its answer came."""
         found = self._sessions.find(request.sender, request.recipient, request.jingle.sid)
         if found is not None:
             leg, session = found
@@ -212,14 +211,14 @@ class Registry:
         return True
 
     def restore(self, session: Session, now: float) -> None:
-        """Take up a session that an earlier life of this process has recorded."""
+        """Restore a session from the journal."""
         initiator, responder = session.parties
         self._enter(Key(initiator.jid, responder.jid, session.sid), session)
         session.anchor.charge(session.negotiation.allocations)
         self.calls.settle(session, now, changed=False)
 
     def follow(self, policy: SessionPolicy) -> None:
-        """New calls follow this policy; those that go on keep the one that they began under."""
+        """Put a policy in force for new calls. Live calls keep theirs."""
         self.policy = policy
         self.budgets.policy, self.budgets.local = policy.budgets, policy.domains | policy.guests
         if self._quota is not None and policy.relay_nodes is not None:
@@ -250,7 +249,7 @@ class Registry:
         return mine < FOLLOWED_OF_USER and len(of_user) < FOLLOWED
 
     def _refuse(self, request: Request, obstacle: Obstacle) -> None:
-        """Answer a request by its obstacle's error, or let it go on; of an offer, leave a trace."""
+        """Answer a request by its obstacle's error, or let it go on; report a refused offer."""
         error = obstacle.error
         answer = Pass(request.token) if error is None else Bounce(request.token, error)
         self._effects.append(answer)
@@ -279,7 +278,7 @@ class Registry:
         self.calls.settle(session, now)
 
     def _obstacle(self, request: Request, has_media: bool, now: float) -> Obstacle | None:
-        """Why this call is not relayed; None where it is."""
+        """Return why this call is not relayed; None if it is."""
         if self.draining:
             refuse = self.policy.relay.draining is Fallback.REFUSE or self._hides(request)
             return Obstacle(Kind.DRAIN, "relay.draining", NO_CAPACITY if refuse else None)
@@ -325,9 +324,9 @@ class Registry:
             self.calls.settle(session, now)
 
     def _go_on_outside(self, request: Request, now: float) -> None:
-        """A request for a session that has ended a moment ago, or that never was ours.
+        """Let a request of no live session go on.
 
-        Its receiver judges it. What comes too late still tells nothing that was to be hidden.
+        Its receiver answers it. Addresses of a session that has just ended stay hidden.
         """
         pair, sid = (request.sender, request.recipient), request.jingle.sid
         ended = self._sessions.has_ended(*pair, sid, now)
@@ -337,7 +336,7 @@ class Registry:
             self._effects.append(Pass(request.token))
 
     def _go_on(self, request: Request) -> None:
-        """Let a request go on that is of no session here, without what is to be hidden."""
+        """Let a request of no session here go on, without addresses that are to be hidden."""
         jids, policy = (request.sender, request.recipient), self.policy
         try:
             demand_whole(policy, jids, request.jingle)
@@ -380,7 +379,7 @@ class Registry:
             self._quota.opened(key.initiator)
 
     def _settled(self, session: Session, now: float) -> None:
-        """An input to a session has done all that it does."""
+        """An input to a session is complete."""
         if session.state is not State.PENDING:
             self._ringing.pop(session.name, None)
             self.limits.answered(session.name)

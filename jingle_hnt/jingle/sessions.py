@@ -1,8 +1,8 @@
-"""Finds the session that a request is of.
+"""Finds the session of a request.
 
-A session is named by initiator, responder and sid together: the sid alone is chosen by whoever
-calls, so two pairs may well choose the same, and a third party that learns one must not be able to
-touch the session (XEP-0166 sections 7.1 and 11).
+A session is named by initiator, responder and sid together. The caller chooses the sid, so two
+pairs may choose the same one, and a third party that learns it must not change the session
+(XEP-0166 sections 7.1 and 11).
 """
 
 from collections import OrderedDict
@@ -59,17 +59,17 @@ class Sessions:
         return iter(list(self.by_key.values()))
 
     def named(self, name: str) -> Session | None:
-        """The session of this name."""
+        """Return the session of this name."""
         key = self._keys.get(name)
         return None if key is None else self.by_key[key]
 
     def of_party(self, jid: JID) -> list[Session]:
-        """The sessions that this full JID is a party of."""
+        """Return the sessions of this full JID."""
         found = (self.named(name) for name in sorted(self._of_party.get(jid, ())))
         return [session for session in found if session is not None]
 
     def add(self, key: Key, session: Session) -> None:
-        """Know a session from now on."""
+        """Add a session."""
         self.by_key[key] = session
         self._keys[session.name] = key
         self._of_sid.setdefault(key.sid, set()).add(session.name)
@@ -79,7 +79,7 @@ class Sessions:
             self._of_party.setdefault(party.jid, set()).add(session.name)
 
     def remove(self, session: Session, now: float) -> Key:
-        """Forget a session that is over, but for its key, which is returned."""
+        """Forget a session that is over, except for its key, which is returned."""
         key = self._keys.pop(session.name)
         del self.by_key[key]
         self._of_sid[key.sid].discard(session.name)
@@ -103,7 +103,7 @@ class Sessions:
     def find(
         self, sender: JID, recipient: JID, sid: str, action: Action | None = None
     ) -> tuple[Leg, Session] | None:
-        """The session of a request, and the sender's leg in it.
+        """Return the session of a request, and the sender's leg in it.
 
         Both parties may have called each other with the same sid. The session that goes on is meant
         then, before one that has ended and is still waited for; of two that in which the action is
@@ -158,13 +158,13 @@ class Sessions:
             del self._tombstones[key]
 
     def _alone(self, sender: JID, recipient: JID) -> tuple[Leg, Session] | None:
-        """The only session of these two, where there is just one."""
+        """Return the only session of these two, if there is just one."""
         names = self._of_party.get(sender, set()) & self._of_party.get(recipient, set())
         sessions = [s for name in names if (s := self.named(name)) is not None and not s.has_ended]
         return (leg_of(sessions[0], sender), sessions[0]) if len(sessions) == 1 else None
 
     def _alias(self, sender: JID, recipient: JID, sid: str) -> tuple[Leg, Session] | None:
-        """The session that this pair has under other names (see `aliases.py`)."""
+        """Return the session that this pair has under other names (see `aliases.py`)."""
         name, leg = self._aliases.get(Key(sender, recipient, sid), ("", Leg.INITIATOR))
         session = self.named(name)
         return None if session is None else (leg, session)

@@ -1,4 +1,4 @@
-"""Gives each verb of the table to the contents of the session's call."""
+"""Carries out the verbs of the table on the contents of a session's call."""
 
 from jingle_hnt.call.leg import Leg
 from jingle_hnt.call.negotiation import Negotiation
@@ -9,7 +9,7 @@ from jingle_hnt.model.jingle import Info
 
 
 def perform(own: Negotiation, verb: Verb, leg: Leg, request: Request, now: float) -> Reply:
-    """Do what a legal request of this leg asks. Raises what the negotiation does."""
+    """Carry out a legal request of this leg. Raises the errors of the negotiation."""
     contents, info = request.jingle.contents, request.jingle.info
     match verb:
         case Verb.ACCEPT:

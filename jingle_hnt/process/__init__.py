@@ -1,1 +1,1 @@
-"""Two processes kept alive, and what they share: descriptors, locks and local sockets."""
+"""Keeps both processes alive, and has their descriptors, locks and local sockets."""

@@ -1,7 +1,7 @@
-"""Media sockets outlive the plane: somebody holds copies of them while no plane runs.
+"""Media sockets outlive the plane: the supervisor and systemd hold copies of them.
 
-The kernel goes on filtering and queueing what comes to a socket as long as anybody has it open. So
-the plane hands copies of its sockets to the supervisor, and the supervisor to systemd where that
+The kernel filters and queues packets for a socket as long as any process has it open. So the
+plane hands copies of its sockets to the supervisor, and the supervisor to systemd where that
 has started it; the next plane begins with them, and reads on where the last one stopped. Messages
 are those of sd_notify(3): ``FDSTORE=1`` with a name, ``FDSTOREREMOVE=1``.
 """
@@ -80,13 +80,13 @@ def _read(message: bytes) -> tuple[bool, str] | None:
 
 
 def _receive(channel: socket.socket) -> tuple[bytes, list[int]]:
-    """A message with its descriptors; it is empty when the other side has gone."""
+    """Receive a message with its descriptors; it is empty when the other side has gone."""
     received = socket.recv_fds(channel, _LONGEST, _AT_ONCE, socket.MSG_CMSG_CLOEXEC)
     return received[0], list(received[1])
 
 
 def systemd() -> socket.socket | None:
-    """A channel to systemd, where it has started us."""
+    """Return a channel to systemd; None if it has not started us."""
     path = os.environ.get("NOTIFY_SOCKET")
     if not path:
         return None
@@ -101,7 +101,7 @@ def systemd() -> socket.socket | None:
 
 
 def listened() -> list[tuple[str, int]]:
-    """Our sockets that systemd has kept and passes to this process, by name (sd_listen_fds(3))."""
+    """Return the stored sockets that systemd passes to this process, by name (sd_listen_fds(3))."""
     count = os.environ.get("LISTEN_FDS", "")
     if os.environ.get("LISTEN_PID") != str(os.getpid()) or not count.isdecimal():
         return []
@@ -135,9 +135,9 @@ def outgoing() -> "StoreClient | None":
 
 
 class StoreClient:
-    """Sends orders without waiting; what cannot be sent at once follows in its order.
+    """Sends orders without waiting; an order that cannot be sent at once follows in its turn.
 
-    `held` are the names of what is held at the other side.
+    `held` are the names of the sockets that are stored at the other side.
     """
 
     def __init__(self, channel: socket.socket) -> None:
@@ -153,7 +153,7 @@ class StoreClient:
         self._order(_message("FDSTORE", name), descriptor)
 
     def drop(self, name: str) -> None:
-        """Have it closed, if it is held."""
+        """Have the stored socket closed, if there is one."""
         if name in self.held:
             self.held.remove(name)
             self._order(_message("FDSTOREREMOVE", name), -1)
@@ -213,7 +213,7 @@ class DescriptorStore:
         return len(self._held)
 
     def open(self) -> tuple[socket.socket, socket.socket]:
-        """A channel: our end, and that of a plane which is about to be started."""
+        """Return both ends of a channel: ours, and that of the plane about to start."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         self._ends.add(ours)
@@ -221,7 +221,7 @@ class DescriptorStore:
         return ours, theirs
 
     async def give(self, end: socket.socket) -> None:
-        """Hand everything to the plane at the other side, which begins now."""
+        """Hand all stored sockets to the plane at the other side, which begins now."""
         for other in list(self._ends):
             self._hear(other)  # what the last plane had still to say
         held = list(self._held.values())
@@ -237,7 +237,7 @@ class DescriptorStore:
                     return  # it has ended already
 
     def close(self) -> None:
-        """Hold nothing any more; systemd still does."""
+        """Close all copies; systemd keeps its own."""
         for end in list(self._ends):
             self._lose(end)
         for descriptor in self._held.values():

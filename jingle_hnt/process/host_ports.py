@@ -11,7 +11,7 @@ HELD_OF = 8
 
 
 def bind_fault(address: str, port: int) -> str | None:
-    """Why a UDP port cannot be bound: ``taken``, or ``absent`` where its address is not here."""
+    """Return why a UDP port cannot be bound: ``taken``, or ``absent``: its address is not here."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:

@@ -27,7 +27,7 @@ def is_trusted(writer: asyncio.StreamWriter) -> bool:
 
 @contextlib.contextmanager
 def owner_only() -> Iterator[None]:
-    """Files made inside are readable and writable by their owner alone."""
+    """Make the files created inside readable and writable by their owner alone."""
     before = os.umask(0o177)
     try:
         yield

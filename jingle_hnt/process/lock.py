@@ -1,6 +1,7 @@
 """One process at a time works on a state directory, and one plane serves a path.
 
-Two that share one would give the same ports to different calls and write over each other's journal.
+Two processes on one directory would give the same ports to different calls, and overwrite each
+other's journal.
 The kernel holds the lock, so it ends with the process, however that ends.
 """
 
@@ -21,7 +22,7 @@ _POLL_S = 0.02
 
 @contextlib.contextmanager
 def alone(path: Path, patience_s: float = 0.0) -> Iterator[None]:
-    """Hold the lock of this file inside; the caller stands still for at most `patience_s` before.
+    """Hold the lock of this file inside; waits for it for at most `patience_s` seconds.
 
     Raises ConfigurationError where another process holds it until then, or where it cannot be
     written.

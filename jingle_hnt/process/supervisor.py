@@ -1,9 +1,9 @@
 """Keeps the two processes of jingle-hnt alive: one command to start, one process to signal.
 
-A child that dies is started again, or replaced by one that stood by for that; so is one that stands
-by. The signalling process may come and go without the plane noticing; that is the point of there
-being two. A child that says at its first start that it cannot start as configured (exit status 78)
-ends the whole; whatever one that is started again says is no reason to end the other.
+A child that dies is started again, or replaced by its spare; so is a spare. The plane does not
+notice a restart of the signalling process: that is why there are two. A child that cannot start as
+configured (exit status 78) at its first start ends the supervisor. A later failure of one child is
+no reason to end the other.
 """
 
 import asyncio
@@ -44,8 +44,8 @@ _PR_SET_PDEATHSIG = 1
 class Child:
     """One process to keep: its name in the log, its command line, and additions to its environment.
 
-    `standby` is that of a process which does everything but begin, until it is sent a line. A
-    child that `keeps` has sockets which outlive it (see `fd_store`).
+    `standby` starts a spare, which begins its work when it is sent a line. A child that `keeps` has
+    sockets that outlive it (see `fd_store`).
     """
 
     name: str
@@ -113,7 +113,7 @@ class Supervisor:
         notify("READY=1")
 
     def _stop(self) -> None:
-        """The first time in an orderly way, the second time now."""
+        """Stop: the first time after a drain, the second time at once."""
         if self._stopping.is_set():
             self._now.set()
         self._stopping.set()
@@ -171,7 +171,7 @@ class Supervisor:
             pause_s = min(max(FIRST_PAUSE_S, 2 * pause_s), LONGEST_PAUSE_S)
 
     async def _begin(self, child: Child) -> asyncio.subprocess.Process:
-        """A process that works: the one that stands by, or a new one."""
+        """Return a working process: the spare, or a new one."""
         process = self._spares.pop(child.name, None)
         if process is None or process.returncode is not None:
             self._ends.pop(process.pid if process else 0, None)
@@ -207,9 +207,9 @@ class Supervisor:
         return process
 
     async def _prepare(self, child: Child) -> None:
-        """Have another process stand by, once this one has had the machine for itself.
+        """Start a spare, after its working process has had time to start.
 
-        One that dies meanwhile is replaced as well: whoever is short of memory takes it first.
+        A spare that dies is replaced as well: the kernel kills it first if memory is short.
         """
         pause_s, started_at = SPARE_AFTER_S, time.monotonic()
         while child.standby:
@@ -253,7 +253,7 @@ class Supervisor:
 def children(configuration: str, environment: Mapping[str, str] | None = None) -> list[Child]:
     """The two processes, for this configuration file. The plane comes first and goes last.
 
-    While no plane runs no media flows, and most of its start is loading: so another stands by.
+    No media flows while no plane runs, and most of its start is loading: so a spare stands by.
     """
     environment = environment or {}
     base = [sys.executable, "-m", "jingle_hnt"]
@@ -269,14 +269,14 @@ def children(configuration: str, environment: Mapping[str, str] | None = None) -
 
 
 def watchdog_s() -> float | None:
-    """Seconds within which systemd wants to hear of us (sd_watchdog_enabled(3)); None for never."""
+    """Return systemd's watchdog period in seconds; None if it has none (sd_watchdog_enabled(3))."""
     microseconds = os.environ.get("WATCHDOG_USEC", "")
     meant = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
     return int(microseconds) / 1e6 if microseconds.isdecimal() and meant else None
 
 
 def notify(state: str) -> None:
-    """Tell systemd (sd_notify(3)); nothing where it did not start us."""
+    """Notify systemd (sd_notify(3)), if it has started us."""
     path = os.environ.get("NOTIFY_SOCKET")
     if not path:
         return
@@ -286,10 +286,10 @@ def notify(state: str) -> None:
 
 
 def _die_with_us() -> None:
-    """In the child, before it is replaced: a supervisor that is killed leaves no orphans.
+    """Have the kernel kill this child when its supervisor dies; called in the child before exec.
 
-    They are killed as well: one that stands still would not heed anything else, and keep the next
-    out. Nor does a SIGHUP end a child that has not got to know it yet.
+    The signal is SIGKILL: a child that stands still obeys no other, and would keep the next one out.
+    A SIGHUP is ignored until the child handles it.
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -23,8 +23,8 @@ def stands_in(environment: Mapping[str, str] = os.environ) -> bool:
 def admin_socket(path: Path, environment: Mapping[str, str] = os.environ) -> Path:
     """Return the local socket of a process with this configuration, as far as the file can be read.
 
-    A file that cannot be used any more says so much all the same: whoever asks for the status wants
-    that of the process, which has another one in force.
+    This is read even from a file that cannot be used: `status` asks the process, which has an older
+    file in force.
     """
     found = environment.get(f"{ENVIRONMENT}STATE__RUNTIME_DIRECTORY")
     if found is None:

@@ -27,15 +27,17 @@ _ELSEWHERE = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
 
 
 class Environment(EnvSettingsSource):
-    """The source of settings that goes over the file. Raises ConfigurationError where a file that a
-    variable names cannot be read."""
+    """The source of settings that takes precedence over the file.
+
+    Raises ConfigurationError if a file that a variable names cannot be read.
+    """
 
     def __init__(self, settings: type[BaseSettings]) -> None:
         super().__init__(settings, env_ignore_empty=True)  # as compose writes what is not set
         self.env_vars = _with_files(self.env_vars)
 
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
-        """A list or a table; the former may be written without JSON."""
+        """Decode a list or a table. A list may be written without JSON."""
         text = str(value).strip()
         if text[:1] in ("[", "{") or _is_table(field):
             return json.loads(text)
@@ -55,7 +57,7 @@ def _is_table_each(field: FieldInfo) -> bool:
 
 
 def _with_files(variables: Mapping[str, str | None]) -> dict[str, str | None]:
-    """The variables, and those whose values are in files. All names are in lower case."""
+    """Return the variables, and those whose values are in files. All names are in lower case."""
     found = dict(variables)
     for name, path in variables.items():
         if not name.startswith(ENVIRONMENT.lower()) or not name.endswith(_FILE) or path is None:
@@ -84,7 +86,7 @@ def _read(name: str, path: str) -> str:
 
 
 def _interfaces(member: str) -> list[dict[str, str]]:
-    """Interfaces of ``ADDRESS``, ``ADDRESS=ADVERTISE``, ``auto`` or ``auto=ADVERTISE``."""
+    """Return interfaces of ``ADDRESS``, ``ADDRESS=ADVERTISE``, ``auto`` or ``auto=ADVERTISE``."""
     address, _, told = member.partition("=")
     if address != _AUTO:
         return [{"address": address, **({"advertise": told} if told else {})}]
@@ -100,7 +102,7 @@ def _interfaces(member: str) -> list[dict[str, str]]:
 
 
 def own_addresses() -> list[str]:
-    """The addresses that this host has towards the internet, IPv4 first. Nothing is sent."""
+    """Return this host's addresses towards the internet, IPv4 first. Nothing is sent."""
     found = []
     for family, nobody in _ELSEWHERE:
         with socket.socket(family, socket.SOCK_DGRAM) as asked:

@@ -1,4 +1,4 @@
-"""Reads the configuration's file, and says of all that is wrong with it what to write instead."""
+"""Reads the configuration's file. Each error says what to write instead."""
 
 import difflib
 import os
@@ -23,7 +23,7 @@ _NEEDED = {
 
 
 def load(path: Path) -> Settings:
-    """The settings of a file, or of the environment alone where there is no file.
+    """Return the settings of a file, or of the environment alone if there is no file.
 
     Raises ConfigurationError that names every problem, a line each.
     """
@@ -54,7 +54,7 @@ def text_of(path: Path) -> str:
 
 
 def _no_json(error: SettingsError) -> str:
-    """The variable of the environment that holds a list or a table, but not as JSON."""
+    """Return the error for a variable whose list or table is no JSON."""
     text = getattr(error.__cause__, "doc", None)
     names = [n for n, value in os.environ.items() if n.startswith(ENVIRONMENT) and value == text]
     return (

@@ -1,9 +1,9 @@
 """The configuration and the orders in force, which outlive the children of `run`.
 
-A file that was edited is no configuration before it is reloaded, and one that cannot be used must
-not end anything: so `run` keeps a copy of what it has started with, and whoever is started again
+An edited file counts only after a reload, and a file that cannot be used must not end a process. So
+`run` stores a copy of the configuration that it has started with, and a child that is started again
 reads that. Beside it are the file of the last reload, and the orders of administrators (`drain`,
-`set`, `loglevel`), which hold until the whole is started anew.
+`set`, `loglevel`), which hold until `run` is started again.
 """
 
 import contextlib
@@ -28,8 +28,10 @@ STARTED, RELOADED, ORDERS = "started.toml", "reloaded.toml", "orders.json"
 
 
 def begin(directory: Path, config: Path) -> dict[str, str]:
-    """Keep this configuration from now on, and nothing of before; returns the environment of
-    children. It is empty where nothing can be kept: they read the file then."""
+    """Store this configuration alone; returns the environment of children.
+
+    It is empty if nothing can be stored: they read the file then.
+    """
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in (RELOADED, ORDERS):
@@ -72,7 +74,7 @@ class Kept:
             return settings
 
     def reload(self, config: Path) -> Settings:
-        """The file as it is now, which is kept if it can be used. Raises ConfigurationError."""
+        """Read the file again, and store it if it can be used. Raises ConfigurationError."""
         settings = load(config)
         if self._directory is not None:
             with contextlib.suppress(OSError):
@@ -85,12 +87,12 @@ class Kept:
         return self._orders.get(name)
 
     def keep(self, name: str, value: object) -> None:
-        """Keep what was ordered."""
+        """Store an order."""
         self._orders[name] = value
         self._save()
 
     def forget(self, *names: str) -> None:
-        """These do not hold any more."""
+        """Forget these orders."""
         for name in names:
             self._orders.pop(name, None)
         self._save()
@@ -105,7 +107,7 @@ class Kept:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """All of it or nothing, and for nobody else to read."""
+    """Write a file whole or not at all, readable by its owner alone."""
     fresh = path.with_name(path.name + ".new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:

@@ -1,7 +1,7 @@
 """Changing the configuration while calls go on: the file read again, or one option set by itself.
 
-What can change for new calls does; what cannot is named as needing a restart. What cannot be used
-changes nothing.
+Options that can change for new calls do. The others are named as needing a restart. A file or value
+that cannot be used changes nothing.
 """
 
 import difflib
@@ -66,7 +66,7 @@ class Reloader:
         self.settings = self.settings.model_copy(update={section: fresh})
 
     def _why_not(self, key: str) -> str:
-        """Why an option cannot be set by itself, and what to do."""
+        """Return why an option cannot be set by itself, and what to do."""
         known = dict(leaves(self.settings))
         if key in known and needs_restart(key):
             return "needs a restart: write it into the file, and restart jingle-hnt"
@@ -140,7 +140,7 @@ def takes_effect(key: str) -> TakesEffect | None:
 
 
 def leaves(model: BaseModel, prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Every option by its dotted name."""
+    """Return every option by its dotted name."""
     for name in type(model).model_fields:
         value = getattr(model, name)
         if isinstance(value, BaseModel):
@@ -150,7 +150,7 @@ def leaves(model: BaseModel, prefix: str = "") -> Iterator[tuple[str, object]]:
 
 
 def shown(model: BaseModel) -> dict[str, object]:
-    """Every option in force by its dotted name, as JSON has it; secrets are hidden."""
+    """Return every option in force by its dotted name, as JSON; secrets are hidden."""
     told = {}
     dumped = model.model_dump(mode="json")
     for key, value in leaves(model):
@@ -163,7 +163,7 @@ def shown(model: BaseModel) -> dict[str, object]:
 
 
 def merged(old: Settings, new: Settings) -> Settings:
-    """The new settings with what needs a restart as it was.
+    """Return the new settings, with the old values of options that need a restart.
 
     Other addresses need one; what parties are told of the same addresses does not.
     """

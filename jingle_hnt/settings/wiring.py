@@ -38,7 +38,7 @@ ICE_NAMESPACES = {"ice-udp": ICE_UDP, "ice": ICE}
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """All that the signalling process needs of the configuration, as small values."""
+    """The configuration of the signalling process, as small values."""
 
     components: tuple[ComponentSettings, ...]
     policy: SessionPolicy
@@ -56,7 +56,7 @@ class Wiring:
 
 
 def wire(settings: Settings) -> Wiring:
-    """Small values out of the settings. Raises ConfigurationError where the secret is missing."""
+    """Make the values of the settings. Raises ConfigurationError if the secret is missing."""
     relay, state = settings.relay, settings.state
     pool = PortPool(interfaces(settings), *relay.port_range, secrets.randbelow)
     return Wiring(
@@ -76,7 +76,7 @@ def wire(settings: Settings) -> Wiring:
 
 
 def interfaces(settings: Settings) -> list[Interface]:
-    """The relay's addresses, with what parties are told of them."""
+    """Return the relay's addresses, with their advertised ones."""
     return [
         Interface(i.address, i.advertise or i.address, i.port_offset, i.networks)
         for i in settings.relay.interfaces
@@ -86,8 +86,8 @@ def interfaces(settings: Settings) -> list[Interface]:
 def component_settings(settings: Settings) -> tuple[ComponentSettings, ...]:
     """One for each server. Raises ConfigurationError where no server's secret can be read.
 
-    One that cannot be read is no reason for the others' users to be without a relay: it is read
-    again before each attempt to connect, and until then its link is down for that reason.
+    A secret that cannot be read stops its own server only: it is read again before each attempt to
+    connect, and until then that server is not connected for that reason.
     """
     every = frozenset(_domains(settings.xmpp.all_domains))
     secrets_read = [_secret(settings, server) for server in settings.xmpp.servers]
@@ -114,7 +114,7 @@ def component_settings(settings: Settings) -> tuple[ComponentSettings, ...]:
 
 
 def _secret(settings: Settings, server: ServerOptions) -> str:
-    """The secret for one of the servers; empty where it cannot be read now."""
+    """Return the secret for one of the servers; empty if it cannot be read now."""
     try:
         return settings.secret_of(server)
     except ConfigurationError:
@@ -157,7 +157,7 @@ def taken(kind: type[Policy], options: BaseModel, **computed: object) -> Policy:
 
 
 def callers(settings: Settings) -> frozenset[str]:
-    """The domains whose users may call by addresses at the component; none where it is off."""
+    """Return the domains whose users may call by addresses; none if that is off."""
     if not settings.addresses.enabled:
         return frozenset()
     return frozenset(_domains(settings.addresses.domains or settings.xmpp.all_domains))

@@ -1,10 +1,9 @@
-"""The history of calls that are over: one SQLite file of bounded length, the oldest make room.
+"""The history of calls that are over: one SQLite file of bounded length. The oldest make room.
 
-Calls that were refused have a table of their own, in which whoever has most of them makes room. The
-file also keeps who is blocked. As with the journal, calls are worth more than it: where the disk is
-full or the file is damaged, it says so once and the calls go on. What a full disk does not take is
-remembered, and written when there is space; nothing is renamed or deleted then, and who is blocked
-stays so.
+Refused calls have a table of their own, in which the owner of most rows makes room. The file also
+has the blocked JIDs and domains. If the disk is full or the file is damaged, that is logged once
+and the calls go on. Rows that a full disk does not take are kept, and written when there is space.
+Nothing is renamed or deleted then, and blocks stay in force.
 """
 
 import contextlib
@@ -66,11 +65,11 @@ Refused = tuple[str, str, Report]
 class History:
     """Open with a path of the state directory and the number of calls to keep; `close` at the end.
 
-    With no `calls` there is no history: what is there of one is deleted, who is blocked is kept.
-    What is older than `days` is deleted, where that is not 0; call `forget_old` now and then.
-    `clock` is the wall clock, in seconds since 1970.
+    With no `calls` there is no history: an old one is deleted, blocks are kept. Rows older than
+    `days` are deleted, unless that is 0; call `forget_old` now and then. `clock` is the wall clock,
+    in seconds since 1970.
 
-    Raises nothing: what goes wrong is logged once and `healthy` is False until all is written. Call
+    Raises nothing: an error is logged once and `healthy` is False until all is written. Call
     `retry` now and then while it is not. Reports and blocks that a full disk does not take are kept
     in the file `spill` of another disk meanwhile, where there is one: it outlives a crash.
     """
@@ -123,7 +122,7 @@ class History:
             self._write()
 
     def forget_old(self) -> None:
-        """Delete what is older than it may be."""
+        """Delete rows that are older than they may be."""
         if self._db is None or (self._calls and not self._days):
             return
         until = self._clock() - self._days * SECONDS_A_DAY if self._calls else float("inf")
@@ -136,7 +135,7 @@ class History:
             self._on_error(error)
 
     def find(self, call: str) -> Report | None:
-        """The report of the latest call of this name or sid, or whose name begins so."""
+        """Return the report of the latest call of this name, beginning of a name, or sid."""
         waiting = (text for *names, text, _ in reversed(self._unwritten) if call in names)
         query = "SELECT report FROM call WHERE name = ? OR sid = ? ORDER BY number DESC LIMIT 1"
         found = next(self._reports(waiting, query, call, call), None)
@@ -149,7 +148,7 @@ class History:
     def latest(
         self, count: int, party: str = "", since: float = 0.0, until: float = float("inf")
     ) -> list[Report]:
-        """The latest reports, newest first; those in which this text occurs, where one is given.
+        """Return the latest reports, newest first; if a text is given, those that contain it.
 
         `since` and `until` bound when a call ended, in seconds since 1970.
         """
@@ -167,7 +166,7 @@ class History:
     def refused(
         self, count: int, text: str = "", since: float = 0.0, until: float = float("inf")
     ) -> list[Report]:
-        """The latest refused calls, newest first, by when the last of a row was refused."""
+        """Return the latest refused calls, newest first, by the last refusal of a row."""
         waiting = (
             json.dumps(told)
             for _, _, told in reversed(self._refused)
@@ -180,11 +179,11 @@ class History:
         return list(self._reports(waiting, query, text, since, until, count))[:count]
 
     def block(self, who: str) -> None:
-        """Remember that a JID or domain is blocked."""
+        """Block a JID or domain."""
         self._change(who, blocked=True)
 
     def unblock(self, who: str) -> None:
-        """Forget it."""
+        """Unblock a JID or domain."""
         self._change(who, blocked=False)
 
     def blocked(self) -> set[str]:
@@ -192,7 +191,7 @@ class History:
         return self._blocked
 
     def retry(self) -> None:
-        """Write what could not be written so far, if that can be done now."""
+        """Write the rows that could not be written, if that is possible now."""
         if self._is_prepared and self.is_gone:
             self._on_error(FileNotFoundError(f"{self.path} is gone"))
             self._is_prepared = False
@@ -226,7 +225,7 @@ class History:
                 self._unwritten.append((name, str(sid), str(report), float(at)))
 
     def _begin(self) -> None:
-        """Open the file as it is; a damaged one is set aside, what the disk refuses is left."""
+        """Open the file. A damaged one is set aside; one that the disk refuses is left."""
         if self._db is not None:
             self._db.close()
         self._db = None
@@ -268,7 +267,7 @@ class History:
         return db
 
     def _read_only(self) -> sqlite3.Connection | None:
-        """The file without shared memory, for which a full disk has no room (SQLite: WAL)."""
+        """Open the file without shared memory, for which a full disk has no room (SQLite: WAL)."""
         try:
             db = sqlite3.connect(f"{self.path.as_uri()}?mode=rw", uri=True, isolation_level=None)
         except (sqlite3.Error, ValueError):
@@ -289,7 +288,7 @@ class History:
             self._blocked |= found - {who for who, stays in self._changed.items() if not stays}
 
     def _write(self) -> bool:
-        """Write all that is not written yet, or nothing of it; tells whether it was all."""
+        """Write all rows that are not written yet, or none; returns whether all were."""
         nothing = not (self._unwritten or self._changed or self._refused)
         if nothing and self._is_prepared and self.healthy:
             return True
@@ -377,7 +376,7 @@ _DROP = (
 
 
 def _bring_up_to_date(db: sqlite3.Connection) -> None:
-    """Add what later versions have, and the times that earlier ones have not written."""
+    """Add the columns of later versions, and the times that earlier ones have not written."""
     if "at" not in {row[1] for row in db.execute("PRAGMA table_info(call)")}:
         db.execute("ALTER TABLE call ADD COLUMN at REAL")
     if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'refused_owner'").fetchone():
@@ -399,7 +398,7 @@ def _read(text: object) -> Report:
 
 
 def _ended(report: Report, name: str) -> float:
-    """A time of a report in seconds since 1970; 0 where there is none."""
+    """Return the time of this name in a report, in seconds since 1970; 0 if it has none."""
     try:
         return datetime.fromisoformat(str(report.get(name))).timestamp()
     except ValueError:
@@ -414,10 +413,10 @@ def _merged(before: Report, after: Report) -> Report:
 
 
 def read_between(path: Path, since: float, until: float) -> tuple[list[Report], list[Report]]:
-    """The calls that ended, and those that were refused, between two times, the oldest first.
+    """Return the calls that ended or were refused between two times, the oldest first.
 
-    For another process than the one that writes: nothing is changed, no file is made. Raises
-    OSError where there is no history that can be read.
+    For another process than the one that writes: it changes nothing and makes no file. Raises
+    OSError if there is no history that can be read.
     """
     if not path.exists():
         raise FileNotFoundError(f"there is no history at {path}")

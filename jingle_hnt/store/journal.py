@@ -1,9 +1,8 @@
 """The journal of live calls: one SQLite file, written after every change of a session.
 
-Calls are worth more than the journal: where the disk is full or the file is damaged, the journal
-says so and the calls go on. A full disk is a state that ends: what cannot be written is remembered,
-and written when there is space. A record that cannot be read is skipped, the others are used: what
-is left in a damaged file goes into a new one.
+If the disk is full or the file is damaged, that is logged and the calls go on. Records that a full
+disk does not take are kept, and written when there is space. A record that cannot be read is
+skipped, the others are used: the readable records of a damaged file go into a new one.
 """
 
 import contextlib
@@ -40,8 +39,8 @@ Record = dict[str, Any]
 class Journal:
     """Open with a path of the state directory; `close` it at the end.
 
-    What goes wrong with SQLite is logged once, and `healthy` is False until all is written: it is
-    never raised. Where the file cannot be written when it is opened, its records are kept in memory
+    An error of SQLite is logged once, and `healthy` is False until all is written. It is never
+    raised. Where the file cannot be written when it is opened, its records are kept in memory
     until it can. Call `retry` now and then while it is not healthy. What a full disk does not take
     is kept in the file `spill` of another disk meanwhile, where there is one: it outlives a crash.
     """
@@ -65,9 +64,9 @@ class Journal:
         return not self.path.exists()
 
     def write(self, records: Mapping[str, Record | None]) -> None:
-        """Write these sessions' records over those before, all at once; None takes a record out.
+        """Write these sessions' records, all at once; None deletes a record.
 
-        What the disk does not take is written by `retry`, with what is written until then.
+        Records that the disk does not take are written by `retry`, with later ones.
         """
         if not self._unwritten:
             error = self._try(records)
@@ -81,7 +80,7 @@ class Journal:
         self._spill.keep(records)
 
     def retry(self) -> None:
-        """Write what could not be written so far, if that can be done now."""
+        """Write the records that could not be written, if that is possible now."""
         if self._is_on_disk and self.is_gone:
             self._leave_disk()
         if not self._is_on_disk:
@@ -92,7 +91,7 @@ class Journal:
             self._recovered()
 
     def _try(self, records: Mapping[str, Record | None]) -> Exception | None:
-        """Write these all at once, or none of them; returns what was in the way."""
+        """Write these all at once, or none of them; returns the error."""
         try:
             self._db.execute("BEGIN")
             for name, record in records.items():
@@ -113,7 +112,7 @@ class Journal:
         self.healthy = self._is_on_disk
 
     def _leave_disk(self) -> None:
-        """Keep in memory what a file had that has no name any more.
+        """Move the records of a deleted file to memory.
 
         It is closed before there is a new one: SQLite deletes a log by the name that it had.
         """
@@ -150,11 +149,11 @@ class Journal:
         self.write({name: record})
 
     def forget(self, name: str) -> None:
-        """Take the record of a session out."""
+        """Delete the record of a session."""
         self.write({name: None})
 
     def records(self) -> Iterator[Record]:
-        """All records that can be read; the others are logged, and taken out."""
+        """Yield all records that can be read; the others are logged and deleted."""
         try:
             rows = self._db.execute(_ALL, (MAX_RECORD_BYTES,)).fetchall()
         except _WRONG as error:
@@ -270,12 +269,12 @@ def _put_all(db: sqlite3.Connection, texts: Iterable[tuple[str, bytes]]) -> None
 
 
 def _summed(text: str) -> str:
-    """The text of a record with its checksum as the last member."""
+    """Return the text of a record with its checksum as the last member."""
     return f'{text[:-1]},"sum":"{zlib.crc32(text.encode()):08x}"}}'
 
 
 def _checked(text: bytes) -> bytes:
-    """The text of a record without its checksum. Raises ValueError where that is not its own."""
+    """Return the text of a record without its checksum. Raises ValueError if that is wrong."""
     found = _SUM.search(text)
     text = text[: found.start()] + b"}" if found else b""
     if found is None or zlib.crc32(text) != int(found[1], 16):
@@ -284,7 +283,7 @@ def _checked(text: bytes) -> bytes:
 
 
 def _left(path: Path) -> dict[str, bytes]:
-    """The texts of the records that can be read in a file of our version, by name.
+    """Return the texts of the readable records in a file of our version, by name.
 
     The table and its index are read from both ends until something is wrong, so that a damaged
     page costs the records on it.

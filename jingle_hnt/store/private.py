@@ -36,7 +36,7 @@ def make_private(path: Path) -> None:
 def is_of_the_disk(error: Exception) -> bool:
     """Return whether the disk or another process causes an error, not the file itself.
 
-    It is full, say: that ends, and nothing is to be renamed or deleted meanwhile.
+    Such as a full disk: that ends, and nothing may be renamed or deleted meanwhile.
     """
     if isinstance(error, sqlite3.Error):
         return getattr(error, "sqlite_errorcode", 0) & 0xFF in _OF_THE_DISK
@@ -46,7 +46,7 @@ def is_of_the_disk(error: Exception) -> bool:
 def set_aside(path: Path) -> Path:
     """Rename a damaged file to ``.damaged``, or ``.damaged.1`` and so on where that is there.
 
-    What SQLite has put beside it goes along: parts of it may be only there.
+    The files that SQLite has put beside it go along: they may have parts of it.
     """
     names = itertools.chain([""], (f".{number}" for number in itertools.count(1)))
     asides = (path.with_suffix(f".damaged{end}") for end in names)

@@ -1,8 +1,8 @@
 """Rows that a full disk does not take, kept on another disk until it does.
 
-A crash while the disk is full would lose what is remembered in memory only. So it is appended to a
-file of the runtime directory, which is in memory as a rule (systemd's RuntimeDirectory=) and
-outlives the process. What comes last for a name is what holds.
+A crash while the disk is full would lose rows that are only in memory. So they are appended to a
+file in the runtime directory, which usually is in memory (systemd's RuntimeDirectory=) and outlives
+the process. The last value of a name counts.
 """
 
 import contextlib
@@ -21,8 +21,7 @@ SLACK = 1000
 class Spill:
     """Values by name, in a file that is there only while it is needed.
 
-    What goes wrong with it is nobody's concern: it is one safety more. Without a path nothing is
-    kept.
+    Its errors are ignored: it is a second safety. Without a path nothing is kept.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -46,7 +45,7 @@ class Spill:
         return dict(self._kept)
 
     def keep(self, values: Mapping[str, Any]) -> None:
-        """Keep these."""
+        """Append these values."""
         if self._path is None or not values:
             return
         self._kept.update(values)
@@ -58,7 +57,7 @@ class Spill:
             _write(self._path, values, os.O_APPEND)
 
     def clear(self) -> None:
-        """All is where it belongs."""
+        """Delete the file: all rows are written to their own."""
         if self._path is not None and self._lines:
             self._kept.clear()
             self._lines = 0
@@ -67,7 +66,7 @@ class Spill:
 
 
 def _write(path: Path, values: Mapping[str, Any], how: int) -> None:
-    """A line each; before the first one an end of what a crash may have cut."""
+    """Append a line for each value, after a line end in case a crash has cut the last line."""
     lines = [json.dumps(pair, separators=(",", ":")) for pair in values.items()]
     with contextlib.suppress(OSError):
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | how, MODE)

@@ -1,7 +1,7 @@
 """Turns of calls to be written to the journal.
 
-A party makes its call change as often as it likes; each change costs a record, and the disk is
-everybody's. Changes that come too fast are written together, a moment later.
+A party can change its call as often as it likes, and each change costs a record on a disk that all
+calls share. Fast changes are written together, a moment later.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ AT_ONCE = 16.0
 
 
 class Turns:
-    """`per_s` records a second of each call may be written; 0 where nothing limits it."""
+    """At most `per_s` records of a call are written in a second; 0 means no limit."""
 
     def __init__(self, per_s: float) -> None:
         self.per_s = per_s
