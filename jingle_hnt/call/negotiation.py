@@ -256,13 +256,13 @@ class Negotiation:
         self._close([medium.key for medium, _ in rejected], now)
 
     def modify(self, contents: Sequence[Content]) -> None:
-        """Another direction of media."""
+        """Change the direction of media."""
         for medium, content in self.media.named(contents):
             medium.senders = content.senders or medium.senders
         self.gates.apply(self.media.values())
 
     def remove(self, contents: Sequence[Content], now: float) -> None:
-        """These are over."""
+        """Close contents that were removed."""
         self._close([medium.key for medium, _ in self.media.named(contents)], now)
 
     def _close(self, contents: Iterable[ContentKey], now: float) -> None:
@@ -313,7 +313,7 @@ class Negotiation:
         return True
 
     def replace(self, leg: Leg, contents: Sequence[Content], id_: str, now: float) -> Reply:
-        """Another transport for these, which the request of this id offers."""
+        """Offer another transport for these contents, by the request of this id."""
         named = self.media.named(contents)
         reply = Reply()
         proposals = [(content, self.kinds.of(leg, content)) for _, content in named]

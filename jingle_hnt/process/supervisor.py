@@ -288,8 +288,8 @@ def notify(state: str) -> None:
 def _die_with_us() -> None:
     """Have the kernel kill this child when its supervisor dies; called in the child before exec.
 
-    The signal is SIGKILL: a child that stands still obeys no other, and would keep the next one out.
-    A SIGHUP is ignored until the child handles it.
+    The signal is SIGKILL: a child that stands still obeys no other, and would keep the next one
+    out. A SIGHUP is ignored until the child handles it.
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
