@@ -5,8 +5,10 @@ network namespace.
 """
 
 import ctypes
+import gc
 import os
 import subprocess
+from collections.abc import Generator
 
 import pytest
 from hypothesis import settings
@@ -29,3 +31,15 @@ def pytest_configure(config: pytest.Config) -> None:
     if libc.unshare(CLONE_NEWNET) != 0:
         raise OSError(ctypes.get_errno(), "cannot make a network namespace for this worker")
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Collect no garbage while the source of a traceback is parsed: what a finalizer has to say is
+    formatted by parsing too, which Python 3.11 does not allow inside (SystemError), and a worker
+    that cannot report a failure takes all results with it."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
