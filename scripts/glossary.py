@@ -2,14 +2,15 @@
 
 The words are in docs/glossary.toml. `python -m scripts.glossary` writes the page; `--check` fails
 where it is out of date. Errors are more than 45 terms, a term whose place is not in the code, a
-list of values that differs from the code's, and a retired word in a name or in a text. `--pending`
-counts the retired words that are still to be replaced.
+list of values that differs from the code's, and a retired word in a name, a comment or a page.
+`--pending` counts the retired words that are still to be replaced.
 """
 
 import ast
 import re
 import subprocess
 import sys
+import tokenize
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
@@ -176,7 +177,7 @@ def uses(entry: Entry, *, pending: bool = False) -> Iterator[tuple[str, str]]:
         if _is_excused(entry, file) is pending and file != "scripts/glossary.py":
             for word in _words_of(file) & set(entry.get("identifiers", ())):
                 yield file, word
-    for file in _files(*PROSE):
+    for file in _files(*PROSE, "jingle_hnt/*"):
         if file not in NOT_PROSE and _is_excused(entry, file) is pending:
             for pattern in entry.get("prose", ()):
                 for found in re.finditer(pattern, _plain(file)):
@@ -215,10 +216,31 @@ def _identifiers(tree: ast.AST) -> set[str]:
 
 @cache
 def _plain(file: str) -> str:
-    """A page's text without code blocks, and without names of files and tests."""
+    """A page's text without code blocks, and without names of files and tests.
+
+    Of code it is the comments and docstrings.
+    """
+    if file.startswith("jingle_hnt/"):
+        return re.sub(r"`[^`]*`", "", _comments(file))
     text = (ROOT / file).read_text()
     text = re.sub(r"(?ms)^```.*?^```$", "", text)
     return re.sub(r"`[^`]*`|\]\([^)]*\)", "", text) if file.endswith(".md") else text
+
+
+def _comments(file: str) -> str:
+    """The comments and docstrings of a file of code; nothing of other files."""
+    if file.endswith((".c", ".h")):
+        return "\n".join(re.findall(r"(?s)/\*.*?\*/|//[^\n]*", (ROOT / file).read_text()))
+    if not file.endswith(".py"):
+        return ""
+    with (ROOT / file).open() as lines:
+        tokens = list(tokenize.generate_tokens(lines.readline))
+    return "\n".join(
+        token.string
+        for token in tokens
+        if token.type == tokenize.COMMENT
+        or (token.type == tokenize.STRING and token.string.lstrip("rR").startswith('"""'))
+    )
 
 
 def main() -> int:

@@ -41,7 +41,7 @@ class Sighting:
     """An address that a server has seen a user at, `age_s` seconds before it said so.
 
     It is *sure* where it is the other end of a connection that is there now. Any other is a weaker
-    piece of evidence: it may speed a latch up, and is never the only door.
+    piece of evidence: it may speed a latch up, and is never the only way in.
     """
 
     ip: IPAddress

@@ -1,4 +1,4 @@
-"""The filter protocol: what server modules ask and tell, and how we answer.
+"""The intercept protocol: what server modules ask and tell, and how we answer.
 
 Described for operators in config/prosody/README.md. A module speaks for its own virtual host only
 (XEP-0114 leaves it to us whom to believe): whatever is about two other domains' users is refused.
