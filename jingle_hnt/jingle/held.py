@@ -1,13 +1,13 @@
 """A stanza that a server holds until it is answered, and its answer."""
 
 from collections.abc import Container
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from jingle_hnt.call.leg import Leg
 from jingle_hnt.call.reply import Reply
 from jingle_hnt.errors import StanzaError
 from jingle_hnt.jingle.effects import Answer, Bounce, Pass, Replace, Token
-from jingle_hnt.model.content import Content, ContentKey, Ice, RawUdp
+from jingle_hnt.model.content import Content, ContentKey
 from jingle_hnt.model.jingle import Action, Jingle
 
 
@@ -40,9 +40,8 @@ class Held:
     def told_late(self, known: Container[ContentKey]) -> list[Content]:
         """Return the relay's candidates for a request that passed unchanged, in contents `known`.
 
-        Of raw UDP a greater generation makes those obsolete (XEP-0177 section 5.3); to those of an
-        ICE agent ours are added, as in a trickle (XEP-0176 section 5.6): also where ICE ends at the
-        relay, for our agent has taken the credentials that passed.
+        To those of an ICE agent ours are added also where ICE ends at the relay, for our agent has
+        taken the credentials that passed.
         """
         assert self.passed is not None
         said = {content.key: content.transport for content in self.passed.contents}
@@ -50,11 +49,8 @@ class Held:
         told: list[Content] = []
         for key, own in {**self.reply.substitution, **own_words}.items():
             transport = said.get(key)
-            if key not in known or not own:
-                continue
-            if isinstance(transport, Ice):
-                told.append(Content(key, None, replace(transport, candidates=own)))
-            elif isinstance(transport, RawUdp):
-                later = tuple(replace(c, generation=c.generation + 1) for c in own)
-                told.append(Content(key, None, RawUdp(later)))
+            if key in known and own and transport is not None:
+                later = transport.followed_by(own)
+                if later is not None:
+                    told.append(Content(key, None, later))
         return told

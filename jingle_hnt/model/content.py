@@ -1,6 +1,6 @@
 """Contents of a Jingle session and their transports (XEP-0166 section 7.3, XEP-0177)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import ClassVar
 
@@ -90,6 +90,10 @@ class RawUdp:
         """The greatest generation among the candidates; None without candidates."""
         return max((c.generation for c in self.candidates), default=None)
 
+    def followed_by(self, ours: tuple[Candidate, ...]) -> "RawUdp":
+        """Return what makes it obsolete: ours in a greater generation (XEP-0177 section 5.3)."""
+        return RawUdp(tuple(replace(c, generation=c.generation + 1) for c in ours))
+
 
 @dataclass(frozen=True, slots=True)
 class Ice:
@@ -107,6 +111,10 @@ class Ice:
     generation: int | None = None
     plain: ClassVar[None] = None
 
+    def followed_by(self, ours: tuple[Candidate, ...]) -> "Ice":
+        """Return what adds ours to it, as in a trickle (XEP-0176 section 5.6)."""
+        return replace(self, candidates=ours)
+
 
 @dataclass(frozen=True, slots=True)
 class OtherTransport:
@@ -114,6 +122,9 @@ class OtherTransport:
 
     namespace: str
     plain: ClassVar[None] = None
+
+    def followed_by(self, ours: tuple[Candidate, ...]) -> None:
+        """Return None: nothing is added to it."""
 
 
 Transport = RawUdp | Ice | OtherTransport

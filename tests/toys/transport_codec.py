@@ -16,6 +16,11 @@ def read(transport: Element) -> Transport:
     return found
 
 
+def write(transport: Transport) -> Element:
+    """The element of a transport of our own."""
+    return Element(f"{{{transport.namespace}}}transport")
+
+
 def put(transport: Element, candidates: Sequence[Candidate]) -> None:
     """Write ours in place of its own."""
     transport.set("ip", str(candidates[0].address.ip))

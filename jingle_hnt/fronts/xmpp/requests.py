@@ -5,10 +5,8 @@ from xml.etree.ElementTree import Element, SubElement
 from jingle_hnt.errors import StanzaError
 from jingle_hnt.fronts.xmpp import names
 from jingle_hnt.fronts.xmpp.codec import JINGLE
-from jingle_hnt.fronts.xmpp.transports.elements import written
-from jingle_hnt.fronts.xmpp.transports.ice import written_for_ice
-from jingle_hnt.fronts.xmpp.transports.raw_udp import TRANSPORT
-from jingle_hnt.model.content import Content, Ice, RawUdp
+from jingle_hnt.fronts.xmpp.transports.table import codec_of
+from jingle_hnt.model.content import Content
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Jingle, Reason
 
@@ -56,18 +54,11 @@ def _content(content: Content) -> Element:
     element = Element(f"{{{names.JINGLE}}}content", key)
     if content.senders is not None:
         element.set("senders", content.senders)
-    if isinstance(content.transport, RawUdp):
-        transport = SubElement(element, TRANSPORT)
-        transport.extend(list(written(content.transport.candidates)))
-    elif isinstance(content.transport, Ice):
-        ice = content.transport
-        transport = SubElement(element, f"{{{ice.namespace}}}transport")
-        for name, value in (("ufrag", ice.ufrag), ("pwd", ice.pwd)):
-            if value:
-                transport.set(name, value)
-        transport.extend(list(written_for_ice(ice.candidates, transport)))
-    elif content.transport is not None:
-        raise ValueError(f"content {content.key}: {content.transport.namespace} is not ours")
+    if content.transport is not None:
+        codec = codec_of(content.transport.namespace)
+        if codec is None:
+            raise ValueError(f"content {content.key}: {content.transport.namespace} is not ours")
+        element.append(codec.write(content.transport))
     return element
 
 

@@ -14,7 +14,7 @@ from jingle_hnt.fronts.xmpp.transports.elements import (
     written,
 )
 from jingle_hnt.fronts.xmpp.transports.raw_udp import TRANSPORT
-from jingle_hnt.model.content import Candidate, Ice, OwnTransport
+from jingle_hnt.model.content import Candidate, Ice, OwnTransport, Transport
 
 ICE_TRANSPORTS = (f"{{{names.ICE_UDP}}}transport", f"{{{names.ICE}}}transport")
 
@@ -51,12 +51,23 @@ def read(transport: Element) -> Ice:
     )
 
 
+def write(transport: Transport) -> Element:
+    """The element of a transport that a request of our own tells of."""
+    assert isinstance(transport, Ice)
+    element = Element(f"{{{transport.namespace}}}transport")
+    for name, value in (("ufrag", transport.ufrag), ("pwd", transport.pwd)):
+        if value:
+            element.set(name, value)
+    element.extend(list(_written_beside(transport.candidates, element)))
+    return element
+
+
 def put(transport: Element, candidates: Sequence[Candidate]) -> None:
     """Write ours behind the last candidate, and behind the text that follows it."""
     kind = _candidate_tag(transport)
     places = [n for n, child in enumerate(transport, start=1) if child.tag == kind]
     place = places[-1] if places else 0
-    for candidate in reversed(list(written_for_ice(candidates, transport))):
+    for candidate in reversed(list(_written_beside(candidates, transport))):
         transport.insert(place, candidate)
 
 
@@ -99,7 +110,7 @@ def _written_for(ours: OwnTransport) -> Iterable[Element]:
     return _written_as_hosts(ours)
 
 
-def written_for_ice(candidates: Iterable[Candidate], transport: Element) -> Iterable[Element]:
+def _written_beside(candidates: Iterable[Candidate], transport: Element) -> Iterable[Element]:
     """Candidates as XEP-0176 section 5.3 has them, to stand beside those of a transport.
 
     Theirs is the lowest priority there is (RFC 8445 section 5.1.2.1, all preferences 0), so that

@@ -11,7 +11,7 @@ from jingle_hnt.fronts.xmpp.transports.elements import (
     remove,
     written,
 )
-from jingle_hnt.model.content import Candidate, RawUdp
+from jingle_hnt.model.content import Candidate, RawUdp, Transport
 
 TRANSPORT = f"{{{names.RAW_UDP}}}transport"
 
@@ -24,6 +24,14 @@ def read(transport: Element) -> RawUdp:
     elements = transport.findall(CANDIDATE)
     candidates = candidates_of(elements[:MOST_CANDIDATES])
     return RawUdp(candidates, odd=len(candidates) < len(elements))
+
+
+def write(transport: Transport) -> Element:
+    """The element of a transport that a request of our own tells of."""
+    assert isinstance(transport, RawUdp)
+    element = Element(TRANSPORT)
+    element.extend(list(written(transport.candidates)))
+    return element
 
 
 def put(transport: Element, candidates: Sequence[Candidate]) -> None:

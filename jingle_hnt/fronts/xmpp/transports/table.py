@@ -14,6 +14,9 @@ class TransportCodec(Protocol):
     def read(self, transport: Element) -> Transport:
         """Its value. Never raises."""
 
+    def write(self, transport: Transport) -> Element:
+        """The element of a transport that a request of our own tells of."""
+
     def put(self, transport: Element, candidates: Sequence[Candidate]) -> None:
         """Write ours into it, and change nothing else."""
 
