@@ -21,6 +21,7 @@ class Condition(StrEnum):
     POLICY_VIOLATION = "policy-violation"
     NOT_ACCEPTABLE = "not-acceptable"
     RESOURCE_CONSTRAINT = "resource-constraint"
+    SERVICE_UNAVAILABLE = "service-unavailable"
     UNEXPECTED_REQUEST = "unexpected-request"
 
 

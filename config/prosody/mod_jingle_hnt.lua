@@ -8,6 +8,7 @@
 --   question   <iq type='set' from=HOST to=COMPONENT><intercept via= timeout= from-ip= to-ip=>
 --                <forwarded><iq>...</iq></forwarded></intercept></iq>
 --   answer     <iq type='result'><intercept action='pass | replace | bounce | drop'/></iq>
+--   rings      the same question and answer about a <message/>, if the component wants them
 --   events     <message><intercept event='error | expired | passed | address | gone | message'/></message>
 --   requests   <iq from=COMPONENT to=HOST> with <inject/>, <address/> or <module/>
 --
@@ -16,6 +17,7 @@
 -- When the component is down, silent or answers nonsense, jingle_hnt_fail decides: "open" lets the
 -- stanza go on as it came, "closed" answers it with remote-server-timeout.
 
+local rostermanager = require "core.rostermanager";
 local async = require "util.async";
 local jid = require "util.jid";
 local new_id = require "util.id".medium;
@@ -31,6 +33,7 @@ local NS = "urn:hnt:intercept:0";
 local NS_JINGLE = "urn:xmpp:jingle:1";
 local NS_FORWARD = "urn:xmpp:forward:0";
 local NS_MESSAGE = "urn:xmpp:jingle-message:0";
+local NS_INVITES = "urn:xmpp:call-invites:0";
 local NS_CONDITIONS = "urn:ietf:params:xml:ns:xmpp-stanzas";
 
 -- Twice this still fits into the 512 kB that Prosody takes from a component before it closes the
@@ -88,6 +91,8 @@ local shared = module:shared("/*/jingle_hnt/"..component);
 shared.settled = shared.settled or setmetatable({}, { __mode = "k" });
 -- Hosts that ask this component -> what takes a request of theirs.
 shared.askers = shared.askers or {};
+-- Messages that have had their turn, or need none.
+shared.had_turn = shared.had_turn or setmetatable({}, { __mode = "k" });
 -- Sender and recipient -> entries in order of arrival.
 shared.queues = shared.queues or {};
 -- What went on unasked and is yet to be told, oldest first.
@@ -524,7 +529,7 @@ module:hook("route/remote", on_passing, 1000);
 
 local function go_on(entry)
 	local origin, stanza = entry.origin, entry.stanza;
-	watch(stanza, entry.sid, entry.action);
+	if stanza.name == "iq" then watch(stanza, entry.sid, entry.action); end
 	if entry.action == "session-terminate" then
 		forget_party(stanza.attr.from, call_key(entry.sid, stanza.attr.to));
 		forget_party(stanza.attr.to, call_key(entry.sid, stanza.attr.from));
@@ -552,11 +557,12 @@ end
 -- The component has seen it, and gave no usable answer.
 local function fail(entry)
 	counters.failed(1);
-	return (policy == "open" and go_on or refuse)(entry);
+	-- A message tells no address: what makes a phone ring goes on whatever becomes of the call.
+	return ((policy == "open" or entry.ring) and go_on or refuse)(entry);
 end
 
 local function fail_unseen(entry)
-	if policy == "open" then
+	if policy == "open" and not entry.ring then
 		unseen(entry.stanza, false);
 		-- It may be there all the same: this module is being reloaded, or holds too much.
 		report_unasked();
@@ -565,7 +571,7 @@ local function fail_unseen(entry)
 end
 
 local function fail_expired(entry)
-	if policy == "open" then unseen(entry.stanza, true); end
+	if policy == "open" and not entry.ring then unseen(entry.stanza, true); end
 	return fail(entry);
 end
 
@@ -585,6 +591,14 @@ local function bounce_with(element)
 		reply.attr.type = "error";
 		module:send(reply:add_child(element));
 	end
+end
+
+-- As this server answers what is sent to a user who does not exist (mod_message, mod_iq).
+local function no_such_user(entry)
+	local origin, stanza = entry.origin, entry.stanza;
+	if stanza.attr.type == "headline" then return; end
+	local reply = st.error_reply(stanza, "cancel", "service-unavailable");
+	if origin.send then origin.send(reply); else module:send(reply); end
 end
 
 ---- Turns: no stanza overtakes an earlier one from the same sender to the same recipient
@@ -648,7 +662,7 @@ local function expire(entry)
 	end
 	tell(st.stanza("intercept", {
 		xmlns = NS, event = "expired", id = entry.id,
-		outcome = policy == "open" and "passed" or "refused",
+		outcome = (policy == "open" or entry.ring) and "passed" or "refused",
 	}));
 	decide(entry, fail_expired);
 end
@@ -669,11 +683,30 @@ local function via(origin)
 	return (origin.type == "s2sin" or origin.type == "s2sout") and "s2s" or "component";
 end
 
+-- What subscription to `other` the roster of a user of this server has (RFC 6121); nil of anybody else.
+local function subscription(user, other)
+	local node, host = jid.split(user);
+	if not node or not hosts[host] or hosts[host].type ~= "local" then return nil; end
+	local ok, roster = pcall(rostermanager.load_roster, node, host);
+	if not ok or not roster or (roster[false] or {}).broken then return nil; end
+	local item = roster[jid.bare(other)];
+	return item and item.subscription or "none";
+end
+
 local function question(entry)
 	local attr = entry.stanza.attr;
 	local asked = { xmlns = NS, via = via(entry.origin), timeout = ("%g"):format(timeout) };
 	whereabouts(asked, "from-", attr.from);
 	whereabouts(asked, "to-", attr.to);
+	if entry.ring or shared.rings and entry.action == "session-initiate" then
+		asked["to-contact"] = subscription(attr.to, attr.from);
+		asked["from-contact"] = not asked["to-contact"] and subscription(attr.from, attr.to) or nil;
+	end
+	if entry.ring then
+		-- What else the message says is nobody's business.
+		return st.iq({ type = "set", from = module.host, to = component, id = entry.id })
+			:tag("intercept", asked):add_child(forwarded(st.clone(entry.stanza, true):add_child(entry.ring)));
+	end
 	return st.iq({ type = "set", from = module.host, to = component, id = entry.id })
 		:tag("intercept", asked):add_child(forwarded(entry.stanza));
 end
@@ -777,6 +810,99 @@ module:hook("iq/full", function (event)
 	return (hosts[from_host] and shared.askers[from_host] or take)(event, jingle);
 end, 0.05);
 
+---- What makes a phone ring (XEP-0353, XEP-0482): held while the component wants to be asked about it
+
+local function ring_key(stanza)
+	return "ring\0"..stanza.attr.from.."\0"..jid.bare(stanza.attr.to);
+end
+
+-- The element by which a message makes a phone ring.
+local function ring_of(stanza)
+	local kind = stanza.attr.type;
+	if kind == "error" then return nil; end
+	-- An invitation to a room is its members'.
+	return stanza:get_child("propose", NS_MESSAGE)
+		or kind ~= "groupchat" and stanza:get_child("invite", NS_INVITES) or nil;
+end
+
+local function is_about_calls(stanza)
+	for _, child in ipairs(stanza.tags) do
+		if child.attr.xmlns == NS_MESSAGE or child.attr.xmlns == NS_INVITES then return true; end
+	end
+	return false;
+end
+
+local function hold_ring(event, element)
+	local stanza = event.stanza;
+	local entry = {
+		id = new_id(), origin = event.origin, stanza = stanza, ring = element,
+		key = ring_key(stanza), owner = payer(stanza.attr.from), size = 0,
+	};
+	local asked, text;
+	if element and not stopping and component_session() ~= false then
+		asked = question(entry);
+		text = tostring(asked);
+		entry.size = #text;
+		if entry.size > LARGEST_QUESTION then
+			return reply_error(event, "modify", "policy-violation", "This message is larger than any call needs");
+		elseif not silent and not has_room(entry.owner, HELD_OF_USER, HELD_BYTES_OF_USER, entry.size) then
+			return reply_error(event, "wait", "resource-constraint", "Too many calls of yours wait for the media relay");
+		elseif not has_room("", HELD, HELD_BYTES, entry.size) then
+			asked = nil;
+		end
+	end
+	enqueue(entry);
+	if not asked then
+		-- It waits behind what is held, or goes on at once.
+		decide(entry, element and fail_unseen or go_on);
+		return true;
+	end
+	held[entry.id] = entry;
+	count_held(entry, 1);
+	entry.timer = module:add_timer(timeout, function () expire(entry); end);
+	counters.asked(1);
+	send_to_component(asked);
+	return true;
+end
+
+-- A message that needs a turn: with what makes a phone ring, or what is said of that call afterwards.
+local function take_message(event)
+	local stanza = event.stanza;
+	local element, queue = shared.rings and ring_of(stanza), queues[ring_key(stanza)];
+	if not element and not (queue and queue.last - queue.first < HELD_OF_USER and is_about_calls(stanza)) then return; end
+	shared.had_turn[stanza] = true;
+	local ok, result = pcall(hold_ring, event, element or nil);
+	if ok then return result; end
+	complain("error", "hold", "A message could not be held: %s", result);
+end
+
+shared.message_askers = shared.message_askers or {};
+shared.message_askers[module.host] = take_message;
+
+local function needs_no_turn(stanza)
+	local from, to = stanza.attr.from, stanza.attr.to;
+	if shared.had_turn[stanza] or not from or not to then return true; end
+	if not shared.rings and next(queues) == nil then return true; end
+	local from_host, to_host = jid.host(from), jid.host(to);
+	return from_host == component or to_host == component or jid.bare(from) == jid.bare(to);
+end
+
+-- At the same places as requests.
+for _, kind in ipairs { "bare", "full" } do
+	module:hook("pre-message/"..kind, function (event)
+		if needs_no_turn(event.stanza) then return; end
+		local to_host = jid.host(event.stanza.attr.to);
+		if to_host ~= module.host and not (hosts[to_host] and shared.message_askers[to_host]) then
+			return take_message(event);
+		end
+	end, -100);
+	module:hook("message/"..kind, function (event)
+		if needs_no_turn(event.stanza) then return; end
+		local from_host = jid.host(event.stanza.attr.from);
+		return (hosts[from_host] and shared.message_askers[from_host] or take_message)(event);
+	end, 0.05);
+end
+
 ---- Answers
 
 local function replacement(answer)
@@ -798,15 +924,17 @@ local function bounced_error(answer)
 	return element;
 end
 
-local function verdict_of(stanza)
+local function verdict_of(stanza, ring)
 	local answer = stanza.attr.type == "result" and stanza:get_child("intercept", NS);
 	local action = answer and answer.attr.action;
 	if action == "pass" then return go_on; end
 	if action == "drop" then return drop; end
 	if action == "replace" then
+		if ring then return nil; end
 		local jingle = replacement(answer);
 		return jingle and replace_by(jingle);
 	elseif action == "bounce" then
+		if answer.attr.as == "unknown-user" then return no_such_user; end
 		local element = bounced_error(answer);
 		return element and bounce_with(element);
 	end
@@ -831,7 +959,7 @@ local function on_answer(event)
 		show_status();
 	end
 	reached(); -- whoever was silent to a module that has been reloaded since
-	local verdict = verdict_of(stanza);
+	local verdict = verdict_of(stanza, entry.ring);
 	if not verdict then
 		complain("warn", "unusable", "%s gave an answer that cannot be used: fail %s", component, policy);
 	end
@@ -938,7 +1066,9 @@ end
 for_component("module", "get", function (event, query)
 	-- What becomes of a second connection while Prosody still believes in the first.
 	local conflict = module:context(component):get_option_string("component_conflict_resolve", "kick_new");
+	shared.rings = query.attr.rings == "1";
 	local attr = met(query);
+	attr.rings = "1";
 	attr.xmlns, attr.version, attr.fail, attr.timeout = NS, "0", policy, ("%g"):format(timeout);
 	attr.server, attr.conflict = "prosody", conflict;
 	local names = {};
@@ -989,5 +1119,6 @@ show_status();
 -- Everything that was hooked is unhooked by Prosody; what is held must not be lost.
 function module.unload()
 	if shared.askers[module.host] == take then shared.askers[module.host] = nil; end
+	if shared.message_askers[module.host] == take_message then shared.message_askers[module.host] = nil; end
 	decide_all();
 end

@@ -32,6 +32,10 @@ WORDS: dict[Kind, tuple[str, str]] = {
         "an administrator has blocked {which}",
         "`jingle-hnt unblock {which}` lets it call and be called again",
     ),
+    Kind.RULE: (
+        "a rule about who may call whom refuses it: {which}",
+        "docs/policy.md says how rules are written; `jingle-hnt policy` shows those in force",
+    ),
     Kind.LIMIT: (
         "a limit of calls was reached: {which}",
         "`jingle-hnt limits` says who is near it; raise {which} if that many calls are wanted",
@@ -186,7 +190,7 @@ class Refusals:
             if count is not None:
                 others = {} if count == call.count else {"others": count - call.count}
                 log.info(
-                    "call refused" if call.told else "call not relayed",
+                    "call refused" if call.outcome == "refused" else "call not relayed",
                     caller=call.caller,
                     callee=call.callee,
                     sid=call.sids[-1],

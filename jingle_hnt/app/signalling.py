@@ -438,6 +438,7 @@ class Signalling:
     def _follow(self) -> None:
         self._registry.follow(session_policy(self._reloader.settings))
         self._records.follow()
+        self._components.ask_about_rings(self._registry.policy.calls.asks_about_rings)
         self._wiring.pool.readvertise(interfaces(self._reloader.settings))
 
     def policy(self) -> dict[str, object]:

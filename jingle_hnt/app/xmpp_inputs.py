@@ -14,6 +14,7 @@ from jingle_hnt.jingle.effects import (
     Passed,
     Refusal,
     Request,
+    Ring,
     Withdrawn,
 )
 from jingle_hnt.jingle.registry import Registry
@@ -49,6 +50,11 @@ class XmppInputs:
         self._service.whereabouts.seen(request.sender, request.sender_ip)
         self._service.whereabouts.seen(request.recipient, request.recipient_ip)
         self._requests.put(request)
+
+    def rang(self, ring: Ring) -> None:
+        """A message that makes a phone ring."""
+        self._registry.rang(ring, self._clock())
+        self._carry_out()
 
     def refused(self, refusal: Refusal) -> None:
         """A diverted request was answered by an error."""

@@ -31,6 +31,7 @@ from jingle_hnt.jingle.effects import (
     Passed,
     Refusal,
     Request,
+    Ring,
     Withdrawn,
 )
 from jingle_hnt.model.jid import JID
@@ -221,6 +222,9 @@ class _Visitor:
         return f"{self.reason or 'no answer'}; is the server up, and its component port there?"
 
     def receive(self, request: Request) -> None:
+        """Not answered: the module decides."""
+
+    def rang(self, ring: Ring) -> None:
         """Not answered: the module decides."""
 
     def refused(self, refusal: Refusal) -> None:

@@ -27,7 +27,8 @@ class Request:
     it to addresses at this component, and what we say ourselves takes the same way. `sender_ip` and
     `recipient_ip` are where the parties' XMPP connections come from, where the server knows it;
     `sender_seen` and `recipient_seen` where they were seen besides, newest first.
-    `id` is the stanza's, `patience_s` how long who holds it waits for the answer.
+    `id` is the stanza's, `patience_s` how long who holds it waits for the answer. `contact` is as
+    of `rules.Pair`.
     """
 
     token: Token
@@ -41,6 +42,22 @@ class Request:
     via: str = field(default="", kw_only=True)
     id: str = field(default="", kw_only=True)
     patience_s: float = field(default=3.0, kw_only=True)
+    contact: bool | None = field(default=None, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """A message that makes a phone ring, held until it is answered.
+
+    It is a proposal (XEP-0353) or an invitation (XEP-0482); `sid` is its id, which the session that
+    follows has too. `caller` and `callee` may be bare JIDs; `contact` is as of `rules.Pair`.
+    """
+
+    token: Token
+    caller: JID
+    callee: JID
+    sid: str
+    contact: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

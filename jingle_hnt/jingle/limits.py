@@ -6,7 +6,7 @@ nothing from the others. A call over a limit is refused at once: its caller is t
 to try again later, and no port was taken for it.
 """
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -16,6 +16,9 @@ from jingle_hnt.jingle.refusals import Kind, Obstacle
 from jingle_hnt.model.jid import JID
 
 WINDOW_S = 60.0
+
+ANNOUNCED = 10_000
+"""Calls that made a phone ring and are yet to be offered: it is remembered that they counted."""
 
 T = TypeVar("T")
 
@@ -44,18 +47,35 @@ class Limits:
     half_open: Counter[str] = field(default_factory=Counter)
     _offers: dict[str, str] = field(default_factory=dict)
     _made: Counter[JID] = field(default_factory=Counter)
+    _announced: OrderedDict[tuple[JID, str], None] = field(default_factory=OrderedDict)
     _window_at: float = 0.0
 
-    def refusal(self, policy: LimitPolicy, caller: JID, callee: JID, now: float) -> Obstacle | None:
-        """Return why this call may not be made now; None if it may. The attempt counts."""
+    def refusal(
+        self,
+        policy: LimitPolicy,
+        caller: JID,
+        callee: JID,
+        now: float,
+        sid: str = "",
+        *,
+        rings: bool = False,
+    ) -> Obstacle | None:
+        """Return why this call may not be made now, None if it may. The attempt counts.
+
+        A call that makes a phone ring first (`rings`) counts then, and not when it is offered under
+        the same `sid`.
+        """
         if (blocked := self.block(caller, callee)) is not None:
             return blocked
+        counts = self._announced.pop((caller.bare, sid), self) is self or rings
         if now - self._window_at >= WINDOW_S:
             self._window_at = now
             self._made.clear()
-        self._made[caller.bare] += 1
+        made = self._made[caller.bare]
+        if counts:
+            self._made[caller.bare] += 1
         for option, count, limit, error in (
-            ("per_minute", self._made[caller.bare] - 1, policy.per_minute, TOO_FAST),
+            ("per_minute", made if counts else 0, policy.per_minute, TOO_FAST),
             ("per_user", self.users[caller.bare], policy.per_user, TOO_MANY),
             ("half_open", self.half_open[caller.domain], policy.half_open, HALF_OPEN),
             ("per_domain", self.domains[caller.domain], policy.per_domain, DOMAIN_FULL),
@@ -63,6 +83,10 @@ class Limits:
         ):
             if limit and count >= limit:
                 return Obstacle(Kind.LIMIT, f"limits.{option}", error)
+        if rings:
+            self._announced[caller.bare, sid] = None
+            if len(self._announced) > ANNOUNCED:
+                self._announced.popitem(last=False)
         return None
 
     def block(self, caller: JID, callee: JID) -> Obstacle | None:

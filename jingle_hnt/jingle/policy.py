@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from fnmatch import fnmatchcase
 
 from jingle_hnt.call.leg import Leg
 from jingle_hnt.call.policy import AlreadyRelayed, CallPolicy, GatePolicy, IceMode, Times
 from jingle_hnt.jingle.budgets import BudgetPolicy
+from jingle_hnt.jingle.rules import RulesPolicy, matches
 from jingle_hnt.model.content import ICE, ICE_UDP
 from jingle_hnt.model.jid import JID
 from jingle_hnt.relay.policy import PeerPolicy
@@ -37,16 +37,6 @@ class IceRule:
         if self.transports and namespace not in self.transports:
             return False
         return not self.parties or any(matches(self.parties, jid) for jid in parties)
-
-
-def matches(patterns: Iterable[str], jid: JID) -> bool:
-    """Return whether a pattern names this JID or its domain; ``*`` stands for any characters."""
-    return any(fnmatchcase(str(jid.bare) if "@" in p else jid.domain, _glob(p)) for p in patterns)
-
-
-def _glob(pattern: str) -> str:
-    """Compile a pattern. Only ``*`` is special: a local part may have a ``?`` or brackets."""
-    return pattern.replace("[", "[[]").replace("?", "[?]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +118,7 @@ class SessionPolicy:
     ice: IcePolicy = field(default_factory=IcePolicy)
     times: Times = field(default_factory=Times)
     limits: LimitPolicy = field(default_factory=LimitPolicy)
+    calls: RulesPolicy = field(default_factory=RulesPolicy)
     budgets: BudgetPolicy = field(default_factory=BudgetPolicy)
     guests: frozenset[str] = frozenset()
 

@@ -24,10 +24,16 @@ NO_PLANE = StanzaError(
 )
 
 
+NO_SUCH_USER = StanzaError(Condition.SERVICE_UNAVAILABLE, "cancel", "")
+"""What a server says of a user who does not exist (RFC 6121 section 8.5.1): its module writes it as
+that server does, so that nobody learns from it who exists, or is there."""
+
+
 class Kind(StrEnum):
     """The kinds of obstacles."""
 
     BLOCK = "block"  # an administrator has blocked one of the parties
+    RULE = "rule"  # an operator's rule about callers and callees
     LIMIT = "limit"  # a limit of calls
     BUDGET = "budget"  # a budget of the caller or its domain
     DRAIN = "drain"  # no new calls are relayed

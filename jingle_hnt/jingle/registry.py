@@ -29,6 +29,7 @@ from jingle_hnt.jingle.effects import (
     Refusal,
     Replace,
     Request,
+    Ring,
     Withdrawn,
 )
 from jingle_hnt.jingle.hiding import demand_whole, hidden, is_hiding
@@ -36,7 +37,15 @@ from jingle_hnt.jingle.limits import Limits
 from jingle_hnt.jingle.machine import Session
 from jingle_hnt.jingle.party import Party
 from jingle_hnt.jingle.policy import Fallback, SessionPolicy
-from jingle_hnt.jingle.refusals import NO_CAPACITY, NOT_LOCAL, Kind, Obstacle, obstacle_of
+from jingle_hnt.jingle.refusals import (
+    NO_CAPACITY,
+    NO_SUCH_USER,
+    NOT_LOCAL,
+    Kind,
+    Obstacle,
+    obstacle_of,
+)
+from jingle_hnt.jingle.rules import CallVerdict, Pair
 from jingle_hnt.jingle.sessions import Key, Sessions, leg_of
 from jingle_hnt.jingle.table import State
 from jingle_hnt.model.content import Ice
@@ -93,6 +102,12 @@ class Registry:
             session.receive(Leg.INITIATOR, request, now)
             self.calls.settle(session, now)
             return
+        calls = self.policy.calls
+        if calls.rules or calls.strangers is not CallVerdict.ALLOW:
+            ruled_out = self._ruled_out(request)
+            if ruled_out is not None:
+                self._refuse(request, ruled_out)
+                return
         has_media = _has_media(request)
         if not has_media and not self._may_get_media(request):
             self._go_on(request)
@@ -109,7 +124,10 @@ class Registry:
 
         It is refused if addresses are to be hidden.
         """
-        if self._has_to_hide and request.jingle.action is not Action.SESSION_TERMINATE:
+        ruled_out = self._ruled_out(request)
+        if ruled_out is not None:
+            self._refuse(request, ruled_out)
+        elif self._has_to_hide and request.jingle.action is not Action.SESSION_TERMINATE:
             self._refuse(request, Obstacle(Kind.LATE, "", NO_CAPACITY))
         else:
             self._refuse(request, Obstacle(Kind.LATE))
@@ -117,6 +135,15 @@ class Registry:
     def crowded(self, request: Request) -> None:
         """Refuse a request that finds the line of its user full."""
         self._refuse(request, obstacle_of(self.budgets.too_many_wait(request.sender)))
+
+    def rang(self, ring: Ring, now: float) -> None:
+        """A message that makes a phone ring: rules, blocks, limits and a drain speak before it."""
+        obstacle = self._ring_obstacle(ring, now)
+        if obstacle is None or obstacle.error is None:
+            self._effects.append(Pass(ring.token))
+        else:
+            self._effects.append(Bounce(ring.token, obstacle.error))
+            self._note(ring.caller, ring.callee, ring.sid, obstacle)
 
     @property
     def _has_to_hide(self) -> bool:
@@ -293,7 +320,33 @@ class Registry:
             return obstacle_of(error)
         if not has_media:
             return self.limits.block(request.sender, request.recipient)
-        return self.limits.refusal(self.policy.limits, request.sender, request.recipient, now)
+        caller, callee, sid = request.sender, request.recipient, request.jingle.sid
+        return self.limits.refusal(self.policy.limits, caller, callee, now, sid)
+
+    def _ring_obstacle(self, ring: Ring, now: float) -> Obstacle | None:
+        """Why a phone may not be made to ring; None where it may."""
+        caller, callee, policy = ring.caller, ring.callee, self.policy
+        if not {caller.domain, callee.domain} & policy.domains or caller.bare == callee.bare:
+            return None
+        ruled_out = self._of_rules(Pair(caller, callee, ring.contact))
+        if ruled_out is not None:
+            return ruled_out
+        if self.draining:
+            refuse = policy.relay.draining is Fallback.REFUSE
+            return Obstacle(Kind.DRAIN, "relay.draining", NO_CAPACITY if refuse else None)
+        return self.limits.refusal(policy.limits, caller, callee, now, ring.sid, rings=True)
+
+    def _ruled_out(self, request: Request) -> Obstacle | None:
+        """The rule by which this offer may not be made, whatever it is of."""
+        if request.jingle.action is not Action.SESSION_INITIATE:
+            return None
+        return self._of_rules(Pair(request.sender, request.recipient, request.contact))
+
+    def _of_rules(self, pair: Pair) -> Obstacle | None:
+        ruling = self.policy.calls.ruling(pair, self.policy.domains)
+        if ruling.verdict is not CallVerdict.REFUSE:
+            return None
+        return Obstacle(Kind.RULE, ruling.by, NO_SUCH_USER)
 
     def _channel_refusal(self, request: ChannelRequest, now: float) -> StanzaError | None:
         if self._quota is None or request.requester.domain not in self.policy.domains:

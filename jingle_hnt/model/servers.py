@@ -12,7 +12,7 @@ class ModuleState:
     nothing at all came back, which may pass. `fails` is how the module decides without us
     (``open`` or ``closed``). `other` is the host of the process that asked as our component before,
     `other_age_s` seconds ago; empty where none did. `hosts` are all hosts of that server whose
-    module asks our component.
+    module asks our component. `asks_about_rings` is whether it holds what makes a phone ring.
     """
 
     fault: str = ""
@@ -23,6 +23,7 @@ class ModuleState:
     other: str = ""
     other_age_s: float = 0.0
     hosts: tuple[str, ...] = ()
+    asks_about_rings: bool = False
 
 
 @dataclass(frozen=True, slots=True)

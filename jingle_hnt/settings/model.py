@@ -502,6 +502,52 @@ class CallLimitsOptions(_Section):
     limit."""
 
 
+class CallRuleOptions(_Section):
+    """What becomes of the calls of some callers to some callees."""
+
+    verdict: Literal["allow", "refuse"]
+    """`allow` the call, or `refuse` it: the caller is told what a server says of a user who does
+    not exist, and the callee hears nothing."""
+    name: Annotated[str, Field(max_length=64)] = ""
+    """What `history` and `explain` call the rule. If it is empty, its place: `calls.rules[1]`."""
+    callers: tuple[Pattern, ...] = ()
+    """Patterns of which the caller must match one; empty, all callers."""
+    callees: tuple[Pattern, ...] = ()
+    """Patterns of which the callee must match one; empty, all callees."""
+    contact: bool | None = None
+    """Whether the caller must be a contact of the callee (`true`), or must not be one (`false`). If
+    it is left out, either fits."""
+    other_server: bool | None = None
+    """Whether one of the two must be of a domain that is not in `xmpp.domains` (`true`), or both
+    must be of ours (`false`). If it is left out, either fits."""
+
+
+class CallsOptions(_Section):
+    """Who may call whom."""
+
+    rings: bool = False
+    """Ask before a phone rings, too: the server modules hold proposals (XEP-0353) and invitations
+    (XEP-0482) until jingle-hnt has answered, and blocks, `limits` and a drain that refuses apply to
+    them. Rules and `strangers` imply it. If it is off, they apply when the call itself is offered,
+    after the phone rang. If jingle-hnt is away, everything rings."""
+    strangers: Literal["allow", "refuse"] = "allow"
+    """What becomes of calls to a user from somebody who is not a contact: who is not in the user's
+    roster with a subscription. `refuse` tells the caller what a server says of a user who does not
+    exist. `rules` come first. Of a callee on another server the caller's own roster counts."""
+    rules: tuple[CallRuleOptions, ...] = ()
+    """Rules about pairs of caller and callee: tables with `verdict`, and if wanted `name`,
+    `callers`, `callees`, `contact` and `other_server`. The first rule that fits a call applies;
+    what a rule leaves out fits every call. docs/policy.md has examples.
+
+    Guests may call the help desk only:
+
+        [
+          { callers = ["*@guests.example.org"], callees = ["help@example.org"], verdict = "allow" },
+          { callers = ["*@guests.example.org"], verdict = "refuse", name = "guests" },
+        ]
+    """
+
+
 class BudgetsOptions(_Section):
     """How much of each resource one user, domain, or session may use; 0 means no budget."""
 
@@ -682,6 +728,7 @@ class Settings(BaseSettings):
     ice: IceOptions = Field(default_factory=IceOptions)
     times: TimesOptions = Field(default_factory=TimesOptions)
     limits: CallLimitsOptions = Field(default_factory=CallLimitsOptions)
+    calls: CallsOptions = Field(default_factory=CallsOptions)
     budgets: BudgetsOptions = Field(default_factory=BudgetsOptions)
     state: StateOptions = Field(default_factory=StateOptions)
     stop: StopOptions = Field(default_factory=StopOptions)

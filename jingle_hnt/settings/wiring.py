@@ -23,13 +23,14 @@ from jingle_hnt.jingle.policy import (
     RelayPolicy,
     SessionPolicy,
 )
+from jingle_hnt.jingle.rules import CallRule, CallVerdict, RulesPolicy
 from jingle_hnt.model.content import ICE, ICE_UDP
 from jingle_hnt.model.jid import JID
 from jingle_hnt.relay.interfaces import Interface
 from jingle_hnt.relay.policy import PeerPolicy
 from jingle_hnt.relay.ports import PortPool
+from jingle_hnt.settings.model import CallsOptions, RelayNodesOptions, ServerOptions, Settings
 from jingle_hnt.settings.model import IceRuleOptions as IceRuleSettings
-from jingle_hnt.settings.model import RelayNodesOptions, ServerOptions, Settings
 
 Policy = TypeVar("Policy")
 
@@ -106,6 +107,7 @@ def component_settings(settings: Settings) -> tuple[ComponentSettings, ...]:
             callers=callers(settings),
             elsewhere=every - frozenset(_domains(server.domains)),
             administrators=administrators(settings),
+            rings=calls_policy(settings.calls).asks_about_rings,
             redacts=settings.admin.addresses == "redacted",
             read_secret=partial(settings.secret_of, server),
         )
@@ -139,6 +141,7 @@ def session_policy(settings: Settings) -> SessionPolicy:
         ),
         times=taken(Times, settings.times),
         limits=taken(LimitPolicy, settings.limits),
+        calls=calls_policy(settings.calls),
         budgets=taken(BudgetPolicy, settings.budgets),
         guests=callers(settings),
     )
@@ -176,6 +179,22 @@ def _ice_rule(rule: IceRuleSettings) -> IceRule:
     return taken(
         IceRule, rule, parties=tuple(map(normalised_pattern, rule.parties)), transports=transports
     )
+
+
+def calls_policy(calls: CallsOptions) -> RulesPolicy:
+    """The rules about who may call whom, each with a name."""
+    rules = tuple(
+        taken(
+            CallRule,
+            rule,
+            name=rule.name or f"calls.rules[{number}]",
+            verdict=CallVerdict(rule.verdict),
+            callers=tuple(map(normalised_pattern, rule.callers)),
+            callees=tuple(map(normalised_pattern, rule.callees)),
+        )
+        for number, rule in enumerate(calls.rules, 1)
+    )
+    return taken(RulesPolicy, calls, rules=rules)
 
 
 def administrators(settings: Settings) -> tuple[JID, ...]:

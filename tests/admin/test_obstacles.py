@@ -13,6 +13,7 @@ from jingle_hnt.jingle.budgets import BudgetPolicy
 from jingle_hnt.jingle.effects import Answer, Bounce, CallRefused, Pass, Passed, Replace, Request
 from jingle_hnt.jingle.policy import Fallback, LimitPolicy, SessionPolicy
 from jingle_hnt.jingle.refusals import Kind, Obstacle
+from jingle_hnt.jingle.rules import CallRule, CallVerdict, RulesPolicy
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action, Jingle
 from jingle_hnt.model.servers import ComponentServices, ModuleState
@@ -72,6 +73,16 @@ async def test_who_is_blocked_is_unblocked(history: History) -> None:
     assert "lets it call and be called again" in advice
     name, who = command(advice).split()
     await ask(front.service, name, who=who)
+    assert isinstance(front.offers(), Replace)
+
+
+async def test_a_rule_that_refuses_gets_an_exception(history: History) -> None:
+    guests = CallRule(CallVerdict.REFUSE, "guests", callers=("example.org",))
+    front = Front(history, calls=RulesPolicy((guests,)))
+    front.offers()
+    advice = await front.advice("refused-rule")
+    assert "docs/policy.md says how rules are written" in advice
+    front.follow(calls=RulesPolicy((CallRule(CallVerdict.ALLOW, "", callees=("bob@*",)), guests)))
     assert isinstance(front.offers(), Replace)
 
 

@@ -21,6 +21,7 @@ from jingle_hnt.jingle.effects import (
     Pass,
     Replace,
     Request,
+    Ring,
 )
 from jingle_hnt.jingle.machine import Ended
 from jingle_hnt.jingle.policy import SessionPolicy
@@ -252,6 +253,7 @@ class Stage:
         known: bool = True,
         id_: str = "",
         via: str = "",
+        contact: bool | None = None,
     ) -> Answer | None:
         """A request; the answer is None while the plane keeps it waiting."""
         recipient = to or (BOB if sender == ALICE else ALICE)
@@ -261,10 +263,21 @@ class Stage:
             ip_address(ADDRESSES[j]) if known and j in ADDRESSES else None
             for j in (sender, recipient)
         ]
-        request = Request(self.tokens, sender, recipient, jingle, *ips, id=id_, via=via)
+        request = Request(
+            self.tokens, sender, recipient, jingle, *ips, id=id_, via=via, contact=contact
+        )
         self.registry.receive(request, self.now)
         self.settle()
         return self.answers.get(self.tokens)
+
+    def rings(
+        self, caller: JID, callee: JID, sid: str = "a", contact: bool | None = None
+    ) -> Answer:
+        """A message that makes the callee's phone ring; the answer that it got."""
+        self.tokens += 1
+        self.registry.rang(Ring(self.tokens, caller, callee, sid, contact), self.now)
+        self.settle()
+        return self.answers[self.tokens]
 
     def call(self, **options: object) -> None:
         """Alice calls, Bob answers."""

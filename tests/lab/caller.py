@@ -154,6 +154,8 @@ class Phone:
 
     async def _told(self, message: ET.Element) -> None:
         """A proposal rings and is welcome; who may proceed calls (XEP-0353)."""
+        if message.get("type") == "error":
+            return  # which may have in it what we proposed ourselves
         for said in message:
             match said.tag.removeprefix(f"{{{PROPOSALS}}}"):
                 case "propose":

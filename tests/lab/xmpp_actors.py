@@ -418,11 +418,24 @@ class Component(_Actor):
         assert found is not None
         return found
 
-    def answer(self, question: Question, action: str, payload: str = "") -> None:
+    async def ring(self, sid: str) -> Question:
+        """The question about the message that makes a phone ring for this call."""
+
+        def wanted(element: Element) -> bool:
+            found = _question(element, "message")
+            return found is not None and found.stanza[0].get("id") == sid
+
+        found = _question(await self.next(wanted), "message")
+        assert found is not None
+        return found
+
+    def answer(
+        self, question: Question, action: str, payload: str = "", attributes: str = ""
+    ) -> None:
         """Answer with this action; `payload` is what belongs inside <intercept/>."""
         self.send(
             f"<iq type='result' from='{self.domain}' to='{question.iq.get('from')}'"
-            f" id='{question.id}'><intercept xmlns='{INTERCEPT}' action='{action}'>"
+            f" id='{question.id}'><intercept xmlns='{INTERCEPT}' action='{action}' {attributes}>"
             f"{payload}</intercept></iq>"
         )
 
@@ -476,9 +489,9 @@ def condition_of(stanza: Element) -> str:
     raise AssertionError(f"no error: {as_text(stanza)}")
 
 
-def _question(element: Element) -> Question | None:
+def _question(element: Element, kind: str = "iq") -> Question | None:
     intercept = element.find(f"{{{INTERCEPT}}}intercept")
     if bare_name(element) != "iq" or element.get("type") != "set" or intercept is None:
         return None
-    stanza = intercept.find(f"{{{FORWARD}}}forwarded/{{{CLIENT}}}iq")
+    stanza = intercept.find(f"{{{FORWARD}}}forwarded/{{{CLIENT}}}{kind}")
     return None if stanza is None else Question(element, intercept, stanza)

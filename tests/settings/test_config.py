@@ -8,7 +8,7 @@ import pytest
 
 from jingle_hnt.call.policy import IceMode
 from jingle_hnt.errors import ConfigurationError
-from jingle_hnt.jingle.policy import matches
+from jingle_hnt.jingle.rules import matches
 from jingle_hnt.model.content import ICE, ICE_UDP
 from jingle_hnt.model.jid import JID
 from jingle_hnt.settings.file import load

@@ -39,6 +39,7 @@ from jingle_hnt.jingle.effects import (
     Passed,
     Refusal,
     Request,
+    Ring,
     Token,
     Withdrawn,
 )
@@ -71,10 +72,10 @@ class ComponentSettings:
     `channels` says whether users may ask for relay channels (XEP-0278), `callers` are the domains
     whose users may call by addresses of ours (none: there are no such addresses), `administrators`
     the bare JIDs that may use ad-hoc commands, `redacts` whether they see IP addresses without
-    their last part. `elsewhere` are the domains that other connections
-    of the same process serve. `read_secret` is asked before each attempt to connect, and raises
-    ConfigurationError where there is no secret; without it `secret` holds. A `host` that is a name
-    must be loopback's, or in one of the `trusted` networks.
+    their last part. `rings` says whether modules ask about what makes a phone ring. `elsewhere` are
+    the domains that other connections of the same process serve. `read_secret` is asked before each
+    attempt to connect, and raises ConfigurationError where there is no secret; without it `secret`
+    holds. A `host` that is a name must be loopback's, or in one of the `trusted` networks.
     """
 
     jid: str
@@ -90,6 +91,7 @@ class ComponentSettings:
     callers: frozenset[str] = frozenset()
     elsewhere: frozenset[str] = frozenset()
     administrators: tuple[JID, ...] = ()
+    rings: bool = False
     redacts: bool = False
     read_secret: Callable[[], str] | None = field(default=None, repr=False, compare=False)
 
@@ -111,6 +113,8 @@ class Component:
         self._requests = PendingRequests(tokens=tokens)
         self._lately: OrderedDict[tuple[str, str], Request] = OrderedDict()
         self._queries = PendingQueries()
+        self.asks_about_rings = settings.rings
+        """Whether server modules are to ask about what makes a phone ring, when they are asked."""
         way = addresses.Way(self._pass_on, self._requests.hold, clock)
         self._addresses = addresses.AddressFront(settings.jid, settings.callers, inputs, way)
         features: tuple[str, ...] = nodes.FEATURES if settings.channels else ()
@@ -255,8 +259,12 @@ class Component:
         }
 
     async def _module_of(self, domain: str) -> ModuleState:
-        answer = await self._ask(domain, intercept.module_query(INSTANCE, NODE))
+        answer = await self._ask(
+            domain, intercept.module_query(INSTANCE, NODE, self.asks_about_rings)
+        )
         state = intercept.module_state(answer, domain, self._settings.jid)
+        if self.asks_about_rings and not (state.fault or state.asks_about_rings):
+            state = replace(state, caution=state.caution or intercept.rings_unasked(domain))
         found = intercept.other_instance(answer)
         if found is None:
             return state
@@ -369,19 +377,34 @@ class Component:
         """Hold a question, read it, and pass it on or bounce it."""
         now = self._clock()
         try:
-            question = intercept.question(element, host, pruned)
+            question = intercept.ring(element, host) or intercept.question(element, host, pruned)
         except ProtocolViolation as error:
             log.warning("request of the server module cannot be read", host=host, why=str(error))
             self._send_iq("error", host, id_, stanza_error("bad-request", "modify", str(error)))
             return
-        held = PendingRequest(id_, host, question.jingle, now + question.timeout_s)
+        about = (
+            question.element if isinstance(question, intercept.RingQuestion) else question.jingle
+        )
+        held = PendingRequest(id_, host, about, now + question.timeout_s)
         token = self._requests.hold(held, now)
         if token is None:
             log.warning("too many requests wait for an answer", host=host)
             why = "too many requests wait for an answer"
             self._send_iq("error", host, id_, stanza_error("resource-constraint", "wait", why))
             return
-        self._read(question, token, (host, id_), pruned)
+        if isinstance(question, intercept.RingQuestion):
+            self._rang(question, token)
+        else:
+            self._read(question, token, (host, id_), pruned)
+
+    def _rang(self, question: intercept.RingQuestion, token: Token) -> None:
+        sender, recipient = question.sender, question.recipient
+        ours = self._settings.jid in (sender.domain, recipient.domain)
+        if ours or sender.domain in self._settings.elsewhere:
+            self.answer(Pass(token))  # it is on its way to us, or the sender's server has asked us
+        else:
+            ring = Ring(token, sender, recipient, question.sid, question.contact)
+            self._inputs.rang(ring)
 
     def _expired(self, notice: intercept.Expired) -> None:
         """A question was answered too late, or is not answered yet, and its stanza has gone on."""
@@ -420,6 +443,7 @@ class Component:
             sender_seen=question.sender_seen,
             recipient_seen=question.recipient_seen,
             id=question.id,
+            contact=question.contact,
             patience_s=question.timeout_s,
         )
         if jingle.contents:

@@ -135,6 +135,13 @@ class Components:
         for component in self._all.values():
             component.administer(administrators, redacts)
 
+    def ask_about_rings(self, wanted: bool) -> None:
+        """From now on server modules ask about what makes a phone ring, or do not."""
+        for jid, component in self._all.items():
+            if component.asks_about_rings != wanted:
+                component.asks_about_rings = wanted
+                self._watches[jid].ask_now()
+
     def answer(self, answer: Answer) -> None:
         """Answer where the request came in; see `Component.answer`."""
         first, *_ = self._all.values()

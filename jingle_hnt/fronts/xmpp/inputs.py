@@ -10,6 +10,7 @@ from jingle_hnt.jingle.effects import (
     Passed,
     Refusal,
     Request,
+    Ring,
     Withdrawn,
 )
 from jingle_hnt.model.jid import JID
@@ -20,6 +21,9 @@ class Inputs(Protocol):
 
     def receive(self, request: Request) -> None:
         """A request that a server module holds; `Component.answer` is to follow, now or later."""
+
+    def rang(self, ring: Ring) -> None:
+        """A message that makes a phone ring is held; `Component.answer` is to follow."""
 
     def refused(self, refusal: Refusal) -> None:
         """A request that went through us was answered by an error."""

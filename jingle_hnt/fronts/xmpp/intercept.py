@@ -26,6 +26,7 @@ from jingle_hnt.jingle.effects import (
     Verdict,
     Withdrawn,
 )
+from jingle_hnt.jingle.refusals import NO_SUCH_USER
 from jingle_hnt.model.address import IPAddress, literal
 from jingle_hnt.model.jid import JID
 from jingle_hnt.model.jingle import Action
@@ -38,6 +39,15 @@ MODULE = f"{{{names.INTERCEPT}}}module"
 INJECT = f"{{{names.INTERCEPT}}}inject"
 _FORWARDED = f"{{{names.FORWARD}}}forwarded"
 _UNKNOWN_SESSION = f"{{{names.JINGLE_ERRORS}}}unknown-session"
+
+RINGS = (f"{{{names.JINGLE_MESSAGE}}}propose", f"{{{names.CALL_INVITES}}}invite")
+"""What makes a phone ring before there is a session (XEP-0353, XEP-0482)."""
+
+CONTACT = {"both": True, "from": True, "to": True, "none": False}
+"""Whether somebody is a contact, by the subscription that a roster has (RFC 6121 section 2.1.2.5).
+"""
+
+LONGEST_SID = 1023
 
 ELSEWHERE = {"not-allowed", "remote-server-not-found", "remote-server-timeout"}
 """What a server says of a domain that is not its own (RFC 6120 section 8.3.3)."""
@@ -63,6 +73,24 @@ class Question:
     id: str
     sender_seen: tuple[Sighting, ...] = ()
     recipient_seen: tuple[Sighting, ...] = ()
+    contact: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RingQuestion:
+    """A held message that makes a phone ring: who sent what to whom, and how long is waited."""
+
+    sender: JID
+    recipient: JID
+    element: Element
+    timeout_s: float
+    contact: bool | None
+
+    @property
+    def sid(self) -> str:
+        """The id of the call that is proposed; empty where it is one that nobody needs."""
+        sid = self.element.get("id", "")
+        return sid if len(sid) <= LONGEST_SID else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +135,25 @@ def question(intercept: Element, host: str, pruned: bool = False) -> Question:
         id=stanza.get("id", ""),
         sender_seen=sender_seen,
         recipient_seen=recipient_seen,
+        contact=_contact(intercept),
     )
+
+
+def ring(intercept: Element, host: str) -> RingQuestion | None:
+    """What a module asks about a message; None where it asks about a request.
+
+    Raises ProtocolViolation where this is no question about a ring of a party of `host`.
+    """
+    message = _child(intercept, "message")
+    if message is None:
+        return None
+    element = next((child for child in message if child.tag in RINGS), None)
+    if element is None:
+        raise ProtocolViolation("the forwarded message is no proposal and no invitation")
+    sender, recipient = _jid(message, "from"), _jid(message, "to")
+    _require_local(host, sender, recipient)
+    timeout_s = _timeout_s(intercept.get("timeout"))
+    return RingQuestion(sender, recipient, element, timeout_s, _contact(intercept))
 
 
 def too_large() -> OversizedJingle:
@@ -201,6 +247,8 @@ def answer_element(answer: Verdict, jingle: Element) -> Element:
             return element
         case Bounce(error=error):
             element = Element(INTERCEPT, {"action": "bounce"})
+            if error == NO_SUCH_USER:
+                element.set("as", "unknown-user")
             element.append(error_element(error))
             return element
 
@@ -249,6 +297,7 @@ def module_state(answer: Element | None, domain: str, component: str) -> ModuleS
             server,
             fails=fails,
             hosts=_hosts(module),
+            asks_about_rings=module.get("rings") == "1",
         )
     conditions = {local_name(each) for each in answer.iter()}
     if "forbidden" in conditions:
@@ -285,9 +334,13 @@ def _missing(module: Element, domain: str) -> str:
     )
 
 
-def module_query(instance: str, node: str) -> Element:
-    """Ask a server module how it is set, and say which process on which host asks."""
-    return Element(MODULE, {"instance": instance, "node": node})
+def module_query(instance: str, node: str, rings: bool = False) -> Element:
+    """Ask a server module how it is set, and say which process on which host asks.
+
+    With `rings` the module asks about what makes a phone ring from now on, without it no more.
+    """
+    asked = {"instance": instance, "node": node}
+    return Element(MODULE, asked | {"rings": "1"} if rings else asked)
 
 
 def other_instance(answer: Element | None) -> tuple[str, float, bool] | None:
@@ -311,6 +364,14 @@ def _printable(node: str) -> str:
     return "".join(c for c in node[:64] if c.isprintable())
 
 
+def rings_unasked(domain: str) -> str:
+    """What to do about a module that does not ask about rings, though it is to."""
+    return (
+        f"the server module of {domain} is too old to ask before a phone rings: blocks, limits and"
+        " rules speak when a call is offered; install the module of this version"
+    )
+
+
 def _caution(module: Element, component: str) -> str:
     """What will go wrong when our connection breaks without a word; empty where nothing will."""
     if module.get("conflict", "kick_old") != "kick_old":
@@ -328,13 +389,32 @@ def _caution(module: Element, component: str) -> str:
     return ""
 
 
-def _forwarded(intercept: Element) -> Element:
+def _child(intercept: Element, name: str) -> Element | None:
+    """The forwarded stanza of this kind."""
     wrapper = intercept.find(_FORWARDED)
     children = [] if wrapper is None else list(wrapper)
-    stanza = next((child for child in children if local_name(child) == "iq"), None)
+    return next((child for child in children if local_name(child) == name), None)
+
+
+def _contact(intercept: Element) -> bool | None:
+    """Whether the parties are contacts: as the recipient's roster has it, else the sender's."""
+    found = (intercept.get(f"{side}-contact") for side in ("to", "from"))
+    return next((CONTACT[text] for text in found if text in CONTACT), None)
+
+
+def _forwarded(intercept: Element) -> Element:
+    stanza = _child(intercept, "iq")
     if stanza is None:
         raise ProtocolViolation("<intercept/> without a forwarded IQ")
     return stanza
+
+
+def _jid(element: Element, attribute: str) -> JID:
+    text = element.get(attribute, "")
+    try:
+        return JID.of(text)
+    except ValueError:
+        raise ProtocolViolation(f"'{attribute}' is {quoted(text)}, which is no JID") from None
 
 
 def _full_jid(element: Element, attribute: str) -> JID:

@@ -55,6 +55,10 @@ class ModuleWatch:
         self._states.clear()
         self._wake.set()
 
+    def ask_now(self) -> None:
+        """They are to hear of a change."""
+        self._wake.set()
+
     async def run(self) -> None:
         """Ask until cancelled."""
         while True:

@@ -23,6 +23,7 @@ RTP = "urn:xmpp:jingle:apps:rtp:1"
 DTLS = "urn:xmpp:jingle:apps:dtls:0"
 SOURCES = "urn:xmpp:jingle:apps:rtp:ssma:0"
 JINGLE_MESSAGE = "urn:xmpp:jingle-message:0"
+CALL_INVITES = "urn:xmpp:call-invites:0"
 RTP_INFO = "urn:xmpp:jingle:apps:rtp:info:1"
 
 COMMANDS = "http://jabber.org/protocol/commands"

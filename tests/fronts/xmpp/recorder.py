@@ -11,6 +11,7 @@ from jingle_hnt.jingle.effects import (
     Passed,
     Refusal,
     Request,
+    Ring,
     Withdrawn,
 )
 from jingle_hnt.model.jid import JID
@@ -27,6 +28,7 @@ class Recorder:
         self.channels: list[ChannelRequest] = []
         self.passed_by: list[Passed] = []
         self.expirations: list[Request] = []
+        self.rings: list[Ring] = []
         self.withdrawals: list[Withdrawn] = []
         self.rejections: list[tuple[JID, JingleError]] = []
         self.server_connection: list[str] = []
@@ -35,6 +37,9 @@ class Recorder:
     def receive(self, request: Request) -> None:
         self.requests.append(request)
         self.on_request(request)
+
+    def rang(self, ring: Ring) -> None:
+        self.rings.append(ring)
 
     def refused(self, refusal: Refusal) -> None:
         self.refusals.append(refusal)

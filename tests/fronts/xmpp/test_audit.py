@@ -114,6 +114,9 @@ class Core:
         self.stage.registry.gone(gone, self.stage.now)
         self._settle()
 
+    def rang(self, ring: object) -> None:
+        raise NotImplementedError
+
     def withdrawn(self, withdrawn: Withdrawn) -> None:
         self.stage.registry.withdrawn(withdrawn, self.stage.now)
         self._settle()

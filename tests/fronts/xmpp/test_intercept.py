@@ -13,11 +13,14 @@ from jingle_hnt.fronts.xmpp.intercept import (
     answer_element,
     host_for,
     inject_element,
+    module_query,
     module_state,
     notice,
     question,
+    ring,
 )
 from jingle_hnt.jingle.effects import Bounce, Gone, Moved, Pass, Passed, Refusal, Replace, Withdrawn
+from jingle_hnt.jingle.refusals import NO_SUCH_USER
 from jingle_hnt.model.address import TransportAddress, literal
 from jingle_hnt.model.content import Candidate, ContentKey, Creator
 from jingle_hnt.model.jid import JID
@@ -258,7 +261,83 @@ def test_events_that_are_not_believed(element: ET.Element) -> None:
         notice(element, HOST)
 
 
+# Rings
+
+
+def rings(inside: str, attributes: str = "", from_: str = ZOE) -> ET.Element:
+    bare = BOB.partition("/")[0]
+    return ET.fromstring(
+        f"<intercept xmlns='urn:hnt:intercept:0' {attributes}>"
+        "<forwarded xmlns='urn:xmpp:forward:0'>"
+        f"<message xmlns='jabber:client' from='{from_}' to='{bare}'>{inside}</message>"
+        "</forwarded></intercept>"
+    )
+
+
+PROPOSE = "<propose xmlns='urn:xmpp:jingle-message:0' id='{}'/>"
+INVITE = "<invite xmlns='urn:xmpp:call-invites:0' id='i'/>"
+
+
+@pytest.mark.parametrize(
+    ("attributes", "contact"),
+    [
+        ("to-contact='both'", True),
+        ("to-contact='from'", True),
+        ("to-contact='to' from-contact='none'", True),
+        ("to-contact='none' from-contact='both'", False),
+        ("from-contact='both'", True),
+        ("to-contact='whatever'", None),
+        ("", None),
+    ],
+)
+def test_a_ring_is_read_with_what_rosters_say(attributes: str, contact: bool | None) -> None:
+    asked = ring(rings(PROPOSE.format("s1"), f"timeout='2' {attributes}"), HOST)
+    assert asked is not None
+    assert (str(asked.sender), str(asked.recipient)) == (ZOE, "bob@example.org")
+    assert (asked.sid, asked.contact, asked.timeout_s) == ("s1", contact, 2.0)
+    offer = question(intercept(attributes), HOST)
+    assert offer.contact is contact
+
+
+def test_an_invitation_rings_and_a_request_does_not() -> None:
+    asked = ring(rings(INVITE, from_="elsewhere.example"), HOST)
+    assert asked is not None
+    assert asked.sid == "i"
+    assert ring(intercept(), HOST) is None
+
+
+def test_a_long_id_is_no_name() -> None:
+    asked = ring(rings(PROPOSE.format("x" * 5000)), HOST)
+    assert asked is not None
+    assert asked.sid == ""
+
+
+@pytest.mark.parametrize(
+    ("element", "host"),
+    [
+        (rings("<body>hello</body>"), HOST),
+        (rings(PROPOSE.format("s")), "third.example"),
+        (rings(PROPOSE.format("s"), from_=""), HOST),
+    ],
+)
+def test_rings_that_are_not_believed(element: ET.Element, host: str) -> None:
+    with pytest.raises(ProtocolViolation):
+        ring(element, host)
+
+
+def test_a_module_is_told_whether_to_ask_about_rings() -> None:
+    assert module_query("i", "n", rings=True).get("rings") == "1"
+    assert module_query("i", "n").get("rings") is None
+
+
 # Answers
+
+
+def test_who_is_refused_as_by_an_unknown_user_is_so_by_an_older_module_too() -> None:
+    bounce = answer_element(Bounce(1, NO_SUCH_USER), ET.fromstring(INVITE))
+    assert bounce.attrib == {"action": "bounce", "as": "unknown-user"}
+    [error] = bounce
+    assert (error.get("type"), [child.text for child in error]) == ("cancel", [None])
 
 
 def test_the_short_answers() -> None:

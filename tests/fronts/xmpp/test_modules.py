@@ -29,6 +29,7 @@ class Host:
         self.says = {DOMAIN: LOADED, OTHER: LOADED}
         self.answered: set[str] = set()
         self.asked: Counter[str] = Counter()
+        self.wishes: list[str] = []  # whether it is to ask about rings, as each question said
 
     async def run(self) -> None:
         while True:
@@ -42,6 +43,7 @@ class Host:
     def _answer(self, iq: ET.Element, send: Callable[[str], None]) -> None:
         domain = iq.get("to", "")
         self.asked[domain] += 1
+        self.wishes += [query.get("rings", "") for query in iq]
         said = self.says[domain]
         type_ = "error" if said is REFUSED else "result"
         if said:
@@ -96,6 +98,22 @@ async def watched(host: Host, **changes: object) -> AsyncIterator[Components]:
 async def components(host: Host) -> AsyncIterator[Components]:
     async for made in watched(host):
         yield made
+
+
+async def test_modules_are_asked_for_rings_as_soon_as_that_is_wanted(
+    host: Host, components: Components
+) -> None:
+    """One that does not know them is named, until it is replaced by one that does."""
+    (state, *_) = (await components.diagnose()).values()
+    assert set(host.wishes) == {""}
+    assert state.caution == ""
+    components.ask_about_rings(True)
+    await until(lambda: "1" in host.wishes)
+    (state, *_) = (await components.diagnose()).values()
+    assert "install the module of this version" in state.caution
+    host.says = dict.fromkeys(host.says, LOADED.replace("/>", " rings='1'/>"))
+    (state, *_) = (await components.diagnose()).values()
+    assert state.caution == ""
 
 
 async def test_a_module_that_goes_and_comes_is_noticed(host: Host, components: Components) -> None:

@@ -35,6 +35,7 @@
 -define(NS_JINGLE_1, <<"urn:xmpp:jingle:1">>).
 -define(NS_FORWARDED, <<"urn:xmpp:forward:0">>).
 -define(NS_JINGLE_MESSAGE, <<"urn:xmpp:jingle-message:0">>).
+-define(NS_CALL_INVITES, <<"urn:xmpp:call-invites:0">>).
 
 -define(FILTER_AT, 120).           % after privacy lists, carbons, archives, and others' filters (100)
 -define(LARGEST_QUESTION, 262144). % nobody may cut the component off by sending one large stanza
@@ -88,14 +89,14 @@
 
 -type or_any(Type) :: Type | '_' | '$1'. % as in a pattern of a table
 -type usr() :: {binary(), or_any(binary()), or_any(binary())}. % host, user, resource: the users of a host side by side
--type verdict() :: undefined | go_on | drop | {replace, xmlel()} | {bounce, xmlel()} |
+-type verdict() :: undefined | go_on | drop | {replace, xmlel()} | {bounce, xmlel()} | no_such_user |
                    {fail, unseen | expired | seen}.
 
 %% state: `on`, `stopping` while its module is being stopped, `closing` while the server is.
 -record(host, {name :: binary(), state = on :: on | stopping | closing, component :: binary(),
                fail :: open | closed, timeout :: pos_integer()}).
 -record(held, {key :: {binary(), or_any(usr()), or_any(usr()), or_any(pos_integer())},
-               id :: or_any(binary()), packet :: or_any(iq()), sid :: or_any(binary()),
+               id :: or_any(binary()), packet :: or_any(iq() | message()), sid :: or_any(binary()),
                action :: or_any(binary()), component :: or_any(binary()), until :: or_any(integer()),
                bytes :: or_any(non_neg_integer()), verdict :: or_any(verdict())}).
 -record(state, {host :: binary(), silent = false :: boolean()}).
@@ -266,7 +267,14 @@ filter(#iq{type = set, sub_els = Els} = Packet) ->
         false -> Packet
     end;
 filter(#message{sub_els = [_ | _]} = Packet) ->
-    safely(fun() -> message(Packet) end, Packet);
+    case safely(fun() -> message(Packet) end, Packet) of
+        #message{} = Told ->
+            case is_about_calls(Told) of
+                true -> safely(fun() -> in_turn(Told) end, Told);
+                false -> Told
+            end;
+        drop -> drop
+    end;
 filter(Packet) ->
     Packet.
 
@@ -362,9 +370,15 @@ wait_until(Fun, Left) ->
 
 %% The sender's host, then the recipient's; but no component twice, none about its own stanzas, and nobody
 %% after the recipient's host: a stanza that came back would be behind later ones.
-next_to_ask(#iq{from = #jid{lserver = A} = From, to = #jid{lserver = B} = To} = Packet) ->
-    case is_full(From) andalso is_full(To) andalso not xmpp:get_meta(Packet, hnt_done, false) of
-        true ->
+next_to_ask(#iq{from = From, to = To} = Packet) ->
+    case is_full(From) andalso is_full(To) of
+        true -> next_to_ask(Packet, From, To);
+        false -> none
+    end.
+
+next_to_ask(Packet, #jid{lserver = A} = From, #jid{lserver = B} = To) ->
+    case xmpp:get_meta(Packet, hnt_done, false) of
+        false ->
             Asked = [A, B | xmpp:get_meta(Packet, hnt_asked, [])],
             case [Found || #host{component = C} = Found <- hosts(A, B), not lists:member(C, Asked)] of
                 [#host{component = C} = Host, #host{name = Name, component = C} = Second] ->
@@ -376,17 +390,18 @@ next_to_ask(#iq{from = #jid{lserver = A} = From, to = #jid{lserver = B} = To} = 
                 [Host | _] -> Host;
                 [] -> none
             end;
-        false ->
+        true ->
             none
     end.
 
 hosts(A, A) -> ets:lookup(?HOSTS_TABLE, A);
 hosts(A, B) -> ets:lookup(?HOSTS_TABLE, A) ++ ets:lookup(?HOSTS_TABLE, B).
 
-asked(#iq{to = #jid{lserver = Name}} = Packet, Name, _Component) ->
-    xmpp:put_meta(Packet, hnt_done, true);
-asked(Packet, _Name, Component) ->
-    xmpp:put_meta(Packet, hnt_asked, [Component | xmpp:get_meta(Packet, hnt_asked, [])]).
+asked(Packet, Name, Component) ->
+    case xmpp:get_to(Packet) of
+        #jid{lserver = Name} -> xmpp:put_meta(Packet, hnt_done, true);
+        _ -> xmpp:put_meta(Packet, hnt_asked, [Component | xmpp:get_meta(Packet, hnt_asked, [])])
+    end.
 
 take(_Host, #iq{sub_els = Els, id = Id} = Packet, _Jingle) when length(Els) =/= 1; Id == <<>> ->
     answer_error(Packet, xmpp:err_bad_request(<<"An IQ needs an id and exactly one payload">>, <<"en">>));
@@ -436,6 +451,7 @@ unasked(#host{name = Name} = Host, #held{key = {_, From, To, _}} = Entry, Jingle
 
 go_unasked(Host, Entry, Jingle) ->
     case carry_out({fail, unseen}, Entry, Host) of
+        {on, #message{} = Packet} -> in_turn(Packet);
         {on, Packet} -> request(Packet, Jingle);
         done -> drop
     end.
@@ -450,7 +466,7 @@ advance_undecided(Name, From, To) ->
 ask(#host{name = Name, timeout = Timeout} = Host, #held{packet = Packet, id = Id} = Entry, Jingle) ->
     count(Name, asked),
     Question = #iq{type = set, id = Id, from = jid:make(Name), to = jid:make(Entry#held.component),
-                   sub_els = [question(Host, Packet)]},
+                   sub_els = [question(Host, Packet, Jingle)]},
     insert(Entry),
     ets:insert(?QUESTIONS_TABLE, {Id, Entry#held.key}),
     erlang:send_after(Timeout, process_of(Name), {expired, Id}),
@@ -530,6 +546,85 @@ message(#message{from = #jid{lserver = A} = From, to = #jid{lserver = B}, sub_el
             Packet
     end.
 
+%% What makes a phone ring (XEP-0353, XEP-0482), if the component wants to be asked about it, and what
+%% is said of that call while it waits.
+in_turn(#message{from = From, to = To} = Packet) ->
+    case jid:remove_resource(From) == jid:remove_resource(To) orelse next_to_ask(Packet, From, jid:remove_resource(To)) of
+        #host{name = Name, component = Component} = Host ->
+            Ring = counted({rings, Component}) == 1 andalso ring_of(Packet),
+            Waits = next_held(Name, usr(From), usr(jid:remove_resource(To))) =/= none,
+            case {Ring, Waits} of
+                {#xmlel{}, _} -> take_ring(Host, Packet, Ring);
+                {_, true} -> take_turn(Host, Packet);
+                {_, false} -> Packet
+            end;
+        _ ->
+            Packet
+    end.
+
+ring_of(#message{type = error}) ->
+    false;
+ring_of(#message{type = Type} = Packet) ->
+    case [El || El <- about_calls(Packet), rings(El, Type)] of
+        [El | _] -> El;
+        [] -> false
+    end.
+
+%% An invitation to a room is its members'.
+rings(#xmlel{name = <<"propose">>} = El, _) -> fxml:get_tag_attr_s(<<"xmlns">>, El) == ?NS_JINGLE_MESSAGE;
+rings(#xmlel{name = <<"invite">>} = El, Type) ->
+    Type =/= groupchat andalso fxml:get_tag_attr_s(<<"xmlns">>, El) == ?NS_CALL_INVITES;
+rings(_, _) -> false.
+
+is_about_calls(Packet) ->
+    about_calls(Packet) =/= [].
+
+%% Whoever looked into the message before us may have decoded some of it.
+about_calls(#message{sub_els = Els}) ->
+    Found = [case El of
+                 #xmlel{} -> El;
+                 _ -> named_for_calls(atom_to_list(element(1, El))) andalso encode(El)
+             end || El <- Els],
+    [El || #xmlel{} = El <- Found,
+           lists:member(fxml:get_tag_attr_s(<<"xmlns">>, El), [?NS_JINGLE_MESSAGE, ?NS_CALL_INVITES])].
+
+named_for_calls("jingle_" ++ _) -> true;
+named_for_calls("call_" ++ _) -> true;
+named_for_calls(_) -> false.
+
+take_ring(#host{name = Name, component = Component} = Host, Packet, Ring) ->
+    Bytes = byte_size(fxml:element_to_binary(Ring)),
+    Entry = entry(Host, Packet, Ring, Bytes),
+    IsSilent = counted({Name, silent}) == 1,
+    case {is_connected(Component), room(Entry)} of
+        {true, _} when Bytes > ?LARGEST_QUESTION ->
+            Text = <<"This message is larger than any call needs">>,
+            answer_error(Packet, xmpp:err_policy_violation(Text, <<"en">>));
+        {true, none_for_user} when not IsSilent ->
+            Text = <<"Too many calls of yours wait for the media relay">>,
+            answer_error(Packet, xmpp:err_resource_constraint(Text, <<"en">>));
+        {true, Room} when Room =/= none, Host#host.state == on ->
+            ask(Host, Entry, Ring);
+        _ ->
+            unasked(Host, Entry, Ring)
+    end.
+
+%% Behind what waits, in the order in which it came.
+take_turn(#host{name = Name} = Host, Packet) ->
+    Entry = entry(Host, Packet, #xmlel{name = <<"message">>}, 0),
+    {_, From, To, _} = Entry#held.key,
+    case room(Entry) of
+        here ->
+            insert(Entry#held{verdict = go_on}),
+            case whereis(process_of(Name)) of
+                undefined -> advance(Name, From, To);
+                Process -> Process ! {advance, From, To}
+            end,
+            drop;
+        _ ->
+            Packet
+    end.
+
 %% Who pays for what is asked and told: a user of this server, or another server, which may make up users.
 payer(#jid{luser = U, lserver = S}) ->
     case ejabberd_router:is_my_host(S) of
@@ -548,8 +643,12 @@ may_tell(Owner) ->
 
 %%% What is held
 
-entry(#host{name = Name, component = Component, timeout = Timeout}, #iq{from = From, to = To} = Packet,
-      Jingle, Bytes) ->
+entry(#host{name = Name, component = Component, timeout = Timeout}, Packet, Jingle, Bytes) ->
+    From = xmpp:get_from(Packet),
+    To = case Packet of
+             #message{to = Phone} -> jid:remove_resource(Phone); % all that is said of a call in one line
+             #iq{to = Party} -> Party
+         end,
     Random = base64:encode(crypto:strong_rand_bytes(12)),
     #held{key = {Name, usr(From), usr(To), erlang:unique_integer([monotonic, positive])},
           id = <<"hnt-", (ejabberd_cluster:node_id())/binary, $-, Random/binary>>, packet = Packet,
@@ -1014,6 +1113,13 @@ iq_element(#iq{from = From, to = To, id = Id, type = Type}, Els) ->
                     {<<"from">>, jid:encode(From)}, {<<"to">>, jid:encode(To)}, {<<"id">>, Id}],
            children = Els}.
 
+%% What else the message says is nobody's business.
+message_element(#message{from = From, to = To, id = Id, type = Type}, Ring) ->
+    #xmlel{name = <<"message">>,
+           attrs = [{<<"xmlns">>, ?NS_CLIENT}, {<<"type">>, atom_to_binary(Type, utf8)},
+                    {<<"from">>, jid:encode(From)}, {<<"to">>, jid:encode(To)}, {<<"id">>, Id}],
+           children = [Ring]}.
+
 encode(#xmlel{} = El) -> El;
 encode(El) -> xmpp:encode(El, ?NS_CLIENT).
 
@@ -1027,10 +1133,40 @@ origin(#jid{lserver = Host}) ->
         _ -> <<"s2s">>
     end.
 
-question(#host{timeout = Timeout}, #iq{from = From, to = To, sub_els = [Payload]} = Packet) ->
-    Attrs = [{<<"via">>, origin(From)}, {<<"timeout">>, number(Timeout / 1000)}
-             | whereabouts(<<"from-">>, From) ++ whereabouts(<<"to-">>, To)],
-    intercept(Attrs, [forwarded(iq_element(Packet, [encode(Payload)]))]).
+question(Host, #message{from = From, to = To} = Packet, Ring) ->
+    intercept(about(Host, From, To) ++ contact(From, To), [forwarded(message_element(Packet, Ring))]);
+question(#host{component = Component} = Host, #iq{from = From, to = To, sub_els = [Payload]} = Packet, Jingle) ->
+    IsOffer = fxml:get_tag_attr_s(<<"action">>, Jingle) == <<"session-initiate">>,
+    Contact = case IsOffer andalso counted({rings, Component}) == 1 of
+                  true -> contact(From, To);
+                  false -> []
+              end,
+    intercept(about(Host, From, To) ++ Contact, [forwarded(iq_element(Packet, [encode(Payload)]))]).
+
+about(#host{timeout = Timeout}, From, To) ->
+    [{<<"via">>, origin(From)}, {<<"timeout">>, number(Timeout / 1000)}
+             | whereabouts(<<"from-">>, From) ++ whereabouts(<<"to-">>, To)].
+
+%% What subscription the recipient's roster has of the sender, or, of a recipient elsewhere, the sender's
+%% of the recipient (RFC 6121).
+contact(From, To) ->
+    case {subscription(To, From), subscription(From, To)} of
+        {none_of_ours, none_of_ours} -> [];
+        {none_of_ours, Own} -> [{<<"from-contact">>, Own}];
+        {Theirs, _} -> [{<<"to-contact">>, Theirs}]
+    end.
+
+subscription(#jid{luser = U, lserver = S}, Other) when U =/= <<>> ->
+    case ejabberd_router:is_my_host(S) of
+        true ->
+            {Subscription, _, _} = ejabberd_hooks:run_fold(roster_get_jid_info, S, {none, none, []},
+                                                           [U, S, jid:remove_resource(Other)]),
+            atom_to_binary(Subscription, utf8);
+        false ->
+            none_of_ours
+    end;
+subscription(_, _) ->
+    none_of_ours.
 
 number(Seconds) when Seconds == trunc(Seconds) -> integer_to_binary(trunc(Seconds));
 number(Seconds) -> float_to_binary(Seconds, [{decimals, 3}, compact]).
@@ -1111,7 +1247,10 @@ heard({expired, Id}, #state{host = Host} = State) ->
                 complain({silent, Host}, "No answer from ~ts in time: fail ~ts", [Component, Fail]),
             ets:insert(?COUNTS_TABLE, {{Host, silent}, 1}),
             count(Host, expired),
-            Outcome = case Fail of open -> <<"passed">>; closed -> <<"refused">> end,
+            Outcome = case {Fail, Held#held.packet} of
+                          {closed, #iq{}} -> <<"refused">>;
+                          _ -> <<"passed">>
+                      end,
             tell(Host, [{<<"event">>, <<"expired">>}, {<<"id">>, Id}, {<<"outcome">>, Outcome}], []),
             decide(Held, {fail, expired}),
             advance(Host, From, To),
@@ -1164,6 +1303,9 @@ heard({parties, Rows}, State) ->
     {noreply, State};
 heard({instances, Component, Known}, State) ->
     ets:insert(?COUNTS_TABLE, {{instances, Component}, Known}),
+    {noreply, State};
+heard({rings, Component, Wanted}, State) ->
+    ets:insert(?COUNTS_TABLE, {{rings, Component}, Wanted}),
     {noreply, State};
 heard({seen, Party, IP}, State) ->
     noted(Party, IP),
@@ -1345,6 +1487,30 @@ deliver(Verdict, Held, Name) ->
 
 %%% Verdicts: what is done with a held stanza once it is its turn
 
+carry_out(go_on, #held{packet = #message{} = Packet, component = Component}, #host{name = Name}) ->
+    {on, asked(Packet, Name, Component)};
+carry_out(no_such_user, #held{packet = #iq{to = #jid{lserver = Server}} = Packet} = Held, _Host) ->
+    %% As ejabberd_sm answers what is for a client that is not there.
+    Held#held.action == <<"session-initiate">> andalso ended(Held#held.sid, Packet#iq.from, Packet#iq.to),
+    case ejabberd_router:is_my_host(Server) of
+        true -> ejabberd_hooks:run_fold(bounce_sm_packet, Server, {bounce, Packet}, []);
+        false -> ejabberd_router:route_error(Packet, xmpp:err_service_unavailable())
+    end,
+    done;
+carry_out(no_such_user, #held{packet = #message{type = headline}}, _Host) ->
+    done;
+carry_out(no_such_user, #held{packet = #message{} = Packet}, _Host) ->
+    ejabberd_router:route_error(Packet, xmpp:err_service_unavailable()),
+    done;
+carry_out({fail, _}, #held{packet = #message{}} = Held, #host{name = Name} = Host) ->
+    %% A message tells no address: what makes a phone ring goes on whatever becomes of the call.
+    count(Name, failed),
+    carry_out(go_on, Held, Host);
+carry_out({bounce, Error}, #held{packet = #message{from = From, to = To} = Packet}, _Host) ->
+    ejabberd_router:route(Packet#message{type = error, from = To, to = From, sub_els = [Error]}),
+    done;
+carry_out({replace, _}, #held{packet = #message{}} = Held, #host{name = Name} = Host) ->
+    carry_out(unusable(Name), Held, Host);
 carry_out(go_on, #held{packet = #iq{from = From, to = To} = Packet, component = Component} = Held,
           #host{name = Name}) ->
     watch(Held),
@@ -1390,7 +1556,11 @@ verdict(#iq{type = result, sub_els = Els}, Host) ->
                 {<<"pass">>, _} -> go_on;
                 {<<"drop">>, _} -> drop;
                 {<<"replace">>, _} -> replacement(Answer, Host);
-                {<<"bounce">>, _} -> bounced(Answer, Host);
+                {<<"bounce">>, _} ->
+                    case fxml:get_tag_attr_s(<<"as">>, Answer) of
+                        <<"unknown-user">> -> no_such_user;
+                        _ -> bounced(Answer, Host)
+                    end;
                 _ -> unusable(Host)
             end;
         _ ->
@@ -1497,6 +1667,9 @@ no_module(IQ, Component) ->
     xmpp:make_error(IQ, xmpp:err_forbidden(<<"Only ", Component/binary, " may ask this">>, <<"en">>)).
 
 module_asked(IQ, El, Host) ->
+    Rings = case fxml:get_tag_attr_s(<<"rings">>, El) of <<"1">> -> 1; _ -> 0 end,
+    ets:insert(?COUNTS_TABLE, {{rings, component(Host)}, Rings}),
+    send_elsewhere(Host, {rings, component(Host), Rings}),
     Asked = met(Host, component(Host), fxml:get_tag_attr_s(<<"instance">>, El),
                 fxml:get_tag_attr_s(<<"node">>, El)),
     case lists:delete(node(), ejabberd_cluster:get_nodes()) of
@@ -1513,7 +1686,7 @@ module_answer(IQ, Host, Attrs) ->
         #host{fail = Fail, timeout = Timeout, component = Component} ->
             Own = [{<<"xmlns">>, ?NS_INTERCEPT}, {<<"version">>, <<"0">>},
                    {<<"fail">>, atom_to_binary(Fail, utf8)}, {<<"timeout">>, number(Timeout / 1000)},
-                   {<<"server">>, <<"ejabberd">>},
+                   {<<"server">>, <<"ejabberd">>}, {<<"rings">>, <<"1">>},
                    {<<"routes">>, integer_to_binary(length(connections(Component)))},
                    {<<"hosts">>, hosts_text(asking(Component))}],
             xmpp:make_iq_result(IQ, #xmlel{name = <<"module">>, attrs = Own ++ Attrs});
