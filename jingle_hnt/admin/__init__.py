@@ -1,1 +1,1 @@
-"""What an administrator may see and do: snapshots, commands, the local socket they come through."""
+"""Administration: snapshots, commands, reports, metrics, and the local socket."""

@@ -1,4 +1,4 @@
-"""Whom the admin service asks: the process that it belongs to, and the archive of reports."""
+"""The back end of the admin service: its process, and the archive of reports."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
@@ -12,7 +12,7 @@ from jingle_hnt.relay.binding import BindingName, BindingSnapshot
 
 
 class Archive(Protocol):
-    """Where reports are kept; see `store.history.History`."""
+    """The archive of reports; see `store.history.History`."""
 
     healthy: bool
 
@@ -31,25 +31,25 @@ class Archive(Protocol):
 
 
 class Backend(Protocol):
-    """What the admin service needs of the process that it belongs to."""
+    """The process that the admin service belongs to."""
 
     @property
     def registry(self) -> Registry: ...
     @property
     def links(self) -> Mapping[str, str]:
-        """Of each component, why its XMPP server is not connected; empty where it is."""
+        """Return for each component why its XMPP server is not connected; empty if it is."""
 
     @property
     def modules_down(self) -> Mapping[str, str]:
-        """Of each domain whose calls pass us by though its server is connected, why."""
+        """Return for each domain why its calls are not relayed though its server is connected."""
 
     @property
     def rivalries(self) -> Mapping[str, str]:
-        """Of each component as which another process connects too, what to do about it."""
+        """Return the advice for each component as which another process connects too."""
 
     @property
     def replacements(self) -> int:
-        """How often another process has taken our place at an XMPP server."""
+        """Return how often another process has taken our place at an XMPP server."""
 
     @property
     def journal_healthy(self) -> bool: ...
@@ -63,7 +63,7 @@ class Backend(Protocol):
 
     @property
     def host_faults(self) -> Sequence[str]:
-        """What of this host is in the way of the next call, and what to do about it."""
+        """Return what on this host prevents the next call, each with its remedy."""
 
     def now(self) -> float: ...
     def normalised(self, jid: str) -> str:
@@ -82,7 +82,7 @@ class Backend(Protocol):
         """Read the configuration again. Raises ValueError for one that cannot be used."""
 
     def policy(self) -> dict[str, object]:
-        """What new calls follow: each option that `alter` takes, and its value."""
+        """Return each option that `alter` takes, with the value for new calls."""
 
     def alter(self, option: str, value: str) -> None:
         """Set an option until the next reload or start. Raises ValueError."""
@@ -100,11 +100,11 @@ class Backend(Protocol):
     async def bindings(
         self, names: Sequence[BindingName] | None = None
     ) -> list[BindingSnapshot] | None:
-        """What the plane holds; None where it does not answer."""
+        """Return the plane's bindings; None if it does not answer."""
 
     @property
     def component_services(self) -> tuple[ComponentServices, ...]:
-        """What each component does besides answering server modules."""
+        """Return the services of each component besides answering server modules."""
 
     async def modules(self) -> dict[str, ModuleState]:
         """The server module of each domain whose server is connected."""

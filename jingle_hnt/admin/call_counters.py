@@ -1,4 +1,4 @@
-"""What is counted over the life of the process, for metrics: calls, latches, traffic.
+"""Counters of calls, latches and traffic since the start of the process, for metrics.
 
 Counted where it happens; nothing in it grows with the number of calls but what the live ones need.
 """

@@ -53,7 +53,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """What one leg sends of one content: `leg` of its RTP component, `peer` the other leg.
+    """The media of one leg in one content: `leg` of its RTP component, `peer` the other leg.
 
     `is_bundled` says whether the leg's RTP comes by another content of the call (RFC 8843).
     """

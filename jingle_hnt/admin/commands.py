@@ -1,4 +1,4 @@
-"""What a running process answers: entries of the table of commands, each with its function.
+"""The commands that a running process answers, each with its function.
 
 The local socket, the command line and the ad-hoc commands of XMPP clients (XEP-0050) are served
 from the same ones, so none of them can do what the others cannot.

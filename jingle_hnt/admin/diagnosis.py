@@ -30,7 +30,7 @@ class Finding(BaseModel):
 
 
 def diagnose(case: Case) -> tuple[Finding, ...]:
-    """What is wrong with a call, the most telling first; empty where nothing is."""
+    """Return what is wrong with a call, the most telling first; empty if nothing is."""
     of_call = [cause for cause in CALL_CAUSES if cause.holds(case)]
     hidden = {code for cause in of_call for code in cause.hides}
     exceeded = ", ".join(f"{budget} {count} times" for budget, count in case.call.exceeded.items())
@@ -45,7 +45,7 @@ def diagnose(case: Case) -> tuple[Finding, ...]:
 
 
 def words(findings: Iterable[Finding]) -> str:
-    """What the parties of a call may read of it: each what is about one of them."""
+    """Return the texts for the parties of a call: each about one of them."""
     said = dict.fromkeys(finding.text for finding in findings if finding.party is not None)
     return "; ".join(said)
 
@@ -81,7 +81,7 @@ def _of_stream(case: Case, stream: Stream, hidden: set[str]) -> Iterator[Finding
 
 
 def _medium(call: CallSnapshot, content: ContentSnapshot) -> str:
-    """What people call a content: its medium, with its name where the call has several of it."""
+    """Return the medium of a content, with its name if the call has several of it."""
     if not content.media:
         return content.name
     named = {each.name for each in call.all_contents if each.media == content.media}
@@ -90,7 +90,7 @@ def _medium(call: CallSnapshot, content: ContentSnapshot) -> str:
 
 
 def set_aside(call: CallSnapshot) -> str:
-    """What was dropped of a call, by reason, in words; empty where every packet was forwarded."""
+    """Return the drops of a call in words, by reason; empty if every packet was forwarded."""
     total: Counter[str] = Counter()
     for stream in streams(call):
         total.update(stream.leg.dropped)
@@ -102,7 +102,7 @@ def _drops(counts: Mapping[str, int]) -> str:
 
 
 def streams(call: CallSnapshot) -> Iterator[Stream]:
-    """What each leg sends of each content."""
+    """Return the media of each leg in each content."""
     for content in call.all_contents:
         for component in content.components:
             if component.component == RTP:

@@ -51,7 +51,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How many there were of a kind; `score` is the median of theirs, None where there is none."""
+    """The number of calls of a kind; `score` is the median of theirs, None if there is none."""
 
     name: str
     count: int

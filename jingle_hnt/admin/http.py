@@ -49,7 +49,7 @@ class _Server6(_Server):
 
 
 class _OneLine(io.StringIO):
-    """Where wsgiref prints a traceback: only its last line, which says what it was, is logged."""
+    """A stream for wsgiref's tracebacks, of which only the last line is logged."""
 
     def flush(self) -> None:
         told = self.getvalue().strip().splitlines()

@@ -18,7 +18,7 @@ Span = tuple[datetime, datetime]
 
 
 def span(text: str, now: datetime) -> Span:
-    """What a text means at a time: a whole day, a minute, or a second.
+    """Return the span of time that a text names: a whole day, a minute, or a second.
 
     A clock time is the last one that is not in the future. Raises ValueError.
     """

@@ -113,7 +113,7 @@ class OrderCommands:
 
 
 def _announcement(request: Request) -> str:
-    """What a drain is announced with; a form sends its lines singly. Empty where nothing is."""
+    """Return the announcement of a drain, empty if there is none. A form sends single lines."""
     value = request.get("announcement") or ""
     lines = [str(line) for line in value] if isinstance(value, list) else [str(value)]
     text = "\n".join(lines).strip()

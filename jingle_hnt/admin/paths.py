@@ -1,4 +1,4 @@
-"""Which way the media of ICE agents goes, and why a check of theirs or of ours failed.
+"""The path of the media of ICE agents, and why a check failed.
 
 What agents do past the relay it cannot see: ``direct`` says that the media of an accepted call did
 not come this way.
@@ -19,7 +19,7 @@ from jingle_hnt.relay.evidence import SourceAuth
 
 
 class Path(StrEnum):
-    """Which pair won."""
+    """The selected pair."""
 
     RELAYED = "relayed"  # one with the relay
     DIRECT = "direct"  # one of the agents' own
@@ -34,7 +34,7 @@ class CheckFailure(StrEnum):
 
 
 def mode(medium: Medium) -> str | None:
-    """What becomes of the content's ICE; None where it uses none."""
+    """Return the ICE mode of a content; None if it uses no ICE."""
     if medium.agents is None:
         return None
     return IceMode.APPEND.value if medium.kind.is_optional else IceMode.TERMINATE.value
@@ -46,7 +46,7 @@ def path(
     bindings: Mapping[BindingName, BindingSnapshot],
     had_time: bool,
 ) -> str | None:
-    """Which pair won; None while that is open, and where no agent takes part.
+    """Return the selected pair; None while there is none, and without agents.
 
     Contents may be bundled (RFC 8843): who sees the media of one sees that of all.
     """
@@ -72,7 +72,7 @@ def _carries_media(medium: Medium, bindings: Mapping[BindingName, BindingSnapsho
 
 
 def pair(medium: Medium, leg: Leg, component: int, learned: TransportAddress | None) -> str | None:
-    """Of which kind of candidate the learned source is; prflx where the agent told of none."""
+    """Return the candidate type of the learned source; prflx if the agent signalled no such one."""
     if medium.agents is None or leg in medium.agents.raw or learned is None:
         return None
     told = (c for c in medium.agents.of[leg].candidates if c.component == component)

@@ -1,4 +1,4 @@
-"""Which call a user means who says "I could not call at five past two"."""
+"""Finds the call that a user means who says "I could not call at five past two"."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Occasion:
     refused: RefusedCall | None = None
 
     def gap_s(self, when: Span) -> float:
-        """How far it is from a time; 0 where it was then."""
+        """Return its distance from a time in seconds; 0 if it was going on then."""
         first, last = when
         return max((self.start - last).total_seconds(), (first - self.end).total_seconds(), 0.0)
 

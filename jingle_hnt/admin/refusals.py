@@ -110,7 +110,7 @@ class RefusedCall(BaseModel):
 
     @property
     def advice(self) -> str:
-        """What to do about it."""
+        """Return what to do about it."""
         return self._words()[1]
 
     def _words(self) -> tuple[str, str]:

@@ -59,7 +59,7 @@ class Offered(_Party):
 
 
 class Said(_Party):
-    """What one party says; `kind` is how the call is to be relayed, whatever the options are."""
+    """A request of one party; `kind` is how to relay the call, whatever the options are."""
 
     command: Literal["rehearse"]
     call: str = Field(min_length=1, max_length=40, pattern="^[0-9a-f]+$")
@@ -152,7 +152,7 @@ class Rehearsals:
 
 
 def _policy(usual: SessionPolicy, said: Said) -> SessionPolicy:
-    """What such a call follows: its parties may be where the relay itself is, and nowhere else."""
+    """Return the policy of such a call: its parties may be at the relay's addresses alone."""
     allowed = tuple(dict.fromkeys(host_network(offered.ip) for offered in said.candidates))
     mode = IceMode.PASS if said.kind == "raw-udp" else IceMode(said.kind)
     return replace(

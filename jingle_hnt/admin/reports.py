@@ -1,4 +1,4 @@
-"""What is kept of a call that is over: one report, for the history and, in short, for the log."""
+"""The report of a call that is over, for the history and, in short, for the log."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""What a running process can say of itself: one finding for each thing that calls depend on.
+"""The findings of a running process about itself, one for each thing that calls depend on.
 
 Each takes what was found and gives the line that an administrator reads. The command line's
 ``check`` uses the same lines for what it finds out itself.
@@ -142,7 +142,7 @@ def files(journal: bool, history: bool) -> Iterator[CheckFinding]:
 
 
 def ports(counts: PortsSnapshot, scarcest: tuple[IPAddress, int]) -> CheckFinding:
-    """How much room there is for more calls at the address that has the fewest ports free."""
+    """Report the free ports of the address that has the fewest."""
     address, free = scarcest
     room = free // PORTS_OF_A_CALL
     text = f"{free} free of {address}: enough for {room} more audio calls"
@@ -157,7 +157,7 @@ def ports(counts: PortsSnapshot, scarcest: tuple[IPAddress, int]) -> CheckFindin
 
 
 def host(faults: Iterable[str]) -> Iterator[CheckFinding]:
-    """What of this host is in the way of the next call; nothing where all is well."""
+    """Report what on this host prevents the next call; nothing if all is well."""
     for text in faults:
         yield CheckFinding(verdict="FAIL", subject="this host", text=text)
 

@@ -60,7 +60,7 @@ class AdminService:
                 self.call_closing.drained(event)
 
     def refused(self, refused: CallRefused) -> None:
-        """A call was refused, or goes on without the relay."""
+        """Record a call that was refused, or goes on without the relay."""
         self.refusals.add(refused, datetime.now(UTC) - timedelta(seconds=refused.age_s))
 
     def plane_met(self, instance: str) -> None:

@@ -151,7 +151,7 @@ class CallSnapshot(_Frozen):
 
     @property
     def all_contents(self) -> tuple[ContentSnapshot, ...]:
-        """Those that it has and those that it had."""
+        """Return its contents, present and removed."""
         return self.contents + self.removed
 
 
@@ -170,7 +170,7 @@ class CheckFinding(_Frozen):
 
 
 class CheckSnapshot(_Frozen):
-    """What the running process finds of itself and of the server it is connected to.
+    """The findings of the running process about itself and its XMPP servers.
 
     `stun` are the STUN servers that the XMPP servers name (XEP-0215), as ``host:port``.
     """
@@ -279,13 +279,13 @@ class StatsSnapshot(_Frozen):
 
 
 class LogSnapshot(_Frozen):
-    """How much is logged."""
+    """The log level."""
 
     level: str
 
 
 class RehearsalSnapshot(_Frozen):
-    """What became of a request of `check --media`: ``replace``, ``pass`` or ``bounce``.
+    """The answer to a request of `check --media`: ``replace``, ``pass`` or ``bounce``.
 
     `text` says why it was bounced. `candidates` are the relay's, by component, IP address and
     port; `ufrag` and `pwd` are of its own agent, empty where the other party's hold.
@@ -299,7 +299,7 @@ class RehearsalSnapshot(_Frozen):
 
 
 class ReloadSnapshot(_Frozen):
-    """Which options have changed: those in force for new calls, those that need a restart."""
+    """The options that have changed: those in force for new calls, those that need a restart."""
 
     changed: tuple[str, ...]
     needs_restart: tuple[str, ...]
@@ -313,7 +313,7 @@ class OptionSnapshot(_Frozen):
 
 
 class PolicySnapshot(_Frozen):
-    """What new calls follow."""
+    """The options in force for new calls."""
 
     options: tuple[OptionSnapshot, ...]
 

@@ -32,7 +32,7 @@ class StateCommands:
         self._started_at = backend.now()
 
     async def status(self, _: Request | None = None) -> snapshots.StatusSnapshot:
-        """How the process stands."""
+        """Return the state of the process."""
         backend = self._backend
         bindings = await backend.bindings() or []
         faults = tuple(self._faults())
@@ -86,7 +86,7 @@ class StateCommands:
         return selfcheck.files(self._backend.journal_healthy, self._archive.healthy)
 
     async def scrape(self) -> Scrape:
-        """What a scrape of the metrics shows now."""
+        """Return the values of a scrape of the metrics."""
         backend = self._backend
         states = Counter(session.state.value for session in backend.registry)
         modules = {

@@ -1,4 +1,4 @@
-"""Where users come from, as far as their XMPP connections tell: of the last few, for `check`."""
+"""The addresses of the last few users' XMPP connections, for `check`."""
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
@@ -39,7 +39,7 @@ class Whereabouts:
     def findings(
         self, bound: Iterable[IPAddress], proxies: Iterable[IPNetwork]
     ) -> Iterator[CheckFinding]:
-        """What is odd about it, for a relay that has these addresses and knows of these proxies."""
+        """Report what is odd about them, for a relay with these addresses and these proxies."""
         versions = {ip.version for ip in bound}
         for version in (4, 6):
             users = sum(ip.version == version for ip in self._last.values())

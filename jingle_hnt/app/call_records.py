@@ -1,4 +1,4 @@
-"""What is written down of calls: their records in the journal, and the calls of an earlier process.
+"""Records of calls in the journal, and the calls of a previous instance.
 
 A call that changes is written down before the loop waits for anything, and one that changes too
 fast a moment later. A call that is over stays in the journal until its report is in the history.
@@ -79,7 +79,7 @@ class CallRecords:
             self._writes_at = asyncio.get_running_loop().call_soon(self._write_down)
 
     def over(self, ended: Ended, *, waits: bool) -> None:
-        """A call is over; where it `waits` for its report it stays in the journal until then."""
+        """End a call; one that `waits` for its report stays in the journal until then."""
         if waits:
             self._over[ended.session] = ended
         self.note(ended.session, live=False)
@@ -108,7 +108,7 @@ class CallRecords:
             self._writes_at = loop.call_later(WRITE_AGAIN_S, self._write_down)
 
     def _record(self, name: str, live: bool, now: float) -> Record | None:
-        """What the journal is to have of a call; None where it is to forget it."""
+        """Return the record of a call for the journal; None to delete it."""
         over = self._over.get(name)
         if over is not None and over.account is not None:
             return dump_ended(over, over.account, now)
@@ -155,7 +155,7 @@ class CallRecords:
             log.info("calls resumed", calls=len(self._registry))
 
     def _restore_ended(self, name: str, record: Record, now: float) -> None:
-        """A call that was over and had no report yet; it gets one once the plane is met."""
+        """Restore a call that was over without a report; it gets one once the plane is met."""
         try:
             if self._history.find(name) is None:
                 ended, at = load_ended(record, self._registry, now)
@@ -180,7 +180,7 @@ class CallRecords:
         return found
 
     def take_leave(self) -> None:
-        """What parties are told of calls that are over is said by now: nobody says it again."""
+        """Record that the farewells of ended calls have been sent."""
         for name, ended in self._over.items():
             self._over[name] = replace(ended, farewells=())
             self.note(name, live=False)

@@ -1,4 +1,4 @@
-"""What of this host is in the way of the next call."""
+"""Finds what on this host prevents the next call."""
 
 from collections.abc import Callable, Iterator, Sequence
 

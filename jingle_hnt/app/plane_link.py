@@ -41,7 +41,7 @@ PLANE_RETRY_S = 0.02
 
 
 class Host(Protocol):
-    """What a link tells, and needs of, the process that it runs in."""
+    """The process that a link runs in."""
 
     @property
     def calls(self) -> Calls:
@@ -57,7 +57,7 @@ class Host(Protocol):
         """A plane is met, which has these bindings of calls."""
 
     def after_met(self) -> None:
-        """What has happened at a plane since it was met is told by now."""
+        """The plane has reported all events up to the reconciliation."""
 
     def on_event(self, event: Event, plane: PlaneId) -> None:
         """Something happened in a plane."""

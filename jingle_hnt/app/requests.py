@@ -1,4 +1,4 @@
-"""Who is served next: requests wait for their user's turn (`jingle.fairness`)."""
+"""The queue of requests, which wait for their user's turn (`jingle.fairness`)."""
 
 import asyncio
 from collections.abc import Callable
@@ -62,6 +62,6 @@ class Requests:
             asyncio.get_running_loop().call_soon(self.serve)
 
     def serve_before(self, user: JID) -> None:
-        """What this user has asked before comes first, where it tells of something else now."""
+        """Serve this user's earlier requests before another input of the user."""
         if self._waiting.has(self._registry.budgets.line_of(user)):
             self.serve(every=True)

@@ -262,7 +262,7 @@ class Signalling:
         self._carry_out()
 
     def after_met(self) -> None:
-        """What has happened at a plane since it was met is told by now."""
+        """The plane has reported all events up to the reconciliation."""
         for ended, at in self._records.take_unreported():
             self.spawn(self._service.call_closing.close(ended, self._clock() - at))
 
@@ -338,7 +338,7 @@ class Signalling:
 
     @property
     def component_services(self) -> tuple[ComponentServices, ...]:
-        """What each component does besides answering server modules."""
+        """Return the services of each component besides answering server modules."""
         return self._components.component_services
 
     async def modules(self) -> dict[str, ModuleState]:
@@ -442,7 +442,7 @@ class Signalling:
         self._wiring.pool.readvertise(interfaces(self._reloader.settings))
 
     def policy(self) -> dict[str, object]:
-        """What new calls follow: each option that `alter` takes, and its value."""
+        """Return each option that `alter` takes, with the value for new calls."""
         return self._reloader.followed()
 
     def alter(self, option: str, value: str) -> None:
@@ -462,7 +462,7 @@ class Signalling:
     async def bindings(
         self, names: Sequence[BindingName] | None = None
     ) -> list[BindingSnapshot] | None:
-        """What the planes hold; None where none answers."""
+        """Return the bindings of the planes; None if none answers."""
         answers = [await link.snapshot(names) for link in self._planes.values()]
         if all(answer is None for answer in answers):
             return None

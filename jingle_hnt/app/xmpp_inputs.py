@@ -1,4 +1,4 @@
-"""What the XMPP side tells the signalling process, as inputs to the sessions."""
+"""The inputs of the XMPP front to the sessions."""
 
 from collections.abc import Callable
 

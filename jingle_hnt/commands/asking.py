@@ -1,4 +1,4 @@
-"""What the commands that ask a running process share: the question, the answer, the words."""
+"""Shared by the commands that ask a running process: question, answer, and words."""
 
 import argparse
 import json

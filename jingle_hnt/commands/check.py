@@ -86,7 +86,7 @@ def check(options: argparse.Namespace) -> int:
 
 
 def running(settings: Settings) -> CheckSnapshot | None:
-    """What the process that uses this configuration finds; None where none is running.
+    """Return the findings of the process with this configuration; None if none is running.
 
     It is asked because a second connection would take its place at the server: for a second or two
     calls would not be relayed.
@@ -105,7 +105,7 @@ def running(settings: Settings) -> CheckSnapshot | None:
 
 
 def offline(settings: Settings, running: bool = False) -> Iterator[CheckFinding]:
-    """What can be found out without the XMPP server; where we are `running`, ports are in use."""
+    """Return the findings that need no XMPP server; if a process is `running`, ports are in use."""
     yield from _addresses(settings, running)
     yield from told_findings(settings.relay)
     yield _port_range(settings)
@@ -116,7 +116,7 @@ def offline(settings: Settings, running: bool = False) -> Iterator[CheckFinding]
 
 
 async def online(settings: Settings) -> CheckSnapshot:
-    """What only the XMPP servers can tell: the handshake, every domain's module, STUN servers."""
+    """Return the findings that need the XMPP servers: handshake, modules, STUN servers."""
     hides = session_policy(settings).terminates
     found = [await _visited(each, hides) for each in component_settings(settings)]
     findings = tuple(finding for each in found for finding in each.findings)

@@ -36,7 +36,7 @@ Rule = tuple[str, list[tuple[int, int]]]
 
 
 def findings(relay: RelayOptions) -> Iterator[CheckFinding]:
-    """What takes ports of the range; one that all is well where the rules could be read."""
+    """Report rules that take ports of the range, or that there are none."""
     first, last = relay.port_range
     nft, saved = _output("nft", "-j", "list", "ruleset"), {name: _output(name) for name in SAVERS}
     if nft is None and not any(text is not None for text in saved.values()):
@@ -62,7 +62,7 @@ def findings(relay: RelayOptions) -> Iterator[CheckFinding]:
 
 
 def _output(*command: str) -> str | None:
-    """What a command prints; None where it is not there, or may not say."""
+    """Return the output of a command; None if it is missing or fails."""
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=PATIENCE_S, check=False

@@ -1,4 +1,4 @@
-"""What a running jingle-hnt does and did: how it stands, what it counted, calls and reports."""
+"""Commands that show a running jingle-hnt: its state, counters, calls and reports."""
 
 import argparse
 import sys
@@ -78,7 +78,7 @@ def _told(call: Answer) -> Iterator[str]:
 
 
 def causes(call: Mapping[str, Any]) -> list[str]:
-    """What is wrong with a call that goes on, as the causes of `explain`."""
+    """Return the causes of `explain` for a live call."""
     from jingle_hnt.admin.causes import Case
     from jingle_hnt.admin.diagnosis import diagnose
     from jingle_hnt.admin.snapshots import CallSnapshot
@@ -168,7 +168,7 @@ def _leg_lines(component: int, leg: Answer, whole: bool) -> Iterator[str]:
 
 
 def _quality(leg: Mapping[str, Any]) -> str:
-    """How well the relay hears a party."""
+    """Return how well the relay hears a party."""
     told = [f"{leg['lost_packets']} lost", f"{leg['reordered_packets']} out of order"]
     told.append(f"jitter {leg['jitter_ms']:.1f} ms")
     if leg["round_trip_ms"] is not None:

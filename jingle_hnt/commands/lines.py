@@ -40,7 +40,7 @@ LegKey = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Direction:
-    """What the relay hears of one party: of the content that is heard worst.
+    """The media of one party: of the content that is heard worst.
 
     `loss` is 0 to 1, `score` 1 to 4.5 or None, `trail` packets a second over the last minute, the
     newest last, None where nothing is known of a moment.
@@ -143,7 +143,7 @@ def _line(
 
 
 def _state(call: Mapping[str, Any]) -> tuple[str, bool]:
-    """What is to be noticed of a call of which no cause is known."""
+    """Return the notable state of a call without a cause."""
     if call["setup_s"] is None:
         return "rings", False
     if call["held"]:
@@ -217,7 +217,7 @@ def ordered(found: Iterable[Line], by: str = "trouble", text: str = "") -> list[
 
 @dataclass(frozen=True, slots=True)
 class Pen:
-    """How lines are drawn: in so many columns, in blocks or in ASCII, with names cut or whole.
+    """The form of lines: their columns, blocks or ASCII, names cut or whole.
 
     `trails` draws the last minute of each direction; where there is little room, in place of the
     call's name and of the scores in figures.
@@ -313,13 +313,13 @@ def pen(columns: int | None, encoding: str | None, trails: bool = False) -> Pen:
 
 
 def legend(pen: Pen) -> str:
-    """What the bars mean."""
+    """Return the legend of the bars."""
     text = "! trouble; bars: loss, jitter, score (low, low and high are good)"
     return text + ("; last minute" if pen.trails else "")
 
 
 def age(seconds: float) -> str:
-    """How long a call goes on, in few characters."""
+    """Return the age of a call, in few characters."""
     whole = int(seconds)
     if whole < 3600:
         return f"{whole // 60}:{whole % 60:02}"

@@ -55,7 +55,7 @@ async def media(relay: RelayOptions, path: Path) -> list[CheckFinding]:
 async def _ways(
     relay: RelayOptions, interfaces: Sequence[InterfaceOptions]
 ) -> dict[str, tuple[str, int]]:
-    """Of each told address, by which one it is reached from here, and what the ports differ by."""
+    """Return for each advertised address the one that reaches it from here, and the port offset."""
     ways = {}
     for interface in interfaces:
         port = free_port(relay, interface)
@@ -98,7 +98,7 @@ class _Call:
     name: str = field(default_factory=lambda: secrets.token_hex(16))
 
     async def made(self) -> tuple[float, tuple[int, int]]:
-        """How long the set-up took, and how many packets each party heard. Raises MediaFailed."""
+        """Return the set-up time, and the packets that each party heard. Raises MediaFailed."""
         parties = (_new(self.kind, self.address, True), _new(self.kind, self.address, False))
         try:
             for party in parties:
@@ -169,7 +169,7 @@ class _Party(ABC):
 
     @abstractmethod
     def says(self) -> dict[str, object]:
-        """What it signals."""
+        """Return its offer or answer."""
 
     @abstractmethod
     async def learn(self, places: Sequence[tuple[int, str, int]], of: tuple[str, str]) -> None:

@@ -20,7 +20,7 @@ def writable_by_all(settings: Settings, config: Path) -> Iterator[CheckFinding]:
 
 
 def promises(settings: Settings, alone: bool = True) -> Iterator[CheckFinding]:
-    """What the configuration promises, and the world around it may not keep.
+    """Warn of options whose effect depends on more than jingle-hnt.
 
     Where we are `alone`, no server module can say how it decides without us.
     """

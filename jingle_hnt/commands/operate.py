@@ -1,4 +1,4 @@
-"""What an administrator changes: terminate, drain, undrain, reload, set, block, unblock, loglevel.
+"""Commands that change something: terminate, drain, reload, set, block, loglevel and so on.
 
 And `config show`, which asks nobody: it prints the options in force by file and environment.
 """

@@ -45,7 +45,7 @@ def plane(options: argparse.Namespace) -> int:
 
 
 def descriptor_limit() -> tuple[int, int]:
-    """How many files may be open, and how many that could be made.
+    """Return the limit of open files, and how far it could be raised.
 
     Read from a file: systemd's filter of system calls ends who calls getrlimit(2).
     """

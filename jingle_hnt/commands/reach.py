@@ -67,7 +67,7 @@ async def _seen(
 def compared(
     interface: InterfaceOptions, port: int, server: str, mapped: tuple[str, int]
 ) -> CheckFinding:
-    """What a STUN server sees of a port of ours, beside what parties are told of it."""
+    """Compare the address that a STUN server sees with the advertised one."""
     ip, subject = told(interface), f"told address {told(interface)}"
     seen, seen_port = ip_address(mapped[0]), mapped[1]
     wanted_port = port + interface.port_offset
@@ -95,7 +95,7 @@ def compared(
 
 
 class _Nobody:
-    """Who has STUN transactions only: other datagrams are of no interest."""
+    """A socket for STUN transactions alone; other datagrams are ignored."""
 
     def protocol_lost(self, _: StunProtocol) -> None:
         """Of no interest."""
@@ -108,7 +108,7 @@ class _Nobody:
 
 
 async def seen_from(local: tuple[str, int], server: str) -> tuple[str, int] | None:
-    """Where a STUN server sees this address and port; None where it says nothing."""
+    """Return the address and port that a STUN server sees; None if it does not answer."""
     loop = asyncio.get_running_loop()
     host, _, port = server.rpartition(":")
     family = socket.AF_INET6 if ":" in local[0] else socket.AF_INET

@@ -28,7 +28,7 @@ def columns() -> int | None:
 
 
 def printable(value: Any) -> Any:
-    """The same answer without characters that a terminal would act on."""
+    """Return an answer without characters that a terminal would act on."""
     match value:
         case str():
             return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in value)

@@ -1,4 +1,4 @@
-"""What parties are told of the relay's addresses, and what can be seen of it: a part of `check`."""
+"""The advertised addresses of the relay, and what can be seen of them: a part of `check`."""
 
 import random
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ PRIVATE = tuple(
 
 
 def told(interface: InterfaceOptions) -> Address:
-    """What parties are told of an address."""
+    """Return the advertised address of an interface."""
     return interface.advertise or interface.address
 
 
@@ -30,7 +30,7 @@ def is_private(ip: Address) -> bool:
 
 
 def told_findings(relay: RelayOptions) -> Iterator[CheckFinding]:
-    """What can be said of the told addresses by looking at them; nothing of those that may work."""
+    """Report advertised addresses that cannot work; nothing about those that may."""
     for interface in relay.interfaces:
         ip, subject = told(interface), f"told address {told(interface)}"
         if ip.is_loopback or ip.is_link_local:

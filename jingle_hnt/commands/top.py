@@ -38,7 +38,7 @@ MOVES = {"up": -1, "down": 1, "k": -1, "j": 1}
 
 @dataclass(slots=True)
 class View:
-    """What is shown: which calls, in which order, one of them chosen, perhaps in full.
+    """The view of `top`: its calls, their order, and the chosen one, perhaps in full.
 
     `key` takes what was pressed, `frame` says what is to be seen then: lines and their styles.
     """

@@ -1,1 +1,1 @@
-"""How calls come in: one package for each front."""
+"""Fronts bring calls in: one package for each."""

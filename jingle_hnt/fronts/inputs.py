@@ -1,4 +1,4 @@
-"""How a front brings its calls in, and what the driver needs of a front.
+"""The interface between fronts and the signalling process.
 
 A front reads what its side says, opens a call for it, and gives the call's negotiation what the
 parties propose and answer (`call.negotiation`). After each input it settles the call, and the
@@ -19,7 +19,7 @@ from jingle_hnt.relay.planes import Planes
 
 
 class CallInputs(Protocol):
-    """What a front may do to bring calls in; `call.calls.Calls` is it."""
+    """The calls, as a front sees them; `call.calls.Calls` is one."""
 
     planes: Planes
     out: list[Effect]
@@ -33,7 +33,7 @@ class CallInputs(Protocol):
         budgets: MediaBudgets,
         now: float,
     ) -> Call:
-        """A call between these two, of a fresh name; it is known once it is entered."""
+        """Return a new call between these two, with a fresh name; `enter` makes it known."""
 
     def enter(self, owner: Owner) -> None:
         """Know a call from now on; what happens to it is told to `owner`."""
@@ -44,11 +44,11 @@ class CallInputs(Protocol):
 
 
 class Driver(Protocol):
-    """What a front needs of the process that it runs in."""
+    """The process that a front runs in."""
 
     @property
     def calls(self) -> CallInputs:
-        """Where calls are brought in."""
+        """Return the calls."""
 
     def now(self) -> float:
         """The time of all inputs: monotonic seconds."""

@@ -26,7 +26,7 @@ SHUTDOWN = "http://jabber.org/protocol/admin#shutdown"
 
 
 class FieldKind(StrEnum):
-    """What a value is: the types of XEP-0004 forms, and two that only the command line has."""
+    """The type of a value: those of XEP-0004 forms, and two of the command line."""
 
     TEXT = "text-single"
     LINES = "text-multi"

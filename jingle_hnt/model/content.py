@@ -18,14 +18,14 @@ COMPONENTS = (RTP, RTCP)
 
 
 class Creator(StrEnum):
-    """Which party put a content into the session; it never changes (XEP-0166 section 7.3)."""
+    """The party that put a content into the session; it never changes (XEP-0166 section 7.3)."""
 
     INITIATOR = "initiator"
     RESPONDER = "responder"
 
 
 class Senders(StrEnum):
-    """Which parties send media in a content (XEP-0166 section 7.3)."""
+    """The parties that send media in a content (XEP-0166 section 7.3)."""
 
     BOTH = "both"
     INITIATOR = "initiator"
@@ -34,7 +34,7 @@ class Senders(StrEnum):
 
 
 class CandidateType(StrEnum):
-    """How a candidate's address came to be (XEP-0177 section 5.2)."""
+    """The origin of a candidate's address (XEP-0177 section 5.2)."""
 
     HOST = "host"
     PRFLX = "prflx"
@@ -60,7 +60,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class ContentKey:
-    """What names a content in its session (XEP-0166 section 7.3)."""
+    """The key of a content in its session (XEP-0166 section 7.3)."""
 
     creator: Creator
     name: str
@@ -132,7 +132,7 @@ Transport = RawUdp | Ice | OtherTransport
 
 @dataclass(frozen=True, slots=True)
 class OwnTransport:
-    """What the relay writes where ICE ends at it: its own word in place of all of a party's.
+    """The transport that the relay writes in place of a party's, where it terminates ICE.
 
     `namespace` is that of the ICE transport that is written; an empty one means raw-udp:1, which
     has no `ufrag` and `pwd`.
@@ -146,7 +146,7 @@ class OwnTransport:
 
 @dataclass(frozen=True, slots=True)
 class TagKey:
-    """What the tags of one SDES key are checked with: its authentication keys, in hexadecimal.
+    """The authentication keys of one SDES key, which check its tags, in hexadecimal.
 
     `tag_bytes` is the length of an RTP tag, `mki_bytes` that of what stands before a tag
     (RFC 3711 section 3.1).

@@ -1,4 +1,4 @@
-"""What is known of an XMPP server: its module, our component there, and its other services."""
+"""The known state of an XMPP server: its module, our component there, its other services."""
 
 from dataclasses import dataclass
 
@@ -52,7 +52,7 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What one domain offers; `fault` says why it cannot be known, and what to write."""
+    """The services of one domain; `fault` says why they are not known, and what to write."""
 
     offered: tuple[Service, ...] = ()
     fault: str = ""

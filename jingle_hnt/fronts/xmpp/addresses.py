@@ -61,7 +61,7 @@ _UNANSWERED = ("remote-server-timeout", "wait", "no answer came")
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """What it needs of the component: to send, and to hold a request until its answer."""
+    """The component, as it is needed here: it sends, and holds requests until their answer."""
 
     send: Callable[[Element, bool], bool]
     hold: Callable[[PendingRequest, float], Token | None]

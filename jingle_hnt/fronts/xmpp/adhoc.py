@@ -181,7 +181,7 @@ class AdHoc:
             answer(_asking(one.command, node, id_))
 
     def _fault(self, id_: str, node: str, opener: JID) -> Element | None:
-        """What is wrong with a session as this sender names it; None where it is in order.
+        """Return what is wrong with a session that this sender names; None if it is in order.
 
         A session of somebody else is one that does not exist.
         """

@@ -132,7 +132,7 @@ def is_known(child: Element) -> bool:
 
 
 def _key(content: Element) -> ContentKey:
-    """What names a content; its creator is the initiator where it does not say (XEP-0166, 7.3)."""
+    """Return the key of a content. Its creator is the initiator by default (XEP-0166, 7.3)."""
     creator = word(Creator, content.get("creator")) or Creator.INITIATOR
     return ContentKey(creator, content.get("name", ""))
 
@@ -199,6 +199,6 @@ def _transport(content: Element) -> Transport | None:
 
 
 def quoted(text: str) -> str:
-    """What somebody sent, fit for an error text and for a log: short, on one line, ASCII."""
+    """Return a foreign text for an error or a log: short, on one line, ASCII."""
     shown = ascii(text[:60])
     return shown if len(text) <= 60 and len(shown) <= 80 else f"{shown[:60]}..."

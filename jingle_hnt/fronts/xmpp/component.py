@@ -65,7 +65,7 @@ _STANZAS = (names.COMPONENT, names.CLIENT)
 
 @dataclass(frozen=True, slots=True)
 class ComponentSettings:
-    """Where to connect as whom, and whose modules to believe.
+    """The server, the component's domain, and the domains whose modules are trusted.
 
     `domains` are the virtual hosts with a server module, `ping_s` the time between pings to the
     server, `ask_s` how long a question of ours waits, `contacts` the form fields of XEP-0157.
@@ -147,7 +147,7 @@ class Component:
 
     @property
     def component_services(self) -> ComponentServices:
-        """What we do besides answering server modules."""
+        """Return the component's services besides answering server modules."""
         own = self._settings
         return ComponentServices(own.jid, own.domains, own.callers, own.channels)
 
@@ -163,12 +163,12 @@ class Component:
 
     @property
     def rivalry(self) -> str:
-        """What is wrong where another process connects as this component; else empty."""
+        """Return what is wrong if another process connects as this component; else empty."""
         return self._connection.rivals.text(self._clock())
 
     @property
     def replacements(self) -> int:
-        """How often another connection has taken the place of ours, since the start."""
+        """Return how often another connection has taken the place of ours, since the start."""
         return self._connection.rivals.replacements
 
     async def run(self) -> None:
@@ -231,7 +231,7 @@ class Component:
         return self._connection.send(message)
 
     async def address(self, jid: JID) -> IPAddress | None:
-        """Where the XMPP connection of a full JID comes from; None where its server cannot say."""
+        """Return the address of a full JID's XMPP connection; None if its server cannot say."""
         if jid.domain not in self._settings.domains:
             return None
         answer = await self._ask(jid.domain, Element(intercept.ADDRESS, {"jid": str(jid)}))

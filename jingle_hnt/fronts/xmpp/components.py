@@ -50,22 +50,22 @@ class Components:
 
     @property
     def links(self) -> dict[str, str]:
-        """Of each component, why its link is down; empty where its server has accepted us."""
+        """Return for each component why it is not connected; empty if it is."""
         return {jid: component.fault for jid, component in self._all.items()}
 
     @property
     def rivalries(self) -> dict[str, str]:
-        """Of each component as which another process connects too, what to do about it."""
+        """Return the advice for each component as which another process connects too."""
         return {jid: c.rivalry for jid, c in self._all.items() if c.rivalry}
 
     @property
     def replacements(self) -> int:
-        """How often another connection has taken the place of one of ours."""
+        """Return how often another connection has taken the place of one of ours."""
         return sum(component.replacements for component in self._all.values())
 
     @property
     def component_services(self) -> tuple[ComponentServices, ...]:
-        """What each does besides answering server modules."""
+        """Return the services of each component besides answering server modules."""
         return tuple(component.component_services for component in self._all.values())
 
     async def run(self) -> None:
@@ -121,7 +121,7 @@ class Components:
 
     @property
     def modules_down(self) -> Mapping[str, str]:
-        """Of each domain whose calls pass us by though its server is connected, why."""
+        """Return for each domain why its calls are not relayed though its server is connected."""
         faults = (watch.faults for watch in self._watches.values())
         return {domain: why for each in faults for domain, why in each.items()}
 

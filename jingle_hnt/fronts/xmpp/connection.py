@@ -55,7 +55,7 @@ def _is_address(host: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionSettings:
-    """Where to connect as whom. `ping_s` is the time between pings.
+    """The server and the component's domain. `ping_s` is the time between pings.
 
     `read_secret` is asked before each attempt to connect, so that a secret may change; it raises
     ConfigurationError where there is none. Without it `secret` holds. `host` is an IP address, or a

@@ -1,4 +1,4 @@
-"""What a well-behaved component answers to anybody: who it is, what it can do, that it lives.
+"""Answers that a component owes anybody: identity, features, version and ping.
 
 XEP-0030 (with XEP-0128 and the contacts of XEP-0157), XEP-0092, XEP-0199, XEP-0012.
 """
@@ -26,7 +26,7 @@ _SERVER_INFO = "http://jabber.org/network/serverinfo"
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What we say about ourselves.
+    """The component's name and version.
 
     `contacts` holds form fields of XEP-0157, such as ``support-addresses``, with their URIs;
     `features` are those that not every installation has.

@@ -31,7 +31,7 @@ def unescape(text: str) -> str:
 
 
 def across(jid: JID, component: str) -> JID:
-    """What `jid` is called on the other side: an address at the component, or who that is.
+    """Return the name of `jid` on the other side: its address at the component, or the reverse.
 
     Raises ValueError where it is, or stands for, no user's address.
     """

@@ -1,4 +1,4 @@
-"""Which expat reads what strangers send, and what is known of that version."""
+"""The version of expat that parses the stream, and its known weaknesses."""
 
 import gzip
 from pathlib import Path
@@ -19,7 +19,7 @@ LONGEST = 1 << 20
 
 
 def concern(version: tuple[int, int, int] = version_info, changes: str | None = None) -> str:
-    """What an operator should know of this version; empty where there is nothing.
+    """Return a warning about this version; empty if there is none.
 
     `changes` are those of the distribution's package, which carries fixes under old numbers; None
     where Python has an expat of its own. Nothing here keeps us from starting: DTDs, entities and

@@ -1,4 +1,4 @@
-"""What the XMPP side tells the app."""
+"""The inputs of the XMPP front."""
 
 from typing import Protocol
 
@@ -17,7 +17,7 @@ from jingle_hnt.model.jid import JID
 
 
 class Inputs(Protocol):
-    """What the component calls, in the event loop; none of it may block."""
+    """The methods that the component calls, in the event loop. None of them may block."""
 
     def receive(self, request: Request) -> None:
         """A request that a server module holds; `Component.answer` is to follow, now or later."""

@@ -109,7 +109,7 @@ Notice = Refusal | Moved | Gone | Withdrawn | Passed | Expired
 
 
 def question(intercept: Element, host: str, pruned: bool = False) -> Question:
-    """What a module asks (an <intercept/> of an IQ-set).
+    """Read the question of a module (an <intercept/> of an IQ-set).
 
     `pruned` says that the stanza was too large to be read whole. Raises ProtocolViolation where
     this is no question about a stanza of a party of `host`.
@@ -162,7 +162,7 @@ def too_large() -> OversizedJingle:
 
 
 def notice(intercept: Element, host: str) -> Notice | None:
-    """What a module tells us (an <intercept/> of a message); None for events we do not know.
+    """Read the event of a module (an <intercept/> of a message); None for an unknown event.
 
     Raises ProtocolViolation where it cannot be understood or is not about a party of `host`.
     """
@@ -373,7 +373,7 @@ def rings_unasked(domain: str) -> str:
 
 
 def _caution(module: Element, component: str) -> str:
-    """What will go wrong when our connection breaks without a word; empty where nothing will."""
+    """Return what will go wrong when our connection breaks silently; empty if nothing will."""
     if module.get("conflict", "kick_old") != "kick_old":
         return (
             "after our host was cut off, Prosody would refuse us for a quarter of an hour, until"
@@ -444,7 +444,7 @@ def _timeout_s(text: str | None) -> float:
 
 
 def _sighted(element: Element, prefix: str) -> tuple[IPAddress | None, tuple[Sighting, ...]]:
-    """Where a party is, by attributes that begin so, and where it was seen besides, newest first.
+    """Return a party's address by attributes with this prefix, and its earlier ones, newest first.
 
     `ip` is of its connection, of which `via` tells the kind (TCP where it does not) and `age` how
     many seconds ago it was last known to be the user's (0). Only an address that is sure is where
@@ -470,7 +470,7 @@ def _via(text: str | None) -> Via:
 
 
 def _seen_age_s(text: str | None) -> float:
-    """Of an address; what cannot be read is too old."""
+    """Return the age of an address; one that cannot be read is too old."""
     try:
         age_s = float(text or 0)
     except ValueError:

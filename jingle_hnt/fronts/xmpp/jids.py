@@ -26,7 +26,7 @@ def normalised(text: str) -> str:
 
 
 def normalised_pattern(text: str) -> str:
-    """The same for a pattern in which ``*`` stands for any number of characters.
+    """Return a pattern normalised; ``*`` in it stands for any number of characters.
 
     One that is no address without its ``*`` stays as it is, in lower case.
     """

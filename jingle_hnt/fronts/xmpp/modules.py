@@ -1,4 +1,4 @@
-"""How the server modules are: asked when the server has accepted us, and each minute after that.
+"""The state of the server modules, asked after each connection and every minute.
 
 A module may be unloaded, or lose its configuration, while our link stands: calls then pass us by.
 """
@@ -35,7 +35,7 @@ class ModuleWatch:
 
     @property
     def faults(self) -> dict[str, str]:
-        """Of each domain whose calls pass us by, why; empty while the server is not connected.
+        """Return for each domain why its calls are not relayed; empty while not connected.
 
         A domain whose users may call by addresses at the component may never have had a module; one
         that it had and lost is a fault there, too.

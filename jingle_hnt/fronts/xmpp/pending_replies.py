@@ -1,4 +1,4 @@
-"""What was sent on for somebody and waits for its answer: only who was asked can give it.
+"""Requests that were sent on and wait for their answer, which only their recipient can give.
 
 RFC 6120 section 8.2.3: an IQ is answered. So who asked is told in the end, whatever happens.
 """
@@ -59,7 +59,7 @@ class PendingReplies:
         return True
 
     def take(self, whom: str, id_: str) -> ForwardedStanza | None:
-        """What this answer belongs to; None where nobody waits for it."""
+        """Return the request of this answer; None if nobody waits for it."""
         asked, timer = self._waiting.pop((whom, id_), (None, None))
         if asked is None or timer is None:
             return None

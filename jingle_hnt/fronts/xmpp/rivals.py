@@ -27,7 +27,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 300.0
 
 
 class Rivals:
-    """What is known of others that serve the component `jid`; `now` is in seconds throughout."""
+    """Other processes that serve the component `jid`; `now` is in seconds throughout."""
 
     def __init__(self, jid: str) -> None:
         self._jid = jid
@@ -46,13 +46,13 @@ class Rivals:
         self._node, self._met_at = node, now
 
     def pause_s(self, now: float) -> float:
-        """How long to wait before the next connection; two that met wait differently."""
+        """Return the seconds before the next connection; two rivals wait differently."""
         self._forget(now)
         pause_s = FIRST_PAUSE_S * 2 ** min(len(self._replaced_at), 16) / 2
         return float(min(LONGEST_PAUSE_S, pause_s)) * random.uniform(0.75, 1.25)
 
     def text(self, now: float) -> str:
-        """What is wrong and what to do; empty where nobody else is known of."""
+        """Return what is wrong and what to do; empty if no other process is known."""
         self._forget(now)
         met = now - self._met_at < REMEMBERED_S
         times = len(self._replaced_at)

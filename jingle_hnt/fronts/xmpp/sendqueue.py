@@ -1,4 +1,4 @@
-"""What waits while the server does not read: bounded, so that a slow server costs no memory."""
+"""The queue of stanzas while the server does not read. It is bounded, so memory is too."""
 
 from collections import deque
 

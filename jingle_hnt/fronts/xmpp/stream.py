@@ -28,7 +28,7 @@ AT_ONCE = 64 * 1024
 
 
 class Listener(Protocol):
-    """Who is told what happens to a stream, in the event loop."""
+    """The listener to events of a stream, in the event loop."""
 
     def on_event(self, event: Event) -> None:
         """Something was read."""

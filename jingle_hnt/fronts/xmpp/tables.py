@@ -50,7 +50,7 @@ class Layout:
     tables: tuple[Table, ...]
 
     def redacted(self, redact: Callable[[str], str]) -> "Layout":
-        """The same with every text of it changed by `redact`."""
+        """Return a value with every text in it changed by `redact`."""
 
         def shown(value: Value) -> Value:
             return redact(value) if isinstance(value, str) else value

@@ -1,1 +1,1 @@
-"""How each kind of transport is read and written: one file each, found by namespace."""
+"""Codecs of transports: one file for each kind, found by namespace."""

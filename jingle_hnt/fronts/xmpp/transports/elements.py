@@ -23,7 +23,7 @@ _NCNAME = re.compile(r"[A-Za-z_][A-Za-z0-9._-]*", re.ASCII)
 
 
 def candidates_of(elements: list[Element]) -> tuple[Candidate, ...]:
-    """Those over UDP that can be read: no TCP, mDNS names, zones, or ports that are none."""
+    """Return the readable candidates over UDP: no TCP, mDNS name, zone, or invalid port."""
     return tuple(found for each in elements if (found := _read(each)) is not None)
 
 

@@ -1,4 +1,4 @@
-"""What reads and writes the transports of each namespace."""
+"""The codecs of the transports of each namespace."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -30,5 +30,5 @@ CODECS: dict[str, TransportCodec] = {
 
 
 def codec_of(namespace: str) -> TransportCodec | None:
-    """What reads transports of this namespace; None where they pass untouched."""
+    """Return the codec of this namespace; None if its transports pass untouched."""
     return CODECS.get(namespace)
