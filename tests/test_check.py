@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from jingle_hnt.commands import check
+from jingle_hnt.commands.advertised import advertised_findings
 from jingle_hnt.commands.open_files import privacy, promises, writable_by_all
-from jingle_hnt.commands.told import told_findings
 from jingle_hnt.settings.model import RelayOptions, Settings
 from tests.settings.test_config import NEEDED
 from tests.threats.doses import Measured
@@ -157,7 +157,7 @@ def test_what_parties_are_told_is_looked_at(
     relay: dict[str, Any], verdict: str | None, part: str
 ) -> None:
     """Samples O15 and O35."""
-    found = list(told_findings(RelayOptions(**relay)))
+    found = list(advertised_findings(RelayOptions(**relay)))
     assert [f.verdict for f in found] == ([] if verdict is None else [verdict])
     assert all(part in f.text for f in found)
 

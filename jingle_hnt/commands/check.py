@@ -17,9 +17,9 @@ from pathlib import Path
 from jingle_hnt.admin import selfcheck
 from jingle_hnt.admin.snapshots import CheckFinding, CheckSnapshot
 from jingle_hnt.commands import asking, firewall
+from jingle_hnt.commands.advertised import advertised_findings
 from jingle_hnt.commands.open_files import privacy, promises, writable_by_all
 from jingle_hnt.commands.plane import descriptor_limit
-from jingle_hnt.commands.told import told_findings
 from jingle_hnt.errors import JingleError, SecretRefused
 from jingle_hnt.fronts.xmpp import expat
 from jingle_hnt.fronts.xmpp.component import Component, ComponentSettings
@@ -107,7 +107,7 @@ def running(settings: Settings) -> CheckSnapshot | None:
 def offline(settings: Settings, running: bool = False) -> Iterator[CheckFinding]:
     """Return the findings that need no XMPP server; if a process is `running`, ports are in use."""
     yield from _addresses(settings, running)
-    yield from told_findings(settings.relay)
+    yield from advertised_findings(settings.relay)
     yield _port_range(settings)
     yield from firewall.findings(settings.relay)
     yield _descriptors(settings)

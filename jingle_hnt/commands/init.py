@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from jingle_hnt.commands.told import is_private
+from jingle_hnt.commands.advertised import is_private
 from jingle_hnt.settings.model import InterfaceOptions
 
 Address = IPv4Address | IPv6Address

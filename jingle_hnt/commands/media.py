@@ -2,7 +2,7 @@
 
 The agents are aioice's, which share no code with the relay. In each call a party is told the
 relay's candidates only, so that no packet takes another way. Both parties are on this host: what
-the internet sees of the told address is for `reach` to say.
+the internet sees of the advertised address is for `reach` to say.
 """
 
 import asyncio
@@ -20,9 +20,9 @@ from typing import Any, Literal, cast
 import aioice
 
 from jingle_hnt.admin.snapshots import CheckFinding
+from jingle_hnt.commands.advertised import advertised, free_port
 from jingle_hnt.commands.asking import exchange
 from jingle_hnt.commands.reach import hairpins
-from jingle_hnt.commands.told import free_port, told
 from jingle_hnt.settings.model import InterfaceOptions, RelayOptions
 
 CONNECT_S = 10.0
@@ -60,9 +60,9 @@ async def _ways(
     for interface in interfaces:
         port = free_port(relay, interface)
         if port is not None and await hairpins(interface, port):
-            ways[str(told(interface))] = (str(told(interface)), 0)
+            ways[str(advertised(interface))] = (str(advertised(interface)), 0)
         else:
-            ways[str(told(interface))] = (str(interface.address), -interface.port_offset)
+            ways[str(advertised(interface))] = (str(interface.address), -interface.port_offset)
     return ways
 
 

@@ -1,7 +1,7 @@
 """The address that parties are told, tested for real: a part of `check`.
 
 A STUN server is asked where each of the relay's addresses is seen from (RFC 8489), and a datagram
-goes to the told address and ought to come back. aioice has the codec and the transactions.
+goes to the advertised address and ought to come back. aioice has the codec and the transactions.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from aioice import stun
 from aioice.ice import StunProtocol
 
 from jingle_hnt.admin.snapshots import CheckFinding
-from jingle_hnt.commands.told import free_port, is_private, told
+from jingle_hnt.commands.advertised import advertised, free_port, is_private
 from jingle_hnt.settings.model import InterfaceOptions, RelayOptions
 
 RETRANSMISSIONS = 3
@@ -35,7 +35,7 @@ async def _reach(
     relay: RelayOptions, interface: InterfaceOptions, servers: Sequence[str]
 ) -> list[CheckFinding]:
     port = free_port(relay, interface)
-    if port is None or told(interface).is_loopback:
+    if port is None or advertised(interface).is_loopback:
         return []  # other findings say why
     back = [await _comes_back(interface, port)]
     if interface.networks:
@@ -46,8 +46,8 @@ async def _reach(
 async def _seen(
     interface: InterfaceOptions, port: int, servers: Sequence[str]
 ) -> CheckFinding | None:
-    """Return whether the first STUN server that answers sees the told address and port."""
-    ip, subject = told(interface), f"told address {told(interface)}"
+    """Return whether the first STUN server that answers sees the advertised address and port."""
+    ip, subject = advertised(interface), f"advertised address {advertised(interface)}"
     if not servers:
         if interface.advertise is None and not is_private(ip):
             return None
@@ -68,7 +68,7 @@ def compared(
     interface: InterfaceOptions, port: int, server: str, mapped: tuple[str, int]
 ) -> CheckFinding:
     """Compare the address that a STUN server sees with the advertised one."""
-    ip, subject = told(interface), f"told address {told(interface)}"
+    ip, subject = advertised(interface), f"advertised address {advertised(interface)}"
     seen, seen_port = ip_address(mapped[0]), mapped[1]
     wanted_port = port + interface.port_offset
     verdict, text = "ok", f"is where {server} sees {interface.address}"
@@ -137,8 +137,8 @@ async def seen_from(local: tuple[str, int], server: str) -> tuple[str, int] | No
 
 
 async def _comes_back(interface: InterfaceOptions, port: int) -> CheckFinding | None:
-    """Return whether a datagram from this host to the told address and port arrives here."""
-    ip, subject = told(interface), f"told address {told(interface)}"
+    """Return whether a datagram from this host to the advertised address and port arrives here."""
+    ip, subject = advertised(interface), f"advertised address {advertised(interface)}"
     if await hairpins(interface, port):
         text = "a datagram that we send to it comes back to us"
         return CheckFinding(verdict="ok", subject=subject, text=text)
@@ -164,7 +164,7 @@ async def hairpins(interface: InterfaceOptions, port: int) -> bool:
         try:
             one.bind((str(interface.address), port))
             other.bind((str(interface.address), 0))
-            other.sendto(token, (str(told(interface)), port + interface.port_offset))
+            other.sendto(token, (str(advertised(interface)), port + interface.port_offset))
         except OSError:
             return False
         with contextlib.suppress(TimeoutError, OSError):

@@ -1,4 +1,4 @@
-"""`check` tests the told address for real: by a STUN server, and by a datagram to oneself.
+"""`check` tests the advertised address for real: by a STUN server, and by a datagram to oneself.
 
 Each mistake is made in namespaces, and what the finding says to write is written: then it works.
 """
@@ -50,7 +50,7 @@ class Host:
         self.lab, self.node, self.file = lab, node, directory / "jingle-hnt.toml"
 
     def check(self, interface: str, relay: str = STUN) -> Findings:
-        """What is said of the told address: verdicts and texts."""
+        """What is said of the advertised address: verdicts and texts."""
         self.file.write_text(
             '[xmpp]\ncomponent = "hnt.example.org"\ndomains = ["example.org"]\nsecret = "x"\n'
             f"[relay]\ninterfaces = [{interface}]\n{relay}"
@@ -59,7 +59,11 @@ class Host:
         command = self.lab.command(self.node, words)
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         found = json.loads(done.stdout)
-        return [(f["verdict"], f["text"]) for f in found if f["subject"].startswith("told address")]
+        return [
+            (f["verdict"], f["text"])
+            for f in found
+            if f["subject"].startswith("advertised address")
+        ]
 
     def nft(self, *rules: str) -> None:
         words = ["nft", "-f", "-"]

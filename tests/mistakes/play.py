@@ -79,7 +79,7 @@ def _shown(text: str, mistake: Mistake, bench: Bench) -> str:
     """The line that is about the mistake, without what is of this machine only."""
     about = [line for line in text.splitlines() if mistake.says in line]
     if mistake.kind == "E" and not about:
-        about = [line for line in text.splitlines() if "told address" in line]
+        about = [line for line in text.splitlines() if "advertised address" in line]
     line = (about or [line for line in text.splitlines() if line.startswith("FAIL")] or [""])[0]
     line = line.replace(str(bench.directory), "/etc/jingle-hnt")
     return re.sub(r"^\S+Z \[\w+ *\] ", "", line)

@@ -19,7 +19,7 @@ PRIVATE = tuple(
 """What a home, a company, or a carrier's customers have (RFC 1918, RFC 6598, RFC 4193)."""
 
 
-def told(interface: InterfaceOptions) -> Address:
+def advertised(interface: InterfaceOptions) -> Address:
     """Return the advertised address of an interface."""
     return interface.advertise or interface.address
 
@@ -29,10 +29,10 @@ def is_private(ip: Address) -> bool:
     return any(ip.version == network.version and ip in network for network in PRIVATE)
 
 
-def told_findings(relay: RelayOptions) -> Iterator[CheckFinding]:
+def advertised_findings(relay: RelayOptions) -> Iterator[CheckFinding]:
     """Report advertised addresses that cannot work; nothing about those that may."""
     for interface in relay.interfaces:
-        ip, subject = told(interface), f"told address {told(interface)}"
+        ip, subject = advertised(interface), f"advertised address {advertised(interface)}"
         if ip.is_loopback or ip.is_link_local:
             kind = "a loopback address" if ip.is_loopback else "a link-local address"
             text = f"is {kind}, and no party can send to it; write this host's own address"
