@@ -28,6 +28,8 @@ EARLY_HEAD_START_S = 0.1
 class IceAppend(RelayedKind):
     """The relay as an appended candidate, in all contents of a call."""
 
+    __slots__ = ()
+
     name = "ice-append"
     needs_relay = False
     is_optional = True

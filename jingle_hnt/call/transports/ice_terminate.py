@@ -26,6 +26,8 @@ from jingle_hnt.model.content import (
 class IceTerminate(RelayedKind):
     """ICE termination in all contents of a call: the relay is each party's only peer."""
 
+    __slots__ = ()
+
     name = "ice-terminate"
     has_agents = True
 

@@ -12,6 +12,8 @@ from jingle_hnt.model.content import COMPONENTS, CandidateType, Content, RawUdp
 class RawUdpKind(RelayedKind):
     """Each party is latched by its media."""
 
+    __slots__ = ()
+
     name = "raw-udp"
 
     def suits(self, leg: Leg, content: Content) -> bool:

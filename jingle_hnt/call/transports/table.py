@@ -22,6 +22,8 @@ _ALL = tuple(dict.fromkeys(kind for kinds in TRANSPORTS.values() for kind in kin
 class TransportKinds:
     """The kinds of transports, made for one call; `by_name` has them all."""
 
+    __slots__ = ("by_name",)
+
     def __init__(self, context: Context) -> None:
         self.by_name: dict[str, TransportKind] = {kind.name: kind(context) for kind in _ALL}
 
