@@ -86,8 +86,8 @@ async def call(at: Stage, host: Host) -> bool:
     return well
 
 
-async def heard(alice: Caller, bob: Caller) -> bool:
-    """Whether both heard nearly all that the other has sent; both are quiet afterwards."""
+async def heard(alice: Caller, bob: Caller, enough: float = ENOUGH) -> bool:
+    """Whether both heard this part of what the other has sent; both are quiet afterwards."""
     for party in (alice, bob):
         party.tell("quiet")
         await party.stats()
@@ -98,7 +98,7 @@ async def heard(alice: Caller, bob: Caller) -> bool:
         for one, other in ((alice, bob), (bob, alice))
         for component in COMPONENTS
     ]
-    return all(part >= ENOUGH for part in parts)
+    return all(part >= enough for part in parts)
 
 
 def _part(
