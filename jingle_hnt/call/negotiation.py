@@ -283,8 +283,12 @@ class Negotiation:
         named += each(contents, lambda content: self._unseen(leg, content))
         for medium, content in named:
             _note_agreed(medium, now)
+            renewed = bool(content.crypto) and medium.protection.renew(leg, content.crypto)
             if not self._begin_late(reply, medium, leg, content, now):
                 self._carry(reply, medium, leg, content, now)
+            if renewed and medium.allocation is not None and medium.agents is None:
+                signalled = medium.signalled
+                self._anchor.latches.arm_rightly(medium.allocation, leg, Leg, signalled)
         return reply
 
     def _carry(self, reply: Reply, medium: Medium, leg: Leg, content: Content, now: float) -> None:

@@ -26,6 +26,21 @@ class Protection:
         """Apply the other party's answer."""
         self.chosen = content.crypto
 
+    def renew(self, leg: Leg, lines: tuple[Crypto, ...]) -> bool:
+        """A party has said other keys in mid-call (RFC 4568 section 6.5); tells whether it has.
+
+        Until the other party answers nobody knows which are in force: both are.
+        """
+        before = self.offered if leg is self.proposer else self.chosen or ()
+        if self.chosen is None or all(line in before for line in lines):
+            return False
+        both = tuple(dict.fromkeys((*lines, *before)))[:MOST_TAGS]
+        if leg is self.proposer:
+            self.offered = both
+        else:
+            self.chosen = both
+        return True
+
     def tags(self, leg: Leg) -> tuple[TagKey, ...]:
         """Return the tag keys of this leg's packets; empty if they are not certain.
 
