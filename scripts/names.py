@@ -47,6 +47,8 @@ FOREIGN = {
     *("no-new-privileges", "jingle-hnt", "jingle-hnt-state"),  # of the kernel, and of containers
     *("recipient-unavailable", "remote-server-timeout", "service-unavailable"),  # of XMPP
     *("from-ip", "from-via", "telephone-event"),  # the modules make the first two of two parts
+    *("replace-origin", "rtcp-mux-demux", "address-family"),  # of rtpengine, read without their
+    *("loop-protect", "port-latching", "strict-source"),  # hyphens, or not heeded
 }
 """Words with hyphens of which the code has no string."""
 

@@ -32,6 +32,7 @@ from jingle_hnt.errors import (
     ConfigurationError,
     only_refusals,
 )
+from jingle_hnt.fronts.inputs import Options
 from jingle_hnt.fronts.outgoing import Outgoing
 from jingle_hnt.fronts.table import fronts
 from jingle_hnt.fronts.xmpp.components import Components
@@ -65,7 +66,13 @@ from jingle_hnt.relay.planes import Planes
 from jingle_hnt.relay.ports import LOCAL, PlaneId
 from jingle_hnt.settings.in_force import Kept
 from jingle_hnt.settings.reload import Reloader
-from jingle_hnt.settings.wiring import Wiring, administrators, interfaces, session_policy
+from jingle_hnt.settings.wiring import (
+    Wiring,
+    administrators,
+    front_options,
+    interfaces,
+    session_policy,
+)
 from jingle_hnt.store.history import History
 from jingle_hnt.store.journal import Journal
 
@@ -109,6 +116,7 @@ class Signalling:
         self._components = Components(
             wiring.components, inputs, self._service.commands, lambda: bool(self._registry)
         )
+        self._front_options = wiring.fronts
         self._fronts = fronts(self)
         self._planes = {
             plane: PlaneLink(plane, wiring.plane_socket, self) for plane in self._calls.planes
@@ -170,6 +178,10 @@ class Signalling:
         """Carry out what a front's input brings about."""
         self._carry_out()
 
+    def options(self, kind: type[Options]) -> Options | None:
+        """What the operator has set for a front of this class; None where it is off."""
+        return next((each for each in self._front_options if isinstance(each, kind)), None)
+
     def _linked(self, component: str) -> None:
         """A component is connected: see `Components.linked`."""
         self._components.linked(component)
@@ -197,6 +209,8 @@ class Signalling:
         self._leaving, self._ordered = [], None
 
     def _send(self, stanza: Answer | Inject) -> None:
+        if self._is_of_front(stanza):
+            return
         if isinstance(stanza, Inject):
             if not self._rehearsals.owns(stanza):
                 self._components.inject(stanza)
@@ -236,6 +250,7 @@ class Signalling:
                 if not self._rehearsals.is_one(effect.sid):
                     self._service.refused(effect)
             case Ended(account=session):
+                self._is_of_front(effect)
                 reported = session is None or not self._rehearsals.is_one(session.sid)
                 bound = session is not None and bool(session.negotiation.allocations)
                 waits = reported and bound and effect.obstacle is None
@@ -243,7 +258,11 @@ class Signalling:
                 if reported:
                     self.spawn(self._service.call_closing.close(effect))
             case FrontEffect():
-                any(front.carry_out(effect) for front in self._fronts)
+                self._is_of_front(effect)
+
+    def _is_of_front(self, effect: FrontEffect) -> bool:
+        """Have the fronts of the table carry this out; False where none of them has done all."""
+        return any([front.carry_out(effect) for front in self._fronts])
 
     def spawn(self, coroutine: Coroutine[object, object, None]) -> asyncio.Task[None]:
         """Run this beside everything else, until the process ends."""
@@ -440,6 +459,9 @@ class Signalling:
         self._records.follow()
         self._components.ask_about_rings(self._registry.policy.calls.asks_about_rings)
         self._wiring.pool.readvertise(interfaces(self._reloader.settings))
+        self._front_options = front_options(self._reloader.settings)
+        for front in self._fronts:
+            front.follow()
 
     def policy(self) -> dict[str, object]:
         """Return each option that `alter` takes, with the value for new calls."""

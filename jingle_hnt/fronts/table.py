@@ -3,9 +3,11 @@
 from collections.abc import Callable
 
 from jingle_hnt.fronts.inputs import Driver, Front
+from jingle_hnt.fronts.ng.service import NgService
 
 FRONTS: list[Callable[[Driver], Front]] = [
     # A front is a package of its own and one line here.
+    NgService,
 ]
 
 

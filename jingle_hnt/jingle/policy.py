@@ -1,6 +1,6 @@
 """The operator's policy of calls, as small values."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -107,7 +107,8 @@ class SessionPolicy:
     A field is named as the table of options that it is made of, and its fields as their options.
     `domains` are the local ones: a call is relayed only where one party is of such a domain; for
     calls by addresses at the component the `guests` are so, too. `relay_nodes` is None where
-    clients may not ask for channels.
+    clients may not ask for channels. `apart` has what calls follow instead of all this
+    whose parties are of these domains.
     """
 
     domains: frozenset[str]
@@ -121,6 +122,11 @@ class SessionPolicy:
     calls: RulesPolicy = field(default_factory=RulesPolicy)
     budgets: BudgetPolicy = field(default_factory=BudgetPolicy)
     guests: frozenset[str] = frozenset()
+    apart: Mapping[str, "SessionPolicy"] = field(default_factory=dict)
+
+    def of_party(self, jid: JID) -> "SessionPolicy":
+        """What calls follow that this party takes part in."""
+        return self.apart.get(jid.domain, self)
 
     @property
     def terminates(self) -> bool:

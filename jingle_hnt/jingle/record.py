@@ -154,7 +154,9 @@ def _load(record: Mapping[str, Any], registry: Registry, claim: Claim, now: floa
     kind = Channel if record.get("channel") else Session
     if kind is Channel and registry.policy.relay_nodes is None:
         raise ValueError("a recorded channel, and channels are not allowed any more")
-    policy = policy_of_channels(registry.policy) if kind is Channel else registry.policy
+    policy = registry.policy.of_party(initiator.jid)
+    if kind is Channel:
+        policy = policy_of_channels(policy)
     call = registry.open(str(record["name"]), parties, policy, started_at)
     call.anchor.made = int(record["made"])
     call.anchor.plane = _plane(record)

@@ -89,6 +89,11 @@ class Registry:
         """Return the session of this name."""
         return self._sessions.named(name)
 
+    def between(self, initiator: JID, responder: JID, sid: str) -> Session | None:
+        """The session of these two under this sid, whoever of them has begun it."""
+        found = self._sessions.find(initiator, responder, sid)
+        return None if found is None else found[1]
+
     # Inputs: the parties
 
     def receive(self, request: Request, now: float) -> None:
@@ -118,6 +123,15 @@ class Registry:
             self._begin(key, request, has_media, now)
         else:
             self._refuse(request, obstacle)
+
+    def receive_apart(self, request: Request, now: float) -> None:
+        """A request between parties whose calls follow a policy apart (`SessionPolicy.apart`)."""
+        usual = self.policy
+        self.follow(usual.of_party(request.sender))
+        try:
+            self.receive(request, now)
+        finally:
+            self.follow(usual)
 
     def late(self, request: Request, now: float) -> None:
         """Let a request that has waited too long go on unchanged, before its server gives up.

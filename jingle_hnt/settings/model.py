@@ -35,6 +35,7 @@ from pydantic_settings import (
 )
 
 from jingle_hnt.errors import ConfigurationError
+from jingle_hnt.fronts.ng.listening import SIP, Listening, demand_safe
 from jingle_hnt.relay.policing import MediaLimits
 from jingle_hnt.settings.defaults import ADMIN_SOCKET, ENVIRONMENT, RUNTIME_DIRECTORY
 from jingle_hnt.settings.environment import Environment
@@ -399,6 +400,39 @@ class AddressesOptions(_Section):
     """
 
 
+class NgOptions(_Section):
+    """SIP calls, by the NG control protocol of rtpengine, for Kamailio and OpenSIPS."""
+
+    enabled: Annotated[bool, RESTART] = False
+    """Whether SIP proxies may have calls relayed; docs/sip.md has the other half of the
+    configuration, that of the proxy."""
+    listen: Annotated[tuple[str, ...], Field(min_length=1), RESTART] = ("127.0.0.1:2223",)
+    """Where proxies reach us: UDP addresses with a port, or `unix:` and the path of a socket. NG
+    has no authentication: an address that is not loopback needs `ng.networks`."""
+    networks: Annotated[tuple[IPNetwork, ...], RESTART] = ()
+    """The addresses of SIP proxies on other hosts; what comes from elsewhere is dropped unread."""
+    calls: Annotated[int, Field(ge=0)] = 0
+    """How many SIP calls there may be at a time; the proxy is told to take another node then. 0
+    means that there is no limit."""
+    ice: Literal["remove", "append", "terminate"] = "remove"
+    """What becomes of ICE in SIP calls: it is taken out (`remove`), the relay is added as the last
+    candidate (`append`), or it ends at the relay (`terminate`). The latter two are for phones that
+    all speak ICE."""
+    early_media: Literal["both", "responder", "drop"] = "both"
+    """Whose media may flow before a call is answered, where the proxy tells the code of a response:
+    that of `both`, the `responder`'s, or nobody's (`drop`)."""
+
+    @property
+    def listening(self) -> tuple[Listening, ...]:
+        """Where to listen."""
+        return tuple(map(Listening.of, self.listen))
+
+    @model_validator(mode="after")
+    def _is_for_proxies_alone(self) -> Self:
+        demand_safe(self.listening, self.networks)
+        return self
+
+
 class GateOptions(_Section):
     """The gate: when media may flow."""
 
@@ -724,6 +758,7 @@ class Settings(BaseSettings):
     relay: RelayOptions
     relay_nodes: RelayNodesOptions = RelayNodesOptions()
     addresses: AddressesOptions = AddressesOptions()
+    ng: NgOptions = NgOptions()
     gate: GateOptions = Field(default_factory=GateOptions)
     ice: IceOptions = Field(default_factory=IceOptions)
     times: TimesOptions = Field(default_factory=TimesOptions)
@@ -744,6 +779,15 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"admin.jids: {', '.join(strangers)} is of no domain in xmpp.domains; write"
                 " admin.other_domains = true where you trust the XMPP server's word about them"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _sip_is_no_domain(self) -> Self:
+        if self.ng.enabled and SIP in map(_alike, self.xmpp.all_domains):
+            raise ValueError(
+                f'xmpp.domains: "{SIP}" stands for the parties of SIP calls; serve its users from a'
+                " second relay, or write ng.enabled = false"
             )
         return self
 

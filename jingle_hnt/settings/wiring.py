@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import EnumType
 from functools import partial
 from pathlib import Path
@@ -10,8 +10,11 @@ from typing import TypeVar, get_type_hints
 
 from pydantic import BaseModel
 
-from jingle_hnt.call.policy import GatePolicy, Times
+from jingle_hnt.call.policy import EarlyMedia, GatePolicy, IceMode, Times
 from jingle_hnt.errors import ConfigurationError
+from jingle_hnt.fronts.ng.calls import NgPolicy, sip_policy
+from jingle_hnt.fronts.ng.listening import SIP
+from jingle_hnt.fronts.ng.service import NgSettings
 from jingle_hnt.fronts.xmpp.component import ComponentSettings
 from jingle_hnt.fronts.xmpp.jids import normalised, normalised_pattern
 from jingle_hnt.jingle.budgets import BudgetPolicy
@@ -54,6 +57,8 @@ class Wiring:
     spills: tuple[Path, Path]
     """Where journal and history keep what their disk does not take."""
     metrics: tuple[str, int] | None
+    fronts: tuple[object, ...] = ()
+    """What the operator has set for each front of `fronts.table`, as a value of a class of it."""
 
 
 def wire(settings: Settings) -> Wiring:
@@ -73,7 +78,26 @@ def wire(settings: Settings) -> Wiring:
         state.history_addresses == "redacted",
         (state.runtime_directory / "journal.spill", state.runtime_directory / "history.spill"),
         settings.metrics.endpoint,
+        front_options(settings),
     )
+
+
+def front_options(settings: Settings) -> tuple[object, ...]:
+    """What is set for the fronts that are on."""
+    return tuple(each for each in (ng_settings(settings),) if each is not None)
+
+
+def ng_settings(settings: Settings) -> NgSettings | None:
+    """Where SIP proxies are listened for; None where they are not."""
+    ng = settings.ng
+    return NgSettings(ng.listening, ng.networks, ng_policy(settings)) if ng.enabled else None
+
+
+def ng_policy(settings: Settings) -> NgPolicy:
+    """What new SIP calls follow."""
+    ng = settings.ng
+    ice = IceMode.PASS if ng.ice == "remove" else IceMode(ng.ice)
+    return NgPolicy(ng.calls, ice, EarlyMedia(ng.early_media))
 
 
 def interfaces(settings: Settings) -> list[Interface]:
@@ -127,7 +151,7 @@ def session_policy(settings: Settings) -> SessionPolicy:
     """Return the policy of sessions. All of it may change for new calls."""
     relay = settings.relay
     own = {ip for i in relay.interfaces for ip in (i.address, i.advertise or i.address)}
-    return SessionPolicy(
+    policy = SessionPolicy(
         domains=frozenset(_domains(settings.xmpp.all_domains)),
         peers=taken(PeerPolicy, relay, own=tuple(sorted(own, key=str))),
         relay=taken(RelayPolicy, relay),
@@ -143,8 +167,11 @@ def session_policy(settings: Settings) -> SessionPolicy:
         limits=taken(LimitPolicy, settings.limits),
         calls=calls_policy(settings.calls),
         budgets=taken(BudgetPolicy, settings.budgets),
-        guests=callers(settings),
+        guests=callers(settings) | ({SIP} if settings.ng.enabled else set()),
     )
+    if not settings.ng.enabled:
+        return policy
+    return replace(policy, apart={SIP: sip_policy(policy, ng_policy(settings))})
 
 
 def taken(kind: type[Policy], options: BaseModel, **computed: object) -> Policy:

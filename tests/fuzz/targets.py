@@ -13,14 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from jingle_hnt.errors import JingleError, ProtocolViolation
+from jingle_hnt.fronts.ng import bencode, sdp, words
+from jingle_hnt.fronts.ng.rewriting import Place, rewritten
+from jingle_hnt.fronts.ng.unsupported import demand_supported
 from jingle_hnt.fronts.xmpp import intercept as intercept_protocol
 from jingle_hnt.fronts.xmpp.codec import JINGLE, parse
 from jingle_hnt.fronts.xmpp.stream_reader import Stanza, StreamReader
 from jingle_hnt.jingle.record import dump, load
+from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.plane import protocol
 from jingle_hnt.relay.packet import classify
 from jingle_hnt.relay.stun import is_signed
 from jingle_hnt.relay.stun import parse as parse_stun
+from tests.fronts.ng.samples import ALL, offer, unsorted
 from tests.fronts.xmpp.corpus import FILES
 from tests.fronts.xmpp.test_stream_reader import HEADER
 from tests.jingle.stage import Stage
@@ -77,6 +82,30 @@ def journal(data: bytes) -> None:
         take_up(record)
 
 
+def ng(data: bytes) -> None:
+    """A message of a SIP proxy, and the description in it."""
+    with contextlib.suppress(bencode.BadBencode):
+        bencode.Framing().end(data)
+    try:
+        command = words.read(bencode.decode(data))
+        demand_supported(command)
+    except (bencode.BadBencode, words.Refused):
+        return
+    description(command.sdp)
+
+
+def description(data: bytes) -> None:
+    """A session description: what is not about addresses stays, whatever it is."""
+    try:
+        read = sdp.read(data)
+    except words.Refused:
+        return
+    assert read.raw == data
+    here = TransportAddress.of("203.0.113.9", 40000)
+    places = {media.index: Place(here, here) for media in read.media}
+    sdp.read(rewritten(read, places, frozenset({"origin", "session-connection"})))
+
+
 def take_up(record: dict[str, Any]) -> None:
     """As `app` does: a ValueError is the only thing that a record may cost."""
     stage = Stage()
@@ -118,6 +147,8 @@ TARGETS: dict[str, tuple[Callable[[bytes], None], Callable[[], list[bytes]]]] = 
     "control": (control, _lines),
     "datagram": (datagram, _datagrams),
     "journal": (journal, lambda: [record_of_a_call()]),
+    "ng": (ng, lambda: [unsorted(offer(sdp)) for sdp in ALL.values()]),
+    "description": (description, lambda: list(ALL.values())),
 }
 """Each target with what real input looks like."""
 

@@ -81,6 +81,9 @@ class ToyFront:
             self.said.append(effect)
         return isinstance(effect, Say)
 
+    def follow(self) -> None:
+        """A toy has no options."""
+
     def calls(self, one: TransportAddress, other: TransportAddress) -> str:
         """A call of two parties who were seen at these addresses."""
         name, now = self.driver.calls.names(), self.driver.now()

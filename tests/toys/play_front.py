@@ -2,17 +2,21 @@
 
 import json
 import sys
+from importlib import import_module
 from ipaddress import ip_address
 from typing import Any
 
 from jingle_hnt.call.calls import Calls
 from jingle_hnt.call.effects import Bind, FrontEffect, Release
-from jingle_hnt.fronts.table import fronts
 from jingle_hnt.model.address import TransportAddress
 from jingle_hnt.relay.binding import Arm, Gate, Latched, Side
 from jingle_hnt.relay.interfaces import Interface
 from jingle_hnt.relay.planes import Planes
 from jingle_hnt.relay.ports import PortPool
+
+TOY = import_module("jingle_hnt.fronts.toy")
+KNOWS_JINGLE = any(name.startswith("jingle_hnt.jingle") for name in sys.modules)
+"""Other fronts of the table may."""
 
 RELAY = ip_address("203.0.113.9")
 ONE, OTHER = TransportAddress.of("198.51.100.1", 5000), TransportAddress.of("198.51.100.2", 6000)
@@ -28,7 +32,18 @@ class Driver:
         self.free = pool.counts.free
         self.front: Any
         self.seen: dict[str, Any] = {"arms": 0, "gates": 0, "released": []}
-        (self.front,) = fronts(self)
+        table = import_module("jingle_hnt.fronts.table")
+        (self.front,) = (each for each in table.fronts(self) if isinstance(each, TOY.ToyFront))
+
+    def options(self, kind: type[object]) -> None:
+        """The operator has turned no other front on."""
+
+    @property
+    def registry(self) -> None:
+        """The calls of a toy are no sessions."""
+
+    async def bindings(self, names: object) -> None:
+        """Nobody asks."""
 
     def now(self) -> float:
         return 100.0
@@ -62,8 +77,7 @@ def main() -> None:
     heard = owner.call.life.heard
     driver.front.ends(name)
     told = [str(said.where) for said in driver.front.said]
-    knows_jingle = any(name.startswith("jingle_hnt.jingle") for name in sys.modules)
-    seen = {"told": told, "heard": heard, "calls": len(driver.calls), "knows_jingle": knows_jingle}
+    seen = {"told": told, "heard": heard, "calls": len(driver.calls), "knows_jingle": KNOWS_JINGLE}
     json.dump({**driver.seen, **seen}, sys.stdout)
 
 
