@@ -408,7 +408,7 @@ class Faults:
                     told = answer((OF_ALICE if is_alice else OF_BOB)[1], sent[8:20])
                     world.media.hears("s1.1.1", SIDES[not is_alice], to, told)
             world.media.sent.clear()
-            world.heed()
+            world.apply_events()
         world.talk(f"{ADDRESSES[ALICE]}:5000", f"{candidate}:5000" if answers else None)
         return world
 

@@ -120,7 +120,7 @@ class World(Stage):
         for number in range(first, first + count):
             self.now += pace_s
             self.media.hears(f"{name}.{component}", side, source, make(number))
-            self.heed()
+            self.apply_events()
 
     def talk(self, one: str | None, other: str | None, seconds: float = 8.0) -> None:
         """Both speak at the same time; None is silent."""
@@ -130,12 +130,12 @@ class World(Stage):
                 if source is not None:
                     at = cast("Side", side)
                     self.media.hears("s1.1.1", at, source, rtp(number, 1 + side))
-            self.heed()
+            self.apply_events()
         self.media.ticks()
-        self.heed()
+        self.apply_events()
 
-    def heed(self) -> None:
-        """What the plane tells is told to signalling."""
+    def apply_events(self) -> None:
+        """Give the plane's events to the calls."""
         told = self.media.told()
         for event in told:
             self.registry.calls.on_event(event, self.now)

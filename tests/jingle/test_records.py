@@ -550,7 +550,7 @@ def passes(stage: Stage, sender: JID, jingle: Jingle) -> None:
     stage.settle()
 
 
-def test_the_end_of_a_hold_that_passed_while_we_were_away_is_heeded() -> None:
+def test_the_end_of_a_hold_that_passed_while_we_were_away_is_applied() -> None:
     stage = called()
     stage.says(ALICE, Action.SESSION_INFO, info=Info.HOLD)
     stage.reborn()
