@@ -294,6 +294,7 @@ class Seat:
 
     def _ended(self, jingle: ET.Element) -> None:
         self.is_over = True
+        self._fall_silent()
         self.told_of_end.set()
         reason = jingle.find(f"{{{JINGLE}}}reason")
         words = [] if reason is None else [bare_name(e) + (e.text or "") for e in reason]
@@ -370,7 +371,7 @@ class Seat:
             stream.is_muted = True
         await asyncio.sleep(seconds)
         for stream in muted:
-            stream.is_muted = self.has_vanished
+            stream.is_muted = self.has_vanished or self.is_over
 
     async def move(self) -> None:
         """Tell the peer of other ports, and take them once it knows; what comes at the old ones is
@@ -395,12 +396,16 @@ class Seat:
     def vanish(self) -> None:
         """Fall silent for good, without a word."""
         self.has_vanished = True
+        self._fall_silent()
+
+    def _fall_silent(self) -> None:
         for stream in (s for two in self.streams.values() for s in two):
             stream.is_muted = True
 
     async def hang_up(self) -> None:
         """End the call."""
         self.is_over = True
+        self._fall_silent()
         await self.request("session-terminate", "<reason><success/></reason>")
 
     def close(self) -> None:

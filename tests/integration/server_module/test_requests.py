@@ -125,7 +125,7 @@ async def test_the_module_tells_what_it_is_set_to(stage: Stage) -> None:
         assert told is not None
         own = {"prosody": {"conflict": "kick_old"}, "ejabberd": {"routes": "1"}}[stage.server.kind]
         set_to = {"version": "0", "fail": fail, "timeout": f"{HOLD_S:g}"}
-        known = {"server": stage.server.kind, "hosts": told.get("hosts")}
+        known = {"server": stage.server.kind, "hosts": told.get("hosts"), "rings": "1"}
         assert told.attrib == {**set_to, **own, **known}
         assert {OPEN, CLOSED} <= set(told.get("hosts", "").split())
         assert PLAIN not in told.get("hosts", "").split()
