@@ -1,5 +1,7 @@
 """Leases of media ports: pairs, random, quarantined after use, reserved before promised.
 
+Pairs that were given back lately are leased last: who still sends to them disturbs nobody.
+
 The unit of a lease is a pair of ports of one relay interface, RTP on the even port and RTCP on the
 next (RFC 3550 section 11). A pair is free, leased, quarantined (released, but its sockets still
 drain a stale sender) or shunned (another process holds it). Leased and quarantined pairs are
@@ -114,13 +116,13 @@ class PortPool:
     def scarcest(self) -> tuple[IPAddress, int]:
         """The bound address that has the fewest free ports, and how many, counted singly: a party
         of its IP version gets none of another's."""
-        bound, bag = min(self._free.items(), key=lambda item: len(item[1]))
-        return bound, len(COMPONENTS) * len(bag)
+        bound, bag = min(self._free.items(), key=lambda item: item[1].free)
+        return bound, len(COMPONENTS) * bag.free
 
     def is_scarce(self, part: int) -> bool:
         """Whether less than one `part`-th of the pairs of an address are free."""
         each = self.size // (len(COMPONENTS) * len(self._free))
-        return any(len(bag) * part < each for bag in self._free.values())
+        return any(bag.free * part < each for bag in self._free.values())
 
     def lease_towards(
         self,
@@ -132,7 +134,7 @@ class PortPool:
         """A random free pair of the interface that faces a party, which uses this IP version (4 or
         6) and has, or may have, these addresses. Raises NoPorts where none is left."""
         suited = facing(self.interfaces, version, addresses)
-        return self.lease(max(suited, key=lambda i: len(self._free[i.bound])), now, owners)
+        return self.lease(max(suited, key=lambda i: self._free[i.bound].free), now, owners)
 
     def lease(self, interface: Interface, now: float, owners: tuple[Owner, ...] = ()) -> Lease:
         """A random free pair of this interface, charged to each of these owners until its sockets
@@ -248,7 +250,7 @@ class PortPool:
     def counts(self) -> PortCounts:
         pair = len(COMPONENTS)
         return PortCounts(
-            free=pair * sum(map(len, self._free.values())),
+            free=pair * sum(bag.free for bag in self._free.values()),
             leased=pair * (len(self._held) - len(self._retired)),
             quarantined=pair * len(self._retired),
             shunned=pair * len(self._shunned),
@@ -281,15 +283,24 @@ class PortPool:
 
 
 class _Bag(list[int]):
-    """Ports in no order; taking the n-th, putting and discarding cost the same at any size."""
+    """Free ports of one address that may be taken, in no order, and `recent`: those that rest yet.
+
+    What is put back rests until as many were put back after it as may be taken, so that whoever
+    still sends to it sends to no other call. `free` counts all. Taking, putting and discarding cost
+    the same at any size.
+    """
 
     def __init__(self, ports: Iterable[int]) -> None:
         super().__init__(ports)
         self._places = {port: place for place, port in enumerate(self)}
+        self.recent: dict[int, None] = {}  # the first one was put back first
+        self.free = len(self)
 
     def put(self, port: int) -> None:
-        self._places[port] = len(self)
-        self.append(port)
+        self.free += 1
+        self.recent[port] = None
+        if len(self.recent) > len(self):
+            self._rested()
 
     def take(self, place: int) -> int:
         port, last = self[place], self.pop()
@@ -297,11 +308,25 @@ class _Bag(list[int]):
             self[place] = last
             self._places[last] = place
         del self._places[port]
+        self.free -= 1
+        if len(self.recent) > len(self):
+            self._rested()
         return port
 
     def discard(self, port: int) -> bool:
         place = self._places.get(port)
-        if place is None:
+        if place is not None:
+            self.take(place)
+        elif port in self.recent:
+            del self.recent[port]
+            self.free -= 1
+        else:
             return False
-        self.take(place)
         return True
+
+    def _rested(self) -> None:
+        """The one that has rested longest may be taken."""
+        port = next(iter(self.recent))
+        del self.recent[port]
+        self._places[port] = len(self)
+        self.append(port)

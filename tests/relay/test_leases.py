@@ -20,6 +20,20 @@ def pool(first: int = 2000, last: int = 2009) -> PortPool:
     return PortPool([INTERFACE], first, last, random.Random(7).randrange)
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_what_was_given_back_last_is_leased_last(seed: int) -> None:
+    """Who still sends to it sends to no other call."""
+    ports = PortPool([INTERFACE], 2000, 2199, random.Random(seed).randrange)
+    given_back = [ports.lease(INTERFACE, 0) for _ in range(40)]
+    for lease in given_back:
+        ports.abandon(lease)
+    assert ports.counts.free == 200
+    assert not {ports.lease(INTERFACE, 0) for _ in range(20)} & set(given_back)
+    assert len({ports.lease(INTERFACE, 0) for _ in range(80)}) == 80
+    with pytest.raises(NoPorts):
+        ports.lease(INTERFACE, 0)
+
+
 @pytest.mark.rule("J12")
 def test_rtp_is_even_and_rtcp_the_next_and_both_are_advertised_elsewhere() -> None:
     lease = pool(2001).lease(INTERFACE, 0)
