@@ -39,6 +39,9 @@ PROVOKED = {
 LONGEST_TEXT, LONGEST_LINE = 512, 4096
 """Characters of one value of a line, and of all its values: parties choose names, and many."""
 
+_NOT_ACCEPTED = "socket.accept() out of system resource"
+"""What asyncio says, with a traceback of its own, where no file descriptor is left."""
+
 Level = Literal["debug", "info", "warning", "error"]
 Event = MutableMapping[str, object]
 
@@ -83,6 +86,9 @@ class _CalmLibraries(logging.Filter):
         self._calm = Calm()
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if str(record.msg).startswith(_NOT_ACCEPTED) and record.exc_info:
+            record.msg = f"a connection is not accepted: {record.exc_info[1]}"
+            record.exc_info = None
         kind = f"{record.name}: {str(record.msg).partition(chr(10))[0]}"
         try:
             self._calm(None, "warning", {"event": kind})

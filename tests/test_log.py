@@ -1,8 +1,12 @@
 """What reaches the log, and what must not."""
 
+import asyncio
 import contextlib
 import json
 import logging
+import resource
+import socket
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -74,6 +78,28 @@ def test_libraries_cannot_flood_it(capsys: pytest.CaptureFixture[str]) -> None:
         logging.getLogger("asyncio").error("socket.send() raised exception\n%d", number)
     said = capsys.readouterr().err
     assert 1 <= said.count("raised exception") <= 2 * log.BURST
+
+
+async def test_a_connection_that_no_descriptor_is_left_for_is_a_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """asyncio has a traceback for each, a hundred at a time."""
+    log.configure(form="text")
+    path = str(tmp_path / "socket")
+    server = await asyncio.start_unix_server(lambda *_: None, path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.setblocking(False)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+        try:
+            client.connect(path)
+            await asyncio.sleep(0.05)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    server.close()
+    said = capsys.readouterr().err.splitlines()
+    assert said
+    assert all("a connection is not accepted: [Errno 24]" in line for line in said)
 
 
 def test_whole_addresses_are_the_operators_choice(capsys: pytest.CaptureFixture[str]) -> None:
