@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "jingle_hnt"
 ALLOWED = {
     *("admin/call_closing.py", "admin/service.py", "admin/lookup.py"),
-    *("commands/report.py", "store/history.py"),
+    *("commands/report.py", "fronts/ng/front.py", "store/history.py"),
 }
 WALL = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "date.today", "time.ctime"}
 WALL |= {"time.localtime", "time.gmtime", "datetime.today"}
