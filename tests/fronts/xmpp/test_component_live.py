@@ -242,7 +242,8 @@ async def test_the_check_names_what_is_wrong_with_a_module(
     async with running(settings, recorder) as component:
         assert await component.probe() == [DOMAIN]
         faults = await component.diagnose()
-    assert faults[DOMAIN] == ModuleState(server="prosody", fails="open", hosts=(DOMAIN,))
+    ours = ModuleState(server="prosody", fails="open", hosts=(DOMAIN,), asks_about_rings=True)
+    assert faults[DOMAIN] == ours
     assert 'modules_enabled = { "jingle_hnt" }' in faults["plain.example.org"].fault
     assert f'jingle_hnt_component = "{COMPONENT}"' in faults["other.example.org"].fault
     assert faults["none.example.org"].fault
